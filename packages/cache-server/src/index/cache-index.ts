@@ -1,0 +1,246 @@
+/**
+ * What the cache knows: views, keys, paths, which view holds which NAR, and the stored objects.
+ *
+ * Asynchronous so that SQLite and PostgreSQL serve the same code. Every method is atomic and, when it
+ * writes, durable before it resolves. Hashes are lowercase hexadecimal SHA-256 (64 characters) except
+ * store path hashes, which are 32 nix32 characters. Times are milliseconds since the epoch.
+ */
+export interface CacheIndex extends AsyncDisposable {
+  /** Adds a view with its first signing key. @throws {CacheError} `CONFLICT` when the name is taken. */
+  createView(view: NewView, key: NewSigningKey): Promise<ViewRecord>;
+  findView(name: string): Promise<ViewRecord | undefined>;
+  /** All views in order of their names. */
+  listViews(): Promise<ViewRecord[]>;
+  /** Changes what is given and keeps the rest; `undefined` when there is no such view. */
+  updateView(name: string, changes: ViewChanges): Promise<ViewRecord | undefined>;
+  /** Removes the view and all it knows; its objects become unreferenced. `false` when there is none. */
+  deleteView(name: string): Promise<boolean>;
+  viewStats(viewId: number): Promise<ViewStats>;
+  /** Adds to the view's running totals. */
+  addCounts(viewId: number, counts: Partial<ViewCounts>): Promise<void>;
+
+  /** The view's active signing keys, oldest first. */
+  listSigningKeys(viewId: number): Promise<SigningKeyRecord[]>;
+  /** Makes `key` the view's only signing key. */
+  replaceSigningKeys(viewId: number, key: NewSigningKey): Promise<void>;
+
+  /** The narinfo text of a path in the first view of the chain that has it. */
+  findPath(chain: readonly number[], storePathHash: string): Promise<PathRecord | undefined>;
+  /** Of `storePathHashes`, those this view does not have; each once, in the order asked. */
+  findMissingPaths(viewId: number, storePathHashes: readonly string[]): Promise<string[]>;
+  /** Of `narHashes`, those this view does not hold; each once, in the order asked. */
+  findMissingNars(viewId: number, narHashes: readonly string[]): Promise<string[]>;
+  /** This view's holding of a NAR, committed or pending. */
+  findHolding(viewId: number, narHash: string): Promise<HoldingRecord | undefined>;
+  /**
+   * An object that a view of the chain may serve: one it holds as a NAR, or a file its own client
+   * uploaded. Never an object that only other views know.
+   */
+  findObject(chain: readonly number[], fileHash: string): Promise<ObjectRecord | undefined>;
+  /** A file that this very view's client uploaded under that hash and compression, not yet expired. */
+  findUploadedFile(
+    viewId: number,
+    fileHash: string,
+    compression: string,
+  ): Promise<UploadedFileRecord | undefined>;
+  /** Removes a path. Its NAR, when no other path of the view has it, expires at `narExpiresAtMs`. */
+  deletePath(viewId: number, storePathHash: string, narExpiresAtMs: number): Promise<boolean>;
+
+  /**
+   * Announces that the object's bytes are about to become visible in the store, so that the sweep
+   * leaves them alone. Must come before the bytes. `busy`: the sweep is deleting that very object; ask again
+   * after a moment.
+   */
+  reserveObject(object: ObjectRecord, nowMs: number): Promise<"reserved" | "busy">;
+  /**
+   * Records that the view holds a NAR as a stored (zstd) object. A new holding expires at
+   * `expiresAtMs` unless a path is committed for it before; an existing one keeps its expiry when it has none,
+   * and takes the later one otherwise. An existing holding keeps its object unless `replaceObject` is set.
+   */
+  holdNar(holding: NewHolding): Promise<HoldingRecord>;
+  /** Records a file as this view's client uploaded it; a repeated upload extends its life. */
+  addUploadedFile(file: UploadedFileRecord): Promise<void>;
+  /**
+   * Makes paths visible: all of them, or none.
+   *
+   * A path the view already has with the same NAR hash is updated (signatures and narinfo); with another NAR
+   * hash it is left as it is and reported as a conflict, which does not hinder the rest. Nothing is written
+   * when a NAR is not held as the very object the narinfo names, or when a required reference is absent.
+   */
+  commitPaths(viewId: number, paths: readonly NewPath[]): Promise<CommitResult>;
+
+  /** Keeps a small text under a name; the first one wins. `false` when there was one already. */
+  putDocument(viewId: number, document: NewDocument): Promise<boolean>;
+  findDocument(
+    chain: readonly number[],
+    kind: DocumentKind,
+    name: string,
+  ): Promise<Uint8Array | undefined>;
+
+  /** Puts a token on the deny list; `expiresAtMs` is when the entry may be forgotten, if ever. */
+  revokeToken(jti: string, expiresAtMs: number | undefined): Promise<void>;
+  isTokenRevoked(jti: string): Promise<boolean>;
+
+  /** Forgets expired holdings, uploaded files and deny list entries, at most `limit` of each. */
+  expire(nowMs: number, limit: number): Promise<ExpireResult>;
+  /**
+   * Marks at most `limit` objects that nothing refers to, and that were last reserved before
+   * `reservedBeforeMs`, as being deleted, and returns them with those marked earlier. Their bytes may then go.
+   */
+  claimUnreferencedObjects(reservedBeforeMs: number, limit: number): Promise<string[]>;
+  /** Forgets claimed objects whose bytes are gone. */
+  removeClaimedObjects(fileHashes: readonly string[]): Promise<void>;
+
+  /** Reads and writes once, really. @throws {CacheError} `UNAVAILABLE` when that fails. */
+  ping(): Promise<void>;
+}
+
+/** How an object's bytes encode its NAR. Only `zstd` objects are held; the others are uploads as they came. */
+export type ObjectCompression = "none" | "gzip" | "br" | "zstd" | "xz";
+
+export interface ObjectRecord {
+  /** SHA-256 of the stored bytes: the object's identity and its blob's name. */
+  readonly fileHash: string;
+  readonly fileSize: number;
+  readonly compression: ObjectCompression;
+  readonly narHash: string;
+  readonly narSize: number;
+}
+
+export interface NewView {
+  readonly name: string;
+  readonly isPublic: boolean;
+  readonly storeDir: string;
+  readonly priority: number;
+  readonly upstreamCacheKeyNames: readonly string[];
+  /** How long unused paths live, in seconds; 0 is for ever, `undefined` is the server's default. */
+  readonly retentionSeconds: number | undefined;
+  readonly createdAtMs: number;
+}
+
+export interface ViewRecord extends NewView {
+  readonly id: number;
+}
+
+/** `retentionSeconds: "default"` returns to the server's default. */
+export interface ViewChanges {
+  readonly isPublic?: boolean;
+  readonly storeDir?: string;
+  readonly priority?: number;
+  readonly upstreamCacheKeyNames?: readonly string[];
+  readonly retentionSeconds?: number | "default";
+}
+
+export interface NewSigningKey {
+  readonly name: string;
+  /** `name:base64(seed, public key)`, as Nix writes it. Secret. */
+  readonly secretKey: string;
+  /** `name:base64(public key)`. */
+  readonly publicKey: string;
+  readonly createdAtMs: number;
+}
+
+export type SigningKeyRecord = NewSigningKey;
+
+/** Running totals of what a view's clients sent, whatever anybody else had sent before. */
+export interface ViewCounts {
+  /** NARs uploaded. */
+  readonly uploads: number;
+  /** Uncompressed bytes of these NARs. */
+  readonly uploadedNarBytes: number;
+  /** Uploads refused because the path exists with another NAR hash. */
+  readonly conflicts: number;
+}
+
+export interface ViewStats extends ViewCounts {
+  readonly paths: number;
+  /** NARs this view holds, and their sizes uncompressed and as stored, as if nobody shared them. */
+  readonly nars: number;
+  readonly narBytes: number;
+  readonly fileBytes: number;
+}
+
+export interface PathRecord {
+  readonly viewId: number;
+  readonly storePathHash: string;
+  readonly storePath: string;
+  readonly narHash: string;
+  readonly narSize: number;
+  /** The object that the narinfo names. */
+  readonly fileHash: string;
+  readonly fileSize: number;
+  /** Base names. */
+  readonly references: readonly string[];
+  readonly deriver: string | undefined;
+  readonly ca: string | undefined;
+  readonly system: string | undefined;
+  /** Signatures that clients brought, not ours. */
+  readonly signatures: readonly string[];
+  /** The signed text as served. */
+  readonly narInfo: string;
+  readonly createdAtMs: number;
+  readonly createdBy: string | undefined;
+}
+
+export interface NewPath extends Omit<PathRecord, "viewId" | "narSize" | "fileSize"> {
+  /** Hashes of references that must be in the view, or among the paths committed with this one. */
+  readonly requiredReferences: readonly string[];
+}
+
+export interface HoldingRecord extends ObjectRecord {
+  /** `undefined` once a path is committed. */
+  readonly expiresAtMs: number | undefined;
+}
+
+export interface NewHolding {
+  readonly viewId: number;
+  readonly narHash: string;
+  readonly fileHash: string;
+  readonly expiresAtMs: number;
+  /** Takes the new object even when the view holds the NAR as another one: that one was lost. */
+  readonly replaceObject?: boolean;
+}
+
+export interface UploadedFileRecord {
+  readonly viewId: number;
+  readonly fileHash: string;
+  readonly compression: ObjectCompression;
+  readonly narHash: string;
+  readonly narSize: number;
+  readonly expiresAtMs: number;
+}
+
+export type CommitResult =
+  | {
+      readonly kind: "committed";
+      /** Store path hashes that are new in the view. */
+      readonly created: readonly string[];
+      /** Those that were there with the same NAR. */
+      readonly unchanged: readonly string[];
+      readonly conflicts: readonly { readonly storePathHash: string; readonly narHash: string }[];
+    }
+  | {
+      readonly kind: "incomplete";
+      /** NAR hashes that the view does not hold as the object named. */
+      readonly missingNars: readonly string[];
+      readonly missingReferences: readonly {
+        readonly storePathHash: string;
+        readonly reference: string;
+      }[];
+    };
+
+/** `realisation`: until Nix 2.34; `build-trace`: from 2.35; `listing`: what a NAR holds, made by the server. */
+export type DocumentKind = "log" | "realisation" | "build-trace" | "listing";
+
+export interface NewDocument {
+  readonly kind: DocumentKind;
+  readonly name: string;
+  readonly body: Uint8Array;
+  readonly createdAtMs: number;
+}
+
+export interface ExpireResult {
+  readonly holdings: number;
+  readonly uploadedFiles: number;
+  readonly revocations: number;
+}

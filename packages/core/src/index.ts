@@ -1,0 +1,11 @@
+export {
+  CACHE_ERROR_CODES,
+  CacheError,
+  type CacheErrorCode,
+  type CacheErrorOptions,
+  describeError,
+  isCacheError,
+} from "./cache-error.ts";
+export { formatDurationMs, parseDurationMs } from "./duration.ts";
+export { type LogFields, type Logger, silentLogger } from "./logger.ts";
+export { formatSizeBytes, parseSizeBytes } from "./size.ts";
