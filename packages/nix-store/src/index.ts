@@ -1,0 +1,48 @@
+export {
+  type ContentAddress,
+  type ContentAddressMethod,
+  contentAddressedPath,
+  formatContentAddress,
+  isContentAddressed,
+  parseContentAddress,
+} from "./content-address.ts";
+export {
+  equalHashes,
+  formatHash,
+  type HashAlgorithm,
+  type HashFormat,
+  isHashAlgorithm,
+  type NixHash,
+  nix32ToSha256Hex,
+  parseHash,
+  parseSha256Hex,
+  sha256HexToNix32,
+} from "./hash.ts";
+export { formatNarInfo, type NarInfo, parseNarInfo } from "./nar-info.ts";
+export { decodeNix32, encodeNix32 } from "./nix32.ts";
+export { formatNixCacheInfo, type NixCacheInfo, parseNixCacheInfo } from "./nix-cache-info.ts";
+export {
+  formatPublicKey,
+  formatSecretKey,
+  generateSecretKey,
+  narInfoFingerprint,
+  type NarInfoSignature,
+  parsePublicKey,
+  parseSecretKey,
+  parseSignature,
+  type PublicKey,
+  type SecretKey,
+  signFingerprint,
+  toPublicKey,
+  verifySignature,
+} from "./signature.ts";
+export {
+  DEFAULT_STORE_DIR,
+  isStoreDir,
+  isStorePathHash,
+  isStorePathName,
+  MAX_STORE_PATH_NAME_LENGTH,
+  parseStorePath,
+  parseStorePathBaseName,
+  type StorePath,
+} from "./store-path.ts";
