@@ -1,0 +1,48 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+
+import { isAtticCacheName } from "./cache-pattern.ts";
+import { formatViewName, parseViewName } from "./view-name.ts";
+
+function word(maxLength: number): fc.Arbitrary<string> {
+  return fc.stringMatching(new RegExp(`^[a-z0-9][a-z0-9-]{0,${maxLength - 1}}$`));
+}
+
+test("a name without a plus belongs to the default tenant", () => {
+  expect(parseViewName("main")).toEqual({ tenant: undefined, view: "main" });
+  expect(parseViewName("acme-corp+ci-2")).toEqual({ tenant: "acme-corp", view: "ci-2" });
+});
+
+test.each([
+  "",
+  "+",
+  "+main",
+  "acme+",
+  "a+b+c",
+  "Main",
+  "-a",
+  "a_b",
+  "a.b",
+  "a/b",
+  "ä",
+  "main\n",
+  "a".repeat(13),
+  `${"a".repeat(25)}+main`,
+  "metrics",
+  "acme+cas",
+  "compressed-blobs",
+])("%j is refused", (text) => {
+  expect(() => parseViewName(text)).toThrow(expect.objectContaining({ code: "INVALID" }));
+});
+
+test("every view name is an Attic cache name, and format after parse is identity", () => {
+  fc.assert(
+    fc.property(fc.option(word(24), { nil: undefined }), word(12), (tenant, view) => {
+      const fullName = formatViewName({ tenant, view });
+      expect(isAtticCacheName(fullName)).toBe(true);
+      fc.pre(!["ac", "cas", "kv", "healthz", "readyz", "metrics", "blobs"].includes(view));
+      fc.pre(!["uploads", "actions", "operations", "capabilities"].includes(view));
+      expect(parseViewName(fullName)).toEqual({ tenant, view });
+    }),
+  );
+});
