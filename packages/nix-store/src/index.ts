@@ -46,3 +46,7 @@ export {
   parseStorePathBaseName,
   type StorePath,
 } from "./store-path.ts";
+export { encodeNar, type EncodeNarOptions } from "./nar-encoder.ts";
+export { maxEncodedBytes, NAR_ENCODING } from "./nar-encoding.ts";
+export { decodeZstd, type DecodeZstdOptions } from "./zstd-decoder.ts";
+export { createZstdScanner, type ZstdScanner } from "./zstd-scanner.ts";
