@@ -1,0 +1,54 @@
+import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
+
+/** How long a connection waits for another process to finish writing. */
+const BUSY_TIMEOUT_MS = 10_000;
+
+/** `full`: a commit is on the disk when it returns. `off`: a power cut may lose it; for tests only. */
+export type Synchronous = "full" | "off";
+
+/** Opens a connection with the settings that every connection of the index has. Does not touch the schema. */
+export function openConnection(file: string, synchronous: Synchronous): DatabaseSync {
+  const database = new DatabaseSync(file, {
+    timeout: BUSY_TIMEOUT_MS,
+    enableForeignKeyConstraints: true,
+    enableDoubleQuotedStringLiterals: false,
+  });
+  try {
+    // Before anything that writes: switching to WAL is itself a write.
+    database.exec(`PRAGMA synchronous = ${synchronous === "full" ? "FULL" : "OFF"}`);
+    database.exec("PRAGMA journal_mode = WAL");
+    database.exec(`PRAGMA cache_size = ${-32 * 1024}`);
+    database.exec(`PRAGMA mmap_size = ${256 * 2 ** 20}`);
+    database.exec("PRAGMA temp_store = MEMORY");
+    // A burst may make the log long; afterwards it shrinks back to this many bytes.
+    database.exec(`PRAGMA journal_size_limit = ${64 * 2 ** 20}`);
+  } catch (error) {
+    database.close();
+    throw error;
+  }
+  return database;
+}
+
+/** A prepared statement whose rows have a known shape. */
+export interface Query<Row> {
+  get(...parameters: readonly SQLInputValue[]): Row | undefined;
+  all(...parameters: readonly SQLInputValue[]): Row[];
+  /** Runs it and returns how many rows it changed itself, without cascades and triggers. */
+  run(...parameters: readonly SQLInputValue[]): number;
+}
+
+interface TypedStatement<Row> {
+  get(...parameters: readonly SQLInputValue[]): Row | undefined;
+  all(...parameters: readonly SQLInputValue[]): Row[];
+}
+
+/** Prepares a statement once. `Row` must be what its columns are: nothing checks that. */
+export function prepareQuery<Row>(database: DatabaseSync, sql: string): Query<Row> {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- only the caller knows the columns
+  const statement = database.prepare(sql) as TypedStatement<Row> & StatementSync;
+  return {
+    get: (...parameters) => statement.get(...parameters),
+    all: (...parameters) => statement.all(...parameters),
+    run: (...parameters) => Number(statement.run(...parameters).changes),
+  };
+}

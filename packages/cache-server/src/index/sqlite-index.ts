@@ -1,0 +1,303 @@
+import { open } from "node:fs/promises";
+import type { DatabaseSync } from "node:sqlite";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { CacheError, type Logger, silentLogger } from "@glorious/core";
+
+import type {
+  CacheIndex,
+  CommitResult,
+  DocumentKind,
+  ExpireResult,
+  HoldingRecord,
+  NewDocument,
+  NewHolding,
+  NewPath,
+  NewSigningKey,
+  NewView,
+  ObjectRecord,
+  PathRecord,
+  SigningKeyRecord,
+  UploadedFileRecord,
+  ViewChanges,
+  ViewCounts,
+  ViewRecord,
+  ViewStats,
+} from "./cache-index.ts";
+import { migrate } from "./migrations.ts";
+import type { WriteMethod, WriteOperation, WriteOutcome } from "./sqlite-batch.ts";
+import { openConnection, type Synchronous } from "./sqlite-connection.ts";
+import { fromFailure, fromSqliteError, isBusy } from "./sqlite-errors.ts";
+import { SqliteReads } from "./sqlite-reads.ts";
+import { createLocalWriter, type SqliteWriter, startThreadWriter } from "./sqlite-writer.ts";
+import type { SqliteWrites } from "./sqlite-writes.ts";
+import { WriteQueue } from "./write-queue.ts";
+
+/** How {@link openSqliteIndex} opens an index. */
+export interface SqliteIndexOptions {
+  /** The database file, made when absent, readable by its owner only; or `:memory:`. */
+  readonly file: string;
+  readonly logger?: Logger;
+  /** `off` gives up durability against power cuts, for tests. Default: `full`. */
+  readonly synchronous?: Synchronous;
+}
+
+/**
+ * Opens the index in a SQLite file, and brings its schema up to date.
+ *
+ * Reads run at once on the caller's thread; writes are batched and run on a thread of their own. Several
+ * processes may open one file on a local disk.
+ *
+ * @throws {CacheError} `CONFIG` when the file is another program's, or has a newer schema;
+ *   `UNAVAILABLE` when it cannot be opened; `CORRUPT` when it is no sound database.
+ */
+export async function openSqliteIndex(options: SqliteIndexOptions): Promise<CacheIndex> {
+  const { file, logger = silentLogger, synchronous = "full" } = options;
+  try {
+    if (file !== ":memory:") await createPrivately(file);
+    const database = await openMigrated(file, synchronous, logger);
+    try {
+      const writer =
+        file === ":memory:"
+          ? createLocalWriter(database, file)
+          : await startThreadWriter({ file, synchronous }, logger);
+      return new SqliteIndex(file, database, writer);
+    } catch (error) {
+      database.close();
+      throw error;
+    }
+  } catch (error) {
+    throw fromSqliteError(error, file);
+  }
+}
+
+/** The file holds signing keys. SQLite gives its log files the same mode. */
+async function createPrivately(file: string): Promise<void> {
+  try {
+    await (await open(file, "a", 0o600)).close();
+  } catch (cause) {
+    throw new CacheError("UNAVAILABLE", `The index ${file} cannot be opened`, {
+      hint: "Check that the directory exists and that the server may write to it.",
+      cause,
+    });
+  }
+}
+
+async function openMigrated(
+  file: string,
+  synchronous: Synchronous,
+  logger: Logger,
+): Promise<DatabaseSync> {
+  const deadline = performance.now() + 10_000;
+  while (true) {
+    let database: DatabaseSync | undefined;
+    try {
+      database = openConnection(file, synchronous);
+      migrate(database, file, { logger });
+      if (file !== ":memory:") database.exec("PRAGMA query_only = ON");
+      return database;
+    } catch (error) {
+      database?.close();
+      // Turning a new file's log on does not wait for another process that is doing the same.
+      if (!isBusy(error) || performance.now() > deadline) throw error;
+      await sleep(20);
+    }
+  }
+}
+
+class SqliteIndex implements CacheIndex {
+  readonly #file: string;
+  readonly #database: DatabaseSync;
+  readonly #reads: SqliteReads;
+  readonly #writer: SqliteWriter;
+  readonly #queue: WriteQueue<WriteOperation, WriteOutcome>;
+  #closing: Promise<void> | undefined;
+
+  constructor(file: string, database: DatabaseSync, writer: SqliteWriter) {
+    this.#file = file;
+    this.#database = database;
+    this.#reads = new SqliteReads(database);
+    this.#writer = writer;
+    this.#queue = new WriteQueue((operations) => writer.runBatch(operations));
+  }
+
+  createView(view: NewView, key: NewSigningKey): Promise<ViewRecord> {
+    return this.#write("createView", view, key);
+  }
+
+  async findView(name: string): Promise<ViewRecord | undefined> {
+    return this.#read((reads) => reads.findView(name));
+  }
+
+  async listViews(): Promise<ViewRecord[]> {
+    return this.#read((reads) => reads.listViews());
+  }
+
+  updateView(name: string, changes: ViewChanges): Promise<ViewRecord | undefined> {
+    return this.#write("updateView", name, changes);
+  }
+
+  deleteView(name: string): Promise<boolean> {
+    return this.#write("deleteView", name);
+  }
+
+  async viewStats(viewId: number): Promise<ViewStats> {
+    return this.#read((reads) => reads.viewStats(viewId));
+  }
+
+  addCounts(viewId: number, counts: Partial<ViewCounts>): Promise<void> {
+    return this.#write("addCounts", viewId, counts);
+  }
+
+  async listSigningKeys(viewId: number): Promise<SigningKeyRecord[]> {
+    return this.#read((reads) => reads.listSigningKeys(viewId));
+  }
+
+  replaceSigningKeys(viewId: number, key: NewSigningKey): Promise<void> {
+    return this.#write("replaceSigningKeys", viewId, key);
+  }
+
+  async findPath(chain: readonly number[], storePathHash: string): Promise<PathRecord | undefined> {
+    return this.#read((reads) => reads.findPath(chain, storePathHash));
+  }
+
+  async listPaths(
+    viewId: number,
+    page: { readonly after?: string; readonly limit: number },
+  ): Promise<PathRecord[]> {
+    return this.#read((reads) => reads.listPaths(viewId, page));
+  }
+
+  replaceNarInfos(
+    viewId: number,
+    changes: readonly { readonly storePathHash: string; readonly narInfo: string }[],
+  ): Promise<void> {
+    return this.#write("replaceNarInfos", viewId, changes);
+  }
+
+  async findMissingPaths(viewId: number, storePathHashes: readonly string[]): Promise<string[]> {
+    return this.#read((reads) => reads.findMissingPaths(viewId, storePathHashes));
+  }
+
+  async findMissingNars(viewId: number, narHashes: readonly string[]): Promise<string[]> {
+    return this.#read((reads) => reads.findMissingNars(viewId, narHashes));
+  }
+
+  async findHolding(viewId: number, narHash: string): Promise<HoldingRecord | undefined> {
+    return this.#read((reads) => reads.findHolding(viewId, narHash));
+  }
+
+  async findObject(chain: readonly number[], fileHash: string): Promise<ObjectRecord | undefined> {
+    return this.#read((reads) => reads.findObject(chain, fileHash));
+  }
+
+  async findUploadedFile(
+    viewId: number,
+    fileHash: string,
+    compression: string,
+  ): Promise<UploadedFileRecord | undefined> {
+    return this.#read((reads) => reads.findUploadedFile(viewId, fileHash, compression));
+  }
+
+  deletePath(viewId: number, storePathHash: string, narExpiresAtMs: number): Promise<boolean> {
+    return this.#write("deletePath", viewId, storePathHash, narExpiresAtMs);
+  }
+
+  reserveObject(object: ObjectRecord, nowMs: number): Promise<"reserved" | "busy"> {
+    return this.#write("reserveObject", object, nowMs);
+  }
+
+  holdNar(holding: NewHolding): Promise<HoldingRecord> {
+    return this.#write("holdNar", holding);
+  }
+
+  addUploadedFile(file: UploadedFileRecord): Promise<void> {
+    return this.#write("addUploadedFile", file);
+  }
+
+  commitPaths(viewId: number, paths: readonly NewPath[]): Promise<CommitResult> {
+    return this.#write("commitPaths", viewId, paths);
+  }
+
+  putDocument(viewId: number, document: NewDocument): Promise<boolean> {
+    return this.#write("putDocument", viewId, document);
+  }
+
+  async findDocument(
+    chain: readonly number[],
+    kind: DocumentKind,
+    name: string,
+  ): Promise<Uint8Array | undefined> {
+    return this.#read((reads) => reads.findDocument(chain, kind, name));
+  }
+
+  revokeToken(jti: string, expiresAtMs: number | undefined): Promise<void> {
+    return this.#write("revokeToken", jti, expiresAtMs);
+  }
+
+  async isTokenRevoked(jti: string): Promise<boolean> {
+    return this.#read((reads) => reads.isTokenRevoked(jti));
+  }
+
+  expire(nowMs: number, limit: number): Promise<ExpireResult> {
+    return this.#write("expire", nowMs, limit);
+  }
+
+  claimUnreferencedObjects(reservedBeforeMs: number, limit: number): Promise<string[]> {
+    return this.#write("claimUnreferencedObjects", reservedBeforeMs, limit);
+  }
+
+  removeClaimedObjects(fileHashes: readonly string[]): Promise<void> {
+    return this.#write("removeClaimedObjects", fileHashes);
+  }
+
+  async ping(): Promise<void> {
+    try {
+      const written = await this.#write("ping");
+      const read = this.#read((reads) => reads.readPing());
+      if (read < written) throw new Error(`Wrote ping ${written} and read ${read}`);
+    } catch (cause) {
+      throw new CacheError("UNAVAILABLE", `The index ${this.#file} cannot be read and written`, {
+        hint: "Check the disk that holds it; the cause says what failed.",
+        cause,
+      });
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing ??= this.#close();
+    await this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    await this.#queue.idle();
+    await this.#writer[Symbol.asyncDispose]();
+    this.#database.close();
+  }
+
+  #read<Value>(read: (reads: SqliteReads) => Value): Value {
+    this.#requireOpen();
+    try {
+      return read(this.#reads);
+    } catch (error) {
+      throw fromSqliteError(error, this.#file);
+    }
+  }
+
+  async #write<Method extends WriteMethod>(
+    method: Method,
+    ...parameters: Parameters<SqliteWrites[Method]>
+  ): Promise<ReturnType<SqliteWrites[Method]>> {
+    this.#requireOpen();
+    const outcome = await this.#queue.run({ method, parameters });
+    if (outcome.kind === "failed") throw fromFailure(outcome.failure);
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it comes from that very method
+    return outcome.value as ReturnType<SqliteWrites[Method]>;
+  }
+
+  #requireOpen(): void {
+    if (this.#closing !== undefined) {
+      throw new CacheError("UNAVAILABLE", `The index ${this.#file} is closed`);
+    }
+  }
+}

@@ -1,0 +1,197 @@
+import type { DatabaseSync } from "node:sqlite";
+
+import { CacheError } from "@glorious/core";
+
+import type {
+  DocumentKind,
+  HoldingRecord,
+  ObjectRecord,
+  PathRecord,
+  SigningKeyRecord,
+  UploadedFileRecord,
+  ViewRecord,
+  ViewStats,
+} from "./cache-index.ts";
+import { prepareQuery, type Query } from "./sqlite-connection.ts";
+import {
+  FIND_HOLDING,
+  fromHashBytes,
+  type HoldingRow,
+  OBJECT_COLUMNS,
+  PATH_COLUMNS,
+  type ObjectRow,
+  type PathRow,
+  SIGNING_KEY_COLUMNS,
+  toHashBytes,
+  toHoldingRecord,
+  toObjectRecord,
+  toPathRecord,
+  toSigningKeyRecord,
+  toViewRecord,
+  VIEW_COLUMNS,
+  type ViewRow,
+} from "./sqlite-rows.ts";
+
+/** The reading half of the index: one connection, every statement prepared once, committed data only. */
+export class SqliteReads {
+  readonly #database: DatabaseSync;
+
+  constructor(database: DatabaseSync) {
+    this.#database = database;
+    this.#findView = this.#prepare(`SELECT ${VIEW_COLUMNS} FROM views WHERE name = ?1`);
+    this.#listViews = this.#prepare(`SELECT ${VIEW_COLUMNS} FROM views ORDER BY name`);
+    this.#viewStats = this.#prepare(`
+      SELECT paths, nars, nar_bytes AS narBytes, file_bytes AS fileBytes, uploads,
+        uploaded_nar_bytes AS uploadedNarBytes, conflicts
+      FROM view_totals WHERE view_id = ?1`);
+    this.#listSigningKeys = this.#prepare(`
+      SELECT ${SIGNING_KEY_COLUMNS} FROM signing_keys WHERE view_id = ?1 ORDER BY created_at_ms, id`);
+    this.#findPath = this.#prepare(`
+      SELECT ${PATH_COLUMNS} FROM paths AS p JOIN objects AS o ON o.id = p.object_id
+      WHERE p.view_id = ?1 AND p.store_path_hash = ?2`);
+    this.#listPaths = this.#prepare(`
+      SELECT ${PATH_COLUMNS} FROM paths AS p JOIN objects AS o ON o.id = p.object_id
+      WHERE p.view_id = ?1 AND p.store_path_hash > ?2 ORDER BY p.store_path_hash LIMIT ?3`);
+    this.#presentPaths = this.#prepare(`
+      SELECT asked.value AS hash FROM json_each(?2) AS asked
+      WHERE EXISTS (SELECT 1 FROM paths WHERE view_id = ?1 AND store_path_hash = asked.value)`);
+    this.#presentNars = this.#prepare(`
+      SELECT asked.value AS hash FROM json_each(?2) AS asked
+      WHERE EXISTS (SELECT 1 FROM holdings WHERE view_id = ?1 AND nar_hash = unhex(asked.value))`);
+    this.#findHolding = this.#prepare(FIND_HOLDING);
+    this.#findObject = this.#prepare(`
+      SELECT ${OBJECT_COLUMNS} FROM objects AS o WHERE o.file_hash = ?2 AND (
+        EXISTS (SELECT 1 FROM holdings WHERE object_id = o.id AND view_id = ?1)
+        OR EXISTS (SELECT 1 FROM paths WHERE object_id = o.id AND view_id = ?1)
+        OR EXISTS (SELECT 1 FROM uploaded_files WHERE object_id = o.id AND view_id = ?1))`);
+    this.#findUploadedFile = this.#prepare(`
+      SELECT ${OBJECT_COLUMNS}, f.expires_at_ms AS expiresAtMs
+      FROM objects AS o JOIN uploaded_files AS f ON f.view_id = ?1 AND f.object_id = o.id
+      WHERE o.file_hash = ?2 AND o.compression = ?3`);
+    this.#findDocument = this.#prepare(
+      `SELECT body FROM documents WHERE view_id = ?1 AND kind = ?2 AND name = ?3`,
+    );
+    this.#isTokenRevoked = this.#prepare(`SELECT 1 AS found FROM revoked_tokens WHERE jti = ?1`);
+    this.#readPing = this.#prepare(`SELECT count FROM pings WHERE id = 1`);
+  }
+
+  #prepare<Row>(sql: string): Query<Row> {
+    return prepareQuery<Row>(this.#database, sql);
+  }
+
+  readonly #findView: Query<ViewRow>;
+  findView(name: string): ViewRecord | undefined {
+    const row = this.#findView.get(name);
+    return row && toViewRecord(row);
+  }
+
+  readonly #listViews: Query<ViewRow>;
+  listViews(): ViewRecord[] {
+    return this.#listViews.all().map(toViewRecord);
+  }
+
+  readonly #viewStats: Query<ViewStats>;
+  viewStats(viewId: number): ViewStats {
+    const row = this.#viewStats.get(viewId);
+    if (row === undefined) throw new CacheError("NOT_FOUND", `There is no view with id ${viewId}`);
+    return { ...row };
+  }
+
+  readonly #listSigningKeys: Query<SigningKeyRecord>;
+  listSigningKeys(viewId: number): SigningKeyRecord[] {
+    return this.#listSigningKeys.all(viewId).map(toSigningKeyRecord);
+  }
+
+  readonly #findPath: Query<PathRow>;
+  findPath(chain: readonly number[], storePathHash: string): PathRecord | undefined {
+    const row = firstOf(chain, (viewId) => this.#findPath.get(viewId, storePathHash));
+    return row && toPathRecord(row);
+  }
+
+  readonly #listPaths: Query<PathRow>;
+  listPaths(
+    viewId: number,
+    page: { readonly after?: string; readonly limit: number },
+  ): PathRecord[] {
+    return this.#listPaths.all(viewId, page.after ?? "", page.limit).map(toPathRecord);
+  }
+
+  readonly #presentPaths: Query<{ readonly hash: string }>;
+  findMissingPaths(viewId: number, storePathHashes: readonly string[]): string[] {
+    return without(storePathHashes, (asked) => this.#presentPaths.all(viewId, asked));
+  }
+
+  readonly #presentNars: Query<{ readonly hash: string }>;
+  findMissingNars(viewId: number, narHashes: readonly string[]): string[] {
+    return without(narHashes, (asked) => this.#presentNars.all(viewId, asked));
+  }
+
+  readonly #findHolding: Query<HoldingRow>;
+  findHolding(viewId: number, narHash: string): HoldingRecord | undefined {
+    const row = this.#findHolding.get(viewId, toHashBytes(narHash));
+    return row && toHoldingRecord(row);
+  }
+
+  readonly #findObject: Query<ObjectRow>;
+  findObject(chain: readonly number[], fileHash: string): ObjectRecord | undefined {
+    const hash = toHashBytes(fileHash);
+    const row = firstOf(chain, (viewId) => this.#findObject.get(viewId, hash));
+    return row && toObjectRecord(row);
+  }
+
+  readonly #findUploadedFile: Query<ObjectRow & { readonly expiresAtMs: number }>;
+  findUploadedFile(
+    viewId: number,
+    fileHash: string,
+    compression: string,
+  ): UploadedFileRecord | undefined {
+    const row = this.#findUploadedFile.get(viewId, toHashBytes(fileHash), compression);
+    if (row === undefined) return undefined;
+    return {
+      viewId,
+      fileHash,
+      compression: row.compression,
+      narHash: fromHashBytes(row.narHash),
+      narSize: row.narSize,
+      expiresAtMs: row.expiresAtMs,
+    };
+  }
+
+  readonly #findDocument: Query<{ readonly body: Uint8Array }>;
+  findDocument(chain: readonly number[], kind: DocumentKind, name: string): Uint8Array | undefined {
+    return firstOf(chain, (viewId) => this.#findDocument.get(viewId, kind, name))?.body;
+  }
+
+  readonly #isTokenRevoked: Query<{ readonly found: number }>;
+  isTokenRevoked(jti: string): boolean {
+    return this.#isTokenRevoked.get(jti) !== undefined;
+  }
+
+  readonly #readPing: Query<{ readonly count: number }>;
+  /** How often the database was pinged. */
+  readPing(): number {
+    return this.#readPing.get()?.count ?? 0;
+  }
+}
+
+function firstOf<Row>(
+  chain: readonly number[],
+  find: (viewId: number) => Row | undefined,
+): Row | undefined {
+  for (const viewId of chain) {
+    const row = find(viewId);
+    if (row !== undefined) return row;
+  }
+  return undefined;
+}
+
+/** What was asked, each once and in its order, without what `findPresent` finds given the list as JSON. */
+function without(
+  asked: readonly string[],
+  findPresent: (json: string) => readonly { readonly hash: string }[],
+): string[] {
+  const distinct = new Set(asked);
+  if (distinct.size === 0) return [];
+  for (const { hash } of findPresent(JSON.stringify([...distinct]))) distinct.delete(hash);
+  return [...distinct];
+}

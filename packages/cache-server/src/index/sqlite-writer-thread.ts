@@ -1,0 +1,33 @@
+import type { DatabaseSync } from "node:sqlite";
+import { parentPort, workerData } from "node:worker_threads";
+
+import { createBatchRunner, type WriteOperation } from "./sqlite-batch.ts";
+import { openConnection } from "./sqlite-connection.ts";
+import { fromSqliteError, toFailure } from "./sqlite-errors.ts";
+import type { WriterThreadData, WriterThreadMessage } from "./sqlite-writer.ts";
+
+const data: WriterThreadData = workerData;
+const { file, synchronous } = data;
+
+try {
+  serve(openConnection(file, synchronous));
+} catch (error) {
+  answer({ kind: "failed", failure: toFailure(fromSqliteError(error, file)) });
+}
+
+function serve(database: DatabaseSync): void {
+  const runBatch = createBatchRunner(database, file);
+  parentPort?.on("message", (message: readonly WriteOperation[] | "close") => {
+    if (message === "close") {
+      database.close();
+      parentPort?.close();
+      return;
+    }
+    answer({ kind: "batch", outcomes: runBatch(message) });
+  });
+  answer({ kind: "ready" });
+}
+
+function answer(message: WriterThreadMessage): void {
+  parentPort?.postMessage(message, []);
+}

@@ -1,0 +1,481 @@
+import type { DatabaseSync } from "node:sqlite";
+
+import { CacheError } from "@glorious/core";
+
+import type {
+  CommitResult,
+  ExpireResult,
+  HoldingRecord,
+  NewDocument,
+  NewHolding,
+  NewPath,
+  NewSigningKey,
+  NewView,
+  ObjectRecord,
+  UploadedFileRecord,
+  ViewChanges,
+  ViewCounts,
+  ViewRecord,
+} from "./cache-index.ts";
+import { mergeClientSignatures } from "./signatures.ts";
+import { prepareQuery, type Query } from "./sqlite-connection.ts";
+import {
+  FIND_HOLDING,
+  fromHashBytes,
+  type HoldingRow,
+  OBJECT_COLUMNS,
+  type ObjectRow,
+  parseStrings,
+  toHashBytes,
+  toHoldingRecord,
+  toViewRecord,
+  VIEW_COLUMNS,
+  type ViewRow,
+} from "./sqlite-rows.ts";
+
+interface ObjectStateRow extends ObjectRow {
+  readonly id: number;
+  readonly isDeleting: number;
+}
+
+interface KnownPath {
+  readonly id: number;
+  readonly narHash: string;
+  readonly signatures: readonly string[];
+}
+
+/**
+ * The writing half of the index: each method is one operation, run inside a savepoint that its caller
+ * opens on a connection that holds the write lock, so what it reads cannot change under it.
+ */
+export class SqliteWrites {
+  readonly #database: DatabaseSync;
+
+  constructor(database: DatabaseSync) {
+    this.#database = database;
+    this.#insertView = this.#prepare(`
+      INSERT INTO views (name, is_public, store_dir, priority, upstream_cache_key_names,
+        retention_seconds, created_at_ms)
+      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (name) DO NOTHING RETURNING ${VIEW_COLUMNS}`);
+    this.#updateView = this.#prepare(`
+      UPDATE views SET is_public = coalesce(?2, is_public), store_dir = coalesce(?3, store_dir),
+        priority = coalesce(?4, priority),
+        upstream_cache_key_names = coalesce(?5, upstream_cache_key_names),
+        retention_seconds = CASE WHEN ?6 THEN ?7 ELSE retention_seconds END
+      WHERE name = ?1 RETURNING ${VIEW_COLUMNS}`);
+    this.#deleteView = this.#prepare(`DELETE FROM views WHERE name = ?1`);
+    this.#viewExists = this.#prepare(`SELECT 1 AS found FROM views WHERE id = ?1`);
+    this.#addCounts = this.#prepare(`
+      UPDATE view_totals SET uploads = uploads + ?2, uploaded_nar_bytes = uploaded_nar_bytes + ?3,
+        conflicts = conflicts + ?4
+      WHERE view_id = ?1`);
+    this.#deleteSigningKeys = this.#prepare(`DELETE FROM signing_keys WHERE view_id = ?1`);
+    this.#insertSigningKey = this.#prepare(`
+      INSERT INTO signing_keys (view_id, name, secret_key, public_key, created_at_ms)
+      VALUES (?1, ?2, ?3, ?4, ?5)`);
+
+    this.#findObjectState = this.#prepare(`
+      SELECT o.id, o.is_deleting AS isDeleting, ${OBJECT_COLUMNS}
+      FROM objects AS o WHERE o.file_hash = ?1`);
+    this.#insertObject = this.#prepare(`
+      INSERT INTO objects (file_hash, file_size, compression, nar_hash, nar_size, reserved_at_ms)
+      VALUES (?1, ?2, ?3, ?4, ?5, ?6)`);
+    this.#touchObject = this.#prepare(
+      `UPDATE objects SET reserved_at_ms = max(reserved_at_ms, ?2) WHERE id = ?1`,
+    );
+    this.#claimObjects = this.#prepare(`
+      UPDATE objects SET is_deleting = 1 WHERE id IN (
+        SELECT o.id FROM objects AS o
+        WHERE o.is_referenced = 0 AND o.is_deleting = 0 AND o.reserved_at_ms < ?1
+        ORDER BY o.reserved_at_ms LIMIT ?2)`);
+    this.#listClaimed = this.#prepare(
+      `SELECT file_hash AS fileHash FROM objects WHERE is_deleting = 1 ORDER BY id`,
+    );
+    this.#removeClaimed = this.#prepare(
+      `DELETE FROM objects WHERE file_hash = ?1 AND is_deleting = 1`,
+    );
+
+    this.#findHolding = this.#prepare(FIND_HOLDING);
+    // A scalar max() with a NULL is NULL: a holding without an expiry keeps having none.
+    this.#upsertHolding = this.#prepare(`
+      INSERT INTO holdings (view_id, nar_hash, object_id, expires_at_ms) VALUES (?1, ?2, ?3, ?4)
+      ON CONFLICT (view_id, nar_hash) DO UPDATE SET
+        expires_at_ms = max(expires_at_ms, excluded.expires_at_ms),
+        object_id = CASE WHEN ?5 THEN excluded.object_id ELSE object_id END`);
+    this.#keepHolding = this.#prepare(
+      `UPDATE holdings SET expires_at_ms = NULL WHERE id = ?1 AND expires_at_ms IS NOT NULL`,
+    );
+    this.#upsertUploadedFile = this.#prepare(`
+      INSERT INTO uploaded_files (view_id, object_id, expires_at_ms) VALUES (?1, ?2, ?3)
+      ON CONFLICT (view_id, object_id) DO UPDATE SET
+        expires_at_ms = max(expires_at_ms, excluded.expires_at_ms)`);
+
+    this.#findKnownPath = this.#prepare(`
+      SELECT p.id, p.signatures, h.nar_hash AS narHash
+      FROM paths AS p JOIN holdings AS h ON h.id = p.holding_id
+      WHERE p.view_id = ?1 AND p.store_path_hash = ?2`);
+    this.#pathExists = this.#prepare(
+      `SELECT 1 AS found FROM paths WHERE view_id = ?1 AND store_path_hash = ?2`,
+    );
+    this.#insertPath = this.#prepare(`
+      INSERT INTO paths (view_id, store_path_hash, store_path, holding_id, object_id, reference_names,
+        deriver, ca, system, signatures, nar_info, created_at_ms, created_by)
+      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) RETURNING id`);
+    this.#updatePath = this.#prepare(`
+      UPDATE paths SET store_path = ?2, object_id = ?3, reference_names = ?4, deriver = ?5, ca = ?6,
+        system = ?7, signatures = ?8, nar_info = ?9
+      WHERE id = ?1`);
+    this.#replaceNarInfo = this.#prepare(
+      `UPDATE paths SET nar_info = ?3 WHERE view_id = ?1 AND store_path_hash = ?2`,
+    );
+    this.#deletePath = this.#prepare(
+      `DELETE FROM paths WHERE view_id = ?1 AND store_path_hash = ?2 RETURNING holding_id AS holdingId`,
+    );
+    this.#expireUnusedHolding = this.#prepare(`
+      UPDATE holdings SET expires_at_ms = ?2
+      WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM paths WHERE holding_id = ?1)`);
+
+    this.#insertDocument = this.#prepare(`
+      INSERT INTO documents (view_id, kind, name, body, created_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+      ON CONFLICT (view_id, kind, name) DO NOTHING`);
+    this.#revokeToken = this.#prepare(`
+      INSERT INTO revoked_tokens (jti, expires_at_ms) VALUES (?1, ?2)
+      ON CONFLICT (jti) DO UPDATE SET expires_at_ms = max(expires_at_ms, excluded.expires_at_ms)`);
+
+    this.#expireHoldings = this.#prepare(`
+      DELETE FROM holdings WHERE id IN (
+        SELECT id FROM holdings WHERE expires_at_ms <= ?1 ORDER BY expires_at_ms LIMIT ?2)`);
+    this.#expireUploadedFiles = this.#prepare(`
+      DELETE FROM uploaded_files WHERE (view_id, object_id) IN (
+        SELECT view_id, object_id FROM uploaded_files
+        WHERE expires_at_ms <= ?1 ORDER BY expires_at_ms LIMIT ?2)`);
+    this.#expireRevocations = this.#prepare(`
+      DELETE FROM revoked_tokens WHERE jti IN (
+        SELECT jti FROM revoked_tokens WHERE expires_at_ms <= ?1 ORDER BY expires_at_ms LIMIT ?2)`);
+    this.#ping = this.#prepare(`UPDATE pings SET count = count + 1 WHERE id = 1 RETURNING count`);
+  }
+
+  #prepare<Row>(sql: string): Query<Row> {
+    return prepareQuery<Row>(this.#database, sql);
+  }
+
+  readonly #insertView: Query<ViewRow>;
+  createView(view: NewView, key: NewSigningKey): ViewRecord {
+    const row = this.#insertView.get(
+      view.name,
+      Number(view.isPublic),
+      view.storeDir,
+      view.priority,
+      JSON.stringify(view.upstreamCacheKeyNames),
+      view.retentionSeconds ?? null,
+      view.createdAtMs,
+    );
+    if (row === undefined) {
+      throw new CacheError("CONFLICT", `The view ${view.name} exists already`, {
+        hint: "Choose another name, or configure the view that is there.",
+      });
+    }
+    this.#addSigningKey(row.id, key);
+    return toViewRecord(row);
+  }
+
+  readonly #updateView: Query<ViewRow>;
+  updateView(name: string, changes: ViewChanges): ViewRecord | undefined {
+    const { isPublic, storeDir, priority, upstreamCacheKeyNames, retentionSeconds } = changes;
+    const row = this.#updateView.get(
+      name,
+      isPublic === undefined ? null : Number(isPublic),
+      storeDir ?? null,
+      priority ?? null,
+      upstreamCacheKeyNames === undefined ? null : JSON.stringify(upstreamCacheKeyNames),
+      Number(retentionSeconds !== undefined),
+      retentionSeconds === "default" ? null : (retentionSeconds ?? null),
+    );
+    return row && toViewRecord(row);
+  }
+
+  readonly #deleteView: Query<never>;
+  deleteView(name: string): boolean {
+    return this.#deleteView.run(name) > 0;
+  }
+
+  readonly #addCounts: Query<never>;
+  addCounts(viewId: number, counts: Partial<ViewCounts>): void {
+    const { uploads = 0, uploadedNarBytes = 0, conflicts = 0 } = counts;
+    this.#requireView(viewId);
+    this.#addCounts.run(viewId, uploads, uploadedNarBytes, conflicts);
+  }
+
+  readonly #deleteSigningKeys: Query<never>;
+  replaceSigningKeys(viewId: number, key: NewSigningKey): void {
+    this.#requireView(viewId);
+    this.#deleteSigningKeys.run(viewId);
+    this.#addSigningKey(viewId, key);
+  }
+
+  readonly #insertSigningKey: Query<never>;
+  #addSigningKey(viewId: number, key: NewSigningKey): void {
+    this.#insertSigningKey.run(viewId, key.name, key.secretKey, key.publicKey, key.createdAtMs);
+  }
+
+  readonly #findObjectState: Query<ObjectStateRow>;
+  readonly #insertObject: Query<never>;
+  readonly #touchObject: Query<never>;
+  reserveObject(object: ObjectRecord, nowMs: number): "reserved" | "busy" {
+    const fileHash = toHashBytes(object.fileHash);
+    const narHash = toHashBytes(object.narHash);
+    const existing = this.#findObjectState.get(fileHash);
+    if (existing === undefined) {
+      const { fileSize, compression, narSize } = object;
+      this.#insertObject.run(fileHash, fileSize, compression, narHash, narSize, nowMs);
+      return "reserved";
+    }
+    if (existing.isDeleting === 1) return "busy";
+    if (
+      existing.compression !== object.compression ||
+      existing.fileSize !== object.fileSize ||
+      existing.narSize !== object.narSize ||
+      !narHash.equals(existing.narHash)
+    ) {
+      throw new CacheError(
+        "CONFLICT",
+        `The object ${object.fileHash} is known as another encoding than ${object.compression} of the NAR ${object.narHash}`,
+        { hint: "Send the NAR in another compression." },
+      );
+    }
+    this.#touchObject.run(existing.id, nowMs);
+    return "reserved";
+  }
+
+  readonly #findHolding: Query<HoldingRow>;
+  readonly #upsertHolding: Query<never>;
+  holdNar(holding: NewHolding): HoldingRecord {
+    const { viewId, expiresAtMs, replaceObject = false } = holding;
+    const narHash = toHashBytes(holding.narHash);
+    this.#requireView(viewId);
+    const object = this.#requireReserved(holding.fileHash);
+    if (object.compression !== "zstd" || !narHash.equals(object.narHash)) {
+      throw new Error(`The object ${holding.fileHash} is not the NAR ${holding.narHash} in zstd`);
+    }
+    this.#upsertHolding.run(viewId, narHash, object.id, expiresAtMs, Number(replaceObject));
+    const row = this.#findHolding.get(viewId, narHash);
+    if (row === undefined) throw new Error(`The holding of ${holding.narHash} was not written`);
+    return toHoldingRecord(row);
+  }
+
+  readonly #upsertUploadedFile: Query<never>;
+  addUploadedFile(file: UploadedFileRecord): void {
+    this.#requireView(file.viewId);
+    const object = this.#requireReserved(file.fileHash);
+    if (
+      object.compression !== file.compression ||
+      object.narSize !== file.narSize ||
+      fromHashBytes(object.narHash) !== file.narHash
+    ) {
+      throw new Error(`The object ${file.fileHash} was reserved with another compression or NAR`);
+    }
+    this.#upsertUploadedFile.run(file.viewId, object.id, file.expiresAtMs);
+  }
+
+  readonly #insertPath: Query<{ readonly id: number }>;
+  readonly #updatePath: Query<never>;
+  readonly #keepHolding: Query<never>;
+  commitPaths(viewId: number, paths: readonly NewPath[]): CommitResult {
+    this.#requireView(viewId);
+    const { accepted, conflicts, missingNars, missingReferences } = this.#checkPaths(viewId, paths);
+    if (missingNars.length > 0 || missingReferences.length > 0) {
+      return { kind: "incomplete", missingNars, missingReferences };
+    }
+    const created: string[] = [];
+    const unchanged: string[] = [];
+    const written = new Map<string, KnownPath>();
+    for (const { path, holding, existing } of accepted) {
+      const before = written.get(path.storePathHash) ?? existing;
+      const signatures = mergeClientSignatures(before?.signatures ?? [], path.signatures);
+      const id = this.#writePath(viewId, path, holding, before?.id, signatures);
+      this.#keepHolding.run(holding.holdingId);
+      if (!written.has(path.storePathHash)) {
+        (before === undefined ? created : unchanged).push(path.storePathHash);
+      }
+      written.set(path.storePathHash, { id, narHash: path.narHash, signatures });
+    }
+    return { kind: "committed", created, unchanged, conflicts };
+  }
+
+  /** Reads all that decides whether the paths may be committed; writes nothing. */
+  #checkPaths(viewId: number, paths: readonly NewPath[]): CheckedPaths {
+    const inBatch = new Set(paths.map((path) => path.storePathHash));
+    const narHashOf = new Map<string, string>();
+    const accepted: AcceptedPath[] = [];
+    const conflicts = new Map<string, string>();
+    const missingNars = new Set<string>();
+    const missingReferences: { storePathHash: string; reference: string }[] = [];
+    for (const path of paths) {
+      const { storePathHash, narHash } = path;
+      const existing = this.#knownPath(viewId, storePathHash);
+      const known = existing?.narHash ?? narHashOf.get(storePathHash) ?? narHash;
+      if (known !== narHash) {
+        conflicts.set(storePathHash, known);
+        continue;
+      }
+      narHashOf.set(storePathHash, narHash);
+      const holding = this.#findHolding.get(viewId, toHashBytes(narHash));
+      if (holding === undefined || fromHashBytes(holding.fileHash) !== path.fileHash) {
+        missingNars.add(narHash);
+      } else {
+        accepted.push({ path, holding, existing });
+      }
+      for (const reference of new Set(path.requiredReferences)) {
+        if (inBatch.has(reference) || this.#pathExists.get(viewId, reference)) continue;
+        missingReferences.push({ storePathHash, reference });
+      }
+    }
+    return {
+      accepted,
+      conflicts: [...conflicts].map(([storePathHash, narHash]) => ({ storePathHash, narHash })),
+      missingNars: [...missingNars],
+      missingReferences,
+    };
+  }
+
+  readonly #pathExists: Query<{ readonly found: number }>;
+  readonly #findKnownPath: Query<{
+    readonly id: number;
+    readonly narHash: Uint8Array;
+    readonly signatures: string;
+  }>;
+  #knownPath(viewId: number, storePathHash: string): KnownPath | undefined {
+    const row = this.#findKnownPath.get(viewId, storePathHash);
+    if (row === undefined) return undefined;
+    return {
+      id: row.id,
+      narHash: fromHashBytes(row.narHash),
+      signatures: parseStrings(row.signatures),
+    };
+  }
+
+  #writePath(
+    viewId: number,
+    path: NewPath,
+    holding: HoldingRow,
+    existingId: number | undefined,
+    signatures: readonly string[],
+  ): number {
+    const facts = [
+      JSON.stringify(path.references),
+      path.deriver ?? null,
+      path.ca ?? null,
+      path.system ?? null,
+      JSON.stringify(signatures),
+      path.narInfo,
+    ];
+    if (existingId !== undefined) {
+      this.#updatePath.run(existingId, path.storePath, holding.objectId, ...facts);
+      return existingId;
+    }
+    const { storePathHash, storePath, createdAtMs, createdBy = null } = path;
+    const { holdingId, objectId } = holding;
+    const identity = [viewId, storePathHash, storePath, holdingId, objectId];
+    const row = this.#insertPath.get(...identity, ...facts, createdAtMs, createdBy);
+    if (row === undefined) throw new Error(`The path ${storePath} was not written`);
+    return row.id;
+  }
+
+  readonly #replaceNarInfo: Query<never>;
+  replaceNarInfos(
+    viewId: number,
+    changes: readonly { readonly storePathHash: string; readonly narInfo: string }[],
+  ): void {
+    for (const { storePathHash, narInfo } of changes) {
+      this.#replaceNarInfo.run(viewId, storePathHash, narInfo);
+    }
+  }
+
+  readonly #deletePath: Query<{ readonly holdingId: number }>;
+  readonly #expireUnusedHolding: Query<never>;
+  deletePath(viewId: number, storePathHash: string, narExpiresAtMs: number): boolean {
+    const row = this.#deletePath.get(viewId, storePathHash);
+    if (row === undefined) return false;
+    this.#expireUnusedHolding.run(row.holdingId, narExpiresAtMs);
+    return true;
+  }
+
+  readonly #insertDocument: Query<never>;
+  putDocument(viewId: number, document: NewDocument): boolean {
+    this.#requireView(viewId);
+    const { kind, name, body, createdAtMs } = document;
+    return this.#insertDocument.run(viewId, kind, name, body, createdAtMs) > 0;
+  }
+
+  readonly #revokeToken: Query<never>;
+  revokeToken(jti: string, expiresAtMs: number | undefined): void {
+    this.#revokeToken.run(jti, expiresAtMs ?? null);
+  }
+
+  readonly #expireHoldings: Query<never>;
+  readonly #expireUploadedFiles: Query<never>;
+  readonly #expireRevocations: Query<never>;
+  expire(nowMs: number, limit: number): ExpireResult {
+    return {
+      holdings: this.#expireHoldings.run(nowMs, limit),
+      uploadedFiles: this.#expireUploadedFiles.run(nowMs, limit),
+      revocations: this.#expireRevocations.run(nowMs, limit),
+    };
+  }
+
+  readonly #claimObjects: Query<never>;
+  readonly #listClaimed: Query<{ readonly fileHash: Uint8Array }>;
+  claimUnreferencedObjects(reservedBeforeMs: number, limit: number): string[] {
+    this.#claimObjects.run(reservedBeforeMs, limit);
+    return this.#listClaimed.all().map((row) => fromHashBytes(row.fileHash));
+  }
+
+  readonly #removeClaimed: Query<never>;
+  removeClaimedObjects(fileHashes: readonly string[]): void {
+    for (const fileHash of fileHashes) this.#removeClaimed.run(toHashBytes(fileHash));
+  }
+
+  readonly #ping: Query<{ readonly count: number }>;
+  /** Writes, and returns what a read must see afterwards. */
+  ping(): number {
+    const row = this.#ping.get();
+    if (row === undefined) throw new Error("The row that a ping writes is gone");
+    return row.count;
+  }
+
+  readonly #viewExists: Query<{ readonly found: number }>;
+  #requireView(viewId: number): void {
+    if (this.#viewExists.get(viewId) === undefined) {
+      throw new CacheError("NOT_FOUND", `There is no view with id ${viewId}`, {
+        hint: "It was removed a moment ago; look it up by its name again.",
+      });
+    }
+  }
+
+  #requireReserved(fileHash: string): ObjectStateRow {
+    const object = this.#findObjectState.get(toHashBytes(fileHash));
+    if (object === undefined) throw new Error(`The object ${fileHash} was not reserved`);
+    if (object.isDeleting === 1) {
+      throw new CacheError("UNAVAILABLE", `The object ${fileHash} is being removed`, {
+        hint: "Its upload took longer than unreferenced objects live; send it again.",
+      });
+    }
+    return object;
+  }
+}
+
+interface AcceptedPath {
+  readonly path: NewPath;
+  readonly holding: HoldingRow;
+  readonly existing: KnownPath | undefined;
+}
+
+interface CheckedPaths {
+  readonly accepted: readonly AcceptedPath[];
+  readonly conflicts: readonly { readonly storePathHash: string; readonly narHash: string }[];
+  readonly missingNars: readonly string[];
+  readonly missingReferences: readonly {
+    readonly storePathHash: string;
+    readonly reference: string;
+  }[];
+}
