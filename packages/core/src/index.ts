@@ -1,3 +1,4 @@
+export { abortable, cancelledError } from "./abortable.ts";
 export {
   CACHE_ERROR_CODES,
   CacheError,

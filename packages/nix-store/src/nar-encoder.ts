@@ -1,7 +1,8 @@
 import { promisify } from "node:util";
 import { constants, zstdCompress, type ZstdOptions } from "node:zlib";
 
-import { abortable } from "./abortable.ts";
+import { abortable } from "@glorious/core";
+
 import { NAR_ENCODING } from "./nar-encoding.ts";
 
 /** Options of {@link encodeNar}. */

@@ -1,9 +1,8 @@
 import type { TransformOptions } from "node:stream";
 import { constants, createZstdDecompress, type ZstdDecompress, type ZstdOptions } from "node:zlib";
 
-import { CacheError } from "@glorious/core";
+import { abortable, CacheError, cancelledError } from "@glorious/core";
 
-import { abortable, cancelledError } from "./abortable.ts";
 import { createZstdFrameReader, type ZstdFrameHeader } from "./zstd-frames.ts";
 
 /** Options of {@link decodeZstd}. */

@@ -1,12 +1,14 @@
-import { CacheError } from "@glorious/core";
+import { CacheError } from "./cache-error.ts";
 
-/** The error for work that its caller gave up, with the caller's reason as cause. */
+/** The error for work that its caller gave up: `CANCELLED`, with the signal's reason as cause. */
 export function cancelledError(what: string, signal: AbortSignal): CacheError {
   return new CacheError("CANCELLED", `${what} was cancelled`, { cause: signal.reason });
 }
 
 /**
  * Iterates `source` and stops as soon as `signal` aborts, even while the source is silent.
+ *
+ * `what` begins the error's message: "Encoding a NAR" was cancelled.
  *
  * @throws {CacheError} `CANCELLED` on abort; whatever the source throws otherwise.
  */
