@@ -50,3 +50,19 @@ export { encodeNar, type EncodeNarOptions } from "./nar-encoder.ts";
 export { maxEncodedBytes, NAR_ENCODING } from "./nar-encoding.ts";
 export { decodeZstd, type DecodeZstdOptions } from "./zstd-decoder.ts";
 export { createZstdScanner, type ZstdScanner } from "./zstd-scanner.ts";
+export {
+  createNarLister,
+  formatNarListing,
+  type NarLister,
+  type NarListerLimits,
+  type NarListing,
+  type NarListingNode,
+  parseNarListing,
+} from "./nar-listing.ts";
+export {
+  createNarReader,
+  type NarHandler,
+  type NarReader,
+  type NarRegularFile,
+} from "./nar-reader.ts";
+export { type NarEntry, writeNar } from "./nar-writer.ts";
