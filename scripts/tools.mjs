@@ -1,0 +1,20 @@
+/**
+ * Brings the real tools that the tests drive: `pnpm tools`.
+ */
+import process from "node:process";
+
+import { bringDebianPackages } from "./setup/debian-packages.mjs";
+import { PORTABLE_NIX, bringPortableNix, portableNixDirectory } from "./setup/portable-nix.mjs";
+
+const say = (line) => console.log(line);
+const missing = [];
+
+const debian = await bringDebianPackages(say);
+if (debian !== undefined) missing.push(debian);
+for (const nix of PORTABLE_NIX) {
+  const reason = await bringPortableNix(nix, say);
+  if (reason === undefined) say(`Nix ${nix.version}: ${portableNixDirectory(nix.version)}`);
+  else missing.push(`Nix ${nix.version}: ${reason}`);
+}
+for (const reason of missing) console.error(`missing: ${reason}`);
+process.exitCode = missing.length === 0 ? 0 : 1;
