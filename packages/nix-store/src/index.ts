@@ -66,3 +66,18 @@ export {
   type NarRegularFile,
 } from "./nar-reader.ts";
 export { type NarEntry, writeNar } from "./nar-writer.ts";
+export {
+  type BuildTraceEntry,
+  buildTraceFingerprint,
+  type BuildTraceKey,
+  formatBuildTraceEntry,
+  formatRealisation,
+  formatRealisationId,
+  parseBuildTraceEntry,
+  parseBuildTraceKey,
+  parseRealisation,
+  parseRealisationId,
+  type Realisation,
+  realisationFingerprint,
+  type RealisationId,
+} from "./realisation.ts";
