@@ -1,0 +1,329 @@
+import { isCacheError } from "@glorious/core";
+import fc from "fast-check";
+import { expect } from "vitest";
+
+import type { CacheIndex, ObjectRecord } from "../../src/index/cache-index.ts";
+import type { IndexModel } from "./index-model.ts";
+import {
+  sampleKey,
+  sampleObject,
+  samplePath,
+  sampleView,
+  sha256Of,
+  storePathHashOf,
+} from "./index-samples.ts";
+
+const VIEW_NAMES = ["main", "side"];
+const NARS = ["alpha", "beta", "gamma"];
+const PATH_NAMES = ["p0", "p1", "p2", "p3"];
+const ENCODINGS = ["ours", "theirs"];
+const SIGNATURES = ["a:1", "b:2", "c:3"];
+const OBJECTS: readonly ObjectRecord[] = [
+  ...NARS.flatMap((nar) => ENCODINGS.map((encoding) => sampleObject(nar, encoding))),
+  { ...sampleObject("alpha"), fileHash: sha256Of("xz of alpha"), compression: "xz" },
+];
+
+type Command = fc.AsyncCommand<IndexModel, CacheIndex>;
+
+/** One step, done to the model and to the index, whose answers must be equal. */
+function step(
+  name: string,
+  onModel: (model: IndexModel) => unknown,
+  onIndex: (index: CacheIndex, model: IndexModel) => Promise<unknown>,
+): Command {
+  return {
+    check: () => true,
+    toString: () => name,
+    async run(model, index) {
+      // The index first: what the model does must not change the arguments that both get.
+      const actual = await outcomeOf(() => onIndex(index, model));
+      const expected = await outcomeOf(() => onModel(model));
+      agree(actual, expected);
+    },
+  };
+}
+
+function agree(actual: unknown, expected: unknown): void {
+  expect(actual).toEqual(expected);
+}
+
+async function outcomeOf(run: () => unknown): Promise<unknown> {
+  try {
+    return { value: await run() };
+  } catch (error) {
+    return { error: isCacheError(error) ? error.code : "Error" };
+  }
+}
+
+const viewName = fc.constantFrom(...VIEW_NAMES);
+const object = fc.constantFrom(...OBJECTS);
+const pathName = fc.constantFrom(...PATH_NAMES);
+const lifeMs = fc.integer({ min: 0, max: 50 });
+
+const createView = viewName.map((name): Command => ({
+  check: () => true,
+  toString: () => `createView ${name}`,
+  async run(model, index) {
+    const created = await outcomeOf(() => index.createView(sampleView(name), sampleKey(name)));
+    if (model.views.has(name)) {
+      agree(created, { error: "CONFLICT" });
+      return;
+    }
+    const id = (await index.findView(name))?.id;
+    agree(created, { value: { ...sampleView(name), id } });
+    agree([...model.views.values()].includes(id ?? -1), false);
+    model.addView(name, id ?? -1);
+  },
+}));
+
+const deleteView = viewName.map((name) =>
+  step(
+    `deleteView ${name}`,
+    (model) => model.deleteView(name),
+    (index) => index.deleteView(name),
+  ),
+);
+
+const addCounts = fc
+  .record({ view: viewName, uploads: fc.nat(3), uploadedNarBytes: fc.nat(9), conflicts: fc.nat(2) })
+  .map(({ view, ...counts }) =>
+    step(
+      `addCounts ${view}`,
+      (model) => model.addCounts(model.idOf(view), counts),
+      (index, model) => index.addCounts(model.idOf(view), counts),
+    ),
+  );
+
+const reserveObject = object.map((reserved) =>
+  step(
+    `reserveObject ${reserved.fileHash.slice(0, 6)}`,
+    (model) => model.reserveObject(reserved, model.nowMs),
+    (index, model) => index.reserveObject(reserved, model.nowMs),
+  ),
+);
+
+/** Mostly what a server does: reserve, then hold. */
+const uploadNar = fc
+  .record({
+    view: viewName,
+    held: object.filter(({ compression }) => compression === "zstd"),
+    reserves: fc.oneof({ weight: 9, arbitrary: fc.constant(true) }, fc.constant(false)),
+    replaceObject: fc.boolean(),
+    life: lifeMs,
+  })
+  .map(({ view, held: { narHash, ...held }, reserves, replaceObject, life }) =>
+    step(
+      `uploadNar ${view} ${held.fileHash.slice(0, 6)} ${life}${replaceObject ? " replace" : ""}`,
+      (model) => {
+        const { nowMs } = model;
+        if (reserves) model.reserveObject({ narHash, ...held }, nowMs);
+        const expiresAtMs = nowMs + life;
+        const { fileHash } = held;
+        const viewId = model.idOf(view);
+        return model.holdNar({ viewId, narHash, fileHash, expiresAtMs, replaceObject });
+      },
+      async (index, model) => {
+        const { nowMs } = model;
+        if (reserves) await index.reserveObject({ narHash, ...held }, nowMs);
+        const expiresAtMs = nowMs + life;
+        const { fileHash } = held;
+        const viewId = model.idOf(view);
+        return index.holdNar({ viewId, narHash, fileHash, expiresAtMs, replaceObject });
+      },
+    ),
+  );
+
+const uploadFile = fc
+  .record({ view: viewName, uploaded: object, life: lifeMs })
+  .map(({ view, uploaded, life }) => {
+    const { fileSize: _, ...facts } = uploaded;
+    return step(
+      `uploadFile ${view} ${uploaded.fileHash.slice(0, 6)} ${life}`,
+      (model) => {
+        const { nowMs } = model;
+        model.reserveObject(uploaded, nowMs);
+        const viewId = model.idOf(view);
+        model.addUploadedFile({ ...facts, viewId, expiresAtMs: nowMs + life });
+      },
+      async (index, model) => {
+        const { nowMs } = model;
+        await index.reserveObject(uploaded, nowMs);
+        const viewId = model.idOf(view);
+        await index.addUploadedFile({ ...facts, viewId, expiresAtMs: nowMs + life });
+      },
+    );
+  });
+
+const newPath = fc
+  .record({
+    name: pathName,
+    nar: fc.constantFrom(...NARS),
+    encoding: fc.constantFrom(...ENCODINGS),
+    requires: fc.subarray(PATH_NAMES, { maxLength: 2 }),
+    signatures: fc.subarray(SIGNATURES),
+    deriver: fc.option(fc.constantFrom("x.drv", "y.drv"), { nil: undefined }),
+    narInfo: fc.constantFrom("first text", "second text"),
+    createdAtMs: fc.nat(5),
+  })
+  .map(({ name, nar, encoding, requires, ...facts }) =>
+    samplePath(name, {
+      ...facts,
+      narHash: sampleObject(nar).narHash,
+      fileHash: sampleObject(nar, encoding).fileHash,
+      requiredReferences: requires.map(storePathHashOf),
+    }),
+  );
+
+const commitPaths = fc
+  .record({ view: viewName, paths: fc.array(newPath, { minLength: 1, maxLength: 4 }) })
+  .map(({ view, paths }) =>
+    step(
+      `commitPaths ${view} ${JSON.stringify(paths)}`,
+      (model) => model.commitPaths(model.idOf(view), paths),
+      (index, model) => index.commitPaths(model.idOf(view), paths),
+    ),
+  );
+
+/** A commit that has all it needs, which a random one seldom does. */
+const pushPath = fc
+  .record({ view: viewName, path: newPath, nar: fc.constantFrom(...NARS) })
+  .map(({ view, path, nar }): Command => ({
+    check: () => true,
+    toString: () => `pushPath ${view} ${path.storePathHash.slice(0, 6)} ${nar}`,
+    async run(model, index) {
+      const { narHash, fileHash } = sampleObject(nar);
+      const viewId = model.idOf(view);
+      const hold = { viewId, narHash, fileHash, expiresAtMs: model.nowMs + 10 };
+      const reserved = await index.reserveObject(sampleObject(nar), model.nowMs);
+      agree(reserved, model.reserveObject(sampleObject(nar), model.nowMs));
+      const held = await outcomeOf(() => index.holdNar(hold));
+      agree(held, await outcomeOf(() => model.holdNar(hold)));
+      const holding = model.findHolding(viewId, narHash);
+      if (holding === undefined) return;
+      const paths = [{ ...path, narHash, fileHash: holding.fileHash, requiredReferences: [] }];
+      const committed = await index.commitPaths(viewId, paths);
+      agree(committed, model.commitPaths(viewId, paths));
+    },
+  }));
+
+const replaceNarInfos = fc
+  .record({ view: viewName, names: fc.subarray(PATH_NAMES), narInfo: fc.constantFrom("new keys") })
+  .map(({ view, names, narInfo }) => {
+    const changes = names.map((name) => ({ storePathHash: storePathHashOf(name), narInfo }));
+    return step(
+      `replaceNarInfos ${view} ${names.join(" ")}`,
+      (model) => model.replaceNarInfos(model.idOf(view), changes),
+      (index, model) => index.replaceNarInfos(model.idOf(view), changes),
+    );
+  });
+
+const deletePath = fc
+  .record({ view: viewName, name: pathName, life: lifeMs })
+  .map(({ view, name, life }) =>
+    step(
+      `deletePath ${view} ${name}`,
+      (model) => model.deletePath(model.idOf(view), storePathHashOf(name), model.nowMs + life),
+      (index, model) =>
+        index.deletePath(model.idOf(view), storePathHashOf(name), model.nowMs + life),
+    ),
+  );
+
+const expire = fc.nat(30).map((passedMs) =>
+  step(
+    `expire after ${passedMs} ms`,
+    (model) => {
+      model.nowMs += passedMs;
+      return model.expire(model.nowMs);
+    },
+    (index, model) => index.expire(model.nowMs + passedMs, 1000),
+  ),
+);
+
+const claim = fc.nat(30).map((graceMs) =>
+  step(
+    `claimUnreferencedObjects older than ${graceMs} ms`,
+    (model) => model.claimUnreferencedObjects(model.nowMs - graceMs).sort(),
+    async (index, model) => {
+      const claimed = await index.claimUnreferencedObjects(model.nowMs - graceMs, 1000);
+      return claimed.sort();
+    },
+  ),
+);
+
+const removeClaimed = fc.subarray([...OBJECTS]).map((objects) => {
+  const fileHashes = objects.map(({ fileHash }) => fileHash);
+  return step(
+    `removeClaimedObjects ${fileHashes.length}`,
+    (model) => model.removeClaimedObjects(fileHashes),
+    (index) => index.removeClaimedObjects(fileHashes),
+  );
+});
+
+/** Asks the index for all there is. */
+export const inspect: Command = {
+  check: () => true,
+  toString: () => "inspect",
+  async run(model, index) {
+    const ids = [...model.views.values(), 1_000_000];
+    for (const chain of [...ids.map((id) => [id]), ids, ids.toReversed()]) {
+      for (const name of PATH_NAMES) {
+        const hash = storePathHashOf(name);
+        expect(await index.findPath(chain, hash)).toEqual(model.findPath(chain, hash));
+      }
+      for (const { fileHash } of OBJECTS) {
+        const found = await index.findObject(chain, fileHash);
+        expect(found).toEqual(model.findObject(chain, fileHash));
+      }
+    }
+    for (const id of ids) await inspectView(model, index, id);
+  },
+};
+
+async function inspectView(model: IndexModel, index: CacheIndex, id: number): Promise<void> {
+  const stats = await outcomeOf(() => index.viewStats(id));
+  expect(stats).toEqual(await outcomeOf(() => model.viewStats(id)));
+  expect(await index.listPaths(id, { limit: 100 })).toEqual(model.listPaths(id));
+  const hashes = PATH_NAMES.map(storePathHashOf);
+  expect(await index.findMissingPaths(id, hashes)).toEqual(
+    hashes.filter((hash) => model.findPath([id], hash) === undefined),
+  );
+  const narHashes = NARS.map((nar) => sampleObject(nar).narHash);
+  expect(await index.findMissingNars(id, narHashes)).toEqual(
+    narHashes.filter((narHash) => model.findHolding(id, narHash) === undefined),
+  );
+  for (const narHash of narHashes) {
+    expect(await index.findHolding(id, narHash)).toEqual(model.findHolding(id, narHash));
+  }
+  for (const { fileHash, compression } of OBJECTS) {
+    const file = await index.findUploadedFile(id, fileHash, compression);
+    expect(file).toEqual(model.findUploadedFile(id, fileHash, compression));
+    expect(await index.findUploadedFile(id, fileHash, "gzip")).toBeUndefined();
+  }
+}
+
+/** Sequences of steps, the useful ones more often. */
+export const indexCommands: fc.Arbitrary<Iterable<Command>> = fc.commands(
+  [
+    createView,
+    createView,
+    deleteView,
+    addCounts,
+    reserveObject,
+    uploadNar,
+    uploadNar,
+    uploadFile,
+    commitPaths,
+    commitPaths,
+    pushPath,
+    pushPath,
+    pushPath,
+    replaceNarInfos,
+    deletePath,
+    deletePath,
+    expire,
+    claim,
+    removeClaimed,
+    fc.constant(inspect),
+  ],
+  { size: "medium", maxCommands: 40 },
+);

@@ -1,0 +1,274 @@
+import { CacheError } from "@glorious/core";
+
+import type {
+  CommitResult,
+  ExpireResult,
+  HoldingRecord,
+  NewHolding,
+  NewPath,
+  ObjectRecord,
+  PathRecord,
+  UploadedFileRecord,
+  ViewCounts,
+  ViewStats,
+} from "../../src/index/cache-index.ts";
+
+interface ModelObject {
+  readonly object: ObjectRecord;
+  reservedAtMs: number;
+  isDeleting: boolean;
+}
+
+interface ModelHolding {
+  readonly viewId: number;
+  readonly fileHash: string;
+  readonly expiresAtMs: number | undefined;
+}
+
+/**
+ * What a cache index does, as plainly as it can be said: maps, and loops over them.
+ *
+ * Property tests run the same steps on it and on a real index and expect the same answers.
+ */
+export class IndexModel {
+  nowMs = 1000;
+  /** Ids of the views there are, by name; the real index chooses them. */
+  readonly views: Map<string, number> = new Map();
+  readonly counts: Map<number, ViewCounts> = new Map();
+  readonly objects: Map<string, ModelObject> = new Map();
+  readonly holdings: Map<string, ModelHolding> = new Map();
+  readonly files: Map<string, UploadedFileRecord> = new Map();
+  readonly paths: Map<string, PathRecord> = new Map();
+
+  /** The id of a view, or one that no view has. */
+  idOf(name: string): number {
+    return this.views.get(name) ?? 1_000_000;
+  }
+
+  addView(name: string, id: number): void {
+    this.views.set(name, id);
+    this.counts.set(id, { uploads: 0, uploadedNarBytes: 0, conflicts: 0 });
+  }
+
+  deleteView(name: string): boolean {
+    const id = this.views.get(name);
+    if (id === undefined) return false;
+    this.views.delete(name);
+    this.counts.delete(id);
+    for (const table of [this.holdings, this.files, this.paths]) {
+      for (const [key, { viewId }] of table) if (viewId === id) table.delete(key);
+    }
+    return true;
+  }
+
+  addCounts(viewId: number, added: ViewCounts): void {
+    const counts = this.counts.get(viewId);
+    if (counts === undefined) throw noView();
+    this.counts.set(viewId, {
+      uploads: counts.uploads + added.uploads,
+      uploadedNarBytes: counts.uploadedNarBytes + added.uploadedNarBytes,
+      conflicts: counts.conflicts + added.conflicts,
+    });
+  }
+
+  viewStats(viewId: number): ViewStats {
+    const counts = this.counts.get(viewId);
+    if (counts === undefined) throw noView();
+    const held = [...this.holdings.values()]
+      .filter((holding) => holding.viewId === viewId)
+      .map(({ fileHash }) => this.#object(fileHash));
+    return {
+      ...counts,
+      paths: [...this.paths.values()].filter((path) => path.viewId === viewId).length,
+      nars: held.length,
+      narBytes: held.reduce((sum, { narSize }) => sum + narSize, 0),
+      fileBytes: held.reduce((sum, { fileSize }) => sum + fileSize, 0),
+    };
+  }
+
+  reserveObject(object: ObjectRecord, nowMs: number): "reserved" | "busy" {
+    const known = this.objects.get(object.fileHash);
+    if (known?.isDeleting === true) return "busy";
+    if (known === undefined) {
+      this.objects.set(object.fileHash, { object, reservedAtMs: nowMs, isDeleting: false });
+    } else {
+      known.reservedAtMs = Math.max(known.reservedAtMs, nowMs);
+    }
+    return "reserved";
+  }
+
+  holdNar(holding: NewHolding): HoldingRecord {
+    this.#requireView(holding.viewId);
+    this.#requireReserved(holding.fileHash);
+    const key = `${holding.viewId} ${holding.narHash}`;
+    const known = this.holdings.get(key);
+    const expiresAtMs =
+      known === undefined
+        ? holding.expiresAtMs
+        : known.expiresAtMs && Math.max(known.expiresAtMs, holding.expiresAtMs);
+    const replaces = known === undefined || holding.replaceObject === true;
+    const fileHash = replaces ? holding.fileHash : known.fileHash;
+    this.holdings.set(key, { viewId: holding.viewId, fileHash, expiresAtMs });
+    return { ...this.#object(fileHash), expiresAtMs };
+  }
+
+  findHolding(viewId: number, narHash: string): HoldingRecord | undefined {
+    const holding = this.holdings.get(`${viewId} ${narHash}`);
+    return holding && { ...this.#object(holding.fileHash), expiresAtMs: holding.expiresAtMs };
+  }
+
+  addUploadedFile(file: UploadedFileRecord): void {
+    this.#requireView(file.viewId);
+    this.#requireReserved(file.fileHash);
+    const key = `${file.viewId} ${file.fileHash}`;
+    const expiresAtMs = Math.max(this.files.get(key)?.expiresAtMs ?? 0, file.expiresAtMs);
+    this.files.set(key, { ...file, expiresAtMs });
+  }
+
+  findUploadedFile(
+    viewId: number,
+    fileHash: string,
+    compression: string,
+  ): UploadedFileRecord | undefined {
+    const file = this.files.get(`${viewId} ${fileHash}`);
+    return file?.compression === compression ? file : undefined;
+  }
+
+  findObject(chain: readonly number[], fileHash: string): ObjectRecord | undefined {
+    const knows = (row: { readonly viewId: number; readonly fileHash: string }): boolean =>
+      row.fileHash === fileHash && chain.includes(row.viewId);
+    return [...this.#references()].some(knows) ? this.objects.get(fileHash)?.object : undefined;
+  }
+
+  commitPaths(viewId: number, paths: readonly NewPath[]): CommitResult {
+    this.#requireView(viewId);
+    const hashes = new Set(paths.map((path) => path.storePathHash));
+    const narHashes = new Map<string, string>();
+    for (const path of [...this.#pathsOf(viewId), ...paths]) {
+      if (!narHashes.has(path.storePathHash)) narHashes.set(path.storePathHash, path.narHash);
+    }
+    const refused = paths.filter((path) => narHashes.get(path.storePathHash) !== path.narHash);
+    const accepted = paths.filter((path) => !refused.includes(path));
+    const missingNars = accepted
+      .filter((path) => this.findHolding(viewId, path.narHash)?.fileHash !== path.fileHash)
+      .map((path) => path.narHash);
+    const missingReferences = accepted.flatMap(({ storePathHash, requiredReferences }) =>
+      requiredReferences
+        .filter((hash) => !hashes.has(hash) && !this.paths.has(`${viewId} ${hash}`))
+        .map((reference) => ({ storePathHash, reference })),
+    );
+    if (missingNars.length > 0 || missingReferences.length > 0) {
+      return { kind: "incomplete", missingNars: [...new Set(missingNars)], missingReferences };
+    }
+    const acceptedHashes = [...new Set(accepted.map((path) => path.storePathHash))];
+    const isKnown = (hash: string): boolean => this.paths.has(`${viewId} ${hash}`);
+    const created = acceptedHashes.filter((hash) => !isKnown(hash));
+    const unchanged = acceptedHashes.filter(isKnown);
+    for (const path of accepted) this.#putPath(viewId, path);
+    const refusedHashes = [...new Set(refused.map((path) => path.storePathHash))];
+    const conflicts = refusedHashes.map((storePathHash) => ({
+      storePathHash,
+      narHash: narHashes.get(storePathHash) ?? "",
+    }));
+    return { kind: "committed", created, unchanged, conflicts };
+  }
+
+  #putPath(viewId: number, newPath: NewPath): void {
+    const { requiredReferences: _requiredReferences, ...path } = newPath;
+    const key = `${viewId} ${path.storePathHash}`;
+    const known = this.paths.get(key);
+    const { narSize, fileSize } = this.#object(path.fileHash);
+    const signatures = [...new Set([...(known?.signatures ?? []), ...path.signatures])].sort();
+    const { createdAtMs, createdBy } = known ?? path;
+    this.paths.set(key, { ...path, viewId, narSize, fileSize, signatures, createdAtMs, createdBy });
+    const held = `${viewId} ${path.narHash}`;
+    const holding = this.holdings.get(held);
+    if (holding !== undefined) this.holdings.set(held, { ...holding, expiresAtMs: undefined });
+  }
+
+  findPath(chain: readonly number[], storePathHash: string): PathRecord | undefined {
+    const viewId = chain.find((id) => this.paths.has(`${id} ${storePathHash}`));
+    return this.paths.get(`${viewId} ${storePathHash}`);
+  }
+
+  listPaths(viewId: number): PathRecord[] {
+    return this.#pathsOf(viewId).sort((a, b) => (a.storePathHash < b.storePathHash ? -1 : 1));
+  }
+
+  replaceNarInfos(
+    viewId: number,
+    changes: readonly { readonly storePathHash: string; readonly narInfo: string }[],
+  ): void {
+    for (const { storePathHash, narInfo } of changes) {
+      const path = this.paths.get(`${viewId} ${storePathHash}`);
+      if (path !== undefined) this.paths.set(`${viewId} ${storePathHash}`, { ...path, narInfo });
+    }
+  }
+
+  deletePath(viewId: number, storePathHash: string, narExpiresAtMs: number): boolean {
+    const path = this.paths.get(`${viewId} ${storePathHash}`);
+    if (path === undefined) return false;
+    this.paths.delete(`${viewId} ${storePathHash}`);
+    const isUsed = this.#pathsOf(viewId).some((other) => other.narHash === path.narHash);
+    const holding = this.holdings.get(`${viewId} ${path.narHash}`);
+    if (!isUsed && holding !== undefined) {
+      this.holdings.set(`${viewId} ${path.narHash}`, { ...holding, expiresAtMs: narExpiresAtMs });
+    }
+    return true;
+  }
+
+  expire(nowMs: number): ExpireResult {
+    const forget = (table: Map<string, { readonly expiresAtMs: number | undefined }>): number => {
+      const expired = [...table].filter(([, row]) => (row.expiresAtMs ?? Infinity) <= nowMs);
+      for (const [key] of expired) table.delete(key);
+      return expired.length;
+    };
+    return { holdings: forget(this.holdings), uploadedFiles: forget(this.files), revocations: 0 };
+  }
+
+  claimUnreferencedObjects(reservedBeforeMs: number): string[] {
+    const referenced = new Set([...this.#references()].map((row) => row.fileHash));
+    for (const [fileHash, state] of this.objects) {
+      if (!referenced.has(fileHash) && state.reservedAtMs < reservedBeforeMs) {
+        state.isDeleting = true;
+      }
+    }
+    return [...this.objects].filter(([, { isDeleting }]) => isDeleting).map(([hash]) => hash);
+  }
+
+  removeClaimedObjects(fileHashes: readonly string[]): void {
+    for (const fileHash of fileHashes) {
+      if (this.objects.get(fileHash)?.isDeleting === true) this.objects.delete(fileHash);
+    }
+  }
+
+  #pathsOf(viewId: number): PathRecord[] {
+    return [...this.paths.values()].filter((path) => path.viewId === viewId);
+  }
+
+  *#references(): Iterable<{ readonly viewId: number; readonly fileHash: string }> {
+    yield* this.holdings.values();
+    yield* this.files.values();
+    yield* this.paths.values();
+  }
+
+  #object(fileHash: string): ObjectRecord {
+    const known = this.objects.get(fileHash);
+    if (known === undefined) throw new Error(`The model lost the object ${fileHash}`);
+    return known.object;
+  }
+
+  #requireView(viewId: number): void {
+    if (!this.counts.has(viewId)) throw noView();
+  }
+
+  #requireReserved(fileHash: string): void {
+    const known = this.objects.get(fileHash);
+    if (known === undefined) throw new Error("not reserved");
+    if (known.isDeleting) throw new CacheError("UNAVAILABLE", "being removed");
+  }
+}
+
+function noView(): CacheError {
+  return new CacheError("NOT_FOUND", "no such view");
+}

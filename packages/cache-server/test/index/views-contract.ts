@@ -1,0 +1,152 @@
+import { expect, test } from "vitest";
+
+import {
+  sampleKey,
+  sampleObject,
+  samplePath,
+  sampleView,
+  storePathHashOf,
+} from "./index-samples.ts";
+import { type OpenIndex, addView, hold, push, NOW } from "./index-setup.ts";
+
+export function describeViews(open: OpenIndex): void {
+  test("a view is found by its name with all that it was made with", async () => {
+    await using index = await open();
+    const view = sampleView("acme+main", {
+      isPublic: true,
+      retentionSeconds: 0,
+      upstreamCacheKeyNames: [],
+      priority: -3,
+    });
+
+    const created = await index.createView(view, sampleKey("acme-1"));
+
+    expect(created).toEqual({ ...view, id: created.id });
+    expect(await index.findView("acme+main")).toEqual(created);
+    expect(await index.listSigningKeys(created.id)).toEqual([sampleKey("acme-1")]);
+    expect(await index.findView("acme")).toBeUndefined();
+  });
+
+  test("views are listed in order of their names", async () => {
+    await using index = await open();
+    for (const name of ["b", "acme+b", "a"]) await addView(index, name);
+
+    expect((await index.listViews()).map(({ name }) => name)).toEqual(["a", "acme+b", "b"]);
+  });
+
+  test("a taken name is refused and leaves the view that has it as it was", async () => {
+    await using index = await open();
+    const view = await addView(index);
+
+    const again = index.createView(sampleView("main", { priority: 7 }), sampleKey("other"));
+
+    await expect(again).rejects.toMatchObject({ code: "CONFLICT", message: /main/ });
+    expect(await index.findView("main")).toEqual(view);
+    expect(await index.listSigningKeys(view.id)).toEqual([sampleKey("main-1")]);
+  });
+
+  test("an update changes what is given and keeps the rest", async () => {
+    await using index = await open();
+    const view = await addView(index);
+
+    const changes = { isPublic: true, retentionSeconds: 60, upstreamCacheKeyNames: ["x", "y"] };
+    expect(await index.updateView("main", changes)).toEqual({ ...view, ...changes });
+    expect(await index.updateView("main", {})).toEqual({ ...view, ...changes });
+    expect(await index.updateView("main", { retentionSeconds: 0 })).toMatchObject({
+      retentionSeconds: 0,
+    });
+    expect(await index.updateView("main", { retentionSeconds: "default" })).toMatchObject({
+      isPublic: true,
+      retentionSeconds: undefined,
+    });
+    const last = await index.updateView("main", { storeDir: "/opt/store", priority: 1 });
+    expect(await index.findView("main")).toEqual(last);
+    expect(await index.updateView("absent", { priority: 1 })).toBeUndefined();
+  });
+
+  test("a deleted view takes all it knew along, and its name comes back empty", async () => {
+    await using index = await open();
+    const view = await addView(index);
+    const other = await addView(index, "other");
+    await push(index, view.id, "a", "shared");
+    await push(index, other.id, "shared");
+    const document = {
+      kind: "log",
+      name: "x",
+      body: Buffer.from("log"),
+      createdAtMs: NOW,
+    } as const;
+    await index.putDocument(view.id, document);
+
+    expect(await index.deleteView("main")).toBe(true);
+    expect(await index.deleteView("main")).toBe(false);
+    const successor = await addView(index);
+
+    expect(successor.id).not.toBe(view.id);
+    for (const id of [view.id, successor.id]) {
+      expect(await index.findPath([id], storePathHashOf("a"))).toBeUndefined();
+      expect(await index.findObject([id], sampleObject("a").fileHash)).toBeUndefined();
+      expect(await index.findDocument([id], "log", "x")).toBeUndefined();
+    }
+    expect(await index.findPath([other.id], storePathHashOf("shared"))).toBeDefined();
+    expect(await index.claimUnreferencedObjects(NOW + 1, 10)).toEqual([sampleObject("a").fileHash]);
+  });
+
+  test("a write into a view that is gone is NOT_FOUND and writes nothing", async () => {
+    await using index = await open();
+    const view = await addView(index);
+    await index.reserveObject(sampleObject("a"), NOW);
+    await index.deleteView("main");
+    const { narHash, fileHash, compression, narSize } = sampleObject("a");
+    const at = { viewId: view.id, narHash, fileHash, expiresAtMs: NOW };
+
+    const outcomes = await Promise.allSettled([
+      index.addCounts(view.id, { uploads: 1 }),
+      index.replaceSigningKeys(view.id, sampleKey("k")),
+      index.holdNar(at),
+      index.addUploadedFile({ ...at, compression, narSize }),
+      index.commitPaths(view.id, [samplePath("a")]),
+      index.putDocument(view.id, { kind: "log", name: "n", body: Buffer.of(1), createdAtMs: NOW }),
+      index.viewStats(view.id),
+    ]);
+    for (const outcome of outcomes) {
+      expect(outcome).toMatchObject({ status: "rejected", reason: { code: "NOT_FOUND" } });
+    }
+    expect(await index.deletePath(view.id, storePathHashOf("a"), NOW)).toBe(false);
+    expect(await index.claimUnreferencedObjects(NOW + 1, 10)).toEqual([fileHash]);
+  });
+
+  test("a replaced signing key is the only one", async () => {
+    await using index = await open();
+    const view = await addView(index);
+    const other = await addView(index, "other");
+
+    await index.replaceSigningKeys(view.id, sampleKey("main-2", NOW + 5));
+
+    expect(await index.listSigningKeys(view.id)).toEqual([sampleKey("main-2", NOW + 5)]);
+    expect(await index.listSigningKeys(other.id)).toEqual([sampleKey("other-1")]);
+  });
+
+  test("statistics count what a view sent and what it holds, whoever shares it", async () => {
+    await using index = await open();
+    const view = await addView(index);
+    const other = await addView(index, "other");
+    await push(index, view.id, "a", "bb");
+    await push(index, other.id, "a");
+    await hold(index, view.id, "pending");
+    await index.addCounts(view.id, { uploads: 2, uploadedNarBytes: 500 });
+    await index.addCounts(view.id, { uploads: 1, conflicts: 1 });
+
+    const [a, bb, pending] = ["a", "bb", "pending"].map((seed) => sampleObject(seed));
+    expect(await index.viewStats(view.id)).toEqual({
+      paths: 2,
+      nars: 3,
+      narBytes: (a?.narSize ?? 0) + (bb?.narSize ?? 0) + (pending?.narSize ?? 0),
+      fileBytes: (a?.fileSize ?? 0) + (bb?.fileSize ?? 0) + (pending?.fileSize ?? 0),
+      uploads: 3,
+      uploadedNarBytes: 500,
+      conflicts: 1,
+    });
+    expect(await index.viewStats(other.id)).toMatchObject({ paths: 1, nars: 1, uploads: 0 });
+  });
+}
