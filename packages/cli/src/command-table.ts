@@ -1,0 +1,102 @@
+import type { Command } from "./command.ts";
+
+/** A command by name, its module loaded when it is needed. */
+export interface TableEntry {
+  /** The words that call it. */
+  readonly name: string;
+  /** The same line as in the command itself, so that the overview loads none of them. */
+  readonly summary: string;
+  load(): Promise<{ readonly command: Command }>;
+}
+
+/** Every command, in the order of the overview. */
+export const COMMAND_TABLE: readonly TableEntry[] = [
+  {
+    name: "up",
+    summary: "Run a cache of your own on this machine",
+    load: () => import("./commands/up.ts"),
+  },
+  {
+    name: "login",
+    summary: "Remember a server and the token for it",
+    load: () => import("./commands/login.ts"),
+  },
+  {
+    name: "use",
+    summary: "Configure Nix to substitute from a view",
+    load: () => import("./commands/use.ts"),
+  },
+  {
+    name: "push",
+    summary: "Upload store paths with all they refer to",
+    load: () => import("./commands/push.ts"),
+  },
+  {
+    name: "view create",
+    summary: "Create a view",
+    load: () => import("./commands/view-create.ts"),
+  },
+  {
+    name: "view list",
+    summary: "List the views your token may see",
+    load: () => import("./commands/view-list.ts"),
+  },
+  {
+    name: "view info",
+    summary: "Show a view's configuration",
+    load: () => import("./commands/view-info.ts"),
+  },
+  {
+    name: "view configure",
+    summary: "Change a view",
+    load: () => import("./commands/view-configure.ts"),
+  },
+  {
+    name: "view destroy",
+    summary: "Remove a view and all it holds",
+    load: () => import("./commands/view-destroy.ts"),
+  },
+  {
+    name: "view stats",
+    summary: "Show what a view holds",
+    load: () => import("./commands/view-stats.ts"),
+  },
+  {
+    name: "path delete",
+    summary: "Remove store paths from a view",
+    load: () => import("./commands/path-delete.ts"),
+  },
+  {
+    name: "token create",
+    summary: "Make a token that allows what you say",
+    load: () => import("./commands/token-create.ts"),
+  },
+  {
+    name: "token inspect",
+    summary: "Show what a token says",
+    load: () => import("./commands/token-inspect.ts"),
+  },
+  {
+    name: "token revoke",
+    summary: "Make a token worthless at once",
+    load: () => import("./commands/token-revoke.ts"),
+  },
+  {
+    name: "completion",
+    summary: "Print a completion script for your shell",
+    load: () => import("./commands/completion.ts"),
+  },
+];
+
+/** What the groups of commands are about. */
+export const COMMAND_GROUPS: Readonly<Record<string, string>> = {
+  view: "Views: the logical caches of a server",
+  path: "Single store paths in a view",
+  token: "Tokens: who may do what",
+};
+
+/** Loads every command, for completion and documentation. */
+export async function loadCommands(): Promise<Command[]> {
+  const modules = await Promise.all(COMMAND_TABLE.map(async (entry) => entry.load()));
+  return modules.map((module) => module.command);
+}

@@ -1,0 +1,4 @@
+/** `tokenFile` as it stands on the command line: `token-file`. */
+export function toFlagName(name: string): string {
+  return name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}

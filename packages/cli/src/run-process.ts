@@ -1,0 +1,37 @@
+import type { CliContext } from "./cli-context.ts";
+import { run } from "./run.ts";
+
+/**
+ * Runs this process's command line and sets its exit code.
+ *
+ * The first interrupt asks the command to stop, the second ends the process at once.
+ */
+export async function runProcess(): Promise<void> {
+  const interrupted = new AbortController();
+  for (const name of ["SIGINT", "SIGTERM"] as const) {
+    process.on(name, () => {
+      if (interrupted.signal.aborted) process.exit(1);
+      interrupted.abort();
+    });
+  }
+  for (const stream of [process.stdout, process.stderr]) {
+    // Whoever read our output has gone, as in `flywheel … | head`.
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "EPIPE") process.exit(1);
+      throw error;
+    });
+  }
+  const context: CliContext = {
+    stdin: process.stdin,
+    stdout: process.stdout,
+    stderr: process.stderr,
+    env: process.env,
+    workingDirectory: process.cwd(),
+    signal: interrupted.signal,
+    userId: process.getuid?.(),
+    nowMs: () => Date.now(),
+  };
+  process.exitCode = await run(process.argv.slice(2), context);
+  // A standard input that was opened would keep the process alive.
+  process.stdin.unref?.();
+}
