@@ -1,0 +1,15 @@
+export { type BlobKey, isBlobKey, parseBlobKey } from "./blob-key.ts";
+export type {
+  Blob,
+  BlobStat,
+  BlobStore,
+  ByteRange,
+  CleanUpOptions,
+  CleanUpResult,
+  GetOptions,
+  PutOptions,
+  PutResult,
+  Written,
+} from "./blob-store.ts";
+export type { FsyncPolicy } from "./durable-directory.ts";
+export { type FilesystemStoreOptions, openFilesystemStore } from "./filesystem-store.ts";

@@ -1,0 +1,58 @@
+import { mkdir, open } from "node:fs/promises";
+import { dirname } from "node:path";
+
+import { systemErrorCode } from "./system-errors.ts";
+
+/**
+ * How much of a machine's crash a blob survives.
+ *
+ * `full`: file contents, names and directories are flushed before anything is acknowledged, so a
+ * blob survives a power failure on disks that keep their promises. `none`: nothing is flushed; a
+ * blob survives the process but not the machine. For tests and throw-away caches.
+ */
+export type FsyncPolicy = "full" | "none";
+
+/** Makes directories, and makes their names durable as the policy asks. */
+export interface DirectoryMaker {
+  /** Makes `path` and its parents below the root. */
+  ensure(path: string): Promise<void>;
+  /** Forgets that `path` exists, after it was found missing. */
+  forget(path: string): void;
+  /** Flushes the names in `path`. */
+  sync(path: string): Promise<void>;
+}
+
+/** The root must exist. Directories are private to their user. */
+export function createDirectoryMaker(root: string, fsync: FsyncPolicy): DirectoryMaker {
+  const known = new Set<string>([root]);
+
+  const sync = async (path: string): Promise<void> => {
+    if (fsync === "none") return;
+    const handle = await open(path, "r");
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  };
+
+  const ensure = async (path: string): Promise<void> => {
+    if (known.has(path)) return;
+    const parent = dirname(path);
+    await ensure(parent);
+    await mkdir(path, { mode: 0o700 }).catch((error: unknown) => {
+      if (systemErrorCode(error) !== "EEXIST") throw error;
+    });
+    // Also when it existed: whoever made it may not have come to flush its name.
+    await sync(parent);
+    known.add(path);
+  };
+
+  const forget = (path: string): void => {
+    for (let each = path; each !== root && each.startsWith(root); each = dirname(each)) {
+      known.delete(each);
+    }
+  };
+
+  return { ensure, forget, sync };
+}

@@ -1,0 +1,284 @@
+import { mkdir, open, readdir, rename, rm, stat, unlink } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+
+import { CacheError, cancelledError, type Logger, silentLogger } from "@glorious/core";
+
+import { type BlobKey, isBlobKey, parseBlobKey, parseBlobKeyPrefix } from "./blob-key.ts";
+import type {
+  Blob,
+  BlobStat,
+  BlobStore,
+  CleanUpOptions,
+  CleanUpResult,
+  GetOptions,
+  PutOptions,
+  PutResult,
+} from "./blob-store.ts";
+import { writeBlob } from "./blob-writer.ts";
+import { resolveRange } from "./byte-range.ts";
+import {
+  createDirectoryMaker,
+  type DirectoryMaker,
+  type FsyncPolicy,
+} from "./durable-directory.ts";
+import { FileBlob } from "./file-blob.ts";
+import { onDisk, onDiskIfPresent, systemErrorCode } from "./system-errors.ts";
+import { openWriterDirectory, removeDeadWriters, type WriterDirectory } from "./writer-lock.ts";
+
+/** Options of {@link openFilesystemStore}. */
+export interface FilesystemStoreOptions {
+  /** Made when absent, for this user only. Several processes may share it. */
+  readonly directory: string;
+  /** See {@link FsyncPolicy}; default `full`. */
+  readonly fsync?: FsyncPolicy;
+  readonly logger?: Logger;
+}
+
+const DAY_MS = 86_400_000;
+const STATS_AT_ONCE = 32;
+const PING_NAMESPACE = "ping";
+
+/**
+ * Opens a blob store in a directory, and removes what dead writers left there.
+ *
+ * A blob lies at `blobs/<namespace>/<2 characters>/<1 character>/<name>`; it is written in
+ * `tmp/<writer>/` on the same file system, flushed, renamed, and its directory flushed.
+ *
+ * @throws {CacheError} `CONFIG`, `UNAVAILABLE` or `STORAGE_FULL` when the directory cannot be used.
+ */
+export async function openFilesystemStore(options: FilesystemStoreOptions): Promise<BlobStore> {
+  const { fsync = "full", logger = silentLogger } = options;
+  const directory = resolve(options.directory);
+  const tempDirectory = join(directory, "tmp");
+  return onDisk(`open the store in ${directory}`, async () => {
+    const firstMade = await mkdir(directory, { recursive: true, mode: 0o700 });
+    const directories = createDirectoryMaker(directory, fsync);
+    if (firstMade !== undefined) await syncParents(directory, dirname(firstMade), directories);
+    await directories.ensure(join(directory, "blobs"));
+    await directories.ensure(tempDirectory);
+    const writer = await openWriterDirectory(tempDirectory);
+    const store = new FilesystemStore({ directory, directories, writer, fsync });
+    const removed = await store.cleanUp();
+    if (removed.removedFiles > 0)
+      logger.info("removed unfinished blobs of dead writers", { ...removed });
+    return store;
+  });
+}
+
+/** Flushes the names of new directories from the parent of `path` up to `top`. */
+async function syncParents(path: string, top: string, directories: DirectoryMaker): Promise<void> {
+  for (let parent = dirname(path); ; parent = dirname(parent)) {
+    await directories.sync(parent);
+    if (parent === top || parent === dirname(parent)) return;
+  }
+}
+
+interface FilesystemStoreParts {
+  readonly directory: string;
+  readonly directories: DirectoryMaker;
+  readonly writer: WriterDirectory;
+  readonly fsync: FsyncPolicy;
+}
+
+class FilesystemStore implements BlobStore {
+  readonly #blobDirectory: string;
+  readonly #tempDirectory: string;
+  readonly #directories: DirectoryMaker;
+  readonly #writer: WriterDirectory;
+  readonly #fsync: FsyncPolicy;
+  readonly #running = new Set<Promise<unknown>>();
+  #tempFiles = 0;
+  #ping: Promise<void> | undefined;
+  #closing: Promise<void> | undefined;
+
+  constructor(parts: FilesystemStoreParts) {
+    this.#blobDirectory = join(parts.directory, "blobs");
+    this.#tempDirectory = join(parts.directory, "tmp");
+    this.#directories = parts.directories;
+    this.#writer = parts.writer;
+    this.#fsync = parts.fsync;
+  }
+
+  put(
+    source: AsyncIterable<Uint8Array>,
+    options: PutOptions & { readonly key: string },
+  ): Promise<PutResult>;
+  put(source: AsyncIterable<Uint8Array>, options: PutOptions): Promise<PutResult | undefined>;
+  async put(
+    source: AsyncIterable<Uint8Array>,
+    options: PutOptions,
+  ): Promise<PutResult | undefined> {
+    if (this.#closing !== undefined) throw new Error("The blob store is closed");
+    const putting = this.#put(source, options);
+    this.#running.add(putting);
+    try {
+      return await putting;
+    } finally {
+      this.#running.delete(putting);
+    }
+  }
+
+  async get(key: string, { range, signal }: GetOptions = {}): Promise<Blob | undefined> {
+    const path = this.#pathOf(parseBlobKey(key));
+    if (signal?.aborted === true) throw cancelledError(`Reading ${key}`, signal);
+    const file = await onDiskIfPresent(`open ${key}`, () => open(path, "r"));
+    if (file === undefined) return undefined;
+    try {
+      const { size: sizeBytes } = await onDisk(`open ${key}`, () => file.stat());
+      const part = resolveRange(range, sizeBytes, key);
+      return new FileBlob(file, { key, sizeBytes, range: part, signal });
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  async stat(key: string): Promise<BlobStat | undefined> {
+    return statBlob(key, this.#pathOf(parseBlobKey(key)));
+  }
+
+  async delete(key: string): Promise<boolean> {
+    const path = this.#pathOf(parseBlobKey(key));
+    const deleted = await onDiskIfPresent(`delete ${key}`, async () => {
+      await unlink(path);
+      return true;
+    });
+    return deleted ?? false;
+  }
+
+  async *list(prefix: string): AsyncGenerator<BlobStat, void, undefined> {
+    const { namespace, name, hasSlash } = parseBlobKeyPrefix(prefix);
+    const namespaces = hasSlash ? [namespace] : await listNames(this.#blobDirectory, namespace);
+    for (const each of namespaces) {
+      const top = join(this.#blobDirectory, each);
+      for (const first of await listNames(top, name.slice(0, 2))) {
+        for (const second of await listNames(join(top, first), name.slice(2, 3))) {
+          yield* statAll(each, join(top, first, second), name);
+        }
+      }
+    }
+  }
+
+  async cleanUp({ olderThanMs = DAY_MS, signal }: CleanUpOptions = {}): Promise<CleanUpResult> {
+    return onDisk("remove unfinished blobs", () =>
+      removeDeadWriters(this.#tempDirectory, {
+        olderThanMs,
+        signal,
+        onDeadWriter: async (id) => {
+          await rm(this.#pathOf({ namespace: PING_NAMESPACE, name: id }), { force: true });
+        },
+      }),
+    );
+  }
+
+  ping(): Promise<void> {
+    // Pings share one key, so they share one run.
+    this.#ping ??= this.#pingOnce().finally(() => (this.#ping = undefined));
+    return this.#ping;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closing ??= Promise.allSettled(this.#running).then(() =>
+      this.#writer[Symbol.asyncDispose](),
+    );
+    return this.#closing;
+  }
+
+  async #put(
+    source: AsyncIterable<Uint8Array>,
+    options: PutOptions,
+  ): Promise<PutResult | undefined> {
+    if (typeof options.key === "string") parseBlobKey(options.key);
+    const tempPath = join(this.#writer.path, String((this.#tempFiles += 1)));
+    const file = await onDisk("create a blob", () => open(tempPath, "wx", 0o600));
+    let isPlaced = false;
+    try {
+      let written;
+      try {
+        written = await writeBlob(source, file, options);
+        if (this.#fsync === "full") await onDisk("flush a blob", () => file.sync());
+      } finally {
+        await onDisk("close a blob", () => file.close());
+      }
+      const key = typeof options.key === "string" ? options.key : await options.key(written);
+      if (key === undefined) return undefined;
+      const path = this.#pathOf(parseBlobKey(key));
+      if (options.signal?.aborted === true) throw cancelledError("Storing a blob", options.signal);
+      await onDisk(`store ${key}`, () => this.#place(tempPath, path));
+      isPlaced = true;
+      return { key, ...written };
+    } finally {
+      if (!isPlaced) await rm(tempPath, { force: true });
+    }
+  }
+
+  /** Gives a finished file its name, replacing what had it. */
+  async #place(tempPath: string, path: string): Promise<void> {
+    const directory = dirname(path);
+    await this.#directories.ensure(directory);
+    try {
+      await rename(tempPath, path);
+    } catch (error) {
+      if (systemErrorCode(error) !== "ENOENT") throw error;
+      this.#directories.forget(directory);
+      await this.#directories.ensure(directory);
+      await rename(tempPath, path);
+    }
+    await this.#directories.sync(directory);
+  }
+
+  async #pingOnce(): Promise<void> {
+    const key = `${PING_NAMESPACE}/${this.#writer.id}`;
+    const bytes = Buffer.from(`${key} ${Date.now()}`);
+    const source = (async function* () {
+      yield bytes;
+    })();
+    await this.put(source, { key });
+    try {
+      const blob = await this.get(key);
+      if (blob === undefined) throw new CacheError("UNAVAILABLE", "A blob just stored is absent");
+      const found = Buffer.concat(await Array.fromAsync(blob.stream()));
+      if (!found.equals(bytes)) {
+        throw new CacheError("UNAVAILABLE", "A blob just stored reads back with other bytes");
+      }
+    } finally {
+      await this.delete(key);
+    }
+  }
+
+  /** Short names are padded with a character that no name has. */
+  #pathOf({ namespace, name }: BlobKey): string {
+    const first = name.slice(0, 2).padEnd(2, "_");
+    const second = name.slice(2, 3).padEnd(1, "_");
+    return join(this.#blobDirectory, namespace, first, second, name);
+  }
+}
+
+async function statBlob(key: string, path: string): Promise<BlobStat | undefined> {
+  const found = await onDiskIfPresent(`look at ${key}`, () => stat(path));
+  if (found === undefined || !found.isFile()) return undefined;
+  return { key, sizeBytes: found.size, modifiedAtMs: found.mtimeMs };
+}
+
+/** The names in a directory that start with `prefix`; none when the directory is absent. */
+async function listNames(directory: string, prefix: string): Promise<string[]> {
+  const names = await onDiskIfPresent(`list ${basename(directory)}`, () => readdir(directory));
+  return (names ?? []).filter((name) => name.startsWith(prefix));
+}
+
+async function* statAll(
+  namespace: string,
+  directory: string,
+  prefix: string,
+): AsyncGenerator<BlobStat, void, undefined> {
+  const names = await listNames(directory, prefix);
+  for (let start = 0; start < names.length; start += STATS_AT_ONCE) {
+    const stats = names
+      .slice(start, start + STATS_AT_ONCE)
+      .filter((name) => isBlobKey(`${namespace}/${name}`))
+      .map((name) => statBlob(`${namespace}/${name}`, join(directory, name)));
+    for (const found of await Promise.all(stats)) {
+      if (found !== undefined) yield found;
+    }
+  }
+}
