@@ -1,0 +1,36 @@
+export {
+  type AdminClient,
+  type AdminClientOptions,
+  createAdminClient,
+  type CreatedToken,
+  type NewToken,
+  type NewView,
+  type PermissionLetter,
+  type ServerInfo,
+  type ViewChange,
+  type ViewInfo,
+  type ViewStats,
+} from "./admin-client.ts";
+export { type CacheConfig, type FlywheelConfig, type RetentionPeriod } from "./cache-config.ts";
+export type { Clock } from "./clock.ts";
+export { dumpStorePath, type DumpStorePathOptions } from "./dump-store-path.ts";
+export type { TlsOptions } from "./http-client.ts";
+export {
+  type Cache,
+  type MissingPaths,
+  openCache,
+  type OpenCacheOptions,
+  type PushOptions,
+} from "./open-cache.ts";
+export type { PathInfo } from "./path-info.ts";
+export type { PushConflict, PushEvent, PushSummary, SkippedPaths } from "./push-events.ts";
+export type { RetryEnvironment } from "./push-session.ts";
+export { queryClosure, type QueryClosureOptions } from "./query-closure.ts";
+export { ResponseError, type ResponseErrorOptions } from "./response-error.ts";
+export {
+  DEFAULT_RETRY_POLICY,
+  describeRetry,
+  type RetryNotice,
+  type RetryPolicy,
+} from "./retry.ts";
+export { parseServerUrl } from "./server-url.ts";

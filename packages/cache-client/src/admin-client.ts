@@ -1,0 +1,303 @@
+import { CacheError } from "@glorious/core";
+import * as v from "valibot";
+
+import {
+  type CacheConfig,
+  parseAnswer,
+  parseCacheConfig,
+  type RetentionPeriod,
+} from "./cache-config.ts";
+import { systemClock } from "./clock.ts";
+import {
+  createHttpClient,
+  type HttpMethod,
+  type HttpRequestOptions,
+  type TlsOptions,
+} from "./http-client.ts";
+import { ResponseError } from "./response-error.ts";
+import { DEFAULT_RETRY_POLICY, withRetry } from "./retry.ts";
+import { parseServerUrl, requireViewName } from "./server-url.ts";
+
+/** Options of {@link createAdminClient}. */
+export interface AdminClientOptions {
+  readonly server: string;
+  readonly token?: string | undefined;
+  readonly idleTimeoutMs?: number | undefined;
+  readonly tls?: TlsOptions | undefined;
+  /** Stops every call of this client. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A view to be created. */
+export interface NewView {
+  /** Readable without a token; default false. */
+  readonly isPublic?: boolean;
+  /** Default `/nix/store`. */
+  readonly storeDir?: string;
+  /** Lower is asked first; default 41, just behind cache.nixos.org. */
+  readonly priority?: number;
+  /** Default `cache.nixos.org-1`. */
+  readonly upstreamCacheKeyNames?: readonly string[];
+  /** `<name>:<base64 of 64 bytes>`; by default the server makes a key, which never leaves it. */
+  readonly keypair?: string;
+}
+
+/** What to change about a view; what is left out stays as it is. */
+export interface ViewChange {
+  readonly isPublic?: boolean;
+  readonly storeDir?: string;
+  readonly priority?: number;
+  readonly upstreamCacheKeyNames?: readonly string[];
+  readonly retentionPeriod?: RetentionPeriod;
+  /** A key to use instead, or `generate` for a new one. */
+  readonly keypair?: string | "generate";
+}
+
+/** A view as our server lists it. */
+export interface ViewInfo {
+  readonly name: string;
+  readonly isPublic: boolean;
+  readonly storeDir: string;
+  readonly priority: number;
+  readonly upstreamCacheKeyNames: readonly string[];
+  readonly retentionSeconds: number | undefined;
+  /** ISO 8601. */
+  readonly createdAt: string | undefined;
+}
+
+/** What a view holds and what was sent to it. */
+export interface ViewStats {
+  readonly paths: number;
+  readonly nars: number;
+  /** Uncompressed bytes. */
+  readonly narBytes: number;
+  /** Stored bytes. */
+  readonly fileBytes: number;
+  readonly uploads: number;
+  readonly uploadedNarBytes: number;
+  readonly conflicts: number;
+}
+
+/** Attic's letters: pull, push, delete, create, configure, configure retention, destroy. */
+export type PermissionLetter = "r" | "w" | "d" | "cc" | "cr" | "cq" | "cd";
+
+/** A token to be made. */
+export interface NewToken {
+  readonly subject?: string;
+  /** Per view name or pattern, what it may do. */
+  readonly caches: Readonly<Record<string, readonly PermissionLetter[]>>;
+  readonly isAdmin?: boolean;
+  /** Default 90 days. */
+  readonly expiresInSeconds?: number;
+}
+
+/** A token just made. The token itself is a secret. */
+export interface CreatedToken {
+  readonly token: string;
+  /** What revokes it. */
+  readonly jti: string;
+  /** ISO 8601. */
+  readonly expiresAt: string;
+}
+
+/** What a server of ours says about itself. */
+export interface ServerInfo {
+  readonly server: string;
+  readonly version: string;
+  readonly api: number;
+}
+
+/**
+ * Management of one server. Views can be managed on an atticd too; the calls marked "ours" exist on our
+ * server only and answer `UNSUPPORTED` elsewhere. Errors keep the server's message and `requestId`.
+ */
+export interface AdminClient extends AsyncDisposable {
+  createView(name: string, view?: NewView): Promise<void>;
+  viewConfig(name: string): Promise<CacheConfig>;
+  /** @throws {CacheError} `INVALID` when nothing would change. */
+  configureView(name: string, change: ViewChange): Promise<void>;
+  destroyView(name: string): Promise<void>;
+  /** The views the token may see. Ours. */
+  listViews(): Promise<ViewInfo[]>;
+  /** Ours. */
+  viewStats(name: string): Promise<ViewStats>;
+  /** Takes one path out of a view, by its store path hash. Ours. */
+  deletePath(view: string, storePathHash: string): Promise<void>;
+  /** Ours; needs an admin token. */
+  createToken(token: NewToken): Promise<CreatedToken>;
+  /**
+   * Ours; needs an admin token.
+   *
+   * @param expiresAtSeconds - When the token ends by itself, in seconds since 1970, so that the server
+   * can forget it then.
+   */
+  revokeToken(jti: string, expiresAtSeconds?: number): Promise<void>;
+  /** Ours. */
+  serverInfo(): Promise<ServerInfo>;
+}
+
+const DEFAULT_PRIORITY = 41;
+const DEFAULT_UPSTREAM_KEY_NAMES = ["cache.nixos.org-1"];
+/** Only questions are repeated: whether a change went through before the connection broke is unknown. */
+const QUESTION_ATTEMPTS = 3;
+
+const Views = v.object({
+  views: v.array(
+    v.object({
+      name: v.string(),
+      isPublic: v.boolean(),
+      storeDir: v.string(),
+      priority: v.number(),
+      upstreamCacheKeyNames: v.optional(v.array(v.string()), []),
+      retentionSeconds: v.nullish(v.number()),
+      createdAt: v.nullish(v.string()),
+    }),
+  ),
+});
+const Stats = v.object({
+  paths: v.number(),
+  nars: v.number(),
+  narBytes: v.number(),
+  fileBytes: v.number(),
+  uploads: v.number(),
+  uploadedNarBytes: v.number(),
+  conflicts: v.number(),
+});
+const Token = v.object({ token: v.string(), jti: v.string(), expiresAt: v.string() });
+const Info = v.object({ server: v.string(), version: v.string(), api: v.number() });
+
+/**
+ * Creates a client for managing views and tokens; nothing is sent until it is asked something.
+ *
+ * @throws {CacheError} `INVALID` when the server's address is none.
+ */
+export function createAdminClient(options: AdminClientOptions): AdminClient {
+  const base = parseServerUrl(options.server);
+  const { signal } = options;
+  const http = createHttpClient(options);
+
+  const send = async (
+    method: HttpMethod,
+    path: string,
+    request: HttpRequestOptions = {},
+  ): Promise<string> => {
+    const url = new URL(path, base);
+    const attempt = async (): Promise<string> =>
+      (await http.send(method, url, { ...request, signal })).text;
+    if (method !== "GET") return attempt();
+    return withRetry(attempt, {
+      what: `GET ${url.href}`,
+      policy: { ...DEFAULT_RETRY_POLICY, maxAttempts: QUESTION_ATTEMPTS },
+      clock: systemClock,
+      random: Math.random,
+      signal,
+    });
+  };
+  const ask = async <Schema extends v.GenericSchema>(
+    schema: Schema,
+    method: HttpMethod,
+    path: string,
+    json?: unknown,
+  ): Promise<v.InferOutput<Schema>> => {
+    const text = await onlyOurs(
+      send(method, `_flywheel/v1/${path}`, json === undefined ? {} : { json }),
+    );
+    return parseAnswer(schema, text, `${method} ${base.href}_flywheel/v1/${path}`);
+  };
+  const configPath = (name: string): string => `_api/v1/cache-config/${requireViewName(name)}`;
+
+  return {
+    createView: async (name, view = {}) => {
+      await send("POST", configPath(name), { json: formatNewView(view) });
+    },
+    viewConfig: async (name) => {
+      const path = configPath(name);
+      return parseCacheConfig(await send("GET", path), `GET ${base.href}${path}`);
+    },
+    configureView: async (name, change) => {
+      const json = formatViewChange(change);
+      if (Object.keys(json).length === 0) {
+        throw new CacheError("INVALID", `Nothing to change about view ${name} was named`);
+      }
+      await send("PATCH", configPath(name), { json });
+    },
+    destroyView: async (name) => {
+      await send("DELETE", configPath(name));
+    },
+    listViews: async () =>
+      (await ask(Views, "GET", "views")).views.map((view) => ({
+        ...view,
+        retentionSeconds: view.retentionSeconds ?? undefined,
+        createdAt: view.createdAt ?? undefined,
+      })),
+    viewStats: (name) => ask(Stats, "GET", `views/${requireViewName(name)}/stats`),
+    deletePath: async (view, storePathHash) => {
+      const path = `views/${requireViewName(view)}/paths/${encodeURIComponent(storePathHash)}`;
+      await onlyOurs(send("DELETE", `_flywheel/v1/${path}`));
+    },
+    createToken: (token) => ask(Token, "POST", "tokens", formatNewToken(token)),
+    revokeToken: async (jti, expiresAtSeconds) => {
+      const query = expiresAtSeconds === undefined ? "" : `?expiresAt=${expiresAtSeconds}`;
+      await onlyOurs(send("DELETE", `_flywheel/v1/tokens/${encodeURIComponent(jti)}${query}`));
+    },
+    serverInfo: () => ask(Info, "GET", "info"),
+    [Symbol.asyncDispose]: () => http[Symbol.asyncDispose](),
+  };
+}
+
+/** An atticd does not know our routes and says so without a kind of ours; that is no missing view. */
+async function onlyOurs<T>(answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    const isUnknownRoute =
+      error instanceof ResponseError &&
+      (error.status === 404 || error.status === 405) &&
+      error.kind !== error.code;
+    if (!isUnknownRoute) throw error;
+    throw new CacheError("UNSUPPORTED", `This server has no such route: ${error.message}`, {
+      cause: error,
+      hint: "The call needs a GloriousFlywheel cache server; an atticd does not offer it.",
+    });
+  }
+}
+
+function formatNewView(view: NewView): Record<string, unknown> {
+  return {
+    keypair: view.keypair === undefined ? "Generate" : { Keypair: view.keypair },
+    is_public: view.isPublic ?? false,
+    store_dir: view.storeDir ?? "/nix/store",
+    priority: view.priority ?? DEFAULT_PRIORITY,
+    upstream_cache_key_names: view.upstreamCacheKeyNames ?? DEFAULT_UPSTREAM_KEY_NAMES,
+  };
+}
+
+function formatViewChange(change: ViewChange): Record<string, unknown> {
+  const { keypair, retentionPeriod } = change;
+  const json = {
+    keypair: keypair === "generate" ? "Generate" : keypair && { Keypair: keypair },
+    is_public: change.isPublic,
+    store_dir: change.storeDir,
+    priority: change.priority,
+    upstream_cache_key_names: change.upstreamCacheKeyNames,
+    retention_period:
+      retentionPeriod === "global"
+        ? "Global"
+        : retentionPeriod && { Period: retentionPeriod.seconds },
+  };
+  return Object.fromEntries(Object.entries(json).filter(([, value]) => value !== undefined));
+}
+
+function formatNewToken(token: NewToken): Record<string, unknown> {
+  return {
+    subject: token.subject,
+    caches: Object.fromEntries(
+      Object.entries(token.caches).map(([pattern, letters]) => [
+        pattern,
+        Object.fromEntries(letters.map((letter) => [letter, 1])),
+      ]),
+    ),
+    ...(token.isAdmin === true && { admin: 1 }),
+    expiresInSeconds: token.expiresInSeconds,
+  };
+}

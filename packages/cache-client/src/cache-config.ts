@@ -1,0 +1,132 @@
+import { CacheError } from "@glorious/core";
+import * as v from "valibot";
+
+/** How long a path stays: the server's own rule, or seconds since it was last of use (0 = for ever). */
+export type RetentionPeriod = "global" | { readonly seconds: number };
+
+/** What a cache says about a view. Every field is optional on the wire. */
+export interface CacheConfig {
+  /** What goes into `substituters` of nix.conf. */
+  readonly substituterEndpoint?: string;
+  /** Where the server wants its API called. */
+  readonly apiEndpoint?: string;
+  /** `<name>:<base64>`, what goes into `trusted-public-keys`. */
+  readonly publicKey?: string;
+  readonly isPublic?: boolean;
+  readonly storeDir?: string;
+  /** Nix asks the cache with the lower number first. */
+  readonly priority?: number;
+  /** Paths signed by a key of one of these names are not pushed: an upstream has them. */
+  readonly upstreamCacheKeyNames?: readonly string[];
+  readonly retentionPeriod?: RetentionPeriod;
+  /** Present when the server is ours. */
+  readonly flywheel?: FlywheelConfig;
+}
+
+/** What our own server adds to a view's configuration. */
+export interface FlywheelConfig {
+  /** Where its own routes begin, with a trailing slash. */
+  readonly api: string;
+  readonly serverVersion?: string;
+  /** How many uploads at a time the server wishes from one client. */
+  readonly maxConcurrentUploads?: number;
+}
+
+const Wire = v.object({
+  substituter_endpoint: v.nullish(v.string()),
+  api_endpoint: v.nullish(v.string()),
+  public_key: v.nullish(v.string()),
+  is_public: v.nullish(v.boolean()),
+  store_dir: v.nullish(v.string()),
+  priority: v.nullish(v.number()),
+  upstream_cache_key_names: v.nullish(v.array(v.string())),
+  retention_period: v.nullish(
+    v.union([v.literal("Global"), v.object({ Period: v.pipe(v.number(), v.integer()) })]),
+  ),
+  flywheel: v.nullish(
+    v.object({
+      version: v.number(),
+      api: v.string(),
+      server: v.nullish(v.string()),
+      maxConcurrentUploads: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(1))),
+    }),
+  ),
+});
+
+/** The version of our own protocol this client speaks. */
+const PROTOCOL_VERSION = 1;
+
+/**
+ * Parses the answer to `GET /_api/v1/cache-config/{view}`, Attic's `CacheConfig` with our addition.
+ *
+ * @param request - The request line, for messages.
+ * @throws {CacheError} `UNSUPPORTED` when it is none, or our server speaks a newer protocol only.
+ */
+export function parseCacheConfig(text: string, request: string): CacheConfig {
+  const wire = parseAnswer(Wire, text, request);
+  const { flywheel } = wire;
+  if (isGiven(flywheel) && flywheel.version !== PROTOCOL_VERSION) {
+    throw new CacheError(
+      "UNSUPPORTED",
+      `${request}: the server speaks protocol ${flywheel.version}, this client ${PROTOCOL_VERSION}`,
+      { hint: "Upgrade whichever of the two is older." },
+    );
+  }
+  return {
+    ...(isGiven(wire.substituter_endpoint) && { substituterEndpoint: wire.substituter_endpoint }),
+    ...(isGiven(wire.api_endpoint) && { apiEndpoint: wire.api_endpoint }),
+    ...(isGiven(wire.public_key) && { publicKey: wire.public_key }),
+    ...(isGiven(wire.is_public) && { isPublic: wire.is_public }),
+    ...(isGiven(wire.store_dir) && { storeDir: wire.store_dir }),
+    ...(isGiven(wire.priority) && { priority: wire.priority }),
+    ...(isGiven(wire.upstream_cache_key_names) && {
+      upstreamCacheKeyNames: wire.upstream_cache_key_names,
+    }),
+    ...(isGiven(wire.retention_period) && {
+      retentionPeriod:
+        wire.retention_period === "Global" ? "global" : { seconds: wire.retention_period.Period },
+    }),
+    ...(isGiven(flywheel) && {
+      flywheel: {
+        api: flywheel.api,
+        ...(isGiven(flywheel.server) && { serverVersion: flywheel.server }),
+        ...(isGiven(flywheel.maxConcurrentUploads) && {
+          maxConcurrentUploads: flywheel.maxConcurrentUploads,
+        }),
+      },
+    }),
+  };
+}
+
+function isGiven<T>(value: T | null | undefined): value is T {
+  return value !== null && value !== undefined;
+}
+
+/**
+ * Parses a server's JSON answer by a schema.
+ *
+ * @throws {CacheError} `UNSUPPORTED` when it is something else, such as a web page.
+ */
+export function parseAnswer<Schema extends v.GenericSchema>(
+  schema: Schema,
+  text: string,
+  request: string,
+): v.InferOutput<Schema> {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (error) {
+    throw notACache(request, "no JSON", error);
+  }
+  const result = v.safeParse(schema, json);
+  if (result.success) return result.output;
+  const issue = result.issues[0];
+  throw notACache(request, `${v.getDotPath(issue) ?? "the answer"}: ${issue.message}`, undefined);
+}
+
+function notACache(request: string, reason: string, cause: unknown): CacheError {
+  return new CacheError("UNSUPPORTED", `${request} answered something unexpected (${reason})`, {
+    cause,
+    hint: "Check that the address is the one of a cache server, without the view at its end.",
+  });
+}

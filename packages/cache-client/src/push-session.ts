@@ -1,0 +1,131 @@
+import { availableParallelism } from "node:os";
+
+import type { ByteBudget } from "./byte-budget.ts";
+import type { Clock } from "./clock.ts";
+import type { HttpClient } from "./http-client.ts";
+import type { PathInfo } from "./path-info.ts";
+import type { PushConflict, PushEvent } from "./push-events.ts";
+import { type RetryPolicy, withRetry } from "./retry.ts";
+
+/** Time, chance and patience, replaced as a whole by tests. */
+export interface RetryEnvironment {
+  readonly policy: RetryPolicy;
+  readonly clock: Clock;
+  /** A number in [0, 1). */
+  readonly random: () => number;
+}
+
+/** What the parts of one push share. */
+export interface PushSession {
+  readonly http: HttpClient;
+  readonly retry: RetryEnvironment;
+  readonly budget: ByteBudget;
+  /** Uploads at the same time. */
+  readonly concurrency: number;
+  readonly emit: (event: PushEvent) => void;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** What became of the missing paths. */
+export interface PushOutcome {
+  readonly uploaded: number;
+  readonly deduplicated: number;
+  readonly conflicts: readonly PushConflict[];
+  readonly narBytes: number;
+  readonly sentBytes: number;
+}
+
+/** What one upload attempt achieved. */
+export interface UploadResult {
+  readonly result: "uploaded" | "deduplicated" | "conflict";
+  readonly sentBytes: number;
+}
+
+/** Told by an attempt how far it is. */
+export interface UploadProgress {
+  readonly onRead: (narBytes: number) => void;
+  readonly onSent: (sentBytes: number) => void;
+}
+
+const PROGRESS_STEP_BYTES = 2 ** 20;
+
+/**
+ * Uploads one path with retries and events. Memory is taken for the time of an attempt only: an upload
+ * that waits for its next try holds nothing.
+ *
+ * @param memoryBytes - The most an attempt keeps in memory.
+ */
+export async function uploadWithRetry<Result extends UploadResult>(
+  session: PushSession,
+  path: PathInfo,
+  memoryBytes: number,
+  signal: AbortSignal,
+  attempt: (progress: UploadProgress) => Promise<Result>,
+): Promise<Result> {
+  const { emit, retry, budget } = session;
+  const storePath = path.storePath.path;
+  const { narSize } = path;
+  const startedMs = retry.clock.nowMs();
+  const result = await withRetry(
+    async (number) => {
+      using _ = await budget.acquire(memoryBytes, signal);
+      emit({ type: "upload-started", storePath, narSize, attempt: number });
+      return attempt(createProgress(session, path));
+    },
+    retryOptions(session, `upload of ${storePath}`, signal),
+  );
+  const durationMs = retry.clock.nowMs() - startedMs;
+  emit({
+    type: "upload-done",
+    storePath,
+    narSize,
+    sentBytes: result.sentBytes,
+    result: result.result,
+    durationMs,
+  });
+  return result;
+}
+
+/** The options of {@link withRetry} for one step of a push, which reports its retries. */
+export function retryOptions(
+  { retry, emit }: Pick<PushSession, "retry" | "emit">,
+  what: string,
+  signal: AbortSignal | undefined,
+): Parameters<typeof withRetry>[1] {
+  return {
+    what,
+    ...retry,
+    signal,
+    onRetry: (notice) => emit({ type: "retry", what, ...notice }),
+  };
+}
+
+function createProgress({ emit }: PushSession, path: PathInfo): UploadProgress {
+  const storePath = path.storePath.path;
+  let narBytes = 0;
+  let sentBytes = 0;
+  let nextAt = PROGRESS_STEP_BYTES;
+  const report = (): void => {
+    if (narBytes + sentBytes < nextAt) return;
+    nextAt = narBytes + sentBytes + PROGRESS_STEP_BYTES;
+    emit({ type: "upload-progress", storePath, narSize: path.narSize, narBytes, sentBytes });
+  };
+  return {
+    onRead: (bytes) => {
+      narBytes = bytes;
+      report();
+    },
+    onSent: (bytes) => {
+      sentBytes = bytes;
+      report();
+    },
+  };
+}
+
+/** Threads Node compresses on, unless told otherwise by its user. */
+const MAX_ENCODER_CONCURRENCY = 4;
+
+/** Frames of one NAR compressed at the same time: as many as there are cores, within Node's pool. */
+export function encoderConcurrency(frames: number): number {
+  return Math.max(1, Math.min(frames, availableParallelism(), MAX_ENCODER_CONCURRENCY));
+}

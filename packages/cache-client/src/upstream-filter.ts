@@ -1,0 +1,45 @@
+import type { PathInfo } from "./path-info.ts";
+import type { SkippedPaths } from "./push-events.ts";
+
+/** The paths to push, and those an upstream has. */
+export interface FilteredPaths {
+  readonly kept: readonly PathInfo[];
+  readonly skipped: readonly SkippedPaths[];
+}
+
+/**
+ * Sets aside the paths that carry a signature by one of `keyNames`, grouped by the first of these names
+ * they are signed by. As in Attic names are compared and nothing is verified: this saves uploads, it
+ * is no matter of trust.
+ */
+export function filterUpstream(
+  paths: readonly PathInfo[],
+  keyNames: readonly string[],
+): FilteredPaths {
+  const kept: PathInfo[] = [];
+  const skipped = new Map<string, string[]>();
+  for (const path of paths) {
+    const signers = new Set(path.signatures.map(keyNameOf));
+    const keyName = keyNames.find((name) => signers.has(name));
+    if (keyName === undefined) {
+      kept.push(path);
+      continue;
+    }
+    const group = skipped.get(keyName);
+    if (group === undefined) skipped.set(keyName, [path.storePath.path]);
+    else group.push(path.storePath.path);
+  }
+  return {
+    kept,
+    skipped: [...skipped].map(([keyName, storePaths]) => describe(keyName, storePaths)),
+  };
+}
+
+function keyNameOf(signature: string): string {
+  return signature.slice(0, Math.max(0, signature.indexOf(":")));
+}
+
+function describe(keyName: string, storePaths: readonly string[]): SkippedPaths {
+  const paths = storePaths.length === 1 ? "1 path" : `${storePaths.length} paths`;
+  return { keyName, storePaths, reason: `${paths} skipped: signed by ${keyName}` };
+}
