@@ -26,6 +26,16 @@ export interface CacheIndex extends AsyncDisposable {
 
   /** The narinfo text of a path in the first view of the chain that has it. */
   findPath(chain: readonly number[], storePathHash: string): Promise<PathRecord | undefined>;
+  /** A view's paths in order of their hashes, beginning behind `after`; for walking all of them. */
+  listPaths(
+    viewId: number,
+    page: { readonly after?: string; readonly limit: number },
+  ): Promise<PathRecord[]>;
+  /** Replaces the served text of paths the view has, for new keys; others are ignored. */
+  replaceNarInfos(
+    viewId: number,
+    changes: readonly { readonly storePathHash: string; readonly narInfo: string }[],
+  ): Promise<void>;
   /** Of `storePathHashes`, those this view does not have; each once, in the order asked. */
   findMissingPaths(viewId: number, storePathHashes: readonly string[]): Promise<string[]>;
   /** Of `narHashes`, those this view does not hold; each once, in the order asked. */
@@ -230,7 +240,7 @@ export type CommitResult =
     };
 
 /** `realisation`: until Nix 2.34; `build-trace`: from 2.35; `listing`: what a NAR holds, made by the server. */
-export type DocumentKind = "log" | "realisation" | "build-trace" | "listing";
+export type DocumentKind = "log" | "realisation" | "build-trace" | "debuginfo" | "listing";
 
 export interface NewDocument {
   readonly kind: DocumentKind;

@@ -17,7 +17,7 @@ import type {
   ViewCounts,
   ViewRecord,
 } from "./cache-index.ts";
-import { mergeClientSignatures } from "./signatures.ts";
+import { SqliteCommit } from "./sqlite-commit.ts";
 import { prepareQuery, type Query } from "./sqlite-connection.ts";
 import {
   FIND_HOLDING,
@@ -25,7 +25,6 @@ import {
   type HoldingRow,
   OBJECT_COLUMNS,
   type ObjectRow,
-  parseStrings,
   toHashBytes,
   toHoldingRecord,
   toViewRecord,
@@ -36,12 +35,6 @@ import {
 interface ObjectStateRow extends ObjectRow {
   readonly id: number;
   readonly isDeleting: number;
-}
-
-interface KnownPath {
-  readonly id: number;
-  readonly narHash: string;
-  readonly signatures: readonly string[];
 }
 
 /**
@@ -102,29 +95,12 @@ export class SqliteWrites {
       ON CONFLICT (view_id, nar_hash) DO UPDATE SET
         expires_at_ms = max(expires_at_ms, excluded.expires_at_ms),
         object_id = CASE WHEN ?5 THEN excluded.object_id ELSE object_id END`);
-    this.#keepHolding = this.#prepare(
-      `UPDATE holdings SET expires_at_ms = NULL WHERE id = ?1 AND expires_at_ms IS NOT NULL`,
-    );
     this.#upsertUploadedFile = this.#prepare(`
       INSERT INTO uploaded_files (view_id, object_id, expires_at_ms) VALUES (?1, ?2, ?3)
       ON CONFLICT (view_id, object_id) DO UPDATE SET
         expires_at_ms = max(expires_at_ms, excluded.expires_at_ms)`);
 
-    this.#findKnownPath = this.#prepare(`
-      SELECT p.id, p.signatures, h.nar_hash AS narHash
-      FROM paths AS p JOIN holdings AS h ON h.id = p.holding_id
-      WHERE p.view_id = ?1 AND p.store_path_hash = ?2`);
-    this.#pathExists = this.#prepare(
-      `SELECT 1 AS found FROM paths WHERE view_id = ?1 AND store_path_hash = ?2`,
-    );
-    this.#insertPath = this.#prepare(`
-      INSERT INTO paths (view_id, store_path_hash, store_path, holding_id, object_id, reference_names,
-        deriver, ca, system, signatures, nar_info, created_at_ms, created_by)
-      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) RETURNING id`);
-    this.#updatePath = this.#prepare(`
-      UPDATE paths SET store_path = ?2, object_id = ?3, reference_names = ?4, deriver = ?5, ca = ?6,
-        system = ?7, signatures = ?8, nar_info = ?9
-      WHERE id = ?1`);
+    this.#commit = new SqliteCommit(database);
     this.#replaceNarInfo = this.#prepare(
       `UPDATE paths SET nar_info = ?3 WHERE view_id = ?1 AND store_path_hash = ?2`,
     );
@@ -277,108 +253,10 @@ export class SqliteWrites {
     this.#upsertUploadedFile.run(file.viewId, object.id, file.expiresAtMs);
   }
 
-  readonly #insertPath: Query<{ readonly id: number }>;
-  readonly #updatePath: Query<never>;
-  readonly #keepHolding: Query<never>;
+  readonly #commit: SqliteCommit;
   commitPaths(viewId: number, paths: readonly NewPath[]): CommitResult {
     this.#requireView(viewId);
-    const { accepted, conflicts, missingNars, missingReferences } = this.#checkPaths(viewId, paths);
-    if (missingNars.length > 0 || missingReferences.length > 0) {
-      return { kind: "incomplete", missingNars, missingReferences };
-    }
-    const created: string[] = [];
-    const unchanged: string[] = [];
-    const written = new Map<string, KnownPath>();
-    for (const { path, holding, existing } of accepted) {
-      const before = written.get(path.storePathHash) ?? existing;
-      const signatures = mergeClientSignatures(before?.signatures ?? [], path.signatures);
-      const id = this.#writePath(viewId, path, holding, before?.id, signatures);
-      this.#keepHolding.run(holding.holdingId);
-      if (!written.has(path.storePathHash)) {
-        (before === undefined ? created : unchanged).push(path.storePathHash);
-      }
-      written.set(path.storePathHash, { id, narHash: path.narHash, signatures });
-    }
-    return { kind: "committed", created, unchanged, conflicts };
-  }
-
-  /** Reads all that decides whether the paths may be committed; writes nothing. */
-  #checkPaths(viewId: number, paths: readonly NewPath[]): CheckedPaths {
-    const inBatch = new Set(paths.map((path) => path.storePathHash));
-    const narHashOf = new Map<string, string>();
-    const accepted: AcceptedPath[] = [];
-    const conflicts = new Map<string, string>();
-    const missingNars = new Set<string>();
-    const missingReferences: { storePathHash: string; reference: string }[] = [];
-    for (const path of paths) {
-      const { storePathHash, narHash } = path;
-      const existing = this.#knownPath(viewId, storePathHash);
-      const known = existing?.narHash ?? narHashOf.get(storePathHash) ?? narHash;
-      if (known !== narHash) {
-        conflicts.set(storePathHash, known);
-        continue;
-      }
-      narHashOf.set(storePathHash, narHash);
-      const holding = this.#findHolding.get(viewId, toHashBytes(narHash));
-      if (holding === undefined || fromHashBytes(holding.fileHash) !== path.fileHash) {
-        missingNars.add(narHash);
-      } else {
-        accepted.push({ path, holding, existing });
-      }
-      for (const reference of new Set(path.requiredReferences)) {
-        if (inBatch.has(reference) || this.#pathExists.get(viewId, reference)) continue;
-        missingReferences.push({ storePathHash, reference });
-      }
-    }
-    return {
-      accepted,
-      conflicts: [...conflicts].map(([storePathHash, narHash]) => ({ storePathHash, narHash })),
-      missingNars: [...missingNars],
-      missingReferences,
-    };
-  }
-
-  readonly #pathExists: Query<{ readonly found: number }>;
-  readonly #findKnownPath: Query<{
-    readonly id: number;
-    readonly narHash: Uint8Array;
-    readonly signatures: string;
-  }>;
-  #knownPath(viewId: number, storePathHash: string): KnownPath | undefined {
-    const row = this.#findKnownPath.get(viewId, storePathHash);
-    if (row === undefined) return undefined;
-    return {
-      id: row.id,
-      narHash: fromHashBytes(row.narHash),
-      signatures: parseStrings(row.signatures),
-    };
-  }
-
-  #writePath(
-    viewId: number,
-    path: NewPath,
-    holding: HoldingRow,
-    existingId: number | undefined,
-    signatures: readonly string[],
-  ): number {
-    const facts = [
-      JSON.stringify(path.references),
-      path.deriver ?? null,
-      path.ca ?? null,
-      path.system ?? null,
-      JSON.stringify(signatures),
-      path.narInfo,
-    ];
-    if (existingId !== undefined) {
-      this.#updatePath.run(existingId, path.storePath, holding.objectId, ...facts);
-      return existingId;
-    }
-    const { storePathHash, storePath, createdAtMs, createdBy = null } = path;
-    const { holdingId, objectId } = holding;
-    const identity = [viewId, storePathHash, storePath, holdingId, objectId];
-    const row = this.#insertPath.get(...identity, ...facts, createdAtMs, createdBy);
-    if (row === undefined) throw new Error(`The path ${storePath} was not written`);
-    return row.id;
+    return this.#commit.run(viewId, paths);
   }
 
   readonly #replaceNarInfo: Query<never>;
@@ -462,20 +340,4 @@ export class SqliteWrites {
     }
     return object;
   }
-}
-
-interface AcceptedPath {
-  readonly path: NewPath;
-  readonly holding: HoldingRow;
-  readonly existing: KnownPath | undefined;
-}
-
-interface CheckedPaths {
-  readonly accepted: readonly AcceptedPath[];
-  readonly conflicts: readonly { readonly storePathHash: string; readonly narHash: string }[];
-  readonly missingNars: readonly string[];
-  readonly missingReferences: readonly {
-    readonly storePathHash: string;
-    readonly reference: string;
-  }[];
 }

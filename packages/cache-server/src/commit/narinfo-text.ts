@@ -1,0 +1,70 @@
+import {
+  formatNarInfo,
+  narInfoFingerprint,
+  parseHash,
+  parseSecretKey,
+  type SecretKey,
+  sha256HexToNix32,
+  signFingerprint,
+} from "@glorious/nix-store";
+
+import type { SigningKeyRecord } from "../index/cache-index.ts";
+import type { PathManifest } from "./path-manifest.ts";
+
+/** Where a stored object is read, relative to its view. */
+export function objectUrl(fileHash: string): string {
+  return `nar/${sha256HexToNix32(fileHash)}.nar.zst`;
+}
+
+/** Keys parsed once: making a key object costs more than signing with it. */
+const parsedKeys = new Map<string, SecretKey>();
+const MAX_PARSED_KEYS = 10_000;
+
+/**
+ * The text of a path's narinfo, signed with every key of its view; clients' own signatures follow,
+ * except those that claim to be by one of our keys.
+ */
+export function formatSignedNarInfo(
+  path: PathManifest,
+  object: { readonly fileHash: string; readonly fileSize: number },
+  view: { readonly storeDir: string; readonly keys: readonly SigningKeyRecord[] },
+): string {
+  const narHash = parseHash(path.narHash, "sha256");
+  const fingerprint = narInfoFingerprint({
+    storePath: path.storePath,
+    narHash,
+    narSize: path.narSize,
+    references: path.references,
+    storeDir: view.storeDir,
+  });
+  const ourNames = new Set(view.keys.map((key) => key.name));
+  const foreign = path.signatures.filter(
+    (signature) => !ourNames.has(signature.slice(0, signature.indexOf(":"))),
+  );
+  return formatNarInfo({
+    storePath: path.storePath,
+    url: objectUrl(object.fileHash),
+    compression: "zstd",
+    fileHash: parseHash(object.fileHash, "sha256"),
+    fileSize: object.fileSize,
+    narHash,
+    narSize: path.narSize,
+    references: path.references,
+    ...(path.deriver === undefined ? {} : { deriver: path.deriver }),
+    ...(path.system === undefined ? {} : { system: path.system }),
+    ...(path.ca === undefined ? {} : { ca: path.ca }),
+    signatures: [
+      ...view.keys.map((key) => signFingerprint(secretKeyOf(key), fingerprint)),
+      ...foreign,
+    ],
+  });
+}
+
+function secretKeyOf(record: SigningKeyRecord): SecretKey {
+  const known = parsedKeys.get(record.secretKey);
+  if (known !== undefined) return known;
+  const key = parseSecretKey(record.secretKey);
+  if (parsedKeys.size >= MAX_PARSED_KEYS) parsedKeys.clear();
+  parsedKeys.set(record.secretKey, key);
+  return key;
+}

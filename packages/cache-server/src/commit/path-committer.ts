@@ -1,0 +1,132 @@
+import { setImmediate } from "node:timers/promises";
+
+import { CacheError, type Logger } from "@glorious/core";
+
+import type {
+  CacheIndex,
+  CommitResult,
+  NewPath,
+  PathRecord,
+  ViewRecord,
+} from "../index/cache-index.ts";
+import { formatSignedNarInfo } from "./narinfo-text.ts";
+import { MAX_CLIENT_SIGNATURES, type PathManifest } from "./path-manifest.ts";
+
+/** A path to make visible, with the object the view holds its NAR as. */
+export interface PathToCommit {
+  readonly manifest: PathManifest;
+  readonly object: { readonly fileHash: string; readonly fileSize: number };
+  /** Hashes of references that must be visible with it. */
+  readonly requiredReferences: readonly string[];
+}
+
+/** Signs paths and makes them visible in a view. */
+export interface PathCommitter {
+  /**
+   * Refuses, before its bytes are taken, a path that the view has with other bytes.
+   *
+   * @throws {CacheError} `CONFLICT`.
+   */
+  requireNoConflict(view: ViewRecord, manifest: PathManifest): Promise<void>;
+  /** All the paths, or none; see {@link CacheIndex.commitPaths}. Conflicts are logged and counted. */
+  commit(
+    view: ViewRecord,
+    paths: readonly PathToCommit[],
+    createdBy: string | undefined,
+  ): Promise<CommitResult>;
+  /** One path of a protocol that knows no closures. @throws {CacheError} `CONFLICT`, `UNAVAILABLE`. */
+  commitOne(view: ViewRecord, path: PathToCommit, createdBy: string | undefined): Promise<void>;
+}
+
+export interface PathCommitterOptions {
+  readonly index: CacheIndex;
+  readonly logger: Logger;
+  readonly now: () => number;
+}
+
+const SIGNATURES_PER_TURN = 100;
+
+export function createPathCommitter({ index, logger, now }: PathCommitterOptions): PathCommitter {
+  const reportConflict = async (
+    view: ViewRecord,
+    manifest: PathManifest,
+    existing: string,
+  ): Promise<void> => {
+    logger.warn("refused to rewrite a path", {
+      view: view.name,
+      storePath: manifest.storePath,
+      narHash: existing,
+      refusedNarHash: manifest.narHash,
+    });
+    await index.addCounts(view.id, { conflicts: 1 });
+  };
+
+  const commit: PathCommitter["commit"] = async (view, paths, createdBy) => {
+    const keys = await index.listSigningKeys(view.id);
+    const rows: NewPath[] = [];
+    for (const [position, { manifest, object, requiredReferences }] of paths.entries()) {
+      // Signing a large closure takes a second; others are served in between.
+      if (position % SIGNATURES_PER_TURN === SIGNATURES_PER_TURN - 1) await setImmediate();
+      const existing = await index.findPath([view.id], manifest.storePathHash);
+      const merged = mergeSignatures(manifest, existing);
+      rows.push({
+        ...merged,
+        fileHash: object.fileHash,
+        requiredReferences,
+        narInfo: formatSignedNarInfo(merged, object, { storeDir: view.storeDir, keys }),
+        createdAtMs: now(),
+        createdBy,
+      });
+    }
+    const result = await index.commitPaths(view.id, rows);
+    if (result.kind === "committed") {
+      for (const { storePathHash, narHash } of result.conflicts) {
+        const refused = rows.find((row) => row.storePathHash === storePathHash);
+        if (refused !== undefined) {
+          await reportConflict(view, { ...refused, narSize: 0 }, narHash);
+        }
+      }
+    }
+    return result;
+  };
+
+  return {
+    commit,
+    async requireNoConflict(view, manifest) {
+      const existing = await index.findPath([view.id], manifest.storePathHash);
+      if (existing === undefined || existing.narHash === manifest.narHash) return;
+      await reportConflict(view, manifest, existing.narHash);
+      throw conflict(view, manifest);
+    },
+    async commitOne(view, path, createdBy) {
+      const result = await commit(view, [path], createdBy);
+      if (result.kind === "incomplete") {
+        throw new CacheError(
+          "UNAVAILABLE",
+          `The NAR of ${path.manifest.storePath} expired meanwhile`,
+          {
+            hint: "Push the path again.",
+          },
+        );
+      }
+      if (result.conflicts.length > 0) throw conflict(view, path.manifest);
+    },
+  };
+}
+
+function conflict(view: ViewRecord, { storePath }: PathManifest): CacheError {
+  return new CacheError(
+    "CONFLICT",
+    `${view.name} has ${storePath} already, with another NAR hash`,
+    {
+      hint: "The build is not reproducible; the first one stays. Delete the path to replace it.",
+    },
+  );
+}
+
+/** What clients signed before stays, up to the bound that the manifest keeps. */
+function mergeSignatures(manifest: PathManifest, existing: PathRecord | undefined): PathManifest {
+  if (existing === undefined || existing.narHash !== manifest.narHash) return manifest;
+  const signatures = [...new Set([...existing.signatures, ...manifest.signatures])];
+  return { ...manifest, signatures: signatures.sort().slice(0, MAX_CLIENT_SIGNATURES) };
+}

@@ -1,0 +1,249 @@
+import { parseDurationMs, parseSizeBytes } from "@glorious/core";
+
+import {
+  type ListenAddress,
+  parseBoolean,
+  parseChoice,
+  parseListen,
+  parseList,
+  parsePath,
+  parsePublicUrl,
+  parseText,
+  parseTokenKeys,
+  parseWhole,
+  type TokenKeySetting,
+} from "./setting-values.ts";
+
+/** One setting: its key in the file, its variable, its meaning. The reference page is made from these. */
+export interface Setting<T> {
+  /** Dotted path in the configuration file. */
+  readonly key: string;
+  readonly variable: `FLYWHEEL_${string}`;
+  /** Without it the setting may stay unset. */
+  readonly default?: string;
+  readonly meaning: string;
+  /** Reads the value as written, in the file or the variable. Throws with the reason when it is none. */
+  readonly parse: (text: string) => T;
+}
+
+/** The settings as values. Those without a default may be unset. */
+export interface ServerSettings {
+  readonly listen: ListenAddress;
+  readonly dataDirectory: string | undefined;
+  readonly publicUrl: string | undefined;
+  readonly allowedHosts: readonly string[];
+  readonly tlsCert: string | undefined;
+  readonly tlsKey: string | undefined;
+  readonly tlsClientCa: string | undefined;
+  readonly tokenKeys: readonly TokenKeySetting[] | undefined;
+  readonly tokenIssuer: string | undefined;
+  readonly tokenAudiences: readonly string[];
+  readonly tokenRequireExpiry: boolean;
+  readonly idleTimeoutMs: number;
+  readonly maxNarSizeBytes: number;
+  readonly maxNarInfoSizeBytes: number;
+  readonly maxLogSizeBytes: number;
+  readonly maxConcurrentUploads: number;
+  readonly compressionLevel: number;
+  readonly uploadedFileMaxAgeMs: number;
+  readonly pendingNarMaxAgeMs: number;
+  readonly narGraceMs: number;
+  readonly objectGraceMs: number;
+  readonly sweepIntervalMs: number;
+  readonly shutdownTimeoutMs: number;
+  readonly fsync: "full" | "none";
+  readonly logLevel: "debug" | "info" | "warn" | "error";
+  readonly logRequests: boolean;
+}
+
+/** The names of {@link SETTINGS}. */
+export type SettingName = keyof ServerSettings;
+
+/** Every setting of the server, by the name the code uses. */
+export const SETTINGS: {
+  readonly [Name in SettingName]: Setting<NonNullable<ServerSettings[Name]>> &
+    (undefined extends ServerSettings[Name] ? unknown : { readonly default: string });
+} = {
+  listen: {
+    key: "listen",
+    variable: "FLYWHEEL_LISTEN",
+    default: "127.0.0.1:7480",
+    meaning: "Address and port to listen on; port 0 takes a free one.",
+    parse: parseListen,
+  },
+  dataDirectory: {
+    key: "data",
+    variable: "FLYWHEEL_DATA",
+    meaning: "Directory of the embedded store, index and keys.",
+    parse: parsePath,
+  },
+  publicUrl: {
+    key: "publicUrl",
+    variable: "FLYWHEEL_PUBLIC_URL",
+    meaning:
+      "Address that clients use, when a proxy stands before the server. Unset: what the request says.",
+    parse: parsePublicUrl,
+  },
+  allowedHosts: {
+    key: "allowedHosts",
+    variable: "FLYWHEEL_ALLOWED_HOSTS",
+    default: "",
+    meaning: "Host headers to accept, with their ports, separated by commas. Empty: all.",
+    parse: parseList,
+  },
+  tlsCert: {
+    key: "tls.cert",
+    variable: "FLYWHEEL_TLS_CERT",
+    meaning: "PEM file of the certificate chain; read again when it changes. Unset: plain HTTP.",
+    parse: parsePath,
+  },
+  tlsKey: {
+    key: "tls.key",
+    variable: "FLYWHEEL_TLS_KEY",
+    meaning: "PEM file of the certificate's private key.",
+    parse: parsePath,
+  },
+  tlsClientCa: {
+    key: "tls.clientCa",
+    variable: "FLYWHEEL_TLS_CLIENT_CA",
+    meaning:
+      "PEM file of the authority whose client certificates are required. Unset: none are asked for.",
+    parse: parsePath,
+  },
+  tokenKeys: {
+    key: "tokens.keys",
+    variable: "FLYWHEEL_TOKEN_KEYS",
+    meaning:
+      "Keys of tokens: a list of {algorithm: HS256 or RS256, file, kid?}. The file holds the base64 secret, " +
+      "or a PEM private or public key. The first that can signs new tokens. Unset: a key made in the data directory.",
+    parse: parseTokenKeys,
+  },
+  tokenIssuer: {
+    key: "tokens.issuer",
+    variable: "FLYWHEEL_TOKEN_ISSUER",
+    meaning: "Issuer that every token must name. Unset: any.",
+    parse: parseText,
+  },
+  tokenAudiences: {
+    key: "tokens.audiences",
+    variable: "FLYWHEEL_TOKEN_AUDIENCES",
+    default: "",
+    meaning: "Audiences of which a token must name one, separated by commas. Empty: any.",
+    parse: parseList,
+  },
+  tokenRequireExpiry: {
+    key: "tokens.requireExpiry",
+    variable: "FLYWHEEL_TOKEN_REQUIRE_EXPIRY",
+    default: "true",
+    meaning: "Refuses tokens that never expire.",
+    parse: parseBoolean,
+  },
+  idleTimeoutMs: {
+    key: "limits.idleTimeout",
+    variable: "FLYWHEEL_LIMITS_IDLE_TIMEOUT",
+    default: "60s",
+    meaning: "How long a client may send or take nothing in the middle of a body.",
+    parse: parseDurationMs,
+  },
+  maxNarSizeBytes: {
+    key: "limits.maxNarSize",
+    variable: "FLYWHEEL_LIMITS_MAX_NAR_SIZE",
+    default: "64 GiB",
+    meaning: "The largest NAR, uncompressed.",
+    parse: parseSizeBytes,
+  },
+  maxNarInfoSizeBytes: {
+    key: "limits.maxNarInfoSize",
+    variable: "FLYWHEEL_LIMITS_MAX_NAR_INFO_SIZE",
+    default: "1 MiB",
+    meaning: "The largest narinfo and upload preamble.",
+    parse: parseSizeBytes,
+  },
+  maxLogSizeBytes: {
+    key: "limits.maxLogSize",
+    variable: "FLYWHEEL_LIMITS_MAX_LOG_SIZE",
+    default: "16 MiB",
+    meaning: "The largest build log.",
+    parse: parseSizeBytes,
+  },
+  maxConcurrentUploads: {
+    key: "limits.maxConcurrentUploads",
+    variable: "FLYWHEEL_LIMITS_MAX_CONCURRENT_UPLOADS",
+    default: "8",
+    meaning: "Uploads that the server advises one client to run at once.",
+    parse: parseWhole,
+  },
+  compressionLevel: {
+    key: "compression.level",
+    variable: "FLYWHEEL_COMPRESSION_LEVEL",
+    default: "3",
+    meaning: "zstd level (1 to 19) of NARs that come uncompressed.",
+    parse: (text) => parseWhole(text, { min: 1, max: 19 }),
+  },
+  uploadedFileMaxAgeMs: {
+    key: "retention.uploadedFiles",
+    variable: "FLYWHEEL_RETENTION_UPLOADED_FILES",
+    default: "30d",
+    meaning:
+      "How long a file uploaded by `nix copy` stays readable as it came; the uploader's Nix remembers its name for 30 days.",
+    parse: parseDurationMs,
+  },
+  pendingNarMaxAgeMs: {
+    key: "retention.pendingNars",
+    variable: "FLYWHEEL_RETENTION_PENDING_NARS",
+    default: "24h",
+    meaning: "How long a NAR whose narinfo never comes is kept.",
+    parse: parseDurationMs,
+  },
+  narGraceMs: {
+    key: "retention.narGrace",
+    variable: "FLYWHEEL_RETENTION_NAR_GRACE",
+    default: "24h",
+    meaning: "How long a NAR stays readable after the last path that needs it was deleted.",
+    parse: parseDurationMs,
+  },
+  objectGraceMs: {
+    key: "retention.objectGrace",
+    variable: "FLYWHEEL_RETENTION_OBJECT_GRACE",
+    default: "1h",
+    meaning:
+      "How long an object that nothing refers to stays in the store; longer than any upload takes to commit.",
+    parse: parseDurationMs,
+  },
+  sweepIntervalMs: {
+    key: "retention.sweepInterval",
+    variable: "FLYWHEEL_RETENTION_SWEEP_INTERVAL",
+    default: "10m",
+    meaning: "How often expired things are removed.",
+    parse: parseDurationMs,
+  },
+  shutdownTimeoutMs: {
+    key: "shutdownTimeout",
+    variable: "FLYWHEEL_SHUTDOWN_TIMEOUT",
+    default: "60s",
+    meaning: "How long running requests may finish after the server was told to stop.",
+    parse: parseDurationMs,
+  },
+  fsync: {
+    key: "store.fsync",
+    variable: "FLYWHEEL_STORE_FSYNC",
+    default: "full",
+    meaning:
+      "`full` makes every object durable before it is acknowledged; `none` is for throw-away data only.",
+    parse: (text) => parseChoice(text, ["full", "none"]),
+  },
+  logLevel: {
+    key: "log.level",
+    variable: "FLYWHEEL_LOG_LEVEL",
+    default: "info",
+    meaning: "The least severe lines to log: debug, info, warn or error.",
+    parse: (text) => parseChoice(text, ["debug", "info", "warn", "error"]),
+  },
+  logRequests: {
+    key: "log.requests",
+    variable: "FLYWHEEL_LOG_REQUESTS",
+    default: "true",
+    meaning: "Logs a line for every request.",
+    parse: parseBoolean,
+  },
+};

@@ -1,0 +1,203 @@
+import { mkdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+
+import { CacheError, isCacheError, type Logger } from "@glorious/core";
+import { type BlobStore, openFilesystemStore } from "@glorious/storage";
+import { CACHE_PERMISSIONS, createTokenVerifier, signToken } from "@glorious/trust";
+
+import { type LoadOptions, loadSettings } from "./config/load-settings.ts";
+import type { ServerSettings } from "./config/settings.ts";
+import { loadTokenKeys, openOwnTokenKey, type TokenKeys } from "./config/token-keys.ts";
+import type { CacheIndex, ViewRecord } from "./index/cache-index.ts";
+import { openSqliteIndex } from "./index/sqlite-index.ts";
+import { createLogger } from "./logger.ts";
+import { createView } from "./routes/attic-config.ts";
+import { writeSecretFile } from "./secret-file.ts";
+import { type CacheServer, startCacheServer } from "./server.ts";
+
+export interface EmbeddedOptions extends LoadOptions {
+  /** The view made at the first start. Default `main`. */
+  readonly view?: string;
+  /** Makes the view readable for everybody; `undefined` leaves it as it is, private at first. */
+  readonly isPublic?: boolean | undefined;
+  /** Where log lines go; by default to standard error, as the settings say. */
+  readonly logger?: Logger;
+}
+
+/** The whole cache plane in one process: server, store and index in one data directory. */
+export interface EmbeddedPlane extends AsyncDisposable {
+  /** Where clients reach it, without a final slash. */
+  readonly url: string;
+  readonly view: string;
+  /** The view's address, for Nix's `substituters`. */
+  readonly substituter: string;
+  /** For Nix's `trusted-public-keys`. */
+  readonly publicKey: string;
+  /** Holds an administrator's token; only its owner can read it. */
+  readonly tokenFile: string;
+  /** Lets Nix authenticate with that token. */
+  readonly netrcFile: string;
+  readonly isPublic: boolean;
+  /** True when this start made the data directory. */
+  readonly isFirstStart: boolean;
+  /** Stops accepting, finishes running requests, and closes store and index. */
+  close(): Promise<void>;
+}
+
+const ADMIN_TOKEN_LIFE_MS = 365 * 24 * 3600 * 1000;
+/** A start renews the token when it would not last this long. */
+const ADMIN_TOKEN_MARGIN_MS = 30 * 24 * 3600 * 1000;
+
+/**
+ * Starts the embedded cache plane. Keys, view and token are made at the first start and found at every
+ * later one.
+ *
+ * @throws {CacheError} `CONFIG` naming the setting, file or directory that is unusable.
+ */
+export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedPlane> {
+  const settings = await loadSettings(options);
+  const data = await openDataDirectory(settings.dataDirectory);
+  const logger = options.logger ?? createLogger({ level: settings.logLevel });
+  const opened = new AsyncDisposableStack();
+  try {
+    const tokenKeys =
+      settings.tokenKeys === undefined
+        ? await openOwnTokenKey(join(data, "token.key"))
+        : await loadTokenKeys(settings.tokenKeys);
+    const index = opened.use(await openSqliteIndex({ file: join(data, "index.sqlite"), logger }));
+    const store = opened.use(
+      await openFilesystemStore({
+        directory: join(data, "store"),
+        fsync: settings.fsync,
+        logger,
+      }),
+    );
+    return await startPlane({ options, settings, data, tokenKeys, index, store, logger, opened });
+  } catch (error) {
+    await opened.disposeAsync();
+    throw error;
+  }
+}
+
+interface Parts {
+  readonly options: EmbeddedOptions;
+  readonly settings: ServerSettings;
+  readonly data: string;
+  readonly tokenKeys: TokenKeys;
+  readonly index: CacheIndex;
+  readonly store: BlobStore;
+  readonly logger: Logger;
+  readonly opened: AsyncDisposableStack;
+}
+
+async function startPlane(parts: Parts): Promise<EmbeddedPlane> {
+  const { options, settings, data, tokenKeys, index, opened } = parts;
+  const { view, isNew } = await openView(index, options.view ?? "main", options.isPublic);
+  const [key] = await index.listSigningKeys(view.id);
+  if (key === undefined) throw new Error(`The view ${view.name} has no signing key`);
+  const server: CacheServer = opened.use(await startCacheServer(parts));
+  const url = settings.publicUrl?.replace(/\/$/, "") ?? server.url;
+  const tokenFile = join(data, "admin.token");
+  const netrcFile = join(data, "netrc");
+  const token = await openAdminToken(tokenFile, tokenKeys, settings);
+  await writeSecretFile(
+    netrcFile,
+    `machine ${new URL(url).hostname.replace(/^\[|\]$/g, "")}\nlogin flywheel\npassword ${token}\n`,
+  );
+  return {
+    url,
+    view: view.name,
+    substituter: `${url}/${view.name}`,
+    publicKey: key.publicKey,
+    tokenFile,
+    netrcFile,
+    isPublic: view.isPublic,
+    isFirstStart: isNew,
+    close: () => opened.disposeAsync(),
+    [Symbol.asyncDispose]: () => opened.disposeAsync(),
+  };
+}
+
+async function openDataDirectory(directory: string | undefined): Promise<string> {
+  if (directory === undefined) {
+    throw new CacheError("CONFIG", "No data directory is set", {
+      hint: "Give one with --data or FLYWHEEL_DATA.",
+    });
+  }
+  try {
+    // Signing keys and tokens lie in it.
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new CacheError("CONFIG", `The data directory ${directory} cannot be made`, {
+      cause,
+      hint: "Choose another with --data or FLYWHEEL_DATA.",
+    });
+  }
+  return directory;
+}
+
+async function openView(
+  index: CacheIndex,
+  name: string,
+  isPublic: boolean | undefined,
+): Promise<{ readonly view: ViewRecord; readonly isNew: boolean }> {
+  const existing = await index.findView(name);
+  if (existing !== undefined) {
+    const isChanged = isPublic !== undefined && isPublic !== existing.isPublic;
+    const changed = isChanged ? await index.updateView(name, { isPublic }) : existing;
+    return { view: changed ?? existing, isNew: false };
+  }
+  const view = await createView(
+    { index, now: Date.now },
+    {
+      name,
+      isPublic: isPublic ?? false,
+      storeDir: "/nix/store",
+      priority: 41,
+      upstreamCacheKeyNames: ["cache.nixos.org-1"],
+    },
+  ).catch(async (error: unknown) => {
+    // Another process on the same directory may have been faster.
+    const other = isCacheError(error, "CONFLICT") ? await index.findView(name) : undefined;
+    if (other === undefined) throw error;
+    return other;
+  });
+  return { view, isNew: true };
+}
+
+/** The administrator's token in its file, made anew when it is missing, unusable or about to expire. */
+async function openAdminToken(
+  file: string,
+  { keys, signing }: TokenKeys,
+  settings: ServerSettings,
+): Promise<string> {
+  const existing = await readFile(file, "utf8").catch(() => "");
+  const verifier = createTokenVerifier({
+    keys,
+    issuer: settings.tokenIssuer,
+    audiences: settings.tokenAudiences,
+  });
+  const verdict = await verifier.verify(existing.trim(), Date.now() + ADMIN_TOKEN_MARGIN_MS);
+  if (verdict.kind === "valid" && verdict.claims.isAdmin) return existing.trim();
+  if (signing === undefined) {
+    throw new CacheError(
+      "CONFIG",
+      "The configured token keys cannot sign the administrator's token",
+      {
+        hint: `Add an HS256 key or an RS256 private key to tokens.keys, or put a token into ${file}.`,
+      },
+    );
+  }
+  const token = await signToken(signing, {
+    subject: "admin",
+    jti: crypto.randomUUID(),
+    issuer: settings.tokenIssuer,
+    audiences: settings.tokenAudiences,
+    expiresAtMs: Date.now() + ADMIN_TOKEN_LIFE_MS,
+    notBeforeMs: Date.now() - 60_000,
+    caches: [["*", new Set(CACHE_PERMISSIONS)]],
+    isAdmin: true,
+  });
+  await writeSecretFile(file, `${token}\n`);
+  return token;
+}

@@ -1,0 +1,81 @@
+import type { Logger } from "@glorious/core";
+import type { BlobStore } from "@glorious/storage";
+
+import type { CacheIndex } from "../index/cache-index.ts";
+import { objectKey } from "../ingest/nar-ingest.ts";
+
+export interface SweeperOptions {
+  readonly index: CacheIndex;
+  readonly store: BlobStore;
+  readonly logger: Logger;
+  readonly now: () => number;
+  readonly objectGraceMs: number;
+}
+
+/** What one sweep removed. */
+export interface SweepResult {
+  readonly holdings: number;
+  readonly uploadedFiles: number;
+  readonly objects: number;
+}
+
+const ROWS_PER_STEP = 1000;
+const OBJECTS_PER_STEP = 100;
+
+/**
+ * Removes what has expired: NARs that no path came for, files that Nix uploaded long ago, and then the objects
+ * that nothing refers to any more. In small steps, so that others are served in between; what a crash
+ * interrupts, the next sweep ends.
+ */
+export async function sweep(
+  { index, store, logger, now, objectGraceMs }: SweeperOptions,
+  signal: AbortSignal,
+): Promise<SweepResult> {
+  const total = { holdings: 0, uploadedFiles: 0, objects: 0 };
+  for (;;) {
+    signal.throwIfAborted();
+    const expired = await index.expire(now(), ROWS_PER_STEP);
+    total.holdings += expired.holdings;
+    total.uploadedFiles += expired.uploadedFiles;
+    if (Math.max(expired.holdings, expired.uploadedFiles, expired.revocations) < ROWS_PER_STEP)
+      break;
+  }
+  for (;;) {
+    signal.throwIfAborted();
+    const claimed = await index.claimUnreferencedObjects(now() - objectGraceMs, OBJECTS_PER_STEP);
+    for (const fileHash of claimed) await store.delete(objectKey(fileHash));
+    await index.removeClaimedObjects(claimed);
+    total.objects += claimed.length;
+    if (claimed.length < OBJECTS_PER_STEP) break;
+  }
+  if (total.holdings + total.uploadedFiles + total.objects > 0) {
+    logger.info("removed what had expired", total);
+  }
+  return total;
+}
+
+/** Sweeps now and then until stopped. A failed sweep is logged; the next one tries again. */
+export function startSweeper(options: SweeperOptions & { readonly intervalMs: number }): {
+  stop(): Promise<void>;
+} {
+  const stopping = new AbortController();
+  let running: Promise<void> = Promise.resolve();
+  const run = async (): Promise<void> => {
+    try {
+      await sweep(options, stopping.signal);
+    } catch (error) {
+      if (!stopping.signal.aborted) options.logger.error("the sweep failed", { error });
+    }
+  };
+  const timer = setInterval(() => {
+    running = running.then(run);
+  }, options.intervalMs);
+  timer.unref();
+  return {
+    async stop() {
+      clearInterval(timer);
+      stopping.abort();
+      await running;
+    },
+  };
+}

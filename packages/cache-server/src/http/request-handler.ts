@@ -1,0 +1,153 @@
+import { randomBytes } from "node:crypto";
+import type { IncomingMessage, ServerResponse } from "node:http";
+
+import { CacheError, type Logger } from "@glorious/core";
+
+import type { TrustGate } from "../trust/trust-gate.ts";
+import { AtticError } from "./attic-error.ts";
+import { drainBody } from "./body.ts";
+import { type ErrorContext, toErrorResponse } from "./error-response.ts";
+import type { RouteFamily } from "./exchange.ts";
+import { createRouter, type Route } from "./router.ts";
+
+export interface RequestHandlerOptions {
+  readonly routes: readonly Route[];
+  readonly gate: TrustGate;
+  readonly logger: Logger;
+  readonly logsRequests: boolean;
+  /** Empty accepts every host. */
+  readonly allowedHosts: readonly string[];
+  /** Aborts requests that are still running when the server must end. */
+  readonly signal: AbortSignal;
+}
+
+/** What a refused client may still send before its connection is closed. */
+const DRAIN = { maxSizeBytes: 64 * 2 ** 20, timeoutMs: 10_000 };
+
+/** Answers requests: finds the route, identifies the caller, runs the handler, turns errors into answers. */
+export function createRequestHandler(
+  options: RequestHandlerOptions,
+): (request: IncomingMessage, response: ServerResponse) => void {
+  const { gate, logger } = options;
+  const findRoute = createRouter(options.routes);
+
+  const answer = async (
+    request: IncomingMessage,
+    response: ServerResponse,
+    requestId: string,
+    signal: AbortSignal,
+  ): Promise<void> => {
+    let family: RouteFamily = "attic";
+    try {
+      const { pathname, query } = splitTarget(request.url ?? "/");
+      family = pathname.startsWith("/_flywheel/") ? "flywheel" : "attic";
+      requireHost(request, options.allowedHosts);
+      const match = findRoute(request.method ?? "GET", pathname);
+      if (match.kind === "not-found") {
+        throw new AtticError("NotFound", "NOT_FOUND", `There is nothing at ${shorten(pathname)}`);
+      }
+      if (match.kind === "wrong-method") {
+        family = match.family;
+        response.setHeader("allow", match.allow);
+        throw new CacheError(
+          "METHOD_NOT_ALLOWED",
+          `${request.method} does not work on ${shorten(pathname)}`,
+          {
+            hint: `Allowed: ${match.allow}.`,
+          },
+        );
+      }
+      family = match.route.family;
+      const caller = await gate.identify(request.headers.authorization);
+      await match.route.handler({
+        request,
+        response,
+        params: match.params,
+        query: new URLSearchParams(query),
+        signal,
+        requestId,
+        logger,
+        caller,
+      });
+    } catch (error) {
+      const { "user-agent": userAgent } = request.headers;
+      sendError(request, response, error, { family, requestId, userAgent }, logger);
+    }
+  };
+
+  return (request, response) => {
+    const startedAtMs = performance.now();
+    const requestId = randomBytes(8).toString("hex");
+    const ended = new AbortController();
+    response.setHeader("x-request-id", requestId);
+    response.once("close", () => {
+      if (!response.writableFinished)
+        ended.abort(new CacheError("CANCELLED", "The client went away"));
+      if (!options.logsRequests) return;
+      logger.info("request", {
+        requestId,
+        method: request.method,
+        path: shorten((request.url ?? "").split("?", 1)[0] ?? ""),
+        status: response.statusCode,
+        complete: response.writableFinished,
+        durationMs: Math.round(performance.now() - startedAtMs),
+        userAgent: request.headers["user-agent"],
+      });
+    });
+    void answer(request, response, requestId, AbortSignal.any([ended.signal, options.signal]));
+  };
+}
+
+function sendError(
+  request: IncomingMessage,
+  response: ServerResponse,
+  error: unknown,
+  context: ErrorContext,
+  logger: Logger,
+): void {
+  const { status, headers, body, isInternal } = toErrorResponse(error, context);
+  const level = isInternal ? "error" : "debug";
+  logger[level](body.message, { requestId: context.requestId, code: body.error, error });
+  // An answer under way cannot be taken back: cutting it is the only way to say that it is wrong.
+  if (response.headersSent) {
+    response.destroy();
+    return;
+  }
+  if (request.destroyed && !request.complete) {
+    response.destroy();
+    return;
+  }
+  const text = JSON.stringify(body);
+  const hasBody = !request.complete;
+  response.writeHead(status, {
+    ...headers,
+    "content-type": "application/json",
+    "content-length": Buffer.byteLength(text),
+    "cache-control": "no-store",
+    ...(hasBody ? { connection: "close" } : {}),
+  });
+  response.end(request.method === "HEAD" ? undefined : text);
+  drainBody(request, DRAIN);
+}
+
+function splitTarget(target: string): { readonly pathname: string; readonly query: string } {
+  // Absolute-form targets are legal towards any server.
+  const path = /^https?:\/\//i.test(target) ? target.replace(/^https?:\/\/[^/?#]*/i, "") : target;
+  const mark = path.indexOf("?");
+  const pathname = mark < 0 ? path : path.slice(0, mark);
+  return {
+    pathname: pathname === "" ? "/" : pathname,
+    query: mark < 0 ? "" : path.slice(mark + 1),
+  };
+}
+
+function requireHost({ headers }: IncomingMessage, allowedHosts: readonly string[]): void {
+  if (allowedHosts.length === 0 || allowedHosts.includes(headers.host ?? "")) return;
+  throw new CacheError("INVALID", "Bad Host", {
+    hint: "Use one of the addresses in allowedHosts, port included.",
+  });
+}
+
+function shorten(path: string): string {
+  return path.length > 200 ? `${path.slice(0, 200)}…` : path;
+}

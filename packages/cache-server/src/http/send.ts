@@ -1,0 +1,128 @@
+import { createHash } from "node:crypto";
+import type { IncomingMessage, ServerResponse } from "node:http";
+
+import { CacheError } from "@glorious/core";
+import type { BlobStore } from "@glorious/storage";
+
+import type { Exchange } from "./exchange.ts";
+import { parseRange } from "./range.ts";
+
+export interface TextOptions {
+  readonly status?: number;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** Answers with a small body, with its entity tag and 304 when the client has it already. */
+export function sendBytes(
+  { request, response }: Pick<Exchange, "request" | "response">,
+  body: Uint8Array | string,
+  contentType: string,
+  { status = 200, headers = {} }: TextOptions = {},
+): void {
+  const bytes = typeof body === "string" ? Buffer.from(body) : body;
+  const isRead = request.method === "GET" || request.method === "HEAD";
+  const tag = isRead && status === 200 ? entityTag(bytes) : undefined;
+  if (tag !== undefined && matchesTag(request.headers["if-none-match"], tag)) {
+    response.writeHead(304, { ...headers, etag: tag }).end();
+    return;
+  }
+  response.writeHead(status, {
+    ...headers,
+    "content-type": contentType,
+    "content-length": bytes.length,
+    ...(tag === undefined ? {} : { etag: tag }),
+  });
+  response.end(request.method === "HEAD" ? undefined : bytes);
+}
+
+export function sendJson(exchange: Exchange, value: unknown, options: TextOptions = {}): void {
+  sendBytes(exchange, JSON.stringify(value), "application/json", options);
+}
+
+export function sendEmpty({ response }: Exchange, status: number): void {
+  response.writeHead(status, status === 204 ? {} : { "content-length": 0 }).end();
+}
+
+export interface SendBlobOptions {
+  readonly store: BlobStore;
+  readonly key: string;
+  /** Names the bytes: they never change under one tag. */
+  readonly tag: string;
+  /** What the index says the size is; a store that disagrees has a damaged blob. */
+  readonly sizeBytes: number;
+  readonly contentType: string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/**
+ * Answers with a stored blob: whole, one range of it, its headers only, or 304.
+ *
+ * The length is known and the blob open before the first header leaves, so an answer that begins can be
+ * completed, or resumed by a range.
+ *
+ * @throws {CacheError} `NOT_FOUND` when the store has no such blob or another size, `RANGE` for a range outside.
+ */
+export async function sendBlob(exchange: Exchange, options: SendBlobOptions): Promise<void> {
+  const { request, response, signal } = exchange;
+  const { store, key, sizeBytes } = options;
+  const etag = `"${options.tag}"`;
+  if (matchesTag(request.headers["if-none-match"], etag)) {
+    response.writeHead(304, { ...options.headers, etag }).end();
+    return;
+  }
+  const range = requestedRange(request, response, etag, sizeBytes);
+  const blob = await store.get(key, range === undefined ? { signal } : { range, signal });
+  if (blob === undefined) throw lostBlob(key, "is gone");
+  await using open = blob;
+  if (open.sizeBytes !== sizeBytes) throw lostBlob(key, `has ${open.sizeBytes} bytes`);
+  response.writeHead(range === undefined ? 200 : 206, {
+    ...options.headers,
+    "content-type": options.contentType,
+    "content-length": range === undefined ? sizeBytes : range.end - range.start,
+    "accept-ranges": "bytes",
+    etag,
+    ...(range === undefined
+      ? {}
+      : { "content-range": `bytes ${range.start}-${range.end - 1}/${sizeBytes}` }),
+  });
+  if (request.method === "HEAD") {
+    response.end();
+    return;
+  }
+  await open.sendTo(response, signal);
+  response.end();
+}
+
+function requestedRange(
+  request: IncomingMessage,
+  response: ServerResponse,
+  etag: string,
+  sizeBytes: number,
+): { start: number; end: number } | undefined {
+  if (request.method === "HEAD") return undefined;
+  // A range on other bytes than the client began with would give it a mixture.
+  const condition = request.headers["if-range"];
+  if (condition !== undefined && condition !== etag) return undefined;
+  try {
+    return parseRange(request.headers.range, sizeBytes);
+  } catch (error) {
+    response.setHeader("content-range", `bytes */${sizeBytes}`);
+    throw error;
+  }
+}
+
+function lostBlob(key: string, what: string): CacheError {
+  return new CacheError("NOT_FOUND", `The stored object ${key} ${what}`, {
+    hint: "Push the path again: that stores it anew.",
+  });
+}
+
+function entityTag(bytes: Uint8Array): string {
+  return `"${createHash("sha256").update(bytes).digest("base64url").slice(0, 27)}"`;
+}
+
+function matchesTag(header: string | undefined, tag: string): boolean {
+  if (header === undefined) return false;
+  if (header.trim() === "*") return true;
+  return header.split(",").some((part) => part.trim().replace(/^W\//, "") === tag);
+}

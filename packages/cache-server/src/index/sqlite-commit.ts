@@ -1,0 +1,174 @@
+import type { DatabaseSync } from "node:sqlite";
+
+import type { CommitResult, NewPath } from "./cache-index.ts";
+import { mergeClientSignatures } from "./signatures.ts";
+import { prepareQuery, type Query } from "./sqlite-connection.ts";
+import {
+  FIND_HOLDING,
+  fromHashBytes,
+  type HoldingRow,
+  parseStrings,
+  toHashBytes,
+} from "./sqlite-rows.ts";
+
+/**
+ * Makes paths visible, all or none: first reads all that decides it, then writes. Runs inside a transaction
+ * that holds the write lock, so nothing changes between the two.
+ */
+export class SqliteCommit {
+  readonly #database: DatabaseSync;
+
+  constructor(database: DatabaseSync) {
+    this.#database = database;
+    this.#findHolding = this.#prepare(FIND_HOLDING);
+    this.#keepHolding = this.#prepare(
+      `UPDATE holdings SET expires_at_ms = NULL WHERE id = ?1 AND expires_at_ms IS NOT NULL`,
+    );
+    this.#findKnownPath = this.#prepare(`
+      SELECT p.id, p.signatures, h.nar_hash AS narHash
+      FROM paths AS p JOIN holdings AS h ON h.id = p.holding_id
+      WHERE p.view_id = ?1 AND p.store_path_hash = ?2`);
+    this.#pathExists = this.#prepare(
+      `SELECT 1 AS found FROM paths WHERE view_id = ?1 AND store_path_hash = ?2`,
+    );
+    this.#insertPath = this.#prepare(`
+      INSERT INTO paths (view_id, store_path_hash, store_path, holding_id, object_id, reference_names,
+        deriver, ca, system, signatures, nar_info, created_at_ms, created_by)
+      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) RETURNING id`);
+    this.#updatePath = this.#prepare(`
+      UPDATE paths SET store_path = ?2, object_id = ?3, reference_names = ?4, deriver = ?5, ca = ?6,
+        system = ?7, signatures = ?8, nar_info = ?9
+      WHERE id = ?1`);
+  }
+
+  #prepare<Row>(sql: string): Query<Row> {
+    return prepareQuery<Row>(this.#database, sql);
+  }
+
+  readonly #findHolding: Query<HoldingRow>;
+  readonly #insertPath: Query<{ readonly id: number }>;
+  readonly #updatePath: Query<never>;
+  readonly #keepHolding: Query<never>;
+  /** Commits into a view that is there. */
+  run(viewId: number, paths: readonly NewPath[]): CommitResult {
+    const { accepted, conflicts, missingNars, missingReferences } = this.#checkPaths(viewId, paths);
+    if (missingNars.length > 0 || missingReferences.length > 0) {
+      return { kind: "incomplete", missingNars, missingReferences };
+    }
+    const created: string[] = [];
+    const unchanged: string[] = [];
+    const written = new Map<string, KnownPath>();
+    for (const { path, holding, existing } of accepted) {
+      const before = written.get(path.storePathHash) ?? existing;
+      const signatures = mergeClientSignatures(before?.signatures ?? [], path.signatures);
+      const id = this.#writePath(viewId, path, holding, before?.id, signatures);
+      this.#keepHolding.run(holding.holdingId);
+      if (!written.has(path.storePathHash)) {
+        (before === undefined ? created : unchanged).push(path.storePathHash);
+      }
+      written.set(path.storePathHash, { id, narHash: path.narHash, signatures });
+    }
+    return { kind: "committed", created, unchanged, conflicts };
+  }
+
+  /** Reads all that decides whether the paths may be committed; writes nothing. */
+  #checkPaths(viewId: number, paths: readonly NewPath[]): CheckedPaths {
+    const inBatch = new Set(paths.map((path) => path.storePathHash));
+    const narHashOf = new Map<string, string>();
+    const accepted: AcceptedPath[] = [];
+    const conflicts = new Map<string, string>();
+    const missingNars = new Set<string>();
+    const missingReferences: { storePathHash: string; reference: string }[] = [];
+    for (const path of paths) {
+      const { storePathHash, narHash } = path;
+      const existing = this.#knownPath(viewId, storePathHash);
+      const known = existing?.narHash ?? narHashOf.get(storePathHash) ?? narHash;
+      if (known !== narHash) {
+        conflicts.set(storePathHash, known);
+        continue;
+      }
+      narHashOf.set(storePathHash, narHash);
+      const holding = this.#findHolding.get(viewId, toHashBytes(narHash));
+      if (holding === undefined || fromHashBytes(holding.fileHash) !== path.fileHash) {
+        missingNars.add(narHash);
+      } else {
+        accepted.push({ path, holding, existing });
+      }
+      for (const reference of new Set(path.requiredReferences)) {
+        if (inBatch.has(reference) || this.#pathExists.get(viewId, reference)) continue;
+        missingReferences.push({ storePathHash, reference });
+      }
+    }
+    return {
+      accepted,
+      conflicts: [...conflicts].map(([storePathHash, narHash]) => ({ storePathHash, narHash })),
+      missingNars: [...missingNars],
+      missingReferences,
+    };
+  }
+
+  readonly #pathExists: Query<{ readonly found: number }>;
+  readonly #findKnownPath: Query<{
+    readonly id: number;
+    readonly narHash: Uint8Array;
+    readonly signatures: string;
+  }>;
+  #knownPath(viewId: number, storePathHash: string): KnownPath | undefined {
+    const row = this.#findKnownPath.get(viewId, storePathHash);
+    if (row === undefined) return undefined;
+    return {
+      id: row.id,
+      narHash: fromHashBytes(row.narHash),
+      signatures: parseStrings(row.signatures),
+    };
+  }
+
+  #writePath(
+    viewId: number,
+    path: NewPath,
+    holding: HoldingRow,
+    existingId: number | undefined,
+    signatures: readonly string[],
+  ): number {
+    const facts = [
+      JSON.stringify(path.references),
+      path.deriver ?? null,
+      path.ca ?? null,
+      path.system ?? null,
+      JSON.stringify(signatures),
+      path.narInfo,
+    ];
+    if (existingId !== undefined) {
+      this.#updatePath.run(existingId, path.storePath, holding.objectId, ...facts);
+      return existingId;
+    }
+    const { storePathHash, storePath, createdAtMs, createdBy = null } = path;
+    const { holdingId, objectId } = holding;
+    const identity = [viewId, storePathHash, storePath, holdingId, objectId];
+    const row = this.#insertPath.get(...identity, ...facts, createdAtMs, createdBy);
+    if (row === undefined) throw new Error(`The path ${storePath} was not written`);
+    return row.id;
+  }
+}
+
+interface KnownPath {
+  readonly id: number;
+  readonly narHash: string;
+  readonly signatures: readonly string[];
+}
+
+interface AcceptedPath {
+  readonly path: NewPath;
+  readonly holding: HoldingRow;
+  readonly existing: KnownPath | undefined;
+}
+
+interface CheckedPaths {
+  readonly accepted: readonly AcceptedPath[];
+  readonly conflicts: readonly { readonly storePathHash: string; readonly narHash: string }[];
+  readonly missingNars: readonly string[];
+  readonly missingReferences: readonly {
+    readonly storePathHash: string;
+    readonly reference: string;
+  }[];
+}

@@ -1,0 +1,339 @@
+import { createHash } from "node:crypto";
+
+import { CacheError } from "@glorious/core";
+import {
+  createZstdScanner,
+  encodeNar,
+  maxEncodedBytes,
+  sha256HexToNix32,
+  type ZstdScanner,
+} from "@glorious/nix-store";
+import type { BlobStore, Written } from "@glorious/storage";
+
+import type {
+  CacheIndex,
+  HoldingRecord,
+  ObjectCompression,
+  ObjectRecord,
+} from "../index/cache-index.ts";
+import { fanOut } from "./fan-out.ts";
+import { decodeNar } from "./nar-decoder.ts";
+import { createSingleFlight } from "./single-flight.ts";
+
+/** A NAR as a client sends it. */
+export interface NarUpload {
+  readonly viewId: number;
+  readonly source: AsyncIterable<Buffer>;
+  readonly compression: ObjectCompression;
+  /** What the client says of it; checked while it streams. */
+  readonly expected: {
+    readonly narHash?: string;
+    readonly narSize?: number;
+    readonly fileHash?: string;
+  };
+  /** Keeps the bytes readable in the view as they came, for Nix's own uploads. */
+  readonly keepsFile: boolean;
+  readonly signal: AbortSignal;
+}
+
+export interface IngestedNar {
+  readonly kind: "uploaded" | "deduplicated";
+  /** The stored object that this view holds the NAR as. */
+  readonly object: ObjectRecord;
+}
+
+/**
+ * Takes NARs in: verifies while it streams, stores one zstd object each, and records that the view holds it.
+ *
+ * Nothing is recorded before everything the client said has been found true. What the view holds expires
+ * unless a path is committed for it.
+ */
+export interface NarIngest {
+  ingest(upload: NarUpload): Promise<IngestedNar>;
+}
+
+export interface NarIngestOptions {
+  readonly index: CacheIndex;
+  readonly store: BlobStore;
+  readonly now: () => number;
+  readonly maxNarSizeBytes: number;
+  readonly level: number;
+  /** How long a NAR waits for its path. */
+  readonly pendingMaxAgeMs: number;
+  /** How long an uploaded file stays readable as it came. */
+  readonly uploadedFileMaxAgeMs: number;
+  /** How long an upload waits for another one of the same NAR before it does the work again. */
+  readonly maxWaitMs: number;
+}
+
+interface NarFacts {
+  readonly narHash: string;
+  readonly narSize: number;
+}
+
+/** The blob's name of an object. */
+export function objectKey(fileHash: string): string {
+  return `nar/${fileHash}`;
+}
+
+export function createNarIngest(options: NarIngestOptions): NarIngest {
+  const { index, store, now, maxNarSizeBytes, level } = options;
+  const flights = createSingleFlight();
+
+  /** Names the blob once its bytes are known to be right, after telling the sweep to leave it alone. */
+  const reserve = async (object: ObjectRecord, signal: AbortSignal): Promise<string> => {
+    while ((await index.reserveObject(object, now())) === "busy") {
+      signal.throwIfAborted();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    return objectKey(object.fileHash);
+  };
+
+  /** Encodes a NAR with the server's own encoder, whose bytes tenants may share. */
+  const storeEncoded = async (
+    nar: AsyncIterable<Buffer>,
+    facts: () => Promise<NarFacts>,
+    signal: AbortSignal,
+  ): Promise<ObjectRecord> => {
+    let object: ObjectRecord | undefined;
+    await store.put(encodeNar(nar, { level, signal }), {
+      signal,
+      key: async (written) => {
+        object = describeObject(written, "zstd", await facts());
+        return reserve(object, signal);
+      },
+    });
+    return required(object);
+  };
+
+  /** Stores the bytes exactly as they came. */
+  const storeAsIs = async (
+    chunks: AsyncIterable<Buffer>,
+    upload: NarUpload,
+    facts: () => Promise<NarFacts>,
+  ): Promise<ObjectRecord> => {
+    let object: ObjectRecord | undefined;
+    await store.put(chunks, {
+      signal: upload.signal,
+      key: async (written) => {
+        requireFileHash(written, upload.expected.fileHash);
+        object = describeObject(written, upload.compression, await facts());
+        return reserve(object, upload.signal);
+      },
+    });
+    return required(object);
+  };
+
+  /** The stored object of an upload whose own encoding may not be served to others, or was none. */
+  const reencode = async (file: ObjectRecord, signal: AbortSignal): Promise<ObjectRecord> => {
+    const blob = await store.get(objectKey(file.fileHash), { signal });
+    if (blob === undefined)
+      throw new CacheError("UNAVAILABLE", "The upload is gone from the store");
+    await using open = blob;
+    const nar = decodeNar(open.stream() as AsyncIterable<Buffer>, file.compression);
+    return storeEncoded(nar, () => Promise.resolve(file), signal);
+  };
+
+  const storeUpload = async (
+    upload: NarUpload,
+  ): Promise<{ readonly file: ObjectRecord | undefined; readonly object: ObjectRecord }> => {
+    const facts = Promise.withResolvers<NarFacts>();
+    // Awaited by whoever names a blob; a failure is also thrown by the stream itself.
+    facts.promise.catch(() => {});
+    const measure = async (chunks: AsyncIterable<Buffer>): Promise<void> => {
+      try {
+        facts.resolve(await measureNar(chunks, upload, maxNarSizeBytes));
+      } catch (error) {
+        facts.reject(error);
+        throw error;
+      }
+    };
+    const getFacts = (): Promise<NarFacts> => facts.promise;
+    if (upload.compression === "none") {
+      if (!upload.keepsFile) {
+        const [, object] = await fanOut<[void, ObjectRecord]>(upload.source, [
+          measure,
+          (chunks) => storeEncoded(chunks, getFacts, upload.signal),
+        ]);
+        return { file: undefined, object };
+      }
+      const [, file, object] = await fanOut<[void, ObjectRecord, ObjectRecord]>(upload.source, [
+        measure,
+        (chunks) => storeAsIs(chunks, upload, getFacts),
+        (chunks) => storeEncoded(chunks, getFacts, upload.signal),
+      ]);
+      return { file, object };
+    }
+    const scanner = upload.compression === "zstd" ? createZstdScanner() : undefined;
+    const scanned = scanner === undefined ? upload.source : scan(upload.source, scanner);
+    const [, file] = await fanOut<[void, ObjectRecord]>(scanned, [
+      (chunks) => measure(decodeNar(chunks, upload.compression)),
+      (chunks) => storeAsIs(chunks, upload, getFacts),
+    ]);
+    const isAcceptable = scanner !== undefined && isAcceptableEncoding(scanner, file);
+    return { file, object: isAcceptable ? file : await reencode(file, upload.signal) };
+  };
+
+  /** Another proof of a NAR the view holds already: verified like a first upload, stored no second time. */
+  const verifyOnly = async (upload: NarUpload): Promise<void> => {
+    const nar = decodeNar(upload.source, upload.compression);
+    await measureNar(nar, upload, maxNarSizeBytes);
+  };
+
+  /** What the view holds, if its bytes are really there: a lost object counts as absent. */
+  const findSoundHolding = async (
+    viewId: number,
+    narHash: string | undefined,
+  ): Promise<HoldingRecord | undefined> => {
+    const holding = narHash === undefined ? undefined : await index.findHolding(viewId, narHash);
+    if (holding === undefined) return undefined;
+    const stat = await store.stat(objectKey(holding.fileHash));
+    return stat?.sizeBytes === holding.fileSize ? holding : undefined;
+  };
+
+  const record = async (
+    upload: NarUpload,
+    file: ObjectRecord | undefined,
+    object: ObjectRecord,
+  ): Promise<IngestedNar> => {
+    const { viewId } = upload;
+    const sound = await findSoundHolding(viewId, object.narHash);
+    const holding = await index.holdNar({
+      viewId,
+      narHash: object.narHash,
+      fileHash: object.fileHash,
+      expiresAtMs: now() + options.pendingMaxAgeMs,
+      ...(sound === undefined ? { replaceObject: true } : {}),
+    });
+    if (upload.keepsFile && file !== undefined) {
+      await index.addUploadedFile({
+        viewId,
+        fileHash: file.fileHash,
+        compression: file.compression,
+        narHash: file.narHash,
+        narSize: file.narSize,
+        expiresAtMs: now() + options.uploadedFileMaxAgeMs,
+      });
+    }
+    await index.addCounts(viewId, { uploads: 1, uploadedNarBytes: object.narSize });
+    return { kind: sound === undefined ? "uploaded" : "deduplicated", object: holding };
+  };
+
+  const ingest = async (upload: NarUpload): Promise<IngestedNar> => {
+    const { viewId, expected } = upload;
+    // The uploader's own Nix will ask for exactly this file, so it is stored whatever the view holds.
+    const held = upload.keepsFile ? undefined : await findSoundHolding(viewId, expected.narHash);
+    if (held !== undefined) {
+      await verifyOnly(upload);
+      return { kind: "deduplicated", object: held };
+    }
+    const { file, object } = await storeUpload(upload);
+    return record(upload, file, object);
+  };
+
+  return {
+    async ingest(upload) {
+      const { viewId, expected } = upload;
+      const name = expected.narHash ?? expected.fileHash;
+      if (name === undefined) return ingest(upload);
+      const turn = await flights.enter(`${viewId} ${upload.keepsFile} ${name}`, options.maxWaitMs);
+      if (turn.kind === "done" && !upload.keepsFile) return ingest(upload);
+      if (turn.kind === "done") {
+        const file = await index.findUploadedFile(viewId, name, upload.compression);
+        const narHash = file?.narHash;
+        return ingest(
+          narHash === undefined
+            ? upload
+            : { ...upload, keepsFile: false, expected: { ...expected, narHash } },
+        );
+      }
+      let succeeded = false;
+      try {
+        const result = await ingest(upload);
+        succeeded = true;
+        return result;
+      } finally {
+        turn.finish(succeeded);
+      }
+    },
+  };
+}
+
+async function* scan(source: AsyncIterable<Buffer>, scanner: ZstdScanner): AsyncGenerator<Buffer> {
+  for await (const chunk of source) {
+    scanner.write(chunk);
+    yield chunk;
+  }
+  scanner.end();
+}
+
+/** Whether clients' zstd may be served as it came; other encodings are replaced by our own. */
+function isAcceptableEncoding(scanner: ZstdScanner, file: ObjectRecord): boolean {
+  return scanner.violation === undefined && file.fileSize <= maxEncodedBytes(file.narSize);
+}
+
+/** Hashes and counts a NAR, and holds it against what the client said. */
+async function measureNar(
+  chunks: AsyncIterable<Buffer>,
+  { expected }: NarUpload,
+  maxNarSizeBytes: number,
+): Promise<NarFacts> {
+  const limit = Math.min(expected.narSize ?? maxNarSizeBytes, maxNarSizeBytes);
+  const hash = createHash("sha256");
+  let narSize = 0;
+  for await (const chunk of chunks) {
+    narSize += chunk.length;
+    if (narSize > limit) throw tooManyBytes(limit, expected.narSize);
+    hash.update(chunk);
+  }
+  const narHash = hash.digest("hex");
+  if (expected.narSize !== undefined && narSize !== expected.narSize) {
+    throw new CacheError(
+      "TRUNCATED",
+      `Received ${narSize} of the NAR's ${expected.narSize} bytes`,
+      {
+        hint: "Send it again; a proxy with a body or time limit may have cut it.",
+      },
+    );
+  }
+  if (expected.narHash !== undefined && narHash !== expected.narHash) {
+    throw new CacheError(
+      "CORRUPT",
+      `Bad NAR hash: the ${narSize} bytes hash to sha256:${sha256HexToNix32(narHash)}, ` +
+        `not to sha256:${sha256HexToNix32(expected.narHash)}`,
+      { hint: "The path may be damaged where it was sent from: try `nix store verify --repair`." },
+    );
+  }
+  return { narHash, narSize };
+}
+
+function tooManyBytes(limit: number, expected: number | undefined): CacheError {
+  return expected === limit
+    ? new CacheError("CORRUPT", `The NAR goes on after the ${expected} bytes it was said to have`)
+    : new CacheError("TOO_LARGE", `The NAR is larger than the ${limit} bytes allowed here`, {
+        hint: "The server's limits.maxNarSize sets the bound.",
+      });
+}
+
+function requireFileHash({ sha256, sizeBytes }: Written, expected: string | undefined): void {
+  if (expected === undefined || expected === sha256) return;
+  throw new CacheError(
+    "CORRUPT",
+    `Bad file hash: the ${sizeBytes} bytes hash to ${sha256HexToNix32(sha256)}, ` +
+      `not to ${sha256HexToNix32(expected)}`,
+    { hint: "Send the file again under the hash of its bytes." },
+  );
+}
+
+function describeObject(
+  { sha256, sizeBytes }: Written,
+  compression: ObjectCompression,
+  { narHash, narSize }: NarFacts,
+): ObjectRecord {
+  return { fileHash: sha256, fileSize: sizeBytes, compression, narHash, narSize };
+}
+
+function required(object: ObjectRecord | undefined): ObjectRecord {
+  if (object === undefined) throw new Error("The store named no blob");
+  return object;
+}

@@ -1,0 +1,258 @@
+import { createHash } from "node:crypto";
+
+import { CacheError } from "@glorious/core";
+import {
+  formatPublicKey,
+  formatSecretKey,
+  generateSecretKey,
+  isStoreDir,
+  parseSecretKey,
+  type SecretKey,
+  toPublicKey,
+} from "@glorious/nix-store";
+import { parseViewName } from "@glorious/trust";
+import * as v from "valibot";
+
+import { resignView } from "../commit/resign-view.ts";
+import { AtticError } from "../http/attic-error.ts";
+import type { Exchange } from "../http/exchange.ts";
+import { readJsonBody } from "../http/json-body.ts";
+import type { Route } from "../http/router.ts";
+import { sendEmpty, sendJson } from "../http/send.ts";
+import type { NewSigningKey, ViewChanges, ViewRecord } from "../index/cache-index.ts";
+import { baseUrl } from "./request-url.ts";
+import type { RouteServices } from "./route-services.ts";
+
+const MAX_BODY_BYTES = 2 ** 20;
+
+const Int32 = v.pipe(v.number(), v.integer(), v.minValue(-(2 ** 31)), v.maxValue(2 ** 31 - 1));
+const Uint32 = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(2 ** 32 - 1));
+const Keypair = v.union(
+  [v.literal("Generate"), v.object({ Keypair: v.string() })],
+  'Expected "Generate" or {"Keypair": "name:base64"}',
+);
+const KeyNames = v.array(v.pipe(v.string(), v.maxLength(256)));
+const RetentionPeriod = v.union(
+  [v.literal("Global"), v.object({ Period: Uint32 })],
+  'Expected "Global" or {"Period": seconds}',
+);
+const CreateCacheRequest = v.object({
+  keypair: Keypair,
+  is_public: v.boolean(),
+  store_dir: v.string(),
+  priority: Int32,
+  upstream_cache_key_names: KeyNames,
+});
+const ConfigureRequest = v.object({
+  keypair: v.nullish(Keypair),
+  is_public: v.nullish(v.boolean()),
+  store_dir: v.nullish(v.string()),
+  priority: v.nullish(Int32),
+  upstream_cache_key_names: v.nullish(KeyNames),
+  retention_period: v.nullish(RetentionPeriod),
+});
+
+/** Attic's management of caches: `cache-config` of all four methods. */
+export function atticConfigRoutes(services: RouteServices): Route[] {
+  const { index, gate, limits, now } = services;
+
+  const get = async (exchange: Exchange): Promise<void> => {
+    const view = await gate.requireView(exchange.caller, exchange.params["view"] ?? "", "pull");
+    const base = baseUrl(exchange.request, services.publicUrl);
+    const keys = await index.listSigningKeys(view.id);
+    sendJson(exchange, {
+      substituter_endpoint: `${base}${view.name}`,
+      api_endpoint: base,
+      public_key: keys.at(-1)?.publicKey,
+      is_public: view.isPublic,
+      store_dir: view.storeDir,
+      priority: view.priority,
+      upstream_cache_key_names: view.upstreamCacheKeyNames,
+      retention_period:
+        view.retentionSeconds === undefined ? "Global" : { Period: view.retentionSeconds },
+      flywheel: {
+        version: 1,
+        server: services.version,
+        api: `${base}_flywheel/v1/`,
+        public_keys: keys.map((key) => key.publicKey),
+        max_concurrent_uploads: limits.maxConcurrentUploads,
+      },
+    });
+  };
+
+  const create = async (exchange: Exchange): Promise<void> => {
+    const name = exchange.params["view"] ?? "";
+    gate.requirePermission(exchange.caller, name, "create");
+    parseViewName(name);
+    const body = await readJsonBody(exchange, CreateCacheRequest, {
+      ...limits,
+      maxSizeBytes: MAX_BODY_BYTES,
+    });
+    await createView(services, {
+      name,
+      isPublic: body.is_public,
+      storeDir: requireStoreDir(body.store_dir),
+      priority: body.priority,
+      upstreamCacheKeyNames: body.upstream_cache_key_names,
+      ...(body.keypair === "Generate" ? {} : { secretKey: parseKeypair(body.keypair.Keypair) }),
+    });
+    sendEmpty(exchange, 200);
+  };
+
+  const configure = async (exchange: Exchange): Promise<void> => {
+    const name = exchange.params["view"] ?? "";
+    const view = await gate.requireView(exchange.caller, name, "configure");
+    const body = await readJsonBody(exchange, ConfigureRequest, {
+      ...limits,
+      maxSizeBytes: MAX_BODY_BYTES,
+    });
+    const changes = toChanges(body);
+    const keypair = body.keypair ?? undefined;
+    if (changes.retentionSeconds !== undefined) {
+      gate.requirePermission(exchange.caller, name, "configureRetention");
+    }
+    if (keypair === undefined && Object.keys(changes).length === 0) {
+      throw new CacheError("INVALID", "The body changes nothing", {
+        hint: "Give at least one of keypair, is_public, store_dir, priority, upstream_cache_key_names, retention_period.",
+      });
+    }
+    await requireEmptyForStoreDir(services, view, changes.storeDir);
+    if (keypair !== undefined) {
+      const secretKey = keypair === "Generate" ? undefined : parseKeypair(keypair.Keypair);
+      await index.replaceSigningKeys(view.id, createSigningKey(name, secretKey, now()));
+      await resignView(index, view);
+    }
+    if (Object.keys(changes).length > 0) await index.updateView(name, changes);
+    sendEmpty(exchange, 200);
+  };
+
+  const destroy = async (exchange: Exchange): Promise<void> => {
+    const view = await gate.requireView(exchange.caller, exchange.params["view"] ?? "", "destroy");
+    await index.deleteView(view.name);
+    services.logger.warn("destroyed a view", {
+      view: view.name,
+      subject: exchange.caller.claims?.subject,
+    });
+    sendEmpty(exchange, 200);
+  };
+
+  const pattern = "/_api/v1/cache-config/:view";
+  return [
+    { method: "GET", pattern, family: "attic", handler: get },
+    { method: "GET", pattern: "/:view/attic-cache-info", family: "attic", handler: get },
+    { method: "POST", pattern, family: "attic", handler: create },
+    { method: "PATCH", pattern, family: "attic", handler: configure },
+    { method: "DELETE", pattern, family: "attic", handler: destroy },
+  ];
+}
+
+/** A view to create, with a key of its own unless one is given. */
+export interface ViewToCreate {
+  readonly name: string;
+  readonly isPublic: boolean;
+  readonly storeDir: string;
+  readonly priority: number;
+  readonly upstreamCacheKeyNames: readonly string[];
+  readonly secretKey?: SecretKey;
+}
+
+/** @throws {CacheError} `CONFLICT` when the name is taken. */
+export async function createView(
+  { index, now }: Pick<RouteServices, "index" | "now">,
+  { secretKey, ...view }: ViewToCreate,
+): Promise<ViewRecord> {
+  try {
+    return await index.createView(
+      { ...view, retentionSeconds: undefined, createdAtMs: now() },
+      createSigningKey(view.name, secretKey, now()),
+    );
+  } catch (error) {
+    if (!(error instanceof CacheError) || error.code !== "CONFLICT") throw error;
+    throw new AtticError(
+      "CacheAlreadyExists",
+      "CONFLICT",
+      `The cache ${view.name} exists already`,
+      {
+        cause: error,
+        status: 400,
+      },
+    );
+  }
+}
+
+/**
+ * A signing key under a name that no other server uses: readers trust keys by name, and two
+ * servers with a view `main` must not take each other's place in `trusted-public-keys`.
+ */
+function createSigningKey(
+  viewName: string,
+  given: SecretKey | undefined,
+  createdAtMs: number,
+): NewSigningKey {
+  const secretKey = given ?? renamed(generateSecretKey(viewName));
+  return {
+    name: secretKey.name,
+    secretKey: formatSecretKey(secretKey),
+    publicKey: formatPublicKey(toPublicKey(secretKey)),
+    createdAtMs,
+  };
+}
+
+function renamed(key: SecretKey): SecretKey {
+  const digest = createHash("sha256").update(toPublicKey(key).bytes).digest("hex");
+  return { ...key, name: `${key.name}-${digest.slice(0, 8)}` };
+}
+
+function parseKeypair(text: string): SecretKey {
+  try {
+    return parseSecretKey(text);
+  } catch {
+    // The cause may show a part of the key.
+    throw new CacheError("INVALID", "The keypair is not name:base64 of 64 bytes, as Nix writes it");
+  }
+}
+
+function requireStoreDir(storeDir: string): string {
+  if (!isStoreDir(storeDir)) {
+    throw new CacheError(
+      "INVALID",
+      `The store directory ${JSON.stringify(storeDir)} is not absolute`,
+      {
+        hint: "It is /nix/store nearly everywhere.",
+      },
+    );
+  }
+  return storeDir;
+}
+
+function toChanges(body: v.InferOutput<typeof ConfigureRequest>): ViewChanges {
+  const rest = {
+    ...(body.is_public == null ? {} : { isPublic: body.is_public }),
+    ...(body.store_dir == null ? {} : { storeDir: requireStoreDir(body.store_dir) }),
+    ...(body.priority == null ? {} : { priority: body.priority }),
+    ...(body.upstream_cache_key_names == null
+      ? {}
+      : { upstreamCacheKeyNames: body.upstream_cache_key_names }),
+  };
+  const period = body.retention_period ?? undefined;
+  if (period === undefined) return rest;
+  // Attic's command line sends "Global" with every change, meant or not: it counts only on its own.
+  if (period === "Global") {
+    const isAlone = Object.keys(rest).length === 0 && body.keypair == null;
+    return isAlone ? { retentionSeconds: "default" } : rest;
+  }
+  return { ...rest, retentionSeconds: period.Period };
+}
+
+async function requireEmptyForStoreDir(
+  { index }: RouteServices,
+  view: ViewRecord,
+  storeDir: string | undefined,
+): Promise<void> {
+  if (storeDir === undefined || storeDir === view.storeDir) return;
+  const { paths } = await index.viewStats(view.id);
+  if (paths === 0) return;
+  throw new CacheError("CONFLICT", `${view.name} has ${paths} paths in ${view.storeDir}`, {
+    hint: "Create a new view for another store directory.",
+  });
+}

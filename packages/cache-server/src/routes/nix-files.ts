@@ -1,0 +1,62 @@
+import { CacheError } from "@glorious/core";
+import { isStorePathHash, nix32ToSha256Hex } from "@glorious/nix-store";
+
+import { AtticError } from "../http/attic-error.ts";
+import type { ObjectCompression } from "../index/cache-index.ts";
+import { compressionOfExtension } from "../ingest/nar-decoder.ts";
+
+/** What a file name under `nar/` asks for. */
+export type NarFileName =
+  | { readonly kind: "path"; readonly storePathHash: string }
+  | {
+      readonly kind: "file";
+      readonly fileHash: string;
+      readonly compression: ObjectCompression;
+    };
+
+/**
+ * Reads `<file hash>.nar[.<extension>]`, as our narinfos and Nix's uploads name it, or Attic's
+ * `<store path hash>.nar`.
+ *
+ * @throws {CacheError} `NOT_FOUND` for any other name, `UNSUPPORTED` for a compression we do not decode.
+ */
+export function parseNarFileName(name: string): NarFileName {
+  const dot = name.indexOf(".");
+  const hash = dot < 0 ? name : name.slice(0, dot);
+  const suffix = dot < 0 ? "" : name.slice(dot);
+  if (suffix === ".nar" && isStorePathHash(hash)) return { kind: "path", storePathHash: hash };
+  const fileHash = parseFileHash(hash);
+  const extension = /^\.nar(?:\.([a-z0-9]{1,8}))?$/.exec(suffix);
+  if (fileHash === undefined || extension === null) {
+    throw new AtticError("NotFound", "NOT_FOUND", `There is no file nar/${name} in a Nix cache`);
+  }
+  return { kind: "file", fileHash, compression: compressionOfExtension(extension[1] ?? "") };
+}
+
+function parseFileHash(text: string): string | undefined {
+  if (!/^[0-9a-z]{52}$/.test(text)) return undefined;
+  try {
+    return nix32ToSha256Hex(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Takes the store path hash from `<hash>.narinfo` or `<hash>.ls`.
+ *
+ * @throws {CacheError} `NOT_FOUND` when it is none; Attic answers 500 there.
+ */
+export function requireStorePathHash(hash: string): string {
+  if (isStorePathHash(hash)) return hash;
+  throw new AtticError("NotFound", "NOT_FOUND", `${JSON.stringify(hash)} is no store path hash`);
+}
+
+/** @throws {CacheError} `INVALID` for a name that is no plain file name. */
+export function requireDocumentName(name: string): string {
+  if (/^[A-Za-z0-9+\-._?=:!^]{1,255}$/.test(name) && name !== "." && name !== "..") return name;
+  throw new CacheError(
+    "INVALID",
+    `${JSON.stringify(name.slice(0, 100))} is no name of a Nix document`,
+  );
+}

@@ -1,0 +1,151 @@
+import { formatNixCacheInfo } from "@glorious/nix-store";
+
+import { AtticError } from "../http/attic-error.ts";
+import type { Exchange, Handler } from "../http/exchange.ts";
+import type { Route } from "../http/router.ts";
+import { sendBlob, sendBytes } from "../http/send.ts";
+import type { DocumentKind, ObjectRecord, ViewRecord } from "../index/cache-index.ts";
+import { objectKey } from "../ingest/nar-ingest.ts";
+import { createListings } from "./nar-listings.ts";
+import { parseNarFileName, requireDocumentName, requireStorePathHash } from "./nix-files.ts";
+import type { RouteServices } from "./route-services.ts";
+
+const YEAR_SECONDS = 31_536_000;
+
+/** The reading half of the Nix binary-cache protocol, with Attic's additions. */
+export function nixReadRoutes(services: RouteServices): Route[] {
+  const { index, store, gate } = services;
+  const listings = createListings(services);
+
+  /** The view to read and the chain behind it, once the caller may. Today a chain is the view alone. */
+  const openChain = async (
+    exchange: Exchange,
+  ): Promise<{ readonly view: ViewRecord; readonly chain: readonly number[] }> => {
+    const view = await gate.requireView(exchange.caller, exchange.params["view"] ?? "", "pull");
+    return { view, chain: [view.id] };
+  };
+
+  const cacheInfo = async (exchange: Exchange): Promise<void> => {
+    const { view } = await openChain(exchange);
+    const text = formatNixCacheInfo({
+      storeDir: view.storeDir,
+      wantMassQuery: true,
+      priority: view.priority,
+    });
+    sendBytes(exchange, text, "text/x-nix-cache-info", { headers: headersOf(view, 3600) });
+  };
+
+  const narInfo = async (exchange: Exchange): Promise<void> => {
+    const { view, chain } = await openChain(exchange);
+    const hash = requireStorePathHash(exchange.params["hash"] ?? "");
+    const path = await index.findPath(chain, hash);
+    if (path === undefined) throw noSuchPath(view, hash);
+    sendBytes(exchange, path.narInfo, "text/x-nix-narinfo", { headers: headersOf(view, 300) });
+  };
+
+  const findObject = async (
+    chain: readonly number[],
+    name: string,
+  ): Promise<ObjectRecord | undefined> => {
+    const wanted = parseNarFileName(name);
+    if (wanted.kind === "file") {
+      const object = await index.findObject(chain, wanted.fileHash);
+      return object?.compression === wanted.compression ? object : undefined;
+    }
+    const path = await index.findPath(chain, wanted.storePathHash);
+    return path === undefined ? undefined : index.findObject([path.viewId], path.fileHash);
+  };
+
+  const nar = async (exchange: Exchange): Promise<void> => {
+    const { view, chain } = await openChain(exchange);
+    const name = exchange.params["file"] ?? "";
+    const object = await findObject(chain, name);
+    if (object === undefined) {
+      throw new AtticError("NoSuchObject", "NOT_FOUND", `There is no nar/${name} in ${view.name}`);
+    }
+    await sendBlob(exchange, {
+      store,
+      key: objectKey(object.fileHash),
+      tag: object.fileHash,
+      sizeBytes: object.fileSize,
+      contentType: "application/x-nix-nar",
+      headers: headersOf(view, YEAR_SECONDS, "immutable"),
+    });
+  };
+
+  const listing = async (exchange: Exchange): Promise<void> => {
+    const { view, chain } = await openChain(exchange);
+    const hash = requireStorePathHash(exchange.params["hash"] ?? "");
+    const path = await index.findPath(chain, hash);
+    if (path === undefined) throw noSuchPath(view, hash);
+    const body = await listings.get(path, exchange.signal);
+    sendBytes(exchange, body, "application/json", { headers: headersOf(view, 3600) });
+  };
+
+  const document =
+    (kind: DocumentKind, contentType: string, readName: (exchange: Exchange) => string): Handler =>
+    async (exchange) => {
+      const { view, chain } = await openChain(exchange);
+      const name = readName(exchange);
+      const body = await index.findDocument(chain, kind, name);
+      if (body === undefined) {
+        throw new AtticError(
+          "NotFound",
+          "NOT_FOUND",
+          `There is no ${kind} ${name} in ${view.name}`,
+        );
+      }
+      sendBytes(exchange, body, contentType, { headers: headersOf(view, 3600) });
+    };
+
+  const read = (pattern: string, handler: Handler): Route => ({
+    method: "GET",
+    pattern,
+    family: "attic",
+    handler,
+  });
+  return [
+    read("/:view/nix-cache-info", cacheInfo),
+    read("/:view/:hash.narinfo", narInfo),
+    read("/:view/:hash.ls", listing),
+    read("/:view/nar/:file", nar),
+    read("/:view/log/:name", document("log", "text/plain; charset=utf-8", nameParam)),
+    read("/:view/realisations/:name.doi", document("realisation", "application/json", nameParam)),
+    read("/:view/debuginfo/:name", document("debuginfo", "application/json", nameParam)),
+    read(
+      "/:view/build-trace-v2/:derivation/:name.doi",
+      document("build-trace", "application/json", buildTraceName),
+    ),
+  ];
+}
+
+/** The document that a route's `:name` asks for. */
+export function nameParam({ params }: Exchange): string {
+  return requireDocumentName(params["name"] ?? "");
+}
+
+/** A build trace's name: derivation and output, as in its path. */
+export function buildTraceName({ params }: Exchange): string {
+  const derivation = requireDocumentName(params["derivation"] ?? "");
+  return `${derivation}/${requireDocumentName(params["name"] ?? "")}`;
+}
+
+function noSuchPath(view: ViewRecord, hash: string): AtticError {
+  return new AtticError("NoSuchObject", "NOT_FOUND", `There is no path ${hash} in ${view.name}`);
+}
+
+/** Shared proxies may keep what everybody may read; nobody's answer to a token. */
+function headersOf(
+  view: ViewRecord,
+  maxAgeSeconds: number,
+  more?: string,
+): Readonly<Record<string, string>> {
+  const cacheControl = [
+    view.isPublic ? "public" : "private",
+    `max-age=${maxAgeSeconds}`,
+    ...(more === undefined ? [] : [more]),
+  ].join(", ");
+  return view.isPublic
+    ? { "cache-control": cacheControl, "x-attic-cache-visibility": "public" }
+    : { "cache-control": cacheControl, vary: "authorization" };
+}

@@ -1,0 +1,38 @@
+import type { Logger } from "@glorious/core";
+import type { BlobStore } from "@glorious/storage";
+import type { TokenKey } from "@glorious/trust";
+
+import type { PathCommitter } from "../commit/path-committer.ts";
+import type { CacheIndex } from "../index/cache-index.ts";
+import type { NarIngest } from "../ingest/nar-ingest.ts";
+import type { TrustGate } from "../trust/trust-gate.ts";
+
+/** What the routes share. Each takes what it needs. */
+export interface RouteServices {
+  readonly index: CacheIndex;
+  readonly store: BlobStore;
+  readonly gate: TrustGate;
+  readonly ingest: NarIngest;
+  readonly committer: PathCommitter;
+  readonly logger: Logger;
+  readonly now: () => number;
+  readonly limits: RouteLimits;
+  /** The address clients reach the server under, with a final slash; asked from the request when not set. */
+  readonly publicUrl: string | undefined;
+  /** Signs the tokens that an administrator asks for; without one the server only verifies. */
+  readonly signingTokenKey: TokenKey | undefined;
+  readonly version: string;
+}
+
+export interface RouteLimits {
+  /** How long a client may send nothing in the middle of a body. */
+  readonly idleTimeoutMs: number;
+  readonly maxNarSizeBytes: number;
+  /** The largest preamble, narinfo and `X-Attic-Nar-Info`. */
+  readonly maxNarInfoSizeBytes: number;
+  readonly maxLogSizeBytes: number;
+  readonly maxConcurrentUploads: number;
+  /** How long a NAR stays readable once no path needs it. */
+  readonly narGraceMs: number;
+  readonly uploadedFileMaxAgeMs: number;
+}
