@@ -9,7 +9,12 @@ export default defineConfig({
       {
         resolve,
         ssr,
-        test: { name: "unit", include: ["packages/*/src/**/*.test.ts"], environment: "node" },
+        test: {
+          name: "unit",
+          include: ["packages/*/src/**/*.test.ts"],
+          environment: "node",
+          sequence: { groupOrder: 0 },
+        },
       },
       {
         resolve,
@@ -19,6 +24,8 @@ export default defineConfig({
           include: ["packages/*/test/**/*.test.ts"],
           environment: "node",
           testTimeout: 60_000,
+          hookTimeout: 60_000,
+          sequence: { groupOrder: 1 },
         },
       },
       {
@@ -30,7 +37,9 @@ export default defineConfig({
           environment: "node",
           testTimeout: 300_000,
           hookTimeout: 300_000,
+          // One at a time: they measure memory, and they share the machine's /nix/store.
           fileParallelism: false,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

@@ -21,7 +21,9 @@ async function main([name, ...args]) {
   }
   const task = Object.hasOwn(TASKS, name ?? "") ? TASKS[name] : undefined;
   if (task === undefined) {
-    throw new SetUpFailure(`usage: node scripts/run.mjs ${Object.keys(TASKS).join(" | ")} [ARGUMENT…]`);
+    throw new SetUpFailure(
+      `usage: node scripts/run.mjs ${Object.keys(TASKS).join(" | ")} [ARGUMENT…]`,
+    );
   }
   return task(await setUpWorkspace(say), args, say);
 }

@@ -96,7 +96,7 @@ function countByReason(skipped) {
 
 function plainEnvironment() {
   const environment = workspaceEnvironment();
-  if (process.env.CI === undefined) return environment;
+  if (process.env.CI === undefined && process.stdout.isTTY) return environment;
   const { FORCE_COLOR: _, ...rest } = environment;
   return { ...rest, NO_COLOR: "1" };
 }

@@ -4,7 +4,9 @@ import process from "node:process";
 import { fileURLToPath } from "node:url";
 
 /** The folder of this checkout. */
-export const rootDirectory = path.dirname(path.dirname(path.dirname(fileURLToPath(import.meta.url))));
+export const rootDirectory = path.dirname(
+  path.dirname(path.dirname(fileURLToPath(import.meta.url))),
+);
 
 /** Where the packages' commands are linked. */
 export const binDirectory = path.join(rootDirectory, "node_modules", ".bin");

@@ -75,7 +75,10 @@ export function isExecutableFile(file) {
 /** The last lines of what a failed command said, for a message. */
 export function lastLines({ stdout, stderr }, count = 8) {
   const lines = `${stdout}\n${stderr}`.split("\n").filter((line) => line.trim() !== "");
-  return lines.slice(-count).map((line) => `  ${line}`).join("\n");
+  return lines
+    .slice(-count)
+    .map((line) => `  ${line}`)
+    .join("\n");
 }
 
 function exitStatus(code, signal) {

@@ -26,7 +26,10 @@ export async function bringDebianPackages(say) {
   const names = packages.join(", ");
 
   const { ids } = await readOsRelease();
-  if (!ids.some((id) => id === "debian" || id === "ubuntu") || findOnPath("apt-get") === undefined) {
+  if (
+    !ids.some((id) => id === "debian" || id === "ubuntu") ||
+    findOnPath("apt-get") === undefined
+  ) {
     return `${names}: not installed, this is no Debian or Ubuntu`;
   }
   const prefix = await privilegePrefix();
@@ -61,7 +64,10 @@ async function privilegePrefix() {
 /** What `/etc/os-release` says: the system's id with those it is like, and its code name. */
 export async function readOsRelease() {
   const text = await readFile("/etc/os-release", "utf8").catch(() => "");
-  const field = (name) =>
-    new RegExp(`^${name}="?([^"\n]*)"?$`, "m").exec(text)?.[1] ?? "";
-  return { id: field("ID"), ids: [field("ID"), ...field("ID_LIKE").split(" ")], codename: field("VERSION_CODENAME") };
+  const field = (name) => new RegExp(`^${name}="?([^"\n]*)"?$`, "m").exec(text)?.[1] ?? "";
+  return {
+    id: field("ID"),
+    ids: [field("ID"), ...field("ID_LIKE").split(" ")],
+    codename: field("VERSION_CODENAME"),
+  };
 }

@@ -1,5 +1,15 @@
 import { existsSync } from "node:fs";
-import { chmod, copyFile, mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  copyFile,
+  mkdir,
+  mkdtemp,
+  readFile,
+  readdir,
+  rm,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
 import path from "node:path";
 import process from "node:process";
 
@@ -91,7 +101,10 @@ async function findDebianMirror() {
 async function readAptSources() {
   const directory = "/etc/apt/sources.list.d";
   const names = await readdir(directory).catch(() => []);
-  const files = ["/etc/apt/sources.list", ...names.sort().map((name) => path.join(directory, name))];
+  const files = [
+    "/etc/apt/sources.list",
+    ...names.sort().map((name) => path.join(directory, name)),
+  ];
   const sources = [];
   for (const file of files) {
     const text = await readFile(file, "utf8").catch(() => "");
@@ -127,7 +140,8 @@ function parseDeb822Sources(text) {
 async function buildPortableNix({ version, suite, mirror, work, directory }) {
   const apt = await createPrivateApt({ suite, mirror, work });
   const update = await apt("apt-get", "update", "--error-on=any");
-  if (update.status !== 0) return `its package lists could not be fetched:\n${lastLines(update, 4)}`;
+  if (update.status !== 0)
+    return `its package lists could not be fetched:\n${lastLines(update, 4)}`;
   const policy = await apt("apt-cache", "policy", "nix-bin");
   const candidate = /Candidate: (\S+)/.exec(policy.stdout)?.[1] ?? "none";
   if (!candidate.startsWith(`${version}.`)) return `it has nix-bin ${candidate}, not ${version}`;
@@ -180,12 +194,11 @@ async function createPrivateApt({ suite, mirror, work }) {
     "Debug::NoLocking": "true",
   };
   const file = path.join(work, "apt.conf");
-  const quote = (value) => value.replaceAll('"', "");
   await writeFile(
     file,
     `#clear APT::Update::Post-Invoke;\n#clear APT::Update::Post-Invoke-Success;\n#clear DPkg::Post-Invoke;\n` +
       Object.entries(settings)
-        .map(([name, value]) => `${name} "${quote(value)}";\n`)
+        .map(([name, value]) => `${name} "${value}";\n`)
         .join(""),
   );
   return (command, ...args) =>
@@ -201,10 +214,12 @@ async function assemble({ unpacked, target, directory }) {
   const nix = path.join(unpacked, "usr", "bin", "nix");
   if (loader === undefined || !files.includes(nix)) return "its packages hold no Nix and no loader";
   await chmod(loader, 0o755);
-  const run = (...args) => capture(loader, ["--library-path", libraryDirectories.join(":"), ...args]);
+  const run = (...args) =>
+    capture(loader, ["--library-path", libraryDirectories.join(":"), ...args]);
 
   const list = await run("--list", nix);
-  if (list.status !== 0 || list.stdout.includes("not found")) return `libraries are missing:\n${lastLines(list)}`;
+  if (list.status !== 0 || list.stdout.includes("not found"))
+    return `libraries are missing:\n${lastLines(list)}`;
   await mkdir(path.join(target, "bin"), { recursive: true });
   await mkdir(path.join(target, "lib"));
   for (const match of list.stdout.matchAll(/^\s*(\S+) => (\/.+) \(0x/gm)) {

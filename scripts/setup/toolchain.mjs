@@ -13,7 +13,12 @@ const MIN_NODE_MAJOR = 24;
 const ONE_DAY_MS = 86_400_000;
 
 /** The committed lockfile that pins Node and pnpm, with their integrity. */
-export const toolchainLockFile = path.join(rootDirectory, "scripts", "toolchain", "package-lock.json");
+export const toolchainLockFile = path.join(
+  rootDirectory,
+  "scripts",
+  "toolchain",
+  "package-lock.json",
+);
 
 /**
  * Finds a Node and a pnpm that fit this checkout and brings them from the registry where the machine's
@@ -46,7 +51,9 @@ export async function openToolchain(say) {
 
 async function findPnpm(version) {
   // The link that an earlier set-up left in the checkout does not count: an install may remove it.
-  const searchPath = (process.env.PATH ?? "").split(path.delimiter).filter((it) => it !== binDirectory);
+  const searchPath = (process.env.PATH ?? "")
+    .split(path.delimiter)
+    .filter((it) => it !== binDirectory);
   const pnpm = findOnPath("pnpm", searchPath.join(path.delimiter));
   if (pnpm === undefined) return undefined;
   // Outside the checkout, so that pnpm does not swap itself for the version the checkout names.
@@ -82,7 +89,8 @@ function commandsIn(directory) {
 
 async function installToolchain(directory) {
   const npm = findOnPath("npm");
-  if (npm === undefined) throw new SetUpFailure("npm is not on PATH; install it beside Node and run again");
+  if (npm === undefined)
+    throw new SetUpFailure("npm is not on PATH; install it beside Node and run again");
   const parent = path.dirname(directory);
   await mkdir(parent, { recursive: true });
   await removeAbandoned(parent);
@@ -162,7 +170,15 @@ export async function removeAbandoned(parent) {
 /** What `npm test` tells its scripts about the checkout would send a nested npm there. */
 function environmentForNpm() {
   const environment = { ...process.env, NODE_ENV: "" };
-  for (const name of ["local_prefix", "prefix", "global", "workspace", "workspaces", "dry_run", "omit"]) {
+  for (const name of [
+    "local_prefix",
+    "prefix",
+    "global",
+    "workspace",
+    "workspaces",
+    "dry_run",
+    "omit",
+  ]) {
     delete environment[`npm_config_${name}`];
   }
   return environment;

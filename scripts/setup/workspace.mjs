@@ -26,7 +26,10 @@ const LOCK_MAX_AGE_MS = 30 * 60_000;
  * @returns {Promise<{ node: string, pnpm: string }>} full paths
  */
 export async function setUpWorkspace(say) {
-  return (await readStamps()) ?? (await withLock(say, async () => (await readStamps()) ?? (await install(say))));
+  return (
+    (await readStamps()) ??
+    (await withLock(say, async () => (await readStamps()) ?? (await install(say))))
+  );
 }
 
 /** The environment in which commands find the packages' commands, and the Node and pnpm that fit them. */
@@ -51,7 +54,9 @@ async function readStamps() {
 
 async function install(say) {
   // Read before the install: an edit meanwhile must not pass for installed.
-  const copies = await Promise.all(stamps.map(async ([file, stamp]) => [stamp, await readFile(file)]));
+  const copies = await Promise.all(
+    stamps.map(async ([file, stamp]) => [stamp, await readFile(file)]),
+  );
   const toolchain = await openToolchain(say);
   await rm(stampDirectory, { recursive: true, force: true });
 
@@ -67,7 +72,9 @@ async function install(say) {
     },
   });
   if (result.status !== 0) {
-    throw new SetUpFailure(`pnpm could not install the workspace's packages:\n${lastLines(result, 20)}`);
+    throw new SetUpFailure(
+      `pnpm could not install the workspace's packages:\n${lastLines(result, 20)}`,
+    );
   }
   await linkIntoBin("node", toolchain.node);
   await linkIntoBin("pnpm", toolchain.pnpm);

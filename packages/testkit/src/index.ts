@@ -1,0 +1,16 @@
+export { describeEachNix } from "./describe-each-nix.ts";
+export { findNixVersions, type NixVersion } from "./find-nix-versions.ts";
+export {
+  createNixSandbox,
+  type NixSandbox,
+  type NixSandboxOptions,
+  type NixSettings,
+  type NetrcEntry,
+} from "./nix-sandbox.ts";
+export { type CommandOptions, type CommandResult, runCommand } from "./run-command.ts";
+export {
+  startFlywheel,
+  type RunningFlywheel,
+  type StartFlywheelOptions,
+} from "./start-flywheel.ts";
+export { createTemporaryDirectory, type TemporaryDirectory } from "./temporary-directory.ts";
