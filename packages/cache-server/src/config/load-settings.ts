@@ -122,6 +122,8 @@ async function readConfigFile(file: string): Promise<Map<string, Source>> {
 function collect(value: unknown, key: string, file: string, sources: Map<string, Source>): void {
   const entry = Object.entries(SETTINGS).find(([, setting]) => setting.key === key);
   if (entry !== undefined) {
+    // A key without a value leaves its setting unset.
+    if (value === null) return;
     const text = toText(value, entry[0] as SettingName, file);
     sources.set(key, { text, name: `${file}: ${key}` });
     return;
@@ -160,7 +162,7 @@ function toText(value: unknown, name: SettingName, file: string): string {
     );
   }
   if (Array.isArray(value)) return value.map(String).join(",");
-  const text = typeof value === "object" ? JSON.stringify(value) : String(value);
+  const text = typeof value === "string" ? value : JSON.stringify(value);
   return PATH_SETTINGS.has(name) ? resolve(relativeTo, text) : text;
 }
 

@@ -7,34 +7,65 @@ import xz from "xz-decompress";
 
 import type { ObjectCompression } from "../index/cache-index.ts";
 
-const BY_EXTENSION: Readonly<Record<string, ObjectCompression>> = {
-  "": "none",
-  gz: "gzip",
-  br: "br",
-  zst: "zstd",
-  xz: "xz",
+/** Nix gives gzip no extension at all, like no compression; such a file says by its first bytes what it is. */
+const EXTENSIONS: Readonly<Record<ObjectCompression, readonly string[]>> = {
+  none: [""],
+  gzip: ["", "gz"],
+  br: ["br"],
+  zstd: ["zst"],
+  xz: ["xz"],
 };
 
+const COMPRESSIONS: readonly ObjectCompression[] = ["none", "gzip", "br", "zstd", "xz"];
+
 /**
- * The compression of an uploaded file by the extension Nix gives it (`nar/<hash>.nar.<extension>`).
+ * The compressions a file may have by its extension (`nar/<hash>.nar.<extension>`); empty for those we do not
+ * decode.
+ */
+export function compressionsOfExtension(extension: string): readonly ObjectCompression[] {
+  return COMPRESSIONS.filter((compression) => EXTENSIONS[compression].includes(extension));
+}
+
+/**
+ * Tells what an upload's compression is: by its extension, and by its first bytes where Nix gives none.
  *
  * @throws {CacheError} `UNSUPPORTED` for one we do not decode.
  */
-export function compressionOfExtension(extension: string): ObjectCompression {
-  const compression = BY_EXTENSION[extension];
-  if (compression === undefined) throw unsupported(`.${extension}`);
-  return compression;
+export async function detectCompression(
+  source: AsyncIterable<Buffer>,
+  extension: string,
+): Promise<{ readonly compression: ObjectCompression; readonly source: AsyncIterable<Buffer> }> {
+  const [first, ...others] = compressionsOfExtension(extension);
+  if (first === undefined) throw unsupported(`.${extension}`);
+  if (others.length === 0) return { compression: first, source };
+  const iterator = source[Symbol.asyncIterator]();
+  const start: Buffer[] = [];
+  let sizeBytes = 0;
+  while (sizeBytes < NAR_MAGIC.length) {
+    const next = await iterator.next();
+    if (next.done === true) break;
+    start.push(next.value);
+    sizeBytes += next.value.length;
+  }
+  const head = Buffer.concat(start);
+  async function* whole(): AsyncGenerator<Buffer> {
+    yield head;
+    yield* { [Symbol.asyncIterator]: () => iterator };
+  }
+  if (head.subarray(0, 2).equals(GZIP_MAGIC)) return { compression: "gzip", source: whole() };
+  if (head.subarray(0, NAR_MAGIC.length).equals(NAR_MAGIC)) {
+    return { compression: "none", source: whole() };
+  }
+  throw unsupported("something without an extension");
 }
 
-/** The reverse of {@link compressionOfExtension}: what follows `.nar`, with its dot. */
-export function extensionOfCompression(compression: ObjectCompression): string {
-  const extension = Object.entries(BY_EXTENSION).find(([, value]) => value === compression)?.[0];
-  return extension === undefined || extension === "" ? "" : `.${extension}`;
-}
+const GZIP_MAGIC = Buffer.from([0x1f, 0x8b]);
+/** The length and text every NAR begins with. */
+const NAR_MAGIC = Buffer.from("\x0d\0\0\0\0\0\0\0nix-archive-1\0\0\0", "latin1");
 
 /** What Nix writes as a narinfo's `Compression`; an unknown or absent one is refused. */
 export function parseCompression(name: string): ObjectCompression {
-  const known = Object.values(BY_EXTENSION).find((compression) => compression === name);
+  const known = COMPRESSIONS.find((compression) => compression === name);
   if (known === undefined) throw unsupported(name);
   return known;
 }
@@ -63,12 +94,12 @@ export function decodeNar(
       return source;
     case "zstd":
       return decodeZstd(source);
-    case "gzip":
-      return decodeThrough(source, createGunzip(), compression);
-    case "br":
-      return decodeThrough(source, createBrotliDecompress(), compression);
     case "xz":
       return decodeXz(source);
+    case "gzip":
+      return decodeThrough(source, createGunzip(), compression);
+    default:
+      return decodeThrough(source, createBrotliDecompress(), compression);
   }
 }
 

@@ -130,8 +130,8 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
     if (blob === undefined)
       throw new CacheError("UNAVAILABLE", "The upload is gone from the store");
     await using open = blob;
-    const nar = decodeNar(open.stream() as AsyncIterable<Buffer>, file.compression);
-    return storeEncoded(nar, () => Promise.resolve(file), signal);
+    const nar = decodeNar(open.stream(), file.compression);
+    return await storeEncoded(nar, () => Promise.resolve(file), signal);
   };
 
   const storeUpload = async (

@@ -37,7 +37,7 @@ export function createListings({ index, store, now }: RouteServices): Listings {
     await using open = blob;
     const lister = createNarLister();
     try {
-      for await (const chunk of decodeZstd(open.stream() as AsyncIterable<Buffer>)) {
+      for await (const chunk of decodeZstd(open.stream())) {
         lister.write(chunk);
       }
       const text = Buffer.from(formatNarListing(lister.end()));

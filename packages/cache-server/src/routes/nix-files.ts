@@ -2,8 +2,6 @@ import { CacheError } from "@glorious/core";
 import { isStorePathHash, nix32ToSha256Hex } from "@glorious/nix-store";
 
 import { AtticError } from "../http/attic-error.ts";
-import type { ObjectCompression } from "../index/cache-index.ts";
-import { compressionOfExtension } from "../ingest/nar-decoder.ts";
 
 /** What a file name under `nar/` asks for. */
 export type NarFileName =
@@ -11,14 +9,15 @@ export type NarFileName =
   | {
       readonly kind: "file";
       readonly fileHash: string;
-      readonly compression: ObjectCompression;
+      /** What follows `.nar`, without its dot; empty for none. */
+      readonly extension: string;
     };
 
 /**
  * Reads `<file hash>.nar[.<extension>]`, as our narinfos and Nix's uploads name it, or Attic's
  * `<store path hash>.nar`.
  *
- * @throws {CacheError} `NOT_FOUND` for any other name, `UNSUPPORTED` for a compression we do not decode.
+ * @throws {CacheError} `NOT_FOUND` for any other name.
  */
 export function parseNarFileName(name: string): NarFileName {
   const dot = name.indexOf(".");
@@ -30,7 +29,7 @@ export function parseNarFileName(name: string): NarFileName {
   if (fileHash === undefined || extension === null) {
     throw new AtticError("NotFound", "NOT_FOUND", `There is no file nar/${name} in a Nix cache`);
   }
-  return { kind: "file", fileHash, compression: compressionOfExtension(extension[1] ?? "") };
+  return { kind: "file", fileHash, extension: extension[1] ?? "" };
 }
 
 function parseFileHash(text: string): string | undefined {

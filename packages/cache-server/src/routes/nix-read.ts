@@ -5,6 +5,7 @@ import type { Exchange, Handler } from "../http/exchange.ts";
 import type { Route } from "../http/router.ts";
 import { sendBlob, sendBytes } from "../http/send.ts";
 import type { DocumentKind, ObjectRecord, ViewRecord } from "../index/cache-index.ts";
+import { compressionsOfExtension } from "../ingest/nar-decoder.ts";
 import { objectKey } from "../ingest/nar-ingest.ts";
 import { createListings } from "./nar-listings.ts";
 import { parseNarFileName, requireDocumentName, requireStorePathHash } from "./nix-files.ts";
@@ -50,7 +51,10 @@ export function nixReadRoutes(services: RouteServices): Route[] {
     const wanted = parseNarFileName(name);
     if (wanted.kind === "file") {
       const object = await index.findObject(chain, wanted.fileHash);
-      return object?.compression === wanted.compression ? object : undefined;
+      const isNamedSo =
+        object !== undefined &&
+        compressionsOfExtension(wanted.extension).includes(object.compression);
+      return isNamedSo ? object : undefined;
     }
     const path = await index.findPath(chain, wanted.storePathHash);
     return path === undefined ? undefined : index.findObject([path.viewId], path.fileHash);

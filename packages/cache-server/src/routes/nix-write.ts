@@ -4,7 +4,6 @@ import { brotliDecompress, gunzip, zstdDecompress } from "node:zlib";
 import { CacheError } from "@glorious/core";
 import {
   formatHash,
-  isStorePathHash,
   type NarInfo,
   parseNarInfo,
   parseNarListing,
@@ -18,7 +17,7 @@ import type { Exchange, Handler } from "../http/exchange.ts";
 import type { Route } from "../http/router.ts";
 import { sendEmpty } from "../http/send.ts";
 import type { DocumentKind, ObjectRecord, ViewRecord } from "../index/cache-index.ts";
-import { parseCompression } from "../ingest/nar-decoder.ts";
+import { detectCompression, parseCompression } from "../ingest/nar-decoder.ts";
 import { parseNarFileName, requireStorePathHash } from "./nix-files.ts";
 import { buildTraceName, nameParam } from "./nix-read.ts";
 import { requireBuildTrace, requireRealisation } from "./realisation-body.ts";
@@ -64,10 +63,14 @@ export function nixWriteRoutes(services: RouteServices): Route[] {
       });
     }
     requireDeclaredSize(request, limits.maxNarSizeBytes);
+    const { compression, source } = await detectCompression(
+      readBody(exchange, limits),
+      name.extension,
+    );
     await ingest.ingest({
       viewId: view.id,
-      source: readBody(exchange, limits),
-      compression: name.compression,
+      source,
+      compression,
       expected: { fileHash: name.fileHash },
       keepsFile: true,
       signal,
