@@ -1,10 +1,9 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import type { CacheIndex } from "../../src/index/cache-index.ts";
 import { openSqliteIndex } from "../../src/index/sqlite-index.ts";
 import { describeCacheIndex } from "./index-contract.ts";
+import { makeDirectory } from "./temporary-directory.ts";
 
 describeCacheIndex("SQLite in memory", () => openSqliteIndex({ file: ":memory:" }), { runs: 300 });
 
@@ -12,13 +11,13 @@ describeCacheIndex("SQLite in a file", openTemporary, { runs: 40 });
 
 /** An index in a directory that goes with it. */
 async function openTemporary(): Promise<CacheIndex> {
-  const directory = await mkdtemp(join(tmpdir(), "index-"));
-  const index = await openSqliteIndex({ file: join(directory, "index.sqlite") });
+  const directory = await makeDirectory();
+  const index = await openSqliteIndex({ file: join(directory.path, "index.sqlite") });
   const close = index[Symbol.asyncDispose].bind(index);
   return Object.assign(index, {
     async [Symbol.asyncDispose](): Promise<void> {
       await close();
-      await rm(directory, { recursive: true, force: true });
+      await directory[Symbol.asyncDispose]();
     },
   });
 }

@@ -1,0 +1,76 @@
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+
+import { expect, test } from "vitest";
+
+import { migrate } from "../../src/index/migrations.ts";
+import { openSqliteIndex } from "../../src/index/sqlite-index.ts";
+import { addView, push } from "./index-setup.ts";
+import { makeDirectory } from "./temporary-directory.ts";
+
+const FIRST = "CREATE TABLE a (x INTEGER); INSERT INTO a VALUES (1)";
+const SECOND = "CREATE TABLE b (x INTEGER); INSERT INTO b SELECT x + 1 FROM a";
+
+function versionOf(database: DatabaseSync): unknown {
+  return database.prepare("PRAGMA user_version").get()?.["user_version"];
+}
+
+test("steps are taken in order, each once, whatever the version to begin with", () => {
+  const database = new DatabaseSync(":memory:");
+  expect(migrate(database, "f", { migrations: [FIRST] })).toBe(1);
+  expect(migrate(database, "f", { migrations: [FIRST, SECOND] })).toBe(2);
+  expect(migrate(database, "f", { migrations: [FIRST, SECOND] })).toBe(2);
+  expect(database.prepare("SELECT a.x AS a, b.x AS b FROM a, b").all()).toEqual([{ a: 1, b: 2 }]);
+});
+
+test("a failing step leaves the schema at the last good one", () => {
+  const database = new DatabaseSync(":memory:");
+  const bad = "CREATE TABLE b (x INTEGER); INSERT INTO absent VALUES (1)";
+  expect(() => migrate(database, "f", { migrations: [FIRST, bad] })).toThrow(/absent/);
+  expect(versionOf(database)).toBe(1);
+  expect(migrate(database, "f", { migrations: [FIRST, SECOND] })).toBe(2);
+});
+
+test("an index with a newer schema is refused, naming both versions, and left as it is", async () => {
+  await using directory = await makeDirectory();
+  const file = join(directory.path, "index.sqlite");
+  await (await openSqliteIndex({ file }))[Symbol.asyncDispose]();
+  const database = new DatabaseSync(file);
+  const current = Number(versionOf(database));
+  database.exec("PRAGMA user_version = 4711");
+
+  await expect(openSqliteIndex({ file })).rejects.toMatchObject({
+    code: "CONFIG",
+    message: expect.stringMatching(new RegExp(`${file}.*\\b4711\\b.*\\b${current}\\b`)),
+  });
+  expect(versionOf(database)).toBe(4711);
+  database.close();
+});
+
+test("another program's database is refused and not written to", async () => {
+  await using directory = await makeDirectory();
+  const file = join(directory.path, "theirs.sqlite");
+  const database = new DatabaseSync(file);
+  database.exec("CREATE TABLE theirs (x INTEGER)");
+
+  await expect(openSqliteIndex({ file })).rejects.toMatchObject({
+    code: "CONFIG",
+    message: expect.stringContaining(file),
+  });
+  expect(database.prepare("SELECT name FROM sqlite_schema").all()).toEqual([{ name: "theirs" }]);
+  database.close();
+});
+
+test("a reopened index knows what it knew", async () => {
+  await using directory = await makeDirectory();
+  const file = join(directory.path, "index.sqlite");
+  const first = await openSqliteIndex({ file });
+  const view = await addView(first);
+  await push(first, view.id, "a", "b");
+  const paths = await first.listPaths(view.id, { limit: 10 });
+  await first[Symbol.asyncDispose]();
+
+  await using second = await openSqliteIndex({ file });
+  expect(await second.findView("main")).toEqual(view);
+  expect(await second.listPaths(view.id, { limit: 10 })).toEqual(paths);
+});
