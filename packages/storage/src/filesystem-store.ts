@@ -36,7 +36,6 @@ export interface FilesystemStoreOptions {
 
 const DAY_MS = 86_400_000;
 const STATS_AT_ONCE = 32;
-const PING_NAMESPACE = "ping";
 
 /**
  * Opens a blob store in a directory, and removes what dead writers left there.
@@ -165,7 +164,7 @@ class FilesystemStore implements BlobStore {
         olderThanMs,
         signal,
         onDeadWriter: async (id) => {
-          await rm(this.#pathOf({ namespace: PING_NAMESPACE, name: id }), { force: true });
+          await rm(this.#pathOf(parseBlobKey(pingKey(id))), { force: true });
         },
       }),
     );
@@ -228,7 +227,7 @@ class FilesystemStore implements BlobStore {
   }
 
   async #pingOnce(): Promise<void> {
-    const key = `${PING_NAMESPACE}/${this.#writer.id}`;
+    const key = pingKey(this.#writer.id);
     const bytes = Buffer.from(`${key} ${Date.now()}`);
     const source = (async function* () {
       yield bytes;
@@ -252,6 +251,11 @@ class FilesystemStore implements BlobStore {
     const second = name.slice(2, 3).padEnd(1, "_");
     return join(this.#blobDirectory, namespace, first, second, name);
   }
+}
+
+/** One key for each writer: pings of several processes do not meet. */
+function pingKey(writerId: string): string {
+  return `ping/writer-${writerId}`;
 }
 
 async function statBlob(key: string, path: string): Promise<BlobStat | undefined> {
