@@ -16,7 +16,9 @@ export function runFlywheel(_toolchain, args) {
 
 /** Types, lint, format, boundaries, knip. */
 export function runChecks({ pnpm }) {
-  return runInForeground(pnpm, ["run", "check"], { cwd: rootDirectory, env: plainEnvironment() });
+  // oxlint prints colours wherever CI is set, whatever NO_COLOR says.
+  const { CI: _, ...environment } = plainEnvironment();
+  return runInForeground(pnpm, ["run", "check"], { cwd: rootDirectory, env: environment });
 }
 
 /**
