@@ -49,8 +49,8 @@ export interface ViewChange {
   readonly priority?: number;
   readonly upstreamCacheKeyNames?: readonly string[];
   readonly retentionPeriod?: RetentionPeriod;
-  /** A key to use instead, or `generate` for a new one. */
-  readonly keypair?: string | "generate";
+  /** A new key made by the server, or one to use instead: `<name>:<base64 of 64 bytes>`. */
+  readonly keypair?: "generate" | { readonly secretKey: string };
 }
 
 /** A view as our server lists it. */
@@ -60,9 +60,10 @@ export interface ViewInfo {
   readonly storeDir: string;
   readonly priority: number;
   readonly upstreamCacheKeyNames: readonly string[];
-  readonly retentionSeconds: number | undefined;
+  /** Absent: the server's own rule. */
+  readonly retentionSeconds?: number;
   /** ISO 8601. */
-  readonly createdAt: string | undefined;
+  readonly createdAt?: string;
 }
 
 /** What a view holds and what was sent to it. */
@@ -204,8 +205,6 @@ export function createAdminClient(options: AdminClientOptions): AdminClient {
     );
     return parseAnswer(schema, text, `${method} ${base.href}_flywheel/v1/${path}`);
   };
-  const configPath = (name: string): string => `_api/v1/cache-config/${requireViewName(name)}`;
-
   return {
     createView: async (name, view = {}) => {
       await send("POST", configPath(name), { json: formatNewView(view) });
@@ -224,12 +223,7 @@ export function createAdminClient(options: AdminClientOptions): AdminClient {
     destroyView: async (name) => {
       await send("DELETE", configPath(name));
     },
-    listViews: async () =>
-      (await ask(Views, "GET", "views")).views.map((view) => ({
-        ...view,
-        retentionSeconds: view.retentionSeconds ?? undefined,
-        createdAt: view.createdAt ?? undefined,
-      })),
+    listViews: async () => (await ask(Views, "GET", "views")).views.map(toViewInfo),
     viewStats: (name) => ask(Stats, "GET", `views/${requireViewName(name)}/stats`),
     deletePath: async (view, storePathHash) => {
       const path = `views/${requireViewName(view)}/paths/${encodeURIComponent(storePathHash)}`;
@@ -242,6 +236,23 @@ export function createAdminClient(options: AdminClientOptions): AdminClient {
     },
     serverInfo: () => ask(Info, "GET", "info"),
     [Symbol.asyncDispose]: () => http[Symbol.asyncDispose](),
+  };
+}
+
+function configPath(name: string): string {
+  return `_api/v1/cache-config/${requireViewName(name)}`;
+}
+
+function toViewInfo(view: v.InferOutput<typeof Views>["views"][number]): ViewInfo {
+  const { retentionSeconds, createdAt } = view;
+  return {
+    name: view.name,
+    isPublic: view.isPublic,
+    storeDir: view.storeDir,
+    priority: view.priority,
+    upstreamCacheKeyNames: view.upstreamCacheKeyNames,
+    ...(typeof retentionSeconds === "number" && { retentionSeconds }),
+    ...(typeof createdAt === "string" && { createdAt }),
   };
 }
 
@@ -275,7 +286,7 @@ function formatNewView(view: NewView): Record<string, unknown> {
 function formatViewChange(change: ViewChange): Record<string, unknown> {
   const { keypair, retentionPeriod } = change;
   const json = {
-    keypair: keypair === "generate" ? "Generate" : keypair && { Keypair: keypair },
+    keypair: keypair === "generate" ? "Generate" : keypair && { Keypair: keypair.secretKey },
     is_public: change.isPublic,
     store_dir: change.storeDir,
     priority: change.priority,

@@ -1,5 +1,7 @@
 import { CacheError } from "@glorious/core";
 import {
+  formatContentAddress,
+  parseHash,
   parseSha256Hex,
   parseStorePath,
   parseStorePathBaseName,
@@ -19,12 +21,17 @@ export interface PathInfoAnswer {
   readonly absent: readonly string[];
 }
 
+/** How `--json-format 2` writes a content address. */
+const StructuredAddress = v.object({
+  method: v.picklist(["text", "flat", "nar", "git"]),
+  hash: v.string(),
+});
 const Entry = v.object({
   narHash: v.string(),
   narSize: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
   references: v.array(v.string()),
   deriver: v.nullish(v.string()),
-  ca: v.nullish(v.string()),
+  ca: v.nullish(v.union([v.string(), StructuredAddress])),
   signatures: v.optional(v.array(v.string()), []),
 });
 const ListEntry = v.object({ path: v.string(), valid: v.optional(v.boolean(), true) });
@@ -92,15 +99,22 @@ function unsupported(reason: string, cause: unknown): CacheError {
 }
 
 function toPathInfo(storePath: StorePath, entry: v.InferOutput<typeof Entry>): ParsedPathInfo {
+  const ca = toContentAddress(entry.ca);
   return {
     storePath,
     narHash: parseSha256Hex(entry.narHash),
     narSize: entry.narSize,
     references: entry.references.map((reference) => baseNameOf(reference, storePath.storeDir)),
     ...(isKnown(entry.deriver) && { deriver: baseNameOf(entry.deriver, storePath.storeDir) }),
-    ...(isKnown(entry.ca) && { ca: entry.ca }),
+    ...(ca !== undefined && { ca }),
     signatures: entry.signatures,
   };
+}
+
+function toContentAddress(ca: v.InferOutput<typeof Entry>["ca"]): string | undefined {
+  if (typeof ca === "string") return ca === "" ? undefined : ca;
+  if (ca === null || ca === undefined) return undefined;
+  return formatContentAddress({ method: ca.method, hash: parseHash(ca.hash) });
 }
 
 function isKnown(text: string | null | undefined): text is string {

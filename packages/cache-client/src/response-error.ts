@@ -76,6 +76,15 @@ export function toResponseError(response: FailedResponse): ResponseError {
 
 const REDIRECT_HINT = "Name the server by the address it redirects to.";
 
+/** Attic's kinds that say more than their status. */
+const ATTIC_KINDS: Readonly<Record<string, CacheErrorCode>> = {
+  NoSuchCache: "NOT_FOUND",
+  NoSuchObject: "NOT_FOUND",
+  CacheAlreadyExists: "CONFLICT",
+  Unauthorized: "UNAUTHENTICATED",
+  AccessError: "FORBIDDEN",
+};
+
 const STATUS_CODES: Readonly<Record<number, CacheErrorCode>> = {
   401: "UNAUTHENTICATED",
   403: "FORBIDDEN",
@@ -128,6 +137,8 @@ function chooseCode(
 ): CacheErrorCode {
   const own = CACHE_ERROR_CODES.find((code) => code === kind);
   if (own !== undefined) return own;
+  const atticCode = kind === undefined ? undefined : ATTIC_KINDS[kind];
+  if (atticCode !== undefined) return atticCode;
   // An atticd answers 400 RequestError for everything, a failed hash check included.
   if (status === 400 && said !== undefined && /bad (nar|chunk) hash or size/i.test(said)) {
     return "CORRUPT";

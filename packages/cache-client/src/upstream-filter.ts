@@ -35,8 +35,10 @@ export function filterUpstream(
   };
 }
 
-function keyNameOf(signature: string): string {
-  return signature.slice(0, Math.max(0, signature.indexOf(":")));
+/** `undefined` when it is no signature. */
+function keyNameOf(signature: string): string | undefined {
+  const colonAt = signature.indexOf(":");
+  return colonAt > 0 ? signature.slice(0, colonAt) : undefined;
 }
 
 function describe(keyName: string, storePaths: readonly string[]): SkippedPaths {
