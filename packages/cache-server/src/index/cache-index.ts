@@ -3,7 +3,12 @@
  *
  * Asynchronous so that SQLite and PostgreSQL serve the same code. Every method is atomic and, when it
  * writes, durable before it resolves. Hashes are lowercase hexadecimal SHA-256 (64 characters) except
- * store path hashes, which are 32 nix32 characters. Times are milliseconds since the epoch.
+ * store path hashes, which are 32 nix32 characters; anything else is a programming error, as are view ids
+ * that never were. Times are milliseconds since the epoch. What expires does so when `expire` comes by.
+ *
+ * A write into a view that was deleted meanwhile throws {@link CacheError} `NOT_FOUND`, a look-up there
+ * finds nothing. Any method throws `UNAVAILABLE` when the database is out of reach or the index is closed,
+ * `STORAGE_FULL` when its disk is full, `CORRUPT` when it is damaged.
  */
 export interface CacheIndex extends AsyncDisposable {
   /** Adds a view with its first signing key. @throws {CacheError} `CONFLICT` when the name is taken. */
@@ -60,22 +65,38 @@ export interface CacheIndex extends AsyncDisposable {
    * Announces that the object's bytes are about to become visible in the store, so that the sweep
    * leaves them alone. Must come before the bytes. `busy`: the sweep is deleting that very object; ask again
    * after a moment.
+   *
+   * @throws {CacheError} `CONFLICT` when the object is known with another compression, size or NAR.
    */
   reserveObject(object: ObjectRecord, nowMs: number): Promise<"reserved" | "busy">;
   /**
    * Records that the view holds a NAR as a stored (zstd) object. A new holding expires at
    * `expiresAtMs` unless a path is committed for it before; an existing one keeps its expiry when it has none,
-   * and takes the later one otherwise. An existing holding keeps its object unless `replaceObject` is set.
+   * and takes the later one otherwise. An existing holding keeps its object unless `replaceObject` is set;
+   * paths committed before go on naming the old object until they are committed again.
+   *
+   * @throws {Error} when the object was not reserved, or is not that NAR in zstd.
+   * @throws {CacheError} `UNAVAILABLE` when the sweep took the object since it was reserved.
    */
   holdNar(holding: NewHolding): Promise<HoldingRecord>;
-  /** Records a file as this view's client uploaded it; a repeated upload extends its life. */
+  /**
+   * Records a file as this view's client uploaded it; a repeated upload extends its life.
+   *
+   * @throws {Error} when no such object was reserved.
+   * @throws {CacheError} `UNAVAILABLE` when the sweep took the object since it was reserved.
+   */
   addUploadedFile(file: UploadedFileRecord): Promise<void>;
   /**
    * Makes paths visible: all of them, or none.
    *
-   * A path the view already has with the same NAR hash is updated (signatures and narinfo); with another NAR
-   * hash it is left as it is and reported as a conflict, which does not hinder the rest. Nothing is written
-   * when a NAR is not held as the very object the narinfo names, or when a required reference is absent.
+   * A path the view already has with the same NAR hash is updated: it becomes what is given, but keeps when
+   * and by whom it was created, and `signatures` join those it has by `mergeClientSignatures`. With another NAR
+   * hash it is left as it is and reported as a conflict, which does not hinder the rest and needs neither its
+   * NAR nor its references. Nothing is written when a NAR is not held as the very object the narinfo names, or
+   * when a required reference is absent. Of one path given twice, the first decides on the NAR.
+   *
+   * `narInfo` is stored as given: the caller renders it for `fileHash`, with the signatures that the path will
+   * have, which are `mergeClientSignatures` of those `findPath` answers and those that came.
    */
   commitPaths(viewId: number, paths: readonly NewPath[]): Promise<CommitResult>;
 
@@ -96,6 +117,8 @@ export interface CacheIndex extends AsyncDisposable {
   /**
    * Marks at most `limit` objects that nothing refers to, and that were last reserved before
    * `reservedBeforeMs`, as being deleted, and returns them with those marked earlier. Their bytes may then go.
+   * One sweep at a time: a second one is given the same objects, and might delete the bytes of an object that
+   * was reserved anew after the first had removed it.
    */
   claimUnreferencedObjects(reservedBeforeMs: number, limit: number): Promise<string[]>;
   /** Forgets claimed objects whose bytes are gone. */

@@ -55,6 +55,23 @@ export function describeConcurrency(open: OpenIndex): void {
     expect((await index.listViews()).map(({ name }) => name)).toEqual(["a", "b"]);
   });
 
+  test("a write that fails half-way leaves nothing, whatever is written beside it", async () => {
+    await using index = await open();
+    const view = await addView(index);
+    await hold(index, view.id, "a", "b");
+    const malformed = { ...samplePath("b"), storePathHash: "short" };
+
+    const [broken, beside] = await Promise.allSettled([
+      index.commitPaths(view.id, [samplePath("a"), malformed]),
+      index.commitPaths(view.id, [samplePath("b")]),
+    ]);
+
+    expect([broken.status, beside.status]).toEqual(["rejected", "fulfilled"]);
+    const asked = ["a", "b"].map(storePathHashOf);
+    expect(await index.findMissingPaths(view.id, asked)).toEqual([storePathHashOf("a")]);
+    expect(await index.viewStats(view.id)).toMatchObject({ paths: 1 });
+  });
+
   test("many interleaved pushes into two views add up", { timeout: 120_000 }, async () => {
     await using index = await open();
     const views = [await addView(index, "one"), await addView(index, "two")];

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
-import { indexCommands, inspect } from "./index-commands.ts";
+import { begin, indexCommands, inspect } from "./index-commands.ts";
 import { IndexModel } from "./index-model.ts";
 import { type OpenIndex } from "./index-setup.ts";
 
@@ -11,7 +11,7 @@ export function describeHistories(open: OpenIndex, runs: number): void {
       fc.asyncProperty(indexCommands, async (commands) => {
         await using index = await open();
         const model = new IndexModel();
-        await fc.asyncModelRun(() => ({ model, real: index }), [...commands, inspect]);
+        await fc.asyncModelRun(() => ({ model, real: index }), [...begin, ...commands, inspect]);
       }),
       { numRuns: runs },
     );

@@ -60,21 +60,26 @@ const object = fc.constantFrom(...OBJECTS);
 const pathName = fc.constantFrom(...PATH_NAMES);
 const lifeMs = fc.integer({ min: 0, max: 50 });
 
-const createView = viewName.map((name): Command => ({
-  check: () => true,
-  toString: () => `createView ${name}`,
-  async run(model, index) {
-    const created = await outcomeOf(() => index.createView(sampleView(name), sampleKey(name)));
-    if (model.views.has(name)) {
-      agree(created, { error: "CONFLICT" });
-      return;
-    }
-    const id = (await index.findView(name))?.id;
-    agree(created, { value: { ...sampleView(name), id } });
-    agree([...model.views.values()].includes(id ?? -1), false);
-    model.addView(name, id ?? -1);
-  },
-}));
+/** Makes the view, unless there is one already. */
+function makeView(name: string): Command {
+  return {
+    check: () => true,
+    toString: () => `createView ${name}`,
+    async run(model, index) {
+      const created = await outcomeOf(() => index.createView(sampleView(name), sampleKey(name)));
+      if (model.views.has(name)) {
+        agree(created, { error: "CONFLICT" });
+        return;
+      }
+      const id = (await index.findView(name))?.id;
+      agree(created, { value: { ...sampleView(name), id } });
+      agree(model.knewView(id ?? -1), false);
+      model.addView(name, id ?? -1);
+    },
+  };
+}
+
+const createView = viewName.map(makeView);
 
 const deleteView = viewName.map((name) =>
   step(
@@ -185,11 +190,15 @@ const commitPaths = fc
   );
 
 /** A commit that has all it needs, which a random one seldom does. */
-const pushPath = fc
-  .record({ view: viewName, path: newPath, nar: fc.constantFrom(...NARS) })
-  .map(({ view, path, nar }): Command => ({
+const pushPaths = fc
+  .record({
+    view: viewName,
+    paths: fc.array(newPath, { minLength: 1, maxLength: 3 }),
+    nar: fc.constantFrom(...NARS),
+  })
+  .map(({ view, paths, nar }): Command => ({
     check: () => true,
-    toString: () => `pushPath ${view} ${path.storePathHash.slice(0, 6)} ${nar}`,
+    toString: () => `pushPaths ${view} ${nar} ${JSON.stringify(paths)}`,
     async run(model, index) {
       const { narHash, fileHash } = sampleObject(nar);
       const viewId = model.idOf(view);
@@ -200,9 +209,14 @@ const pushPath = fc
       agree(held, await outcomeOf(() => model.holdNar(hold)));
       const holding = model.findHolding(viewId, narHash);
       if (holding === undefined) return;
-      const paths = [{ ...path, narHash, fileHash: holding.fileHash, requiredReferences: [] }];
-      const committed = await index.commitPaths(viewId, paths);
-      agree(committed, model.commitPaths(viewId, paths));
+      const complete = paths.map((path) => ({
+        ...path,
+        narHash,
+        fileHash: holding.fileHash,
+        requiredReferences: [],
+      }));
+      const committed = await index.commitPaths(viewId, complete);
+      agree(committed, model.commitPaths(viewId, complete));
     },
   }));
 
@@ -259,6 +273,9 @@ const removeClaimed = fc.subarray([...OBJECTS]).map((objects) => {
   );
 });
 
+/** Makes every view, so that what follows finds them. */
+export const begin: readonly Command[] = VIEW_NAMES.map(makeView);
+
 /** Asks the index for all there is. */
 export const inspect: Command = {
   check: () => true,
@@ -305,7 +322,6 @@ async function inspectView(model: IndexModel, index: CacheIndex, id: number): Pr
 export const indexCommands: fc.Arbitrary<Iterable<Command>> = fc.commands(
   [
     createView,
-    createView,
     deleteView,
     addCounts,
     reserveObject,
@@ -314,9 +330,9 @@ export const indexCommands: fc.Arbitrary<Iterable<Command>> = fc.commands(
     uploadFile,
     commitPaths,
     commitPaths,
-    pushPath,
-    pushPath,
-    pushPath,
+    pushPaths,
+    pushPaths,
+    pushPaths,
     replaceNarInfos,
     deletePath,
     deletePath,
@@ -325,5 +341,5 @@ export const indexCommands: fc.Arbitrary<Iterable<Command>> = fc.commands(
     removeClaimed,
     fc.constant(inspect),
   ],
-  { size: "medium", maxCommands: 40 },
+  { size: "max", maxCommands: 60 },
 );

@@ -34,6 +34,7 @@ export class IndexModel {
   nowMs = 1000;
   /** Ids of the views there are, by name; the real index chooses them. */
   readonly views: Map<string, number> = new Map();
+  readonly #everIds: Set<number> = new Set();
   readonly counts: Map<number, ViewCounts> = new Map();
   readonly objects: Map<string, ModelObject> = new Map();
   readonly holdings: Map<string, ModelHolding> = new Map();
@@ -45,7 +46,13 @@ export class IndexModel {
     return this.views.get(name) ?? 1_000_000;
   }
 
+  /** Whether a view has, or ever had, this id. */
+  knewView(id: number): boolean {
+    return this.#everIds.has(id);
+  }
+
   addView(name: string, id: number): void {
+    this.#everIds.add(id);
     this.views.set(name, id);
     this.counts.set(id, { uploads: 0, uploadedNarBytes: 0, conflicts: 0 });
   }

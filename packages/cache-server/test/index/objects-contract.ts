@@ -66,6 +66,18 @@ export function describeObjects(open: OpenIndex): void {
     expect(await index.claimUnreferencedObjects(NOW + 1, 10)).toEqual([ours.fileHash]);
   });
 
+  test("an object that a holding gave up for another is swept", async () => {
+    await using index = await open();
+    const view = await addView(index);
+    await hold(index, view.id, "a");
+    const { narHash, fileHash } = sampleObject("a", "theirs");
+    await index.reserveObject(sampleObject("a", "theirs"), NOW);
+    const holding = { viewId: view.id, narHash, fileHash, expiresAtMs: NOW };
+    await index.holdNar({ ...holding, replaceObject: true });
+
+    expect(await index.claimUnreferencedObjects(NOW + 1, 10)).toEqual([sampleObject("a").fileHash]);
+  });
+
   test("holding or recording what was never reserved is a programming error", async () => {
     await using index = await open();
     const view = await addView(index);
@@ -115,6 +127,26 @@ export function describeObjects(open: OpenIndex): void {
     expect(await index.findUploadedFile(view.id, file.fileHash, "xz")).toEqual(uploaded);
     expect(await index.findUploadedFile(view.id, file.fileHash, "zstd")).toBeUndefined();
     expect(await index.findUploadedFile(other.id, file.fileHash, "xz")).toBeUndefined();
+  });
+
+  test("an object stays as long as any view holds it, names it or has it as an upload", async () => {
+    await using index = await open();
+    const view = await addView(index);
+    const other = await addView(index, "other");
+    await push(index, view.id, "a");
+    await hold(index, other.id, "a");
+    const { fileSize: _, ...facts } = sampleObject("a");
+    await index.addUploadedFile({ ...facts, viewId: view.id, expiresAtMs: NOW + 3000 });
+    const sweep = (): Promise<string[]> => index.claimUnreferencedObjects(NOW + 1, 10);
+
+    await index.deletePath(view.id, storePathHashOf("a"), NOW + 2000);
+    expect(await sweep()).toEqual([]);
+    expect(await index.expire(NOW + 1000, 10)).toMatchObject({ holdings: 1, uploadedFiles: 0 });
+    expect(await sweep()).toEqual([]);
+    expect(await index.expire(NOW + 2000, 10)).toMatchObject({ holdings: 1, uploadedFiles: 0 });
+    expect(await sweep()).toEqual([]);
+    expect(await index.expire(NOW + 3000, 10)).toMatchObject({ holdings: 0, uploadedFiles: 1 });
+    expect(await sweep()).toEqual([facts.fileHash]);
   });
 
   test("a repeated upload extends the file's life and never shortens it", async () => {

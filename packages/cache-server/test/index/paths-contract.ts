@@ -140,6 +140,26 @@ export function describePaths(open: OpenIndex): void {
     });
   });
 
+  test("a path given twice in one commit is one path, with both signatures and the last text", async () => {
+    await using index = await open();
+    const view = await addView(index);
+    await hold(index, view.id, "a");
+    const first = samplePath("a", { signatures: ["b:1"], createdBy: "first" });
+    const second = samplePath("a", { signatures: ["a:1"], narInfo: "last", createdBy: "second" });
+
+    expect(await index.commitPaths(view.id, [first, second])).toEqual({
+      kind: "committed",
+      created: [first.storePathHash],
+      unchanged: [],
+      conflicts: [],
+    });
+    expect(await index.findPath([view.id], first.storePathHash)).toMatchObject({
+      signatures: ["a:1", "b:1"],
+      narInfo: "last",
+      createdBy: "first",
+    });
+  });
+
   test("nothing is written when a NAR is absent, is another object, or a reference is absent", async () => {
     await using index = await open();
     const view = await addView(index);

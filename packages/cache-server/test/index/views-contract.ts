@@ -66,8 +66,8 @@ export function describeViews(open: OpenIndex): void {
 
   test("a deleted view takes all it knew along, and its name comes back empty", async () => {
     await using index = await open();
-    const view = await addView(index);
     const other = await addView(index, "other");
+    const view = await addView(index);
     await push(index, view.id, "a", "shared");
     await push(index, other.id, "shared");
     const document = {
