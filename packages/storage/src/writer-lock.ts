@@ -117,7 +117,8 @@ async function removeFiles(directory: string): Promise<CleanUpResult> {
 function tryLock(path: string): DatabaseSync | undefined {
   const database = new DatabaseSync(path, { timeout: 0 });
   try {
-    database.exec("BEGIN EXCLUSIVE");
+    // A journal in memory: SQLite would lay an empty journal file beside the lock.
+    database.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
     return database;
   } catch (error) {
     database.close();
