@@ -10,13 +10,7 @@ import { type Listener, startListener } from "./http/listener.ts";
 import { createRequestHandler } from "./http/request-handler.ts";
 import type { CacheIndex } from "./index/cache-index.ts";
 import { createNarIngest } from "./ingest/nar-ingest.ts";
-import { atticConfigRoutes } from "./routes/attic-config.ts";
-import { atticPushRoutes } from "./routes/attic-push.ts";
-import { flywheelManageRoutes } from "./routes/flywheel-manage.ts";
-import { flywheelPushRoutes } from "./routes/flywheel-push.ts";
-import { healthRoutes } from "./routes/health.ts";
-import { nixReadRoutes } from "./routes/nix-read.ts";
-import { nixWriteRoutes } from "./routes/nix-write.ts";
+import { allRoutes } from "./routes/all-routes.ts";
 import type { RouteServices } from "./routes/route-services.ts";
 import { createTrustGate } from "./trust/trust-gate.ts";
 import { SERVER_VERSION } from "./version.ts";
@@ -77,16 +71,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
   const stopping = new AbortController();
   const listener = await startListener(
     createRequestHandler({
-      // Routes with a literal first segment come before those of views.
-      routes: [
-        ...healthRoutes(services),
-        ...flywheelManageRoutes(services),
-        ...flywheelPushRoutes(services),
-        ...atticConfigRoutes(services),
-        ...atticPushRoutes(services),
-        ...nixReadRoutes(services),
-        ...nixWriteRoutes(services),
-      ],
+      routes: allRoutes(services),
       gate,
       logger,
       logsRequests: settings.logRequests,

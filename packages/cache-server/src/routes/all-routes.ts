@@ -1,0 +1,23 @@
+import type { Route } from "../http/router.ts";
+import { atticConfigRoutes } from "./attic-config.ts";
+import { atticPushRoutes } from "./attic-push.ts";
+import { flywheelManageRoutes } from "./flywheel-manage.ts";
+import { flywheelPushRoutes } from "./flywheel-push.ts";
+import { healthRoutes } from "./health.ts";
+import { nixReadRoutes } from "./nix-read.ts";
+import { nixWriteRoutes } from "./nix-write.ts";
+import type { RouteServices } from "./route-services.ts";
+
+/** Everything the server answers; `docs/reference/http-api.md` is tested against it. */
+export function allRoutes(services: RouteServices): Route[] {
+  // Routes with a literal first segment come before those of views.
+  return [
+    ...healthRoutes(services),
+    ...flywheelManageRoutes(services),
+    ...flywheelPushRoutes(services),
+    ...atticConfigRoutes(services),
+    ...atticPushRoutes(services),
+    ...nixReadRoutes(services),
+    ...nixWriteRoutes(services),
+  ];
+}
