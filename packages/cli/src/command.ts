@@ -88,8 +88,7 @@ export type Command = CommandSpec<Options>;
 
 /** Names a command's types once, so that `run` knows what its options hold. */
 export function defineCommand<const O extends Options>(spec: CommandSpec<O>): Command {
-  // The parser fills in what `spec.options` declares, which the erased type cannot express.
-  return spec as unknown as Command;
+  return spec;
 }
 
 /** An option that is there or not. */
@@ -105,7 +104,7 @@ export function text(
   help: string,
   more: ValueExtras = {},
 ): ValueOption<string> {
-  return { kind: "value", placeholder, help, parse: (value) => value, ...more };
+  return { kind: "value", placeholder, help, parse: (given) => given, ...more };
 }
 
 /** An option with a value that is more than text. */

@@ -17,7 +17,15 @@ export type CachePermission = (typeof CACHE_PERMISSIONS)[number];
  *
  * @see `token/src/lib.rs` of Attic, whose clients and servers read the same letters.
  */
-export const PERMISSION_CODES: Readonly<Record<CachePermission, string>> = {
+export const PERMISSION_CODES: {
+  readonly pull: "r";
+  readonly push: "w";
+  readonly delete: "d";
+  readonly create: "cc";
+  readonly configure: "cr";
+  readonly configureRetention: "cq";
+  readonly destroy: "cd";
+} = {
   pull: "r",
   push: "w",
   delete: "d",

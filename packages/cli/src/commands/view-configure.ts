@@ -1,0 +1,91 @@
+import { openAdminClient } from "../admin-client.ts";
+import { note } from "../cli-context.ts";
+import { type Command, defineCommand, flag, list, text, value } from "../command.ts";
+import { wholeNumber } from "../parse-number.ts";
+import { parseRetention } from "../retention.ts";
+import {
+  chooseServer,
+  requireView,
+  SERVER_ENVIRONMENT,
+  SERVER_OPTIONS,
+  VIEW_OPTION,
+} from "../server-options.ts";
+import { UsageError } from "../usage-error.ts";
+
+export const command: Command = defineCommand({
+  name: "view configure",
+  summary: "Change a view",
+  description: "What you do not name stays as it is.",
+  args: [
+    { name: "VIEW", help: "The view; default is --view", isOptional: true, completes: "nothing" },
+  ],
+  options: {
+    ...SERVER_OPTIONS,
+    ...VIEW_OPTION,
+    public: flag("Let everybody pull, without a token"),
+    private: flag("Let only tokens pull"),
+    priority: value("N", "Nix asks the lowest first", wholeNumber(0)),
+    upstreamKey: list(
+      "NAME",
+      "Clients do not push what a key of this name has signed; replaces the list",
+      (name) => name,
+    ),
+    noUpstreamKeys: flag("Let clients push everything"),
+    storeDir: text("FOLDER", "The store folder of its paths"),
+    retention: value(
+      "TIME",
+      "Keep unused paths this long: 30d, forever or default",
+      parseRetention,
+    ),
+    newKey: flag("Sign with a new key from now on; every client has to learn it"),
+  },
+  environment: SERVER_ENVIRONMENT,
+  examples: [
+    {
+      comment: "Keep unused paths for 30 days",
+      command: "flywheel view configure main --retention 30d",
+    },
+    { comment: "Open a view to everybody", command: "flywheel view configure acme+oss --public" },
+  ],
+  async run({ options, args }, context) {
+    requireOne(options.public, "--public", options.private, "--private");
+    requireOne(
+      options.upstreamKey.length > 0,
+      "--upstream-key",
+      options.noUpstreamKeys,
+      "--no-upstream-keys",
+    );
+    const choice = await chooseServer(options, context);
+    const view = requireView(args[0] ?? options.view, choice);
+    const { priority, storeDir, retention, upstreamKey } = options;
+    const change = {
+      ...(options.public || options.private ? { isPublic: options.public } : {}),
+      ...(priority === undefined ? {} : { priority }),
+      ...(storeDir === undefined ? {} : { storeDir }),
+      ...(retention === undefined ? {} : { retentionPeriod: retention }),
+      ...(options.noUpstreamKeys ? { upstreamCacheKeyNames: [] } : {}),
+      ...(upstreamKey.length > 0 ? { upstreamCacheKeyNames: upstreamKey } : {}),
+      ...(options.newKey ? { keypair: "generate" as const } : {}),
+    };
+    if (Object.keys(change).length === 0) {
+      throw new UsageError(
+        `Nothing to change about ${view} is named`,
+        "See `flywheel view configure --help`.",
+      );
+    }
+    await using admin = await openAdminClient(choice, context);
+    await admin.configureView(view, change);
+    note(context, `Changed the view ${view}.`);
+    if (options.newKey) {
+      const { publicKey } = await admin.viewConfig(view);
+      note(
+        context,
+        `Its public key is now ${publicKey ?? "unknown"}: run \`flywheel use\` on every client.`,
+      );
+    }
+  },
+});
+
+function requireOne(isFirst: boolean, first: string, isSecond: boolean, second: string): void {
+  if (isFirst && isSecond) throw new UsageError(`${first} and ${second} exclude each other`);
+}

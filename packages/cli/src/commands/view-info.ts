@@ -1,0 +1,52 @@
+import { openAdminClient } from "../admin-client.ts";
+import { printLine } from "../cli-context.ts";
+import { type Command, defineCommand, flag } from "../command.ts";
+import { formatFacts } from "../format-table.ts";
+import { formatRetention } from "../retention.ts";
+import {
+  chooseServer,
+  requireView,
+  SERVER_ENVIRONMENT,
+  SERVER_OPTIONS,
+  VIEW_OPTION,
+} from "../server-options.ts";
+
+export const command: Command = defineCommand({
+  name: "view info",
+  summary: "Show a view's configuration",
+  args: [
+    { name: "VIEW", help: "The view; default is --view", isOptional: true, completes: "nothing" },
+  ],
+  options: { ...SERVER_OPTIONS, ...VIEW_OPTION, json: flag("Print one line of JSON") },
+  environment: SERVER_ENVIRONMENT,
+  examples: [
+    { comment: "Show the view you logged in to", command: "flywheel view info" },
+    {
+      comment: "Print its public key",
+      command: "flywheel view info main --json | jq -r .publicKey",
+    },
+  ],
+  async run({ options, args }, context) {
+    const choice = await chooseServer(options, context);
+    const view = requireView(args[0] ?? options.view, choice);
+    await using admin = await openAdminClient(choice, context);
+    const config = await admin.viewConfig(view);
+    if (options.json) return printLine(context, JSON.stringify({ view, ...config }));
+    const upstream = config.upstreamCacheKeyNames ?? [];
+    const unknown = "unknown";
+    const facts = formatFacts([
+      ["view", view],
+      [
+        "visibility",
+        config.isPublic === undefined ? unknown : config.isPublic ? "public" : "private",
+      ],
+      ["substituter", config.substituterEndpoint ?? unknown],
+      ["public key", config.publicKey ?? unknown],
+      ["store folder", config.storeDir ?? unknown],
+      ["priority", config.priority === undefined ? unknown : String(config.priority)],
+      ["upstream keys", upstream.length === 0 ? "none" : upstream.join(", ")],
+      ["retention", formatRetention(config.retentionPeriod)],
+    ]);
+    for (const line of facts) printLine(context, line);
+  },
+});

@@ -1,0 +1,44 @@
+import { formatSizeBytes } from "@glorious/core";
+
+import { openAdminClient } from "../admin-client.ts";
+import { printLine } from "../cli-context.ts";
+import { type Command, defineCommand, flag } from "../command.ts";
+import { formatFacts } from "../format-table.ts";
+import {
+  chooseServer,
+  requireView,
+  SERVER_ENVIRONMENT,
+  SERVER_OPTIONS,
+  VIEW_OPTION,
+} from "../server-options.ts";
+
+export const command: Command = defineCommand({
+  name: "view stats",
+  summary: "Show what a view holds",
+  description: "Sizes are counted as if no other view shared anything with this one.",
+  args: [
+    { name: "VIEW", help: "The view; default is --view", isOptional: true, completes: "nothing" },
+  ],
+  options: { ...SERVER_OPTIONS, ...VIEW_OPTION, json: flag("Print one line of JSON") },
+  environment: SERVER_ENVIRONMENT,
+  examples: [
+    { comment: "See how big a view is", command: "flywheel view stats main" },
+    { comment: "Feed a script", command: "flywheel view stats main --json | jq .fileBytes" },
+  ],
+  async run({ options, args }, context) {
+    const choice = await chooseServer(options, context);
+    const view = requireView(args[0] ?? options.view, choice);
+    await using admin = await openAdminClient(choice, context);
+    const stats = await admin.viewStats(view);
+    if (options.json) return printLine(context, JSON.stringify({ view, ...stats }));
+    const facts = formatFacts([
+      ["paths", String(stats.paths)],
+      ["NARs", String(stats.nars)],
+      ["uncompressed", formatSizeBytes(stats.narBytes)],
+      ["stored", formatSizeBytes(stats.fileBytes)],
+      ["uploads", `${stats.uploads} (${formatSizeBytes(stats.uploadedNarBytes)} uncompressed)`],
+      ["conflicts", String(stats.conflicts)],
+    ]);
+    for (const line of facts) printLine(context, line);
+  },
+});
