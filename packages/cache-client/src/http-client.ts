@@ -190,8 +190,14 @@ async function readText(
   return Buffer.concat(chunks).toString("utf8");
 }
 
+/** No token is that short, and replacing a letter or two would only garble words. */
+const MIN_TOKEN_CHARS = 8;
+
+/** A server may repeat what it was sent; a message of ours must not. */
 function redact(text: string, token: string | undefined): string {
-  return token === undefined || token === "" ? text : text.replaceAll(token, "<token>");
+  return token === undefined || token.length < MIN_TOKEN_CHARS
+    ? text
+    : text.replaceAll(token, "<token>");
 }
 
 interface IdleTimer extends Disposable {

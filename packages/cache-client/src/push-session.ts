@@ -70,7 +70,8 @@ export async function uploadWithRetry<Result extends UploadResult>(
     async (number) => {
       using _ = await budget.acquire(memoryBytes, signal);
       emit({ type: "upload-started", storePath, narSize, attempt: number });
-      return attempt(createProgress(session, path));
+      // Awaited here: the memory is given back when this block is left.
+      return await attempt(createProgress(session, path));
     },
     retryOptions(session, `upload of ${storePath}`, signal),
   );

@@ -15,10 +15,7 @@ export interface WireRequest {
 }
 
 /** Answers a request, or leaves it to the next handler by returning false. */
-export type WireHandler = (
-  request: WireRequest,
-  response: ServerResponse,
-) => unknown;
+export type WireHandler = (request: WireRequest, response: ServerResponse) => unknown;
 
 /** A server that speaks whatever a test tells it to. */
 export interface WireServer extends AsyncDisposable {
