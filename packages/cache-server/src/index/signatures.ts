@@ -1,5 +1,5 @@
 /** How many client signatures a path keeps. */
-export const MAX_CLIENT_SIGNATURES = 16;
+const MAX_CLIENT_SIGNATURES = 16;
 
 /**
  * The signatures a path has once `added` join those it `kept`: each once, sorted, at most

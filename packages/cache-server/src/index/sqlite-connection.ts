@@ -1,12 +1,18 @@
 import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 
+import { CacheError } from "@glorious/core";
+
 /** How long a connection waits for another process to finish writing. */
 const BUSY_TIMEOUT_MS = 10_000;
 
 /** `full`: a commit is on the disk when it returns. `off`: a power cut may lose it; for tests only. */
 export type Synchronous = "full" | "off";
 
-/** Opens a connection with the settings that every connection of the index has. Does not touch the schema. */
+/**
+ * Opens a connection with the settings that every connection of the index has. Does not touch the schema.
+ *
+ * @throws {CacheError} `CONFIG` when the file system does not carry SQLite's write-ahead log.
+ */
 export function openConnection(file: string, synchronous: Synchronous): DatabaseSync {
   const database = new DatabaseSync(file, {
     timeout: BUSY_TIMEOUT_MS,
@@ -16,7 +22,12 @@ export function openConnection(file: string, synchronous: Synchronous): Database
   try {
     // Before anything that writes: switching to WAL is itself a write.
     database.exec(`PRAGMA synchronous = ${synchronous === "full" ? "FULL" : "OFF"}`);
-    database.exec("PRAGMA journal_mode = WAL");
+    const mode = database.prepare("PRAGMA journal_mode = WAL").get()?.["journal_mode"];
+    if (mode !== "wal" && file !== ":memory:") {
+      throw new CacheError("CONFIG", `The index ${file} cannot have a write-ahead log`, {
+        hint: "Put it on a local file system, with its directory writable.",
+      });
+    }
     database.exec(`PRAGMA cache_size = ${-32 * 1024}`);
     database.exec(`PRAGMA mmap_size = ${256 * 2 ** 20}`);
     database.exec("PRAGMA temp_store = MEMORY");

@@ -2,6 +2,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 
+import { silentLogger } from "@glorious/core";
 import { expect, test } from "vitest";
 
 import { migrate } from "../../src/index/migrations.ts";
@@ -9,6 +10,7 @@ import { createBatchRunner, type WriteOperation } from "../../src/index/sqlite-b
 import { openConnection } from "../../src/index/sqlite-connection.ts";
 import { openSqliteIndex } from "../../src/index/sqlite-index.ts";
 import { SqliteReads } from "../../src/index/sqlite-reads.ts";
+import { startThreadWriter } from "../../src/index/sqlite-writer.ts";
 import { SqliteWrites } from "../../src/index/sqlite-writes.ts";
 import { sampleKey, sampleView } from "./index-samples.ts";
 import { makeDirectory } from "./temporary-directory.ts";
@@ -78,6 +80,20 @@ test("a database that another process does not let go is UNAVAILABLE, and works 
   other.close();
   expect(runBatch([ping])).toMatchObject([{ kind: "done" }]);
   database.close();
+});
+
+test("when the writer's thread ends, the writes that wait and all later ones are UNAVAILABLE", async () => {
+  await using directory = await makeDirectory();
+  const file = join(directory.path, "index.sqlite");
+  migrate(openConnection(file, "off"), file);
+  await using writer = await startThreadWriter({ file, synchronous: "off" }, silentLogger);
+  expect(await writer.runBatch([ping])).toMatchObject([{ kind: "done" }]);
+
+  // No batch at all: the thread does not survive it.
+  const nonsense: [] = JSON.parse("null");
+  const ended = { code: "UNAVAILABLE", message: expect.stringContaining(file) };
+  await expect(writer.runBatch(nonsense)).rejects.toMatchObject(ended);
+  await expect(writer.runBatch([ping])).rejects.toMatchObject(ended);
 });
 
 test("a file that is no database is CORRUPT, and a missing directory UNAVAILABLE", async () => {

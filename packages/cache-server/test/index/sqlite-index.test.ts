@@ -7,7 +7,7 @@ import { makeDirectory } from "./temporary-directory.ts";
 
 describeCacheIndex("SQLite in memory", () => openSqliteIndex({ file: ":memory:" }), { runs: 300 });
 
-describeCacheIndex("SQLite in a file", openTemporary, { runs: 40 });
+describeCacheIndex("SQLite in a file", openTemporary, { runs: 25 });
 
 /** An index in a directory that goes with it. */
 async function openTemporary(): Promise<CacheIndex> {
