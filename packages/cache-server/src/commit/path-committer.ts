@@ -9,8 +9,9 @@ import type {
   PathRecord,
   ViewRecord,
 } from "../index/cache-index.ts";
+import { mergeClientSignatures } from "../index/signatures.ts";
 import { formatSignedNarInfo } from "./narinfo-text.ts";
-import { MAX_CLIENT_SIGNATURES, type PathManifest } from "./path-manifest.ts";
+import type { PathManifest } from "./path-manifest.ts";
 
 /** A path to make visible, with the object the view holds its NAR as. */
 export interface PathToCommit {
@@ -124,9 +125,11 @@ function conflict(view: ViewRecord, { storePath }: PathManifest): CacheError {
   );
 }
 
-/** What clients signed before stays, up to the bound that the manifest keeps. */
+/** What clients signed before stays, as the index keeps it. */
 function mergeSignatures(manifest: PathManifest, existing: PathRecord | undefined): PathManifest {
   if (existing === undefined || existing.narHash !== manifest.narHash) return manifest;
-  const signatures = [...new Set([...existing.signatures, ...manifest.signatures])];
-  return { ...manifest, signatures: signatures.sort().slice(0, MAX_CLIENT_SIGNATURES) };
+  return {
+    ...manifest,
+    signatures: mergeClientSignatures(existing.signatures, manifest.signatures),
+  };
 }

@@ -8,6 +8,8 @@ import {
   parseStorePathBaseName,
 } from "@glorious/nix-store";
 
+import { mergeClientSignatures } from "../index/signatures.ts";
+
 /** What a client says of a path, checked and in one notation, whichever protocol it came by. */
 export interface PathManifest {
   readonly storePathHash: string;
@@ -38,8 +40,6 @@ export interface RawPathManifest {
 
 /** More than any real path has; bounds what one row can hold. */
 const MAX_REFERENCES = 50_000;
-/** Signatures a client may add to ours. */
-export const MAX_CLIENT_SIGNATURES = 16;
 
 /** @throws {CacheError} `INVALID` naming the field, for anything that could not be served to Nix. */
 export function parsePathManifest(raw: RawPathManifest, storeDir: string): PathManifest {
@@ -69,7 +69,7 @@ export function parsePathManifest(raw: RawPathManifest, storeDir: string): PathM
       : undefined,
     system: present(system) && /^[\w.+-]{1,64}$/.test(system) ? system : undefined,
     // Nix itself passes on signatures that it cannot read; they are of no use to anybody.
-    signatures: [...new Set(raw.signatures.filter(isSignature))].slice(0, MAX_CLIENT_SIGNATURES),
+    signatures: mergeClientSignatures([], raw.signatures.filter(isSignature)),
   };
 }
 

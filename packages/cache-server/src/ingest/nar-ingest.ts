@@ -225,7 +225,14 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
     const held = upload.keepsFile ? undefined : await findSoundHolding(viewId, expected.narHash);
     if (held !== undefined) {
       await verifyOnly(upload);
-      return { kind: "deduplicated", object: held };
+      // Held on to for as long as a first upload would be: its path may still be minutes away.
+      const object = await index.holdNar({
+        viewId,
+        narHash: held.narHash,
+        fileHash: held.fileHash,
+        expiresAtMs: now() + options.pendingMaxAgeMs,
+      });
+      return { kind: "deduplicated", object };
     }
     const { file, object } = await storeUpload(upload);
     return record(upload, file, object);

@@ -10,7 +10,6 @@ import type { RouteServices } from "./route-services.ts";
 
 const compress = promisify(zstdCompress);
 const decompress = promisify(zstdDecompress);
-const MAX_LISTING_BYTES = 64 * 2 ** 20;
 
 /** The `.ls` files of paths. */
 export interface Listings {
@@ -18,7 +17,7 @@ export interface Listings {
    * A listing, made from the NAR itself the first time it is asked for and kept. So it is always there and always
    * true, whatever the uploader sent.
    *
-   * @throws {CacheError} `NOT_FOUND` when the stored bytes are no NAR, `TOO_LARGE` beyond 64 MiB.
+   * @throws {CacheError} `NOT_FOUND` when the stored bytes are no NAR, or one that cannot be listed.
    */
   get(path: PathRecord, signal: AbortSignal): Promise<Uint8Array>;
 }
@@ -40,17 +39,11 @@ export function createListings({ index, store, now }: RouteServices): Listings {
       for await (const chunk of decodeZstd(open.stream())) {
         lister.write(chunk);
       }
-      const text = Buffer.from(formatNarListing(lister.end()));
-      if (text.length > MAX_LISTING_BYTES) {
-        throw new CacheError(
-          "TOO_LARGE",
-          `The listing of ${path.storePath} has ${text.length} bytes`,
-        );
-      }
-      return text;
+      return Buffer.from(formatNarListing(lister.end()));
     } catch (cause) {
-      if (!(cause instanceof CacheError) || cause.code === "TOO_LARGE") throw cause;
-      throw new CacheError("NOT_FOUND", `${path.storePath} has no listing: its bytes are no NAR`, {
+      if (!(cause instanceof CacheError)) throw cause;
+      // No NAR at all, names that JSON cannot hold, or more entries than a listing may have.
+      throw new CacheError("NOT_FOUND", `${path.storePath} has no listing: ${cause.message}`, {
         cause,
       });
     }
