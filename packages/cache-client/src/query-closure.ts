@@ -117,6 +117,8 @@ async function askPathInfo(
         "--extra-experimental-features",
         "nix-command",
         ...storeFlags(options),
+        // Only what is here can be pushed: no substituter need be asked about a path that is not.
+        "--offline",
         "--json",
         ...format,
         ...(options.recursive ? ["--recursive"] : []),

@@ -181,7 +181,7 @@ test("a Nix that knows --json-format is asked with it, and its refusals are pass
   await expect(queryClosure([path], { recursive: true, nix })).rejects.toMatchObject({
     code: "CONFIG",
     message: expect.stringContaining(
-      `path-info --extra-experimental-features nix-command --json --json-format 1 --recursive ${path}`,
+      `path-info --extra-experimental-features nix-command --offline --json --json-format 1 --recursive ${path}`,
     ),
   });
 });
