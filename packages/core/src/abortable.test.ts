@@ -1,3 +1,7 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+
 import { expect, test } from "vitest";
 
 import { abortable } from "./abortable.ts";
@@ -60,4 +64,23 @@ test("a consumer that stops early stops the source", async () => {
     break;
   }
   expect(isReturned).toBe(true);
+});
+
+test("values that the consumer has left behind are not kept", async () => {
+  setFlagsFromString("--expose-gc");
+  const collectGarbage: () => void = runInNewContext("gc");
+  const seen: WeakRef<object>[] = [];
+  const source = (async function* () {
+    for (let count = 0; count < 10; count += 1) yield { count };
+  })();
+  let kept = 0;
+  for await (const value of abortable(source, "Counting", new AbortController().signal)) {
+    seen.push(new WeakRef(value));
+    if (value.count < 9) continue;
+    await nextTurn();
+    collectGarbage();
+    kept = seen.filter((ref) => ref.deref() !== undefined).length;
+  }
+  // The present value, and at most one that an iterator has not yet dropped.
+  expect(kept).toBeLessThanOrEqual(2);
 });

@@ -21,9 +21,8 @@ export async function* abortable<T>(
     yield* source;
     return;
   }
-  const aborted = Promise.withResolvers<never>();
-  aborted.promise.catch(() => {});
-  const onAbort = (): void => aborted.reject(cancelledError(what, signal));
+  let rejectWaiting: ((error: CacheError) => void) | undefined;
+  const onAbort = (): void => rejectWaiting?.(cancelledError(what, signal));
   signal.addEventListener("abort", onAbort, { once: true });
   const iterator = source[Symbol.asyncIterator]();
   let isDone = false;
@@ -32,8 +31,11 @@ export async function* abortable<T>(
     if (signal.aborted) throw cancelledError(what, signal);
     while (true) {
       isWaiting = true;
-      const next = iterator.next();
-      const result = await Promise.race([next, aborted.promise]);
+      // Not a race against one long promise: that would keep every value until the end.
+      const { promise, resolve, reject } = Promise.withResolvers<IteratorResult<T>>();
+      rejectWaiting = reject;
+      iterator.next().then(resolve, reject);
+      const result = await promise;
       isWaiting = false;
       if (result.done === true) {
         isDone = true;
