@@ -98,6 +98,17 @@ test("encoding then decoding gives the same bytes, and the scanner accepts them"
   );
 });
 
+test.each([1, 12, 19, 22])("level %d keeps the limits of the stored encoding", async (level) => {
+  const scanner = createZstdScanner();
+  for (const frame of await Array.fromAsync(
+    encodeNar(cut(Buffer.alloc(NAR_ENCODING.frameBytes + 1, "level "), 2 ** 20), { level }),
+  )) {
+    scanner.write(frame);
+  }
+  scanner.end();
+  expect(scanner.violation).toBeUndefined();
+});
+
 test("empty input is one empty frame", async () => {
   expect((await encode(Buffer.alloc(0), 1)).toString("hex")).toBe("28b52ffd2000010000");
 });

@@ -22,8 +22,6 @@ export const NAR_ENCODING: {
   readonly maxOverheadRatio: number;
   /** The zstd level of {@link encodeNar}. */
   readonly level: number;
-  /** The base-2 logarithm of the window of {@link encodeNar}. */
-  readonly windowLog: number;
 } = Object.freeze({
   frameBytes: 8 * MIB,
   minFrameBytes: 64 * 1024,
@@ -32,7 +30,6 @@ export const NAR_ENCODING: {
   minAverageBlockBytes: 1024,
   maxOverheadRatio: 1.01,
   level: 3,
-  windowLog: 23,
 });
 
 /** Headers of a tiny NAR weigh more than 1 %; no encoder needs more than this for one frame. */
