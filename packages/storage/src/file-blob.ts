@@ -103,7 +103,7 @@ export class FileBlob implements Blob {
     try {
       while (position < this.range.end) {
         const present = buffers.present;
-        const pieceBytes = await Promise.race([reading, end.promise]);
+        const pieceBytes = await end.orGone(reading);
         position += pieceBytes;
         if (position < this.range.end) {
           buffers.swap();
@@ -114,7 +114,7 @@ export class FileBlob implements Blob {
         const writing = write(writable, present.subarray(0, pieceBytes)).then(() => {
           lent.delete(present);
         });
-        await Promise.race([writing, end.promise]);
+        await end.orGone(writing);
       }
     } catch (error) {
       throw end.explain(error);
@@ -196,8 +196,8 @@ function write(writable: Writable, piece: Buffer): Promise<void> {
 }
 
 interface EndWatch extends Disposable {
-  /** Rejects when the writable closes or a signal aborts. */
-  readonly promise: Promise<never>;
+  /** The outcome of `work`, or an error as soon as the writable closes or a signal aborts. */
+  orGone<T>(work: Promise<T>): Promise<T>;
   /** Says that the reader went away, for an error of the writable. */
   explain(error: unknown): unknown;
 }
@@ -207,15 +207,19 @@ function watchForEnd(
   key: string,
   signals: readonly (AbortSignal | undefined)[],
 ): EndWatch {
-  const { promise, reject } = Promise.withResolvers<never>();
-  promise.catch(() => {});
+  let gone: CacheError | undefined;
+  let rejectWaiting: ((error: CacheError) => void) | undefined;
+  const leave = (error: CacheError): void => {
+    gone ??= error;
+    rejectWaiting?.(gone);
+  };
   const goneError = (cause: unknown): CacheError =>
     new CacheError("CANCELLED", `The reader of ${key} went away`, { cause });
-  const onClose = (): void => reject(goneError(undefined));
-  const onError = (error: unknown): void => reject(goneError(error));
+  const onClose = (): void => leave(goneError(undefined));
+  const onError = (error: unknown): void => leave(goneError(error));
   const onAbort = (event: Event): void => {
     if (event.target instanceof AbortSignal) {
-      reject(cancelledError(`Reading ${key}`, event.target));
+      leave(cancelledError(`Reading ${key}`, event.target));
     }
   };
   writable.on("close", onClose);
@@ -223,7 +227,14 @@ function watchForEnd(
   for (const signal of signals) signal?.addEventListener("abort", onAbort);
   if (writable.destroyed) onClose();
   return {
-    promise,
+    orGone<T>(work: Promise<T>) {
+      // Not a race against one long promise: that would keep something of every piece until the end.
+      const { promise, resolve, reject } = Promise.withResolvers<T>();
+      rejectWaiting = reject;
+      if (gone !== undefined) reject(gone);
+      work.then(resolve, reject);
+      return promise;
+    },
     explain: (error) => (error instanceof CacheError ? error : goneError(error)),
     [Symbol.dispose]() {
       writable.off("close", onClose);
