@@ -1,9 +1,10 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 import { CacheError } from "@glorious/core";
 
 import type { CliContext } from "./cli-context.ts";
+import { readOptionalFile } from "./read-file.ts";
 import { configHome } from "./user-folders.ts";
 import { replaceFile } from "./write-file.ts";
 
@@ -35,14 +36,8 @@ export function clientConfigPath(context: CliContext): string {
  */
 export async function readClientConfig(context: CliContext): Promise<ClientConfig> {
   const path = clientConfigPath(context);
-  let source: string;
-  try {
-    source = await readFile(path, "utf8");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return { servers: {} };
-    throw error;
-  }
-  return parseClientConfig(source, path);
+  const source = await readOptionalFile(path, "utf8");
+  return source === undefined ? { servers: {} } : parseClientConfig(source, path);
 }
 
 /** Saves, readable by the user alone. */

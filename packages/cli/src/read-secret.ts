@@ -1,4 +1,3 @@
-import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { Writable } from "node:stream";
@@ -6,6 +5,7 @@ import { Writable } from "node:stream";
 import { CacheError } from "@glorious/core";
 
 import type { CliContext } from "./cli-context.ts";
+import { readOptionalFile } from "./read-file.ts";
 
 // Far above any token, far below what would hurt.
 const MAX_SECRET_BYTES = 64 * 1024;
@@ -17,7 +17,10 @@ const MAX_SECRET_BYTES = 64 * 1024;
  */
 export async function readTokenFile(file: string, context: CliContext): Promise<string> {
   if (file === "-") return requireToken(await readStdin(context), "Standard input");
-  return requireToken(await readFile(resolve(context.workingDirectory, file), "utf8"), file);
+  const text = await readOptionalFile(resolve(context.workingDirectory, file), "utf8");
+  if (text === undefined)
+    throw new CacheError("NOT_FOUND", `The token file ${file} does not exist`);
+  return requireToken(text, file);
 }
 
 /** Everything that standard input holds. */

@@ -1,6 +1,10 @@
 import type { CliContext } from "./cli-context.ts";
 import { run } from "./run.ts";
 
+// A terminal signals every process of a group, and npm passes the signal on as well: two in quick
+// succession are one wish.
+const ECHO_MS = 1000;
+
 /**
  * Runs this process's command line and sets its exit code.
  *
@@ -8,9 +12,14 @@ import { run } from "./run.ts";
  */
 export async function runProcess(): Promise<void> {
   const interrupted = new AbortController();
+  let interruptedMs = 0;
   for (const name of ["SIGINT", "SIGTERM"] as const) {
     process.on(name, () => {
-      if (interrupted.signal.aborted) process.exit(1);
+      if (interrupted.signal.aborted) {
+        if (performance.now() - interruptedMs > ECHO_MS) process.exit(1);
+        return;
+      }
+      interruptedMs = performance.now();
       interrupted.abort();
     });
   }

@@ -1,5 +1,6 @@
 import { CacheError } from "@glorious/core";
 import { parsePublicKey } from "@glorious/nix-store";
+import { ADMIN_NAMESPACE, decodeTokenUnverified } from "@glorious/trust";
 
 import { type CliContext, note, printLine, warn } from "../cli-context.ts";
 import { type Command, defineCommand, flag } from "../command.ts";
@@ -29,7 +30,6 @@ import {
   SERVER_OPTIONS,
   VIEW_OPTION,
 } from "../server-options.ts";
-import { UsageError } from "../usage-error.ts";
 
 export const command: Command = defineCommand({
   name: "use",
@@ -122,7 +122,7 @@ async function configure(
   reportChanges(plan.changes, context);
   const warnings = [
     ...plan.warnings,
-    ...(token === undefined ? [] : netrc.warnings),
+    ...(token === undefined ? [] : [...netrc.warnings, ...describeExcess(token)]),
     ...(await describeDaemon(scope, context)),
   ];
   for (const line of warnings) warn(context, line);
@@ -144,9 +144,10 @@ async function undo(
   });
   if (view !== undefined && plan.removed.length === 0) {
     const known = caches.map(({ substituter }) => lastSegment(substituter));
-    throw new UsageError(
-      `Nix does not use a view ${JSON.stringify(view)} through flywheel`,
-      known.length === 0 ? undefined : `It uses ${known.join(", ")}.`,
+    throw new CacheError(
+      "NOT_FOUND",
+      `${nixConf.path} has nothing of flywheel's for a view ${JSON.stringify(view)}`,
+      { hint: known.length === 0 ? undefined : `It has ${known.join(", ")}.` },
     );
   }
   if (options.dryRun) return showPlan(plan.changes, context);
@@ -171,6 +172,19 @@ function reportChanges(changes: readonly FileChange[], context: CliContext): voi
   for (const { path, text } of changes) {
     note(context, `${text === undefined ? "Removed" : "Wrote"} ${abbreviate(path, context)}.`);
   }
+}
+
+/** Nix only ever pulls, and many processes can read what Nix reads. */
+function describeExcess(token: string): string[] {
+  const decoded = decodeTokenUnverified(token);
+  if (decoded === undefined) return [];
+  const namespace = decoded.payload[ADMIN_NAMESPACE];
+  const isAdmin = typeof namespace === "object" && namespace !== null && "admin" in namespace;
+  return isAdmin
+    ? [
+        "Nix now holds an administrator's token. One that may only pull is safer: `flywheel token create --pull VIEW`.",
+      ]
+    : [];
 }
 
 /** A server must not slip further settings into nix.conf. */

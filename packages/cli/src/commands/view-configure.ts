@@ -58,23 +58,28 @@ export const command: Command = defineCommand({
     const choice = await chooseServer(options, context);
     const view = requireView(args[0] ?? options.view, choice);
     const { priority, storeDir, retention, upstreamKey } = options;
+    const isDefault = retention === "global";
     const change = {
       ...(options.public || options.private ? { isPublic: options.public } : {}),
       ...(priority === undefined ? {} : { priority }),
       ...(storeDir === undefined ? {} : { storeDir }),
-      ...(retention === undefined ? {} : { retentionPeriod: retention }),
+      ...(retention === undefined || isDefault ? {} : { retentionPeriod: retention }),
       ...(options.noUpstreamKeys ? { upstreamCacheKeyNames: [] } : {}),
       ...(upstreamKey.length > 0 ? { upstreamCacheKeyNames: upstreamKey } : {}),
       ...(options.newKey ? { keypair: "generate" as const } : {}),
     };
-    if (Object.keys(change).length === 0) {
+    const isChanged = Object.keys(change).length > 0;
+    if (!isChanged && !isDefault) {
       throw new UsageError(
         `Nothing to change about ${view} is named`,
         "See `flywheel view configure --help`.",
       );
     }
     await using admin = await openAdminClient(choice, context);
-    await admin.configureView(view, change);
+    if (isChanged) await admin.configureView(view, change);
+    // On its own: Attic's command line says "default" with every change without meaning it, so a
+    // server may ignore it beside others.
+    if (isDefault) await admin.configureView(view, { retentionPeriod: retention });
     note(context, `Changed the view ${view}.`);
     if (options.newKey) {
       const { publicKey } = await admin.viewConfig(view);

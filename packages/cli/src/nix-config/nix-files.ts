@@ -1,10 +1,11 @@
 import { constants } from "node:fs";
-import { access, lstat, mkdir, readFile, realpath, rm, stat } from "node:fs/promises";
+import { access, lstat, mkdir, readlink, realpath, rm, stat } from "node:fs/promises";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 
 import { CacheError } from "@glorious/core";
 
 import type { CliContext } from "../cli-context.ts";
+import { readOptionalFile } from "../read-file.ts";
 import { configHome, homeFolder } from "../user-folders.ts";
 import { replaceFile } from "../write-file.ts";
 import { parseNixConf } from "./nix-conf.ts";
@@ -13,20 +14,23 @@ import { type FileChange, type FileState, fromNixConfPath, readUserText } from "
 /** Whose Nix is configured. */
 export type NixScope = "user" | "system";
 
-/** The nix.conf that `use` writes: the one Nix reads last in that scope. */
+/**
+ * The nix.conf that `use` writes: the one Nix reads last in that scope.
+ *
+ * @throws {CacheError} `CONFIG` when Nix was told to read none of the user's.
+ */
 export function nixConfPath(scope: NixScope, context: CliContext): string {
   if (scope === "system") return join(systemFolder(context), "nix.conf");
-  return userConfPaths(context)[0] ?? join(configHome(context.env), "nix", "nix.conf");
+  const [path] = userConfPaths(context);
+  if (path !== undefined) return path;
+  throw new CacheError("CONFIG", "NIX_USER_CONF_FILES is empty: Nix reads no file of yours", {
+    hint: "Unset it, or configure the whole machine with --system.",
+  });
 }
 
 /** Reads a file, one character a byte. */
 export async function readState(path: string): Promise<FileState> {
-  try {
-    return { path, text: await readFile(path, "latin1") };
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return { path, text: undefined };
-    throw error;
-  }
+  return { path, text: await readOptionalFile(path, "latin1") };
 }
 
 /** Every nix.conf in force in a scope, files they include among them, without our own blocks. */
@@ -77,18 +81,35 @@ export async function chooseNetrc(
   };
 }
 
-/** Does what was planned. A file that holds a token is readable by its owner alone when it is new. */
+/**
+ * Does what was planned, all of it or nothing: when one file cannot be written, those before it become
+ * what they were. A new file that holds a token is readable by its owner alone.
+ */
 export async function applyChanges(changes: readonly FileChange[]): Promise<void> {
-  for (const { path, text, isSecret } of changes) {
-    await requireChangeable(path);
-    if (text === undefined) {
-      await rm(path, { force: true });
-      continue;
+  for (const { path } of changes) await requireChangeable(path);
+  const done: FileChange[] = [];
+  try {
+    for (const change of changes) {
+      const old = await readState(change.path);
+      await applyChange(change, old);
+      done.push({ ...old, isSecret: change.isSecret });
     }
-    await mkdir(dirname(path), { recursive: true });
-    const isNew = (await readState(path)).text === undefined;
-    await replaceFile(path, Buffer.from(text, "latin1"), isNew && isSecret ? { mode: 0o600 } : {});
+  } catch (error) {
+    for (const old of done.toReversed()) {
+      await applyChange(old, await readState(old.path)).catch(() => {});
+    }
+    throw error;
   }
+}
+
+async function applyChange({ path, text, isSecret }: FileChange, old: FileState): Promise<void> {
+  if (text === undefined) {
+    await rm(path, { force: true });
+    return;
+  }
+  await mkdir(dirname(path), { recursive: true });
+  const isNew = old.text === undefined;
+  await replaceFile(path, Buffer.from(text, "latin1"), isNew && isSecret ? { mode: 0o600 } : {});
 }
 
 /** Says when Nix will not heed what a user configures for themselves. */
@@ -164,10 +185,18 @@ async function describeRights(path: string): Promise<string[]> {
 
 /** NixOS and home-manager generate these files; a change there would not even survive. */
 async function requireChangeable(path: string): Promise<void> {
-  const target = await realpath(path).catch(() => path);
-  if (target === path || !target.startsWith("/nix/store/")) return;
-  throw new CacheError("UNSUPPORTED", `${path} is generated: it leads to ${target}`, {
-    hint: "Put the settings that `flywheel use --dry-run` shows into your NixOS or home-manager configuration.",
+  const link = await readlink(path).catch(() => undefined);
+  if (link === undefined) return;
+  const target = await realpath(path).catch(() => undefined);
+  const shown = target ?? resolve(dirname(path), link);
+  if (shown.startsWith("/nix/store/")) {
+    throw new CacheError("UNSUPPORTED", `${path} is generated: it leads to ${shown}`, {
+      hint: "Put the settings that `flywheel use --dry-run` shows into your NixOS or home-manager configuration.",
+    });
+  }
+  if (target !== undefined) return;
+  throw new CacheError("NOT_FOUND", `${path} is a link to ${shown}, which does not exist`, {
+    hint: "Make the file it leads to, or remove the link.",
   });
 }
 
