@@ -12,7 +12,7 @@ import type { SigningKeyRecord } from "../index/cache-index.ts";
 import type { PathManifest } from "./path-manifest.ts";
 
 /** Where a stored object is read, relative to its view. */
-export function objectUrl(fileHash: string): string {
+function objectUrl(fileHash: string): string {
   return `nar/${sha256HexToNix32(fileHash)}.nar.zst`;
 }
 

@@ -88,12 +88,13 @@ function unsupported(name: string): CacheError {
 export function decodeNar(
   source: AsyncIterable<Buffer>,
   compression: ObjectCompression,
+  signal?: AbortSignal,
 ): AsyncIterable<Buffer> {
   switch (compression) {
     case "none":
       return source;
     case "zstd":
-      return decodeZstd(source);
+      return decodeZstd(source, { signal });
     case "xz":
       return decodeXz(source);
     case "gzip":

@@ -130,7 +130,7 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
     if (blob === undefined)
       throw new CacheError("UNAVAILABLE", "The upload is gone from the store");
     await using open = blob;
-    const nar = decodeNar(open.stream(), file.compression);
+    const nar = decodeNar(open.stream(), file.compression, signal);
     return await storeEncoded(nar, () => Promise.resolve(file), signal);
   };
 
@@ -167,7 +167,7 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
     const scanner = upload.compression === "zstd" ? createZstdScanner() : undefined;
     const scanned = scanner === undefined ? upload.source : scan(upload.source, scanner);
     const [, file] = await fanOut<[void, ObjectRecord]>(scanned, [
-      (chunks) => measure(decodeNar(chunks, upload.compression)),
+      (chunks) => measure(decodeNar(chunks, upload.compression, upload.signal)),
       (chunks) => storeAsIs(chunks, upload, getFacts),
     ]);
     const isAcceptable = scanner !== undefined && isAcceptableEncoding(scanner, file);
@@ -176,7 +176,7 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
 
   /** Another proof of a NAR the view holds already: verified like a first upload, stored no second time. */
   const verifyOnly = async (upload: NarUpload): Promise<void> => {
-    const nar = decodeNar(upload.source, upload.compression);
+    const nar = decodeNar(upload.source, upload.compression, upload.signal);
     await measureNar(nar, upload, maxNarSizeBytes);
   };
 
