@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 
 import { CacheError } from "@glorious/core";
 
-import { dumpStorePath } from "./dump-store-path.ts";
+import { dumpForCopying, dumpStorePath } from "./dump-store-path.ts";
 import type { PathInfo } from "./path-info.ts";
 
 /** Options of {@link readCheckedNar}. */
@@ -10,6 +10,8 @@ export interface CheckedNarOptions {
   /** Told the bytes read so far. */
   readonly onRead?: ((narBytes: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** The consumer copies each chunk before it asks for the next, so buffers can be used again. */
+  readonly consumerCopies?: boolean | undefined;
 }
 
 /**
@@ -23,10 +25,11 @@ export async function* readCheckedNar(
   options: CheckedNarOptions = {},
 ): AsyncGenerator<Buffer, void, undefined> {
   const { onRead, signal } = options;
+  const dump = options.consumerCopies === true ? dumpForCopying : dumpStorePath;
   const hash = createHash("sha256");
   let narBytes = 0;
   let held: Buffer | undefined;
-  for await (const chunk of dumpStorePath(path.realPath, { signal })) {
+  for await (const chunk of dump(path.realPath, { signal })) {
     hash.update(chunk);
     narBytes += chunk.length;
     if (narBytes > path.narSize) {

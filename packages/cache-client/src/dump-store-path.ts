@@ -37,7 +37,18 @@ export function dumpStorePath(
   realPath: string,
   options: DumpStorePathOptions = {},
 ): AsyncGenerator<Buffer, void, undefined> {
-  return writeNar(readEntries(realPath, options));
+  return writeNar(readEntries(realPath, options, false));
+}
+
+/**
+ * As {@link dumpStorePath}, for a consumer that copies: a chunk is good only until two more have been
+ * asked for. Large files then leave no garbage behind.
+ */
+export function dumpForCopying(
+  realPath: string,
+  options: DumpStorePathOptions = {},
+): AsyncGenerator<Buffer, void, undefined> {
+  return writeNar(readEntries(realPath, options, true));
 }
 
 /** Something found in the tree; `file` is its path as bytes in latin1, one character each. */
@@ -52,12 +63,13 @@ type FileKind = "directory" | "regular" | "symlink" | "other";
 async function* readEntries(
   realPath: string,
   options: DumpStorePathOptions,
+  reuseBuffers: boolean,
 ): AsyncGenerator<NarEntry, void, undefined> {
   const { signal } = options;
   const pending: Promise<NarEntry>[] = [];
   for await (const found of walk(realPath, options.caseHack ?? process.platform === "darwin")) {
     if (signal?.aborted === true) throw cancelled(signal, `Reading ${realPath}`);
-    const entry = readEntry(found);
+    const entry = readEntry(found, reuseBuffers);
     // An entry behind one that fails is never asked for.
     entry.catch(() => {});
     pending.push(entry);
@@ -135,7 +147,7 @@ async function readChildren(file: string): Promise<Dirent<Buffer>[]> {
   }
 }
 
-async function readEntry({ path, file, kind }: Found): Promise<NarEntry> {
+async function readEntry({ path, file, kind }: Found, reuseBuffers: boolean): Promise<NarEntry> {
   try {
     if (kind === "directory") return { type: "directory", path };
     if (kind === "symlink") {
@@ -143,7 +155,10 @@ async function readEntry({ path, file, kind }: Found): Promise<NarEntry> {
       return { type: "symlink", path, target };
     }
     if (kind === "other") throw unsupportedFile(show(file));
-    const opened = await openRegularFile(toPathBytes(file), show(file), WHOLE_FILE_BYTES);
+    const opened = await openRegularFile(toPathBytes(file), show(file), {
+      wholeBytes: WHOLE_FILE_BYTES,
+      reuseBuffers,
+    });
     return { type: "regular", path, ...opened };
   } catch (error) {
     throw toFileError(error, show(file));

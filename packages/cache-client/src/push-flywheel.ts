@@ -116,10 +116,10 @@ class FlywheelPush {
           const receipt = await this.#wire.putNar(
             path,
             (bodySignal) =>
-              encodeNar(readCheckedNar(path, { onRead, signal: bodySignal }), {
-                concurrency,
-                signal: bodySignal,
-              }),
+              encodeNar(
+                readCheckedNar(path, { onRead, signal: bodySignal, consumerCopies: true }),
+                { concurrency, signal: bodySignal },
+              ),
             { onSent, signal },
           );
           const result = receipt.kind === "Deduplicated" ? "deduplicated" : "uploaded";
@@ -239,9 +239,9 @@ class FlywheelPush {
   }
 }
 
-/** What the encoder keeps: a block in and a frame out for each frame in flight, and the block it fills. */
+/** What the encoder keeps: for each frame in flight a block, a frame and zstd's window; and a block to fill. */
 function encoderMemoryBytes(narSize: number, concurrency: number): number {
   const block = Math.min(narSize, NAR_ENCODING.frameBytes);
-  const readAhead = Math.min(narSize, 2 ** 21);
-  return block * (2 * concurrency + 1) + readAhead + 64 * 1024;
+  const readAhead = Math.min(narSize, 4 * 2 ** 20);
+  return block * (3 * concurrency + 1) + readAhead + 64 * 1024;
 }

@@ -11,6 +11,8 @@ const closeFile = promisify(close);
 // NOFOLLOW and NONBLOCK: what was a file when listed may be a link or a pipe now.
 const FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 const CHUNK_BYTES = 2 ** 20;
+/** One in the consumer's hands, one it kept back, one being read ahead, and one to spare. */
+const REUSED_BUFFERS = 4;
 
 /** A regular file, read whole when it is small. */
 export interface OpenedFile {
@@ -19,9 +21,20 @@ export interface OpenedFile {
   readonly contents: Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 }
 
+/** How {@link openRegularFile} reads. */
+export interface ReadOptions {
+  /** A file of at most this size is read at once. */
+  readonly wholeBytes: number;
+  /**
+   * Large files are read into the same few buffers again and again: a chunk is good until two more have
+   * been asked for. Otherwise every chunk is the consumer's to keep.
+   */
+  readonly reuseBuffers: boolean;
+}
+
 /**
- * Opens the regular file at `path`; one of at most `wholeBytes` is read at once, in four system calls,
- * a larger one chunk by chunk when its contents are iterated. Nothing stays open in between.
+ * Opens the regular file at `path`; a small one is read at once, in four system calls, a
+ * larger one chunk by chunk when its contents are iterated. Nothing stays open in between.
  *
  * @param shown - The path for messages.
  * @throws {CacheError} `UNSUPPORTED` when it is no regular file, `CORRUPT` when it changes while it is
@@ -30,7 +43,7 @@ export interface OpenedFile {
 export async function openRegularFile(
   path: Buffer,
   shown: string,
-  wholeBytes: number,
+  { wholeBytes, reuseBuffers }: ReadOptions,
 ): Promise<OpenedFile> {
   const descriptor = await openFile(path, FLAGS);
   try {
@@ -39,7 +52,9 @@ export async function openRegularFile(
     // The owner's bit, as Nix looks at it.
     const executable = (stats.mode & constants.S_IXUSR) !== 0;
     if (stats.size > wholeBytes) {
-      return { sizeBytes: stats.size, executable, contents: readLarge(path, shown, stats) };
+      const buffers = createBufferSource(reuseBuffers);
+      const contents = readLarge(path, shown, stats, buffers);
+      return { sizeBytes: stats.size, executable, contents };
     }
     const contents = await readWhole(descriptor, stats.size, shown);
     return { sizeBytes: stats.size, executable, contents: [contents] };
@@ -72,10 +87,22 @@ async function readWhole(descriptor: number, sizeBytes: number, shown: string): 
   return buffer.subarray(0, sizeBytes);
 }
 
+function createBufferSource(reuseBuffers: boolean): () => Buffer {
+  if (!reuseBuffers) return () => Buffer.allocUnsafeSlow(CHUNK_BYTES);
+  const buffers: Buffer[] = [];
+  let next = 0;
+  return () => {
+    const buffer = (buffers[next] ??= Buffer.allocUnsafeSlow(CHUNK_BYTES));
+    next = (next + 1) % REUSED_BUFFERS;
+    return buffer;
+  };
+}
+
 async function* readLarge(
   path: Buffer,
   shown: string,
   seen: Stats,
+  nextBuffer: () => Buffer,
 ): AsyncGenerator<Buffer, void, undefined> {
   const descriptor = await openFile(path, FLAGS);
   let ahead: Promise<Buffer> | undefined;
@@ -83,12 +110,8 @@ async function* readLarge(
     requireUnchanged(seen, await statFile(descriptor), shown);
     const readChunk = (offset: number): Promise<Buffer> | undefined => {
       if (offset >= seen.size) return undefined;
-      const chunk = readExactly(
-        descriptor,
-        offset,
-        Math.min(CHUNK_BYTES, seen.size - offset),
-        shown,
-      );
+      const target = nextBuffer().subarray(0, seen.size - offset);
+      const chunk = readExactly(descriptor, offset, target, shown);
       // The consumer may stop before it asks for this one.
       chunk.catch(() => {});
       return chunk;
@@ -112,22 +135,16 @@ async function* readLarge(
 async function readExactly(
   descriptor: number,
   position: number,
-  sizeBytes: number,
+  target: Buffer,
   shown: string,
 ): Promise<Buffer> {
-  const buffer = Buffer.allocUnsafeSlow(sizeBytes);
-  for (let length = 0; length < sizeBytes;) {
-    const readBytes = await readAt(
-      descriptor,
-      buffer,
-      length,
-      sizeBytes - length,
-      position + length,
-    );
+  for (let length = 0; length < target.length;) {
+    const left = target.length - length;
+    const readBytes = await readAt(descriptor, target, length, left, position + length);
     if (readBytes === 0) throw changed(shown);
     length += readBytes;
   }
-  return buffer;
+  return target;
 }
 
 function readAt(
