@@ -123,7 +123,9 @@ function formatZsh(commands: readonly Command[]): string {
       option.kind === "flag"
         ? ""
         : `:${escapeZsh(option.placeholder)}:${action(completionOf(option))}`;
-    const names = [`--${flag}`, ...(option.short === undefined ? [] : [`-${option.short}`])];
+    // zsh lists a flag's two names together and then inserts neither.
+    const hasShort = option.short !== undefined && option.kind !== "flag";
+    const names = [`--${flag}`, ...(hasShort ? [`-${option.short}`] : [])];
     return names.map((name) => quote(`${repeat}${name}[${help}]${value}`));
   };
   const describe = (argument: Argument): string => {
