@@ -1,7 +1,10 @@
+import { PassThrough } from "node:stream";
+
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
-import { describeEvent, describeSummary, formatBar } from "./push-progress.ts";
+import type { CliContext } from "./cli-context.ts";
+import { createBarProgress, describeEvent, describeSummary, formatBar } from "./push-progress.ts";
 
 test("the bar never leaves its line, whatever the numbers", () => {
   const count = fc.nat(2 ** 31 - 1);
@@ -60,4 +63,41 @@ test("a summary tells a dry run from a push", () => {
     "Pushed 1 path (2 KiB, 1 KiB sent) in 2 s; 1 there already, 1 skipped.",
   );
   expect(describeSummary({ ...summary, dryRun: true })).toMatch(/^Would push 1 path/);
+});
+
+test("the bar is drawn, also on a terminal without a size, and taken away at the end", () => {
+  let nowMs = 0;
+  const written: string[] = [];
+  const stderr = Object.assign(new PassThrough(), { isTTY: true, columns: 0 });
+  stderr.write = (text: string) => written.push(text) > 0;
+  const context: CliContext = {
+    stdin: new PassThrough(),
+    stdout: new PassThrough(),
+    stderr,
+    env: {},
+    workingDirectory: "/",
+    signal: new AbortController().signal,
+    userId: 0,
+    nowMs: () => (nowMs += 500),
+  };
+  const progress = createBarProgress(context);
+  progress.onEvent({
+    type: "planned",
+    paths: 1,
+    skipped: 0,
+    alreadyPresent: 0,
+    missing: 1,
+    uploads: 1,
+    uploadBytes: 100,
+  });
+  progress.onEvent({
+    type: "upload-progress",
+    storePath: "/nix/store/a",
+    narSize: 100,
+    narBytes: 50,
+    sentBytes: 9,
+  });
+  progress.end();
+  expect(written[1]).toContain("50 %  0/1 paths");
+  expect(written.at(-1)).toBe("\r\u001B[K");
 });

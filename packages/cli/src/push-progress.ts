@@ -50,7 +50,8 @@ export function createBarProgress(context: CliContext): PushProgress {
     if (totalUploads === 0 || nowMs - drawnMs < REDRAW_MS) return;
     drawnMs = nowMs;
     const bytes = doneBytes + [...running.values()].reduce((sum, size) => sum + size, 0);
-    const columns = context.stderr.columns ?? 80;
+    // A terminal that does not know its size says 0.
+    const columns = context.stderr.columns || 80;
     const line = formatBar({
       bytes,
       totalBytes,

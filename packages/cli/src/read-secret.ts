@@ -24,7 +24,7 @@ export async function readTokenFile(file: string, context: CliContext): Promise<
 }
 
 /** Everything that standard input holds. */
-export async function readStdin(context: CliContext): Promise<string> {
+async function readStdin(context: CliContext): Promise<string> {
   const chunks: Buffer[] = [];
   let sizeBytes = 0;
   for await (const chunk of context.stdin) {

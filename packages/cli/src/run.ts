@@ -22,7 +22,7 @@ export async function run(words: readonly string[], context: CliContext): Promis
 }
 
 /** The version of this package. */
-export function readVersion(): string {
+function readVersion(): string {
   const manifest: unknown = JSON.parse(
     readFileSync(new URL("../package.json", import.meta.url), "utf8"),
   );
