@@ -1,8 +1,8 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 
-import { CacheError, isCacheError, type Logger } from "@glorious/core";
-import { type BlobStore, openFilesystemStore } from "@glorious/storage";
+import { CacheError, type Logger } from "@glorious/core";
+import { type BlobStore, type FileLock, openFilesystemStore, tryLockFile } from "@glorious/storage";
 import { CACHE_PERMISSIONS, createTokenVerifier, signToken } from "@glorious/trust";
 
 import { type LoadOptions, loadSettings } from "./config/load-settings.ts";
@@ -60,6 +60,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
   const logger = options.logger ?? createLogger({ level: settings.logLevel });
   const opened = new AsyncDisposableStack();
   try {
+    opened.adopt(lockDataDirectory(data), (lock) => lock.release());
     const tokenKeys =
       settings.tokenKeys === undefined
         ? await openOwnTokenKey(join(data, "token.key"))
@@ -136,6 +137,15 @@ async function openDataDirectory(directory: string | undefined): Promise<string>
   return directory;
 }
 
+/** Two servers on one directory would sweep each other's objects and fight over the token. */
+function lockDataDirectory(directory: string): FileLock {
+  const lock = tryLockFile(join(directory, "server.lock"));
+  if (lock !== undefined) return lock;
+  throw new CacheError("CONFIG", `Another server is running on the data directory ${directory}`, {
+    hint: "Stop it, or choose another directory with --data or FLYWHEEL_DATA.",
+  });
+}
+
 async function openView(
   index: CacheIndex,
   name: string,
@@ -156,12 +166,7 @@ async function openView(
       priority: 41,
       upstreamCacheKeyNames: ["cache.nixos.org-1"],
     },
-  ).catch(async (error: unknown) => {
-    // Another process on the same directory may have been faster.
-    const other = isCacheError(error, "CONFLICT") ? await index.findView(name) : undefined;
-    if (other === undefined) throw error;
-    return other;
-  });
+  );
   return { view, isNew: true };
 }
 

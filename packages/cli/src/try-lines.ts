@@ -57,8 +57,9 @@ export function formatTryLines(options: TryLinesOptions): string[] {
   ];
 }
 
+/** Two paths, the second referring to the first: a closure, however small. */
 const DERIVATION =
-  'derivation { name = "hello-flywheel"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "echo Hello from your own cache. > $out" ]; }';
+  'let make = name: text: derivation { inherit name; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "echo ${text} > $out" ]; }; in make "hello-flywheel" "Hello from your own cache, with ${make "hello-dependency" "nothing to build"}"';
 
 /** A word as a POSIX shell reads it back. */
 export function quoteShell(word: string): string {

@@ -3,10 +3,19 @@ import { isAbsolute, join } from "node:path";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Where the user's configuration lives; relative values of XDG_CONFIG_HOME are void by its standard. */
+/** Where the user's configuration lives. */
 export function configHome(env: Environment): string {
-  const folder = env["XDG_CONFIG_HOME"];
-  return folder !== undefined && isAbsolute(folder) ? folder : join(homeFolder(env), ".config");
+  return xdgFolder(env["XDG_CONFIG_HOME"]) ?? join(homeFolder(env), ".config");
+}
+
+/** Where the user's own data lives, whatever folder a command is called in. */
+export function dataHome(env: Environment): string {
+  return xdgFolder(env["XDG_DATA_HOME"]) ?? join(homeFolder(env), ".local", "share");
+}
+
+/** Relative values are void by the standard. */
+function xdgFolder(folder: string | undefined): string | undefined {
+  return folder !== undefined && isAbsolute(folder) ? folder : undefined;
 }
 
 /** The user's home folder, as Nix finds it. */

@@ -215,7 +215,7 @@ describeEachNix("the lines that up prints", (nix) => {
     });
 
     expect({ status, stderr }).toMatchObject({ status: 0 });
-    expect(stdout).toMatch(/Hello from your own cache\.\n$/);
+    expect(stdout).toMatch(/Hello from your own cache, with .*-hello-dependency\n$/);
     expect(stderr).toMatch(
       new RegExp(`copying path '/nix/store/[^']*-hello-flywheel' from '${server.substituter}'`),
     );

@@ -12,4 +12,5 @@ export type {
   Written,
 } from "./blob-store.ts";
 export type { FsyncPolicy } from "./durable-directory.ts";
+export { type FileLock, tryLockFile } from "./file-lock.ts";
 export { type FilesystemStoreOptions, openFilesystemStore } from "./filesystem-store.ts";

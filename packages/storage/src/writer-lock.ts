@@ -1,11 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
 
 import { CacheError, cancelledError } from "@glorious/core";
 
 import type { CleanUpResult } from "./blob-store.ts";
+import { tryLockFile } from "./file-lock.ts";
 import { onDiskIfPresent } from "./system-errors.ts";
 
 /** A directory for the unfinished files of one open store. */
@@ -16,7 +16,6 @@ export interface WriterDirectory extends AsyncDisposable {
 
 const LOCK_SUFFIX = ".lock";
 const OPENING_SUFFIX = ".opening";
-const SQLITE_BUSY = 5;
 
 /**
  * Opens a directory of its own for one writer: `<parent>/<id>/`, guarded by a lock on
@@ -33,7 +32,7 @@ export async function openWriterDirectory(parent: string): Promise<WriterDirecto
   const lockPath = path + LOCK_SUFFIX;
   // Nobody else may find the lock file before it is locked.
   const openingPath = lockPath + OPENING_SUFFIX;
-  const lock = tryLock(openingPath);
+  const lock = tryLockFile(openingPath);
   if (lock === undefined) {
     throw new CacheError("UNAVAILABLE", `A new lock file is locked already: ${openingPath}`);
   }
@@ -41,7 +40,7 @@ export async function openWriterDirectory(parent: string): Promise<WriterDirecto
     await rename(openingPath, lockPath);
     await mkdir(path, { mode: 0o700 });
   } catch (error) {
-    lock.close();
+    lock.release();
     throw error;
   }
   return {
@@ -50,7 +49,7 @@ export async function openWriterDirectory(parent: string): Promise<WriterDirecto
     async [Symbol.asyncDispose]() {
       await rm(path, { recursive: true, force: true });
       await rm(lockPath, { force: true });
-      lock.close();
+      lock.release();
     },
   };
 }
@@ -86,7 +85,7 @@ export async function removeDeadWriters(
       continue;
     }
     if (!name.endsWith(LOCK_SUFFIX)) continue;
-    const lock = tryLock(path);
+    const lock = tryLockFile(path);
     if (lock === undefined) continue;
     try {
       const id = name.slice(0, -LOCK_SUFFIX.length);
@@ -96,7 +95,7 @@ export async function removeDeadWriters(
       await options.onDeadWriter(id);
       await rm(path, { force: true });
     } finally {
-      lock.close();
+      lock.release();
     }
   }
   return { removedFiles, removedBytes };
@@ -111,23 +110,4 @@ async function removeFiles(directory: string): Promise<CleanUpResult> {
   }
   await rm(directory, { recursive: true, force: true });
   return { removedFiles: names.length, removedBytes };
-}
-
-/** Locks a file, making it when absent; undefined when somebody else holds its lock. */
-function tryLock(path: string): DatabaseSync | undefined {
-  const database = new DatabaseSync(path, { timeout: 0 });
-  try {
-    // A journal in memory: SQLite would lay an empty journal file beside the lock.
-    database.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
-    return database;
-  } catch (error) {
-    database.close();
-    if (error instanceof Error && "errcode" in error && error.errcode === SQLITE_BUSY) {
-      return undefined;
-    }
-    throw new CacheError("UNAVAILABLE", `Cannot lock ${path}`, {
-      cause: error,
-      hint: "Put the data directory on a file system with working locks.",
-    });
-  }
 }

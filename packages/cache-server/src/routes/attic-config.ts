@@ -74,8 +74,8 @@ export function atticConfigRoutes(services: RouteServices): Route[] {
         version: 1,
         server: services.version,
         api: `${base}_flywheel/v1/`,
-        public_keys: keys.map((key) => key.publicKey),
-        max_concurrent_uploads: limits.maxConcurrentUploads,
+        publicKeys: keys.map((key) => key.publicKey),
+        maxConcurrentUploads: limits.maxConcurrentUploads,
       },
     });
   };

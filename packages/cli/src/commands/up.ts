@@ -8,6 +8,7 @@ import type { EmbeddedPlane, LoadOptions, SettingName } from "@glorious/cache-se
 import { type CliContext, note, printLine } from "../cli-context.ts";
 import { type Command, defineCommand, flag, text } from "../command.ts";
 import { formatTryLines } from "../try-lines.ts";
+import { dataHome } from "../user-folders.ts";
 
 export const command: Command = defineCommand({
   name: "up",
@@ -18,7 +19,7 @@ first. Every setting of the configuration file has a FLYWHEEL_* variable, option
   options: {
     data: text(
       "FOLDER",
-      "Where everything is kept; default flywheel-data in this folder (or FLYWHEEL_DATA)",
+      "Where everything is kept; default ~/.local/share/flywheel (or FLYWHEEL_DATA)",
       {
         completes: "directory",
       },
@@ -69,7 +70,10 @@ first. Every setting of the configuration file has a FLYWHEEL_* variable, option
       flags: {
         ...flags,
         // Absolute, so that the lines printed below hold in every folder.
-        dataDirectory: { flag: "--data", value: path(dataDirectory ?? "flywheel-data") },
+        dataDirectory: {
+          flag: "--data",
+          value: path(dataDirectory ?? join(dataHome(context.env), "flywheel")),
+        },
       },
       ...(options.view === undefined ? {} : { view: options.view }),
       isPublic: options.public ? true : undefined,
