@@ -14,6 +14,8 @@ type BodySource = Pick<Exchange, "request" | "response" | "signal">;
 /**
  * The body of a request, piece by piece, with a deadline for every piece.
  *
+ * The request stays open when the reading ends early: the answer still has to reach the client.
+ *
  * @throws {CacheError} `TIMEOUT` when the client falls silent, `TRUNCATED` when it goes away before the end,
  *   `CANCELLED` when the server stops.
  */
@@ -24,44 +26,51 @@ export async function* readBody(
   // Only now is the client asked to send: everything that could refuse it has been looked at.
   if (request.headers.expect?.toLowerCase() === "100-continue") response.writeContinue();
   let received = 0;
-  let failure: CacheError | undefined;
-  const giveUp = (error: CacheError): void => {
-    failure ??= error;
-    request.destroy(failure);
-  };
-  const onAbort = (): void => {
-    giveUp(new CacheError("CANCELLED", `The request was given up after ${received} bytes`));
-  };
-  const timer = setTimeout(() => {
-    giveUp(
-      new CacheError("TIMEOUT", `No byte came for ${idleTimeoutMs} ms, after ${received} bytes`, {
-        hint: "Send the body without pauses, or look for a proxy that holds it back.",
-      }),
-    );
-  }, idleTimeoutMs);
-  signal.addEventListener("abort", onAbort, { once: true });
+  let wake = (): void => {};
+  const onEvent = (): void => wake();
+  const events = ["readable", "end", "close", "error"] as const;
+  for (const event of events) request.on(event, onEvent);
+  signal.addEventListener("abort", onEvent);
   try {
-    // The request stays open when the loop ends early: the error answer still has to reach the client.
-    for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-      const piece = chunk as Buffer;
-      received += piece.length;
-      // Time that we take for the piece is not the client's.
-      clearTimeout(timer);
-      yield piece;
-      timer.refresh();
+    for (;;) {
+      const piece = request.read() as Buffer | null;
+      if (piece !== null) {
+        received += piece.length;
+        yield piece;
+      } else if (request.readableEnded || (request.complete && request.readableLength === 0)) {
+        return;
+      } else if (request.destroyed) {
+        throw truncated(received, request.errored);
+      } else if (signal.aborted) {
+        throw new CacheError("CANCELLED", `The request was given up after ${received} bytes`);
+      } else if (!(await waitFor((resolve) => (wake = resolve), idleTimeoutMs))) {
+        throw new CacheError("TIMEOUT", `No byte came for ${idleTimeoutMs} ms, after ${received}`, {
+          hint: "Send the body without pauses, or look for a proxy that holds it back.",
+        });
+      }
     }
-    if (!request.complete) throw new Error("aborted");
-  } catch (cause) {
-    if (failure !== undefined) throw failure;
-    if (cause instanceof CacheError) throw cause;
-    throw new CacheError("TRUNCATED", `The body broke off after ${received} bytes`, {
-      cause,
-      hint: "Send it again; a proxy with a body or time limit may have cut it.",
-    });
   } finally {
-    clearTimeout(timer);
-    signal.removeEventListener("abort", onAbort);
+    for (const event of events) request.off(event, onEvent);
+    signal.removeEventListener("abort", onEvent);
   }
+}
+
+/** Whether `wakeUp` was called before the time was over. */
+function waitFor(setWake: (wakeUp: () => void) => void, timeoutMs: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve(false), timeoutMs);
+    setWake(() => {
+      clearTimeout(timer);
+      resolve(true);
+    });
+  });
+}
+
+function truncated(received: number, cause: unknown): CacheError {
+  return new CacheError("TRUNCATED", `The body broke off after ${received} bytes`, {
+    cause,
+    hint: "Send it again; a proxy with a body or time limit may have cut it.",
+  });
 }
 
 /**
