@@ -32,6 +32,7 @@ export interface FlywheelConfig {
   readonly maxConcurrentUploads?: number;
 }
 
+const UploadAdvice = v.pipe(v.number(), v.integer(), v.minValue(1));
 const Wire = v.object({
   substituter_endpoint: v.nullish(v.string()),
   api_endpoint: v.nullish(v.string()),
@@ -48,7 +49,9 @@ const Wire = v.object({
       version: v.number(),
       api: v.string(),
       server: v.nullish(v.string()),
-      maxConcurrentUploads: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(1))),
+      maxConcurrentUploads: v.nullish(UploadAdvice),
+      // Spelled as Attic spells the fields around it.
+      max_concurrent_uploads: v.nullish(UploadAdvice),
     }),
   ),
 });
@@ -72,6 +75,7 @@ export function parseCacheConfig(text: string, request: string): CacheConfig {
       { hint: "Upgrade whichever of the two is older." },
     );
   }
+  const maxConcurrentUploads = flywheel?.maxConcurrentUploads ?? flywheel?.max_concurrent_uploads;
   return {
     ...(isGiven(wire.substituter_endpoint) && { substituterEndpoint: wire.substituter_endpoint }),
     ...(isGiven(wire.api_endpoint) && { apiEndpoint: wire.api_endpoint }),
@@ -90,9 +94,7 @@ export function parseCacheConfig(text: string, request: string): CacheConfig {
       flywheel: {
         api: flywheel.api,
         ...(isGiven(flywheel.server) && { serverVersion: flywheel.server }),
-        ...(isGiven(flywheel.maxConcurrentUploads) && {
-          maxConcurrentUploads: flywheel.maxConcurrentUploads,
-        }),
+        ...(isGiven(maxConcurrentUploads) && { maxConcurrentUploads }),
       },
     }),
   };

@@ -53,6 +53,6 @@ function damaged({ storePath: { path } }: PathInfo, found: string): CacheError {
   return new CacheError(
     "CORRUPT",
     `${path} is damaged on this machine: its NAR has ${found} that Nix recorded`,
-    { hint: `Look with "nix store verify ${path}" and mend it with "nix store repair ${path}".` },
+    { hint: `Repair it with "nix-store --repair-path ${path}", or delete and rebuild it.` },
   );
 }

@@ -199,7 +199,7 @@ test("a damaged path is CORRUPT with how to repair it, and nothing becomes visib
   await expect(cache.push([good, resized])).rejects.toMatchObject({
     code: "CORRUPT",
     message: expect.stringContaining(resized.storePath.path),
-    hint: expect.stringContaining(`nix store repair ${resized.storePath.path}`),
+    hint: expect.stringContaining(`nix-store --repair-path ${resized.storePath.path}`),
   });
 
   expect(wire.state.nars.has(resized.narHash)).toBe(false);
