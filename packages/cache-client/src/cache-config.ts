@@ -50,8 +50,6 @@ const Wire = v.object({
       api: v.string(),
       server: v.nullish(v.string()),
       maxConcurrentUploads: v.nullish(UploadAdvice),
-      // Spelled as Attic spells the fields around it.
-      max_concurrent_uploads: v.nullish(UploadAdvice),
     }),
   ),
 });
@@ -75,7 +73,7 @@ export function parseCacheConfig(text: string, request: string): CacheConfig {
       { hint: "Upgrade whichever of the two is older." },
     );
   }
-  const maxConcurrentUploads = flywheel?.maxConcurrentUploads ?? flywheel?.max_concurrent_uploads;
+  const maxConcurrentUploads = flywheel?.maxConcurrentUploads;
   return {
     ...(isGiven(wire.substituter_endpoint) && { substituterEndpoint: wire.substituter_endpoint }),
     ...(isGiven(wire.api_endpoint) && { apiEndpoint: wire.api_endpoint }),

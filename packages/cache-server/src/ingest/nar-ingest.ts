@@ -308,7 +308,7 @@ async function measureNar(
       "CORRUPT",
       `Bad NAR hash: the ${narSize} bytes hash to sha256:${sha256HexToNix32(narHash)}, ` +
         `not to sha256:${sha256HexToNix32(expected.narHash)}`,
-      { hint: "The path may be damaged where it was sent from: try `nix store verify --repair`." },
+      { hint: "The path may be damaged where it was sent from: try `nix-store --repair-path`." },
     );
   }
   return { narHash, narSize };
