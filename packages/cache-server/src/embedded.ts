@@ -1,8 +1,14 @@
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { CacheError, type Logger } from "@glorious/core";
-import { type BlobStore, type FileLock, openFilesystemStore, tryLockFile } from "@glorious/storage";
+import {
+  type BlobStore,
+  type FileLock,
+  makeDurableDirectory,
+  openFilesystemStore,
+  tryLockFile,
+} from "@glorious/storage";
 import { CACHE_PERMISSIONS, createTokenVerifier, signToken } from "@glorious/trust";
 
 import { type LoadOptions, loadSettings } from "./config/load-settings.ts";
@@ -56,7 +62,7 @@ const ADMIN_TOKEN_MARGIN_MS = 30 * 24 * 3600 * 1000;
  */
 export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedPlane> {
   const settings = await loadSettings(options);
-  const data = await openDataDirectory(settings.dataDirectory);
+  const data = await openDataDirectory(settings);
   const logger = options.logger ?? createLogger({ level: settings.logLevel });
   const opened = new AsyncDisposableStack();
   try {
@@ -119,7 +125,10 @@ async function startPlane(parts: Parts): Promise<EmbeddedPlane> {
   };
 }
 
-async function openDataDirectory(directory: string | undefined): Promise<string> {
+async function openDataDirectory({
+  dataDirectory: directory,
+  fsync,
+}: ServerSettings): Promise<string> {
   if (directory === undefined) {
     throw new CacheError("CONFIG", "No data directory is set", {
       hint: "Give one with --data or FLYWHEEL_DATA.",
@@ -127,7 +136,7 @@ async function openDataDirectory(directory: string | undefined): Promise<string>
   }
   try {
     // Signing keys and tokens lie in it.
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await makeDurableDirectory(directory, fsync);
   } catch (cause) {
     throw new CacheError("CONFIG", `The data directory ${directory} cannot be made`, {
       cause,

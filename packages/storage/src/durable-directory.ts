@@ -1,5 +1,5 @@
 import { mkdir, open } from "node:fs/promises";
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 
 import { systemErrorCode } from "./system-errors.ts";
 
@@ -22,18 +22,35 @@ export interface DirectoryMaker {
   sync(path: string): Promise<void>;
 }
 
+/**
+ * Makes a directory and the parents it lacks, private to their user, and makes their names durable as the
+ * policy asks.
+ *
+ * The parent is flushed also when the directory was there: whoever made it may not have come to that.
+ *
+ * @throws {Error} The operating system's, as it is.
+ */
+export async function makeDurableDirectory(directory: string, fsync: FsyncPolicy): Promise<void> {
+  const target = resolve(directory);
+  const firstMade = await mkdir(target, { recursive: true, mode: 0o700 });
+  if (fsync === "none") return;
+  const last = dirname(firstMade ?? target);
+  for (let parent = dirname(target); ; parent = dirname(parent)) {
+    await syncDirectory(parent).catch((error: unknown) => {
+      // A directory somebody else made for this user may lie where this user cannot look.
+      const isForeign = firstMade === undefined && systemErrorCode(error) === "EACCES";
+      if (!isForeign) throw error;
+    });
+    if (parent === last) return;
+  }
+}
+
 /** The root must exist. Directories are private to their user. */
 export function createDirectoryMaker(root: string, fsync: FsyncPolicy): DirectoryMaker {
   const known = new Set<string>([root]);
 
   const sync = async (path: string): Promise<void> => {
-    if (fsync === "none") return;
-    const handle = await open(path, "r");
-    try {
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
+    if (fsync === "full") await syncDirectory(path);
   };
 
   const ensure = async (path: string): Promise<void> => {
@@ -55,4 +72,13 @@ export function createDirectoryMaker(root: string, fsync: FsyncPolicy): Director
   };
 
   return { ensure, forget, sync };
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
 }

@@ -1,4 +1,4 @@
-import { mkdir, open, readdir, rename, rm, stat, unlink } from "node:fs/promises";
+import { open, readdir, rename, rm, stat, unlink } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 
 import { CacheError, cancelledError, type Logger, silentLogger } from "@glorious/core";
@@ -20,6 +20,7 @@ import {
   createDirectoryMaker,
   type DirectoryMaker,
   type FsyncPolicy,
+  makeDurableDirectory,
 } from "./durable-directory.ts";
 import { FileBlob } from "./file-blob.ts";
 import { onDisk, onDiskIfPresent, systemErrorCode } from "./system-errors.ts";
@@ -50,9 +51,8 @@ export async function openFilesystemStore(options: FilesystemStoreOptions): Prom
   const directory = resolve(options.directory);
   const tempDirectory = join(directory, "tmp");
   return onDisk(`open the store in ${directory}`, async () => {
-    const firstMade = await mkdir(directory, { recursive: true, mode: 0o700 });
+    await makeDurableDirectory(directory, fsync);
     const directories = createDirectoryMaker(directory, fsync);
-    if (firstMade !== undefined) await syncParents(directory, dirname(firstMade), directories);
     await directories.ensure(join(directory, "blobs"));
     await directories.ensure(tempDirectory);
     const writer = await openWriterDirectory(tempDirectory);
@@ -62,14 +62,6 @@ export async function openFilesystemStore(options: FilesystemStoreOptions): Prom
       logger.info("removed unfinished blobs of dead writers", { ...removed });
     return store;
   });
-}
-
-/** Flushes the names of new directories from the parent of `path` up to `top`. */
-async function syncParents(path: string, top: string, directories: DirectoryMaker): Promise<void> {
-  for (let parent = dirname(path); ; parent = dirname(parent)) {
-    await directories.sync(parent);
-    if (parent === top || parent === dirname(parent)) return;
-  }
 }
 
 interface FilesystemStoreParts {

@@ -11,6 +11,6 @@ export type {
   PutResult,
   Written,
 } from "./blob-store.ts";
-export type { FsyncPolicy } from "./durable-directory.ts";
+export { type FsyncPolicy, makeDurableDirectory } from "./durable-directory.ts";
 export { type FileLock, tryLockFile } from "./file-lock.ts";
 export { type FilesystemStoreOptions, openFilesystemStore } from "./filesystem-store.ts";
