@@ -1,0 +1,192 @@
+import { mkdir, readFile, rm } from "node:fs/promises";
+import path from "node:path";
+
+import { DiskModel, type ImageDirectory, type IgnoresSync } from "./disk/disk-model.ts";
+import { compareImage, loadDirectory, writeImage } from "./disk/image-files.ts";
+import { createLoss, type LossKind } from "./disk/losses.ts";
+import { checkDataDirectory, checkServer, type Findings } from "./history/check-server.ts";
+import { History } from "./history/history.ts";
+import type { Random } from "./random.ts";
+import { appendMark, type Operation, readOperationLog } from "./recorder/operation-log.ts";
+import { startServer, type TestedServer } from "./start-server.ts";
+import { pushClosure } from "./traffic/clients.ts";
+import { type ClosureFactory, createClosureFactory } from "./traffic/closures.ts";
+import { runTraffic } from "./traffic/run-traffic.ts";
+
+/** The folders and the chance of one crash test. */
+export interface Bench {
+  readonly directory: string;
+  readonly random: Random;
+  readonly closures: ClosureFactory;
+}
+
+/** What a server did to its disk while clients used it. */
+export interface Recording {
+  /** The disk it started from. */
+  readonly baseDirectory: string;
+  readonly diskPath: string;
+  readonly operations: readonly Operation[];
+  readonly history: History;
+  readonly publicKey: string | undefined;
+}
+
+/** A moment of a recording, and how a crash then treats what was not flushed. */
+export interface Cut {
+  /** How many operations had happened. */
+  readonly at: number;
+  readonly loss: LossKind;
+}
+
+export async function createBench(directory: string, random: Random): Promise<Bench> {
+  const closures = path.join(directory, "closures");
+  await mkdir(closures);
+  return { directory, random, closures: createClosureFactory(closures, random.fork("closures")) };
+}
+
+let directories = 0;
+
+/** A name that nothing in the bench has. */
+export function freshDirectory({ directory }: Bench, name: string): string {
+  return path.join(directory, `${name}-${(directories += 1)}`);
+}
+
+/** Settings under which expiry, sweeps and deletions happen while a test runs. */
+export const BUSY_HOUSEKEEPING: Readonly<Record<string, string>> = {
+  FLYWHEEL_RETENTION_SWEEP_INTERVAL: "200ms",
+  FLYWHEEL_RETENTION_NAR_GRACE: "300ms",
+  FLYWHEEL_RETENTION_OBJECT_GRACE: "2s",
+};
+
+/**
+ * Runs a recorded server on a copy of `base` and lets clients use it until it is killed.
+ *
+ * @throws {Error} when the record does not explain the directory that the server leaves.
+ */
+export async function record(
+  bench: Bench,
+  options: {
+    readonly base: string;
+    readonly history: History;
+    readonly clients: number;
+    readonly steps: number;
+    readonly env?: Readonly<Record<string, string>>;
+  },
+): Promise<Recording> {
+  const { base: baseDirectory } = options;
+  const disk = freshDirectory(bench, "disk");
+  const logFile = `${disk}.log`;
+  await copyDisk(baseDirectory, disk);
+  const history = options.history.withListener((count) => appendMark(logFile, String(count)));
+  let views = 0;
+  let publicKey: string | undefined;
+  {
+    await using server = await startServer({
+      dataDirectory: path.join(disk, "data"),
+      random: bench.random,
+      recorder: { root: disk, logFile },
+      env: { ...BUSY_HOUSEKEEPING, ...options.env },
+    });
+    publicKey = server.target.publicKey;
+    const { errors } = await runTraffic({
+      random: bench.random.fork(`traffic ${disk}`),
+      closures: bench.closures,
+      history,
+      target: () => server.target,
+      clients: options.clients,
+      steps: options.steps,
+      viewName: () => `v${bench.random.below(1e6)}-${(views += 1)}`,
+    });
+    if (errors.length > 0) throw new Error("The recorded server failed", { cause: errors[0] });
+    await server.crash();
+  }
+  const operations = readOperationLog(await readFile(logFile));
+  const recording = { baseDirectory, diskPath: disk, operations, history, publicKey };
+  const differences = await compareImage(await cutPower(recording, bench.random, END), disk);
+  if (differences.length > 0) {
+    throw new Error(`The record does not explain the disk: ${differences.join(", ")}`);
+  }
+  await rm(disk, { recursive: true });
+  await rm(logFile);
+  return recording;
+}
+
+const END: Cut = { at: Number.POSITIVE_INFINITY, loss: "none" };
+
+/** What the crash leaves. Flushes that are ignored are as if the server had never asked for them. */
+export async function cutPower(
+  { baseDirectory, diskPath, operations }: Recording,
+  random: Random,
+  { at, loss }: Cut,
+  ignoresSync?: IgnoresSync,
+): Promise<ImageDirectory> {
+  const model = new DiskModel(diskPath, ignoresSync);
+  await loadDirectory(model, baseDirectory);
+  const happened = operations.slice(0, Math.min(at, operations.length));
+  for (const operation of happened) model.apply(operation);
+  return model.image(createLoss(loss, random, happened.length));
+}
+
+/** How many events of the history had happened, for its clients, before the cut. */
+export function eventsBefore({ operations }: Recording, { at }: Cut): number {
+  let count = 0;
+  for (const operation of operations.slice(0, Math.min(at, operations.length))) {
+    if (operation.kind === "mark") count = Number(operation.text);
+  }
+  return count;
+}
+
+export interface Aftermath extends Findings {
+  /** The disk after a restart, a check and one more push. */
+  readonly disk: string;
+  /** What is true from here on. */
+  readonly history: History;
+}
+
+/** Starts the server on what the crash left, holds it against its promises, and pushes once more. */
+export async function recover(
+  bench: Bench,
+  recording: Recording,
+  cut: Cut,
+  ignoresSync?: IgnoresSync,
+): Promise<Aftermath> {
+  const disk = freshDirectory(bench, "recovered");
+  await writeImage(await cutPower(recording, bench.random, cut, ignoresSync), disk);
+  const eventCount = eventsBefore(recording, cut);
+  const expectations = recording.history.expect(eventCount);
+  const dataDirectory = path.join(disk, "data");
+  let server: TestedServer;
+  try {
+    server = await startServer({ dataDirectory, random: bench.random });
+  } catch (error) {
+    const violations = [`The server does not start again: ${String(error)}`];
+    return { violations, present: new Set(), disk, history: new History() };
+  }
+  await using running = server;
+  const target = { ...running.target };
+  const violations: string[] = [];
+  // Nobody has seen a key before the first event.
+  if (eventCount > 0 && target.publicKey !== recording.publicKey) {
+    violations.push("The signing key that clients trust is gone");
+  }
+  const found = await checkServer(target, expectations);
+  violations.push(...found.violations, ...(await checkDataDirectory(dataDirectory)));
+  const history = recording.history.settle(eventCount, (hash) => found.present.has(hash));
+  const present = new Set(found.present);
+  try {
+    const closure = await bench.closures.createClosure();
+    await pushClosure(target, closure, history);
+    const after = await checkServer(target, history.expect());
+    violations.push(...after.violations.map((violation) => `After another push: ${violation}`));
+    for (const hash of after.present) present.add(hash);
+  } catch (error) {
+    violations.push(`The next push fails: ${String(error)}`);
+  }
+  await running.flywheel.stop();
+  return { violations, present, disk, history };
+}
+
+async function copyDisk(from: string, to: string): Promise<void> {
+  const model = new DiskModel(from);
+  await loadDirectory(model, from);
+  await writeImage(model.image({ keepsName: () => true, contents: (file) => file.durable }), to);
+}
