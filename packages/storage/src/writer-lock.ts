@@ -16,6 +16,7 @@ export interface WriterDirectory extends AsyncDisposable {
 
 const LOCK_SUFFIX = ".lock";
 const OPENING_SUFFIX = ".opening";
+const WRITER_ID = /^[0-9a-f]{16}$/;
 
 /**
  * Opens a directory of its own for one writer: `<parent>/<id>/`, guarded by a lock on
@@ -73,32 +74,42 @@ export async function removeDeadWriters(
 ): Promise<CleanUpResult> {
   let removedFiles = 0;
   let removedBytes = 0;
-  const names = await readdir(parent);
-  for (const name of names) {
+  for (const name of await readdir(parent)) {
     if (options.signal?.aborted === true) throw cancelledError("Cleaning up", options.signal);
     const path = join(parent, name);
     if (name.endsWith(OPENING_SUFFIX)) {
-      const found = await onDiskIfPresent(`look at ${path}`, () => stat(path));
-      if (found !== undefined && Date.now() - found.mtimeMs > options.olderThanMs) {
-        await rm(path, { force: true });
-      }
+      await removeOlder(path, options.olderThanMs);
       continue;
     }
-    if (!name.endsWith(LOCK_SUFFIX)) continue;
-    const lock = tryLockFile(path);
-    if (lock === undefined) continue;
+    const id = name.replace(/\.lock$/, "");
+    const lockPath = join(parent, id) + LOCK_SUFFIX;
+    // A power cut can take the lock's name and leave the directory. A living writer has its lock from before
+    // it makes its directory until after that is gone.
+    const isLockLost = WRITER_ID.test(name) && !(await exists(lockPath));
+    const lock = name === id ? undefined : tryLockFile(lockPath);
+    if (lock === undefined && !isLockLost) continue;
     try {
-      const id = name.slice(0, -LOCK_SUFFIX.length);
       const removed = await removeFiles(join(parent, id));
       removedFiles += removed.removedFiles;
       removedBytes += removed.removedBytes;
       await options.onDeadWriter(id);
-      await rm(path, { force: true });
+      await rm(lockPath, { force: true });
     } finally {
-      lock.release();
+      lock?.release();
     }
   }
   return { removedFiles, removedBytes };
+}
+
+async function removeOlder(path: string, olderThanMs: number): Promise<void> {
+  const found = await onDiskIfPresent(`look at ${path}`, () => stat(path));
+  if (found !== undefined && Date.now() - found.mtimeMs > olderThanMs) {
+    await rm(path, { force: true });
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return (await onDiskIfPresent(`look at ${path}`, () => stat(path))) !== undefined;
 }
 
 async function removeFiles(directory: string): Promise<CleanUpResult> {

@@ -161,6 +161,20 @@ describe("writers", () => {
     expect(await Array.fromAsync(store.list(""))).toEqual([]);
   });
 
+  test("the unfinished files of a writer whose lock a power cut took go as well", async () => {
+    await using directory = await makeDirectory();
+    await kill(await startStuckWriter(directory.path));
+    for (const name of await readdir(join(directory.path, "tmp"))) {
+      if (name.endsWith(".lock")) await rm(join(directory.path, "tmp", name));
+    }
+
+    await using store = await openFilesystemStore({ directory: directory.path });
+
+    expect(await unfinishedFiles(directory.path)).toBe(0);
+    expect(await readdir(join(directory.path, "tmp"))).toHaveLength(2);
+    await store.ping();
+  });
+
   test("a living writer's files stay until it dies, whoever cleans up", async () => {
     await using directory = await makeDirectory();
     const child = await startStuckWriter(directory.path);
