@@ -4,10 +4,16 @@ import path from "node:path";
 import { DiskModel, type ImageDirectory, type IgnoresSync } from "./disk/disk-model.ts";
 import { compareImage, loadDirectory, writeImage } from "./disk/image-files.ts";
 import { createLoss, type LossKind } from "./disk/losses.ts";
-import { checkDataDirectory, checkServer, type Findings } from "./history/check-server.ts";
+import {
+  checkDataDirectory,
+  checkServer,
+  isTokenGood,
+  type Findings,
+} from "./history/check-server.ts";
 import { History } from "./history/history.ts";
 import type { Random } from "./random.ts";
 import { appendMark, type Operation, readOperationLog } from "./recorder/operation-log.ts";
+import { SEED } from "./scale.ts";
 import { startServer, type TestedServer } from "./start-server.ts";
 import { pushClosure } from "./traffic/clients.ts";
 import { type ClosureFactory, createClosureFactory } from "./traffic/closures.ts";
@@ -27,7 +33,9 @@ export interface Recording {
   readonly diskPath: string;
   readonly operations: readonly Operation[];
   readonly history: History;
-  readonly publicKey: string | undefined;
+  /** What its clients know of it. */
+  readonly publicKey: string;
+  readonly token: string;
 }
 
 /** A moment of a recording, and how a crash then treats what was not flushed. */
@@ -78,7 +86,7 @@ export async function record(
   await copyDisk(baseDirectory, disk);
   const history = options.history.withListener((count) => appendMark(logFile, String(count)));
   let views = 0;
-  let publicKey: string | undefined;
+  let known: Pick<Recording, "publicKey" | "token">;
   {
     await using server = await startServer({
       dataDirectory: path.join(disk, "data"),
@@ -86,7 +94,8 @@ export async function record(
       recorder: { root: disk, logFile },
       env: { ...BUSY_HOUSEKEEPING, ...options.env },
     });
-    publicKey = server.target.publicKey;
+    const { publicKey, token } = server.target;
+    known = { publicKey, token };
     const { errors } = await runTraffic({
       random: bench.random.fork(`traffic ${disk}`),
       closures: bench.closures,
@@ -100,7 +109,7 @@ export async function record(
     await server.crash();
   }
   const operations = readOperationLog(await readFile(logFile));
-  const recording = { baseDirectory, diskPath: disk, operations, history, publicKey };
+  const recording = { baseDirectory, diskPath: disk, operations, history, ...known };
   const differences = await compareImage(await cutPower(recording, bench.random, END), disk);
   if (differences.length > 0) {
     throw new Error(`The record does not explain the disk: ${differences.join(", ")}`);
@@ -135,11 +144,25 @@ export function eventsBefore({ operations }: Recording, { at }: Cut): number {
   return count;
 }
 
+/** For a failed expectation: how to have this cut again, and what led up to it. */
+export function describeCut({ operations }: Recording, { at, loss }: Cut): string {
+  const last = operations.slice(Math.max(0, at - 12), at).map((operation) => {
+    const { kind, ...rest } = operation;
+    const fields = Object.entries(rest).map(([name, value]) =>
+      Buffer.isBuffer(value) ? `${value.length} bytes` : `${name} ${value}`,
+    );
+    return `  ${kind} ${fields.join(", ")}`;
+  });
+  return `GLORIOUS_SEED=${SEED}, cut at ${at} of ${operations.length}, losing ${loss}, after\n${last.join("\n")}\n`;
+}
+
 export interface Aftermath extends Findings {
   /** The disk after a restart, a check and one more push. */
   readonly disk: string;
   /** What is true from here on. */
   readonly history: History;
+  /** Removes the disk. */
+  discard(): Promise<void>;
 }
 
 /** Starts the server on what the crash left, holds it against its promises, and pushes once more. */
@@ -154,12 +177,13 @@ export async function recover(
   const eventCount = eventsBefore(recording, cut);
   const expectations = recording.history.expect(eventCount);
   const dataDirectory = path.join(disk, "data");
+  const discard = (): Promise<void> => rm(disk, { recursive: true });
   let server: TestedServer;
   try {
     server = await startServer({ dataDirectory, random: bench.random });
   } catch (error) {
     const violations = [`The server does not start again: ${String(error)}`];
-    return { violations, present: new Set(), disk, history: new History() };
+    return { violations, present: new Set(), disk, history: new History(), discard };
   }
   await using running = server;
   const target = { ...running.target };
@@ -167,6 +191,9 @@ export async function recover(
   // Nobody has seen a key before the first event.
   if (eventCount > 0 && target.publicKey !== recording.publicKey) {
     violations.push("The signing key that clients trust is gone");
+  }
+  if (eventCount > 0 && !(await isTokenGood({ ...target, token: recording.token }))) {
+    violations.push("The administrator's token is no longer good");
   }
   const found = await checkServer(target, expectations);
   violations.push(...found.violations, ...(await checkDataDirectory(dataDirectory)));
@@ -182,7 +209,7 @@ export async function recover(
     violations.push(`The next push fails: ${String(error)}`);
   }
   await running.flywheel.stop();
-  return { violations, present, disk, history };
+  return { violations, present, disk, history, discard };
 }
 
 async function copyDisk(from: string, to: string): Promise<void> {

@@ -1,7 +1,7 @@
 import { type RunningFlywheel, startFlywheel } from "@glorious/testkit";
 
-import { buildRecorder } from "./recorder/build-recorder.ts";
 import type { Random } from "./random.ts";
+import { buildRecorder } from "./recorder/build-recorder.ts";
 import type { Target } from "./traffic/clients.ts";
 
 /** What the preloaded recorder is to do; see its source. */

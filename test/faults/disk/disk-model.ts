@@ -50,8 +50,11 @@ export interface Loss {
   contents(file: FileNode): Buffer;
 }
 
-/** Tells flushes that are to be taken as never asked for; `target` is relative to the root, "" for itself. */
-export type IgnoresSync = (target: string) => boolean;
+/**
+ * Tells flushes that are to be taken as never asked for. `target` is relative to the root, "" for itself;
+ * `earlier` is how often it was flushed before.
+ */
+export type IgnoresSync = (target: string, earlier: number) => boolean;
 
 /**
  * A disk below one directory, as POSIX allows it to behave: a flush of a file makes its bytes durable and not its
@@ -67,6 +70,7 @@ export class DiskModel {
     string,
     { readonly node: DiskNode; readonly path: string; at: number }
   >();
+  readonly #syncCounts = new Map<string, number>();
   #pendingNames: NameChange[] = [];
   #at = 0;
 
@@ -164,7 +168,10 @@ export class DiskModel {
     if (sync === undefined) throw new Error(`The flush ${id} ended and never began`);
     this.#syncs.delete(id);
     const { node, at } = sync;
-    if (this.#ignoresSync(path.relative(this.#rootPath, sync.path))) return;
+    const target = path.relative(this.#rootPath, sync.path);
+    const earlier = this.#syncCounts.get(target) ?? 0;
+    this.#syncCounts.set(target, earlier + 1);
+    if (this.#ignoresSync(target, earlier)) return;
     if (node.kind === "file") {
       node.durable = applyDataChanges(
         node.durable,

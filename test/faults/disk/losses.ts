@@ -73,11 +73,8 @@ function keepSome({ durable, pending }: FileNode, random: Random, share: number)
       continue;
     }
     const { at, offset, bytes } = change;
-    for (let start = 0; start < bytes.length; ) {
-      const end = Math.min(
-        bytes.length,
-        start + SECTOR_BYTES - ((offset + start) % SECTOR_BYTES),
-      );
+    for (let start = 0; start < bytes.length;) {
+      const end = Math.min(bytes.length, start + SECTOR_BYTES - ((offset + start) % SECTOR_BYTES));
       if (random.chance(share)) {
         kept.push({ at, kind: "write", offset: offset + start, bytes: bytes.subarray(start, end) });
       }

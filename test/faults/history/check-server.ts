@@ -80,6 +80,11 @@ export async function checkServer(
   return { violations: violations.sort(), present };
 }
 
+/** Whether the server still accepts a token. */
+export async function isTokenGood(target: Target): Promise<boolean> {
+  return (await get(target, `${target.view}/nix-cache-info`)).status === 200;
+}
+
 /** What must be true of a data directory while its server is idle: nothing is left over, and the index is sound. */
 export async function checkDataDirectory(dataDirectory: string): Promise<string[]> {
   const violations: string[] = [];
@@ -88,7 +93,9 @@ export async function checkDataDirectory(dataDirectory: string): Promise<string[
   const locks = names.filter((name) => name.endsWith(".lock"));
   if (locks.length !== 1) violations.push(`There are ${locks.length} locks of writers`);
   for (const name of names) {
-    if (locks.includes(name)) continue;
+    // An empty file of a server that died while it made its lock; it stays for a day, since it cannot be told
+    // from one that is being made.
+    if (locks.includes(name) || name.endsWith(".lock.opening")) continue;
     if (!locks.includes(`${name}.lock`)) violations.push(`store/tmp/${name} is left over`);
     else {
       for (const file of await readdir(path.join(temporary, name))) {
@@ -135,7 +142,8 @@ async function checkPath(
   const info = parseNarInfo(answer.body.toString());
   checkNarInfo(info, expected, target.publicKey);
   const nar = await get(target, `${target.view}/${info.url}`);
-  if (nar.status !== 200) throw new Violation(`its narinfo is there, its NAR answers ${nar.status}`);
+  if (nar.status !== 200)
+    throw new Violation(`its narinfo is there, its NAR answers ${nar.status}`);
   if (nar.body.length !== info.fileSize) {
     throw new Violation(`its NAR has ${nar.body.length} bytes, not ${info.fileSize}`);
   }

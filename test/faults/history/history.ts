@@ -89,10 +89,7 @@ export class History {
     const { paths, revokedTokens, views } = this.expect(eventCount);
     const note = (attempt: Attempt): void => {
       const id = settled.#attempts.push(attempt) - 1;
-      settled.#events.push(
-        { attempt: id, kind: "begin" },
-        { attempt: id, kind: "acknowledge" },
-      );
+      settled.#events.push({ attempt: id, kind: "begin" }, { attempt: id, kind: "acknowledge" });
     };
     for (const { path } of paths) {
       if (isPresent(path.storePath.hash)) note({ kind: "push", paths: [path], isAtomic: false });

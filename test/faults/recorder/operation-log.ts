@@ -38,7 +38,7 @@ const MARK = 12;
  */
 export function readOperationLog(log: Buffer): Operation[] {
   const operations: Operation[] = [];
-  for (let at = 0; at + HEADER_BYTES <= log.length; ) {
+  for (let at = 0; at + HEADER_BYTES <= log.length;) {
     const length = log.readUInt32LE(at);
     if (length < HEADER_BYTES || at + length > log.length) break;
     operations.push(readOperation(log.subarray(at, at + length)));
