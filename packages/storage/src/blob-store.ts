@@ -130,7 +130,7 @@ export interface BlobStore extends AsyncDisposable {
 
   stat(key: string): Promise<BlobStat | undefined>;
 
-  /** Deletes a blob; false when there was none. */
+  /** Deletes a blob, as durably as `put` stores one; false when there was none. */
   delete(key: string): Promise<boolean>;
 
   /**

@@ -132,6 +132,8 @@ class FilesystemStore implements BlobStore {
     const path = this.#pathOf(parseBlobKey(key));
     const deleted = await onDiskIfPresent(`delete ${key}`, async () => {
       await unlink(path);
+      // Whoever forgets the blob now must not find it back after a power cut: nobody would ever delete it.
+      await this.#directories.sync(dirname(path));
       return true;
     });
     return deleted ?? false;
