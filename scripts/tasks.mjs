@@ -7,6 +7,7 @@ import { rootDirectory } from "./setup/checkout.mjs";
 import { runInForeground } from "./setup/command.mjs";
 import { bringDebianPackages } from "./setup/debian-packages.mjs";
 import { PORTABLE_NIX, bringPortableNix } from "./setup/portable-nix.mjs";
+import { bringUnpackedDebian } from "./setup/unpacked-debian.mjs";
 import { workspaceEnvironment } from "./setup/workspace.mjs";
 
 /** Starts the embedded cache plane; FLYWHEEL_* variables reach it as they are. */
@@ -64,6 +65,8 @@ async function bringTools(say) {
   for (const [index, reason] of reasons.entries()) {
     if (reason !== undefined) missing[`Nix ${PORTABLE_NIX[index].version}`] = reason;
   }
+  const unpacked = await bringUnpackedDebian(say);
+  if (unpacked !== undefined) missing["nginx and wrk"] = unpacked;
   for (const [name, reason] of Object.entries(missing)) say(`${name}: ${reason}`);
   return missing;
 }

@@ -1,10 +1,11 @@
 /**
- * Brings the real tools that the tests drive: `pnpm tools`.
+ * Brings the real tools that the tests and the bench drive: `pnpm tools`.
  */
 import process from "node:process";
 
 import { bringDebianPackages } from "./setup/debian-packages.mjs";
 import { PORTABLE_NIX, bringPortableNix, portableNixDirectory } from "./setup/portable-nix.mjs";
+import { bringUnpackedDebian } from "./setup/unpacked-debian.mjs";
 
 const say = (line) => console.log(line);
 const missing = [];
@@ -16,5 +17,7 @@ for (const nix of PORTABLE_NIX) {
   if (reason === undefined) say(`Nix ${nix.version}: ${portableNixDirectory(nix.version)}`);
   else missing.push(`Nix ${nix.version}: ${reason}`);
 }
+const unpacked = await bringUnpackedDebian(say);
+if (unpacked !== undefined) missing.push(`nginx and wrk: ${unpacked}`);
 for (const reason of missing) console.error(`missing: ${reason}`);
 process.exitCode = missing.length === 0 ? 0 : 1;
