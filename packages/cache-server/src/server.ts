@@ -83,7 +83,12 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
       tls:
         settings.tlsCert === undefined || settings.tlsKey === undefined
           ? undefined
-          : { cert: settings.tlsCert, key: settings.tlsKey, clientCa: settings.tlsClientCa },
+          : {
+              cert: settings.tlsCert,
+              key: settings.tlsKey,
+              clientCa: settings.tlsClientCa,
+              reloadIntervalMs: settings.tlsReloadIntervalMs,
+            },
       idleTimeoutMs: settings.idleTimeoutMs,
       logger,
     },

@@ -58,6 +58,8 @@ export interface TestServer extends AsyncDisposable {
     claims?: Partial<TokenClaims>,
   ): Promise<string>;
   send(method: string, path: string, options?: TestRequest): Promise<TestAnswer>;
+  /** Begins what disposing ends with: running requests finish. */
+  stop(): Promise<void>;
 }
 
 export async function startTestServer(
@@ -114,6 +116,7 @@ export async function startTestServer(
       });
     },
     send: (method, path, options = {}) => send(server.url, method, path, options),
+    stop: () => server.close(),
     async [Symbol.asyncDispose]() {
       await server.close();
       await index[Symbol.asyncDispose]();
@@ -133,7 +136,7 @@ function recordingLogger(logs: LogLine[]): Logger {
 }
 
 /** Sends exactly the headers and path given: no client library tidies them up. */
-export function send(
+function send(
   url: string,
   method: string,
   path: string,

@@ -35,6 +35,7 @@ export interface ServerSettings {
   readonly tlsCert: string | undefined;
   readonly tlsKey: string | undefined;
   readonly tlsClientCa: string | undefined;
+  readonly tlsReloadIntervalMs: number;
   readonly tokenKeys: readonly TokenKeySetting[] | undefined;
   readonly tokenIssuer: string | undefined;
   readonly tokenAudiences: readonly string[];
@@ -109,6 +110,13 @@ export const SETTINGS: {
     meaning:
       "PEM file of the authority whose client certificates are required. Unset: none are asked for.",
     parse: parsePath,
+  },
+  tlsReloadIntervalMs: {
+    key: "tls.reloadInterval",
+    variable: "FLYWHEEL_TLS_RELOAD_INTERVAL",
+    default: "5s",
+    meaning: "How often the TLS files are looked at for changes.",
+    parse: parseDurationMs,
   },
   tokenKeys: {
     key: "tokens.keys",

@@ -10,6 +10,8 @@ export interface TlsFiles {
   readonly key: string;
   /** When given, clients must show a certificate of this authority. */
   readonly clientCa?: string | undefined;
+  /** How often they are looked at: file events do not see what a Kubernetes secret does. */
+  readonly reloadIntervalMs: number;
 }
 
 export interface TlsMaterial {
@@ -19,9 +21,6 @@ export interface TlsMaterial {
   readonly requestCert?: boolean;
   readonly rejectUnauthorized?: boolean;
 }
-
-/** Renewed certificates are looked for this often; file events do not see what a Kubernetes secret does. */
-const POLL_INTERVAL_MS = 5000;
 
 /** @throws {CacheError} `CONFIG` naming the file that cannot be read. */
 export async function readTlsFiles({ cert, key, clientCa }: TlsFiles): Promise<TlsMaterial> {
@@ -53,7 +52,7 @@ export function watchTlsFiles(files: TlsFiles, server: Server, logger: Logger): 
   };
   const onChange = (): void => void reload();
   for (const path of paths) {
-    watchFile(path, { interval: POLL_INTERVAL_MS, persistent: false }, onChange);
+    watchFile(path, { interval: files.reloadIntervalMs, persistent: false }, onChange);
   }
   return () => {
     for (const path of paths) unwatchFile(path, onChange);

@@ -1,0 +1,109 @@
+import { execFileSync } from "node:child_process";
+import { copyFile, mkdtemp, readFile, rm } from "node:fs/promises";
+import { get } from "node:https";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { TLSSocket } from "node:tls";
+
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+
+import { startTestServer } from "./test-server.ts";
+
+let directory = "";
+
+/** A certificate of its own authority, for localhost. */
+function makeCertificate(name: string): void {
+  execFileSync(
+    "openssl",
+    [
+      ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"],
+      ...[
+        "-days",
+        "2",
+        "-subj",
+        `/CN=${name}`,
+        "-addext",
+        "subjectAltName=DNS:localhost,IP:127.0.0.1",
+      ],
+      ...["-keyout", join(directory, `${name}.key`), "-out", join(directory, `${name}.pem`)],
+    ],
+    { stdio: "ignore" },
+  );
+}
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), "tls-"));
+  for (const name of ["first", "second", "client"]) makeCertificate(name);
+});
+
+afterAll(async () => {
+  await rm(directory, { recursive: true });
+});
+
+/** The status, and the name in the certificate that the server showed. */
+async function fetchOver(
+  url: string,
+  authority: string,
+  client?: string,
+): Promise<{ status: number | undefined; shown: string | string[] | undefined }> {
+  const ca = await readFile(join(directory, `${authority}.pem`));
+  const own =
+    client === undefined
+      ? {}
+      : {
+          cert: await readFile(join(directory, `${client}.pem`)),
+          key: await readFile(join(directory, `${client}.key`)),
+        };
+  return new Promise((resolve, reject) => {
+    get(`${url}/healthz`, { ca, ...own, agent: false }, (response) => {
+      const { subject } = (response.socket as TLSSocket).getPeerCertificate();
+      response.resume();
+      resolve({ status: response.statusCode, shown: subject.CN });
+    }).on("error", reject);
+  });
+}
+
+test("with a certificate it speaks TLS, and takes a renewed one without a restart", async () => {
+  const [cert, key] = [join(directory, "cert.pem"), join(directory, "key.pem")];
+  await copyFile(join(directory, "first.pem"), cert);
+  await copyFile(join(directory, "first.key"), key);
+  await using server = await startTestServer({
+    tlsCert: cert,
+    tlsKey: key,
+    tlsReloadIntervalMs: "50ms",
+  });
+  expect(server.url).toMatch(/^https:/);
+  expect(await fetchOver(server.url, "first")).toEqual({ status: 200, shown: "first" });
+
+  await copyFile(join(directory, "second.pem"), cert);
+  await vi.waitFor(() => {
+    // In the middle of a renewal the files do not fit: the old ones stay in use.
+    expect(server.logs.map((line) => line.message)).toContain(
+      "the changed TLS files are unusable; the old ones stay",
+    );
+  }, 10_000);
+  expect(await fetchOver(server.url, "first")).toMatchObject({ status: 200 });
+
+  await copyFile(join(directory, "second.key"), key);
+  await vi.waitFor(
+    async () => expect(await fetchOver(server.url, "second")).toMatchObject({ shown: "second" }),
+    10_000,
+  );
+});
+
+test("with an authority for clients, only those with its certificate get in", async () => {
+  await using server = await startTestServer({
+    tlsCert: join(directory, "first.pem"),
+    tlsKey: join(directory, "first.key"),
+    tlsClientCa: join(directory, "client.pem"),
+  });
+  expect(await fetchOver(server.url, "first", "client")).toMatchObject({ status: 200 });
+  await expect(fetchOver(server.url, "first")).rejects.toThrow(/certificate required|ECONNRESET/);
+  await expect(fetchOver(server.url, "first", "second")).rejects.toThrow();
+});
+
+test("a certificate that cannot be read stops the start and is named", async () => {
+  await expect(
+    startTestServer({ tlsCert: "/nowhere.pem", tlsKey: "/nowhere.key" }),
+  ).rejects.toMatchObject({ code: "CONFIG", message: expect.stringContaining("/nowhere") });
+});
