@@ -26,32 +26,36 @@ const SECTOR_BYTES = 512;
 
 /** Chooses, by chance where the kind leaves a choice. `lastAt` is how many operations came before the crash. */
 export function createLoss(kind: LossKind, random: Random, lastAt: number): Loss {
-  switch (kind) {
-    case "all":
-      return { keepsName: () => false, contents: (file) => file.durable };
-    case "none":
-      return { keepsName: () => true, contents: keepAll };
-    case "bytes":
-      return { keepsName: () => true, contents: (file) => file.durable };
-    case "bytes-but-sizes":
-      return { keepsName: () => true, contents: keepSizes };
-    case "names":
-      return { keepsName: () => false, contents: keepAll };
-    case "after-a-moment": {
-      const moment = random.below(lastAt + 1);
-      return {
-        keepsName: (change) => change.at <= moment,
-        contents: (file) => keepSome(file, random, random.next()),
-      };
-    }
-    case "some": {
-      const share = random.next();
-      return {
-        keepsName: () => random.chance(share),
-        contents: (file) => keepSome(file, random, random.next()),
-      };
-    }
-  }
+  return LOSSES[kind](random, lastAt);
+}
+
+const keepNames = (): boolean => true;
+const loseNames = (): boolean => false;
+
+const LOSSES: Readonly<Record<LossKind, (random: Random, lastAt: number) => Loss>> = {
+  all: () => ({ keepsName: loseNames, contents: loseAll }),
+  none: () => ({ keepsName: keepNames, contents: keepAll }),
+  bytes: () => ({ keepsName: keepNames, contents: loseAll }),
+  "bytes-but-sizes": () => ({ keepsName: keepNames, contents: keepSizes }),
+  names: () => ({ keepsName: loseNames, contents: keepAll }),
+  "after-a-moment": (random, lastAt) => {
+    const moment = random.below(lastAt + 1);
+    return {
+      keepsName: (change) => change.at <= moment,
+      contents: (file) => keepSome(file, random, random.next()),
+    };
+  },
+  some: (random) => {
+    const share = random.next();
+    return {
+      keepsName: () => random.chance(share),
+      contents: (file) => keepSome(file, random, random.next()),
+    };
+  },
+};
+
+function loseAll({ durable }: FileNode): Buffer {
+  return durable;
 }
 
 function keepAll({ durable, pending }: FileNode): Buffer {

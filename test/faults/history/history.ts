@@ -138,7 +138,10 @@ export class History {
       const attempt = this.#attempts[id];
       if (attempt?.kind !== "push" || !attempt.isAtomic) return [];
       // Paths that another attempt touched as well say nothing about this one.
-      const own = attempt.paths.filter(({ storePath }) => owners.get(storePath.hash)?.size === 1);
+      const own = attempt.paths.filter(({ storePath }) => {
+        const owning = owners.get(storePath.hash);
+        return owning?.size === 1 && owning.has(id);
+      });
       return own.length > 1 ? [own] : [];
     });
     return { ...expected, paths: [...states.values()], groups };
