@@ -9,26 +9,17 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 
 import { startTestServer } from "./test-server.ts";
 
+/** How a client sees a refused handshake depends on who writes first. */
+const REFUSED = /certificate required|alert|ECONNRESET|EPIPE|hang up/;
+
 let directory = "";
 
 /** A certificate of its own authority, for localhost. */
 function makeCertificate(name: string): void {
-  execFileSync(
-    "openssl",
-    [
-      ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"],
-      ...[
-        "-days",
-        "2",
-        "-subj",
-        `/CN=${name}`,
-        "-addext",
-        "subjectAltName=DNS:localhost,IP:127.0.0.1",
-      ],
-      ...["-keyout", join(directory, `${name}.key`), "-out", join(directory, `${name}.pem`)],
-    ],
-    { stdio: "ignore" },
-  );
+  const options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2".split(" ");
+  options.push("-subj", `/CN=${name}`, "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1");
+  options.push("-keyout", join(directory, `${name}.key`), "-out", join(directory, `${name}.pem`));
+  execFileSync("openssl", options, { stdio: "ignore" });
 }
 
 beforeAll(async () => {
@@ -98,8 +89,8 @@ test("with an authority for clients, only those with its certificate get in", as
     tlsClientCa: join(directory, "client.pem"),
   });
   expect(await fetchOver(server.url, "first", "client")).toMatchObject({ status: 200 });
-  await expect(fetchOver(server.url, "first")).rejects.toThrow(/certificate required|ECONNRESET/);
-  await expect(fetchOver(server.url, "first", "second")).rejects.toThrow();
+  await expect(fetchOver(server.url, "first")).rejects.toThrow(REFUSED);
+  await expect(fetchOver(server.url, "first", "second")).rejects.toThrow(REFUSED);
 });
 
 test("a certificate that cannot be read stops the start and is named", async () => {
