@@ -107,24 +107,30 @@ function tooLarge(maxSizeBytes: number): CacheError {
 }
 
 /**
- * Reads and drops what is left of a refused body, so that a client that is still sending gets to read
- * the answer instead of a reset connection. Beyond the bounds the connection is closed.
+ * Reads and drops what is left of a body, so that a client that is still sending gets to read the answer
+ * instead of a reset connection. Beyond the bounds the connection is closed. Resolves in either case.
  */
 export function drainBody(
   request: IncomingMessage,
   bounds: { readonly maxSizeBytes: number; readonly timeoutMs: number },
-): void {
-  if (request.complete || request.destroyed) return;
-  let sizeBytes = 0;
-  const timer = setTimeout(() => request.destroy(), bounds.timeoutMs);
-  timer.unref();
-  request.on("data", (piece: Buffer) => {
-    sizeBytes += piece.length;
-    if (sizeBytes > bounds.maxSizeBytes) request.destroy();
+): Promise<void> {
+  const isDrained = request.readableEnded || (request.complete && request.readableLength === 0);
+  if (isDrained || request.destroyed) return Promise.resolve();
+  return new Promise((resolve) => {
+    let sizeBytes = 0;
+    const timer = setTimeout(() => request.destroy(), bounds.timeoutMs);
+    timer.unref();
+    const stop = (): void => {
+      clearTimeout(timer);
+      resolve();
+    };
+    request.on("data", (piece: Buffer) => {
+      sizeBytes += piece.length;
+      if (sizeBytes > bounds.maxSizeBytes) request.destroy();
+    });
+    request.once("end", stop);
+    request.once("close", stop);
+    request.on("error", () => {});
+    request.resume();
   });
-  const stop = (): void => clearTimeout(timer);
-  request.once("end", stop);
-  request.once("close", stop);
-  request.on("error", () => {});
-  request.resume();
 }

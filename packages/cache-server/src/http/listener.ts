@@ -33,10 +33,15 @@ export async function startListener(
   options: ListenerOptions,
 ): Promise<Listener> {
   const { listen, tls, logger } = options;
+  // The handler refuses a missing Host header itself, with a body that says so.
   const server =
     tls === undefined
-      ? createHttpServer()
-      : createHttpsServer({ ...(await readTlsFiles(tls)), minVersion: "TLSv1.2" });
+      ? createHttpServer({ requireHostHeader: false })
+      : createHttpsServer({
+          ...(await readTlsFiles(tls)),
+          minVersion: "TLSv1.2",
+          requireHostHeader: false,
+        });
   server.on("request", handler);
   // Handlers say when a body is wanted, after they know who asks.
   server.on("checkContinue", handler);

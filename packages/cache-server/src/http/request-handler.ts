@@ -21,7 +21,7 @@ export interface RequestHandlerOptions {
   readonly signal: AbortSignal;
 }
 
-/** What a refused client may still send before its connection is closed. */
+/** What a client may still send after it was answered, before its connection is closed. */
 const DRAIN = { maxSizeBytes: 64 * 2 ** 20, timeoutMs: 10_000 };
 
 /** Answers requests: finds the route, identifies the caller, runs the handler, turns errors into answers. */
@@ -41,8 +41,10 @@ export function createRequestHandler(
     try {
       const { pathname, query } = splitTarget(request.url ?? "/");
       family = pathname.startsWith("/_flywheel/") ? "flywheel" : "attic";
-      requireHost(request, options.allowedHosts);
       const match = findRoute(request.method ?? "GET", pathname);
+      if (match.kind !== "found" || match.route.anyHost !== true) {
+        requireHost(request, options.allowedHosts);
+      }
       if (match.kind === "not-found") {
         throw new AtticError("NotFound", "NOT_FOUND", `There is nothing at ${shorten(pathname)}`);
       }
@@ -69,6 +71,8 @@ export function createRequestHandler(
         logger,
         caller,
       });
+      // What nobody read would stay in front of the connection's next request for ever.
+      await drainBody(request, DRAIN);
     } catch (error) {
       const { "user-agent": userAgent } = request.headers;
       sendError(request, response, error, { family, requestId, userAgent }, logger);
@@ -118,16 +122,22 @@ function sendError(
     return;
   }
   const text = JSON.stringify(body);
-  const hasBody = !request.complete;
+  const isStillSending = !request.complete;
   response.writeHead(status, {
     ...headers,
     "content-type": "application/json",
     "content-length": Buffer.byteLength(text),
     "cache-control": "no-store",
-    ...(hasBody ? { connection: "close" } : {}),
+    ...(isStillSending ? { connection: "close" } : {}),
   });
-  response.end(request.method === "HEAD" ? undefined : text);
-  drainBody(request, DRAIN);
+  const answer = request.method === "HEAD" ? "" : text;
+  if (!isStillSending) {
+    response.end(answer);
+    return;
+  }
+  response.write(answer);
+  // Ending the answer closes the connection, and a client in the middle of its body would see only that.
+  void drainBody(request, DRAIN).then(() => response.end());
 }
 
 function splitTarget(target: string): { readonly pathname: string; readonly query: string } {
@@ -142,7 +152,12 @@ function splitTarget(target: string): { readonly pathname: string; readonly quer
 }
 
 function requireHost({ headers }: IncomingMessage, allowedHosts: readonly string[]): void {
-  if (allowedHosts.length === 0 || allowedHosts.includes(headers.host ?? "")) return;
+  if (headers.host === undefined) {
+    throw new CacheError("INVALID", "The request has no Host header", {
+      hint: "Name the server's address in it.",
+    });
+  }
+  if (allowedHosts.length === 0 || allowedHosts.includes(headers.host)) return;
   throw new CacheError("INVALID", "Bad Host", {
     hint: "Use one of the addresses in allowedHosts, port included.",
   });

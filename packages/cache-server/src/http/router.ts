@@ -7,6 +7,8 @@ export interface Route {
   readonly method: "GET" | "PUT" | "POST" | "PATCH" | "DELETE";
   readonly pattern: string;
   readonly family: RouteFamily;
+  /** Answers whatever address it is asked under: probes know the server by its IP address, or by none. */
+  readonly anyHost?: boolean;
   readonly handler: Handler;
 }
 

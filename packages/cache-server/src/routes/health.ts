@@ -63,7 +63,7 @@ export function healthRoutes(services: RouteServices): Route[] {
 
   return [
     { method: "GET", pattern: "/", family: "attic", handler: root },
-    { method: "GET", pattern: "/healthz", family: "flywheel", handler: health },
-    { method: "GET", pattern: "/readyz", family: "flywheel", handler: readiness },
+    { method: "GET", pattern: "/healthz", family: "flywheel", anyHost: true, handler: health },
+    { method: "GET", pattern: "/readyz", family: "flywheel", anyHost: true, handler: readiness },
   ];
 }
