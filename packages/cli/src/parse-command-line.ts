@@ -1,9 +1,8 @@
 import { parseArgs, type ParseArgsOptionsConfig } from "node:util";
 
-import { isCacheError } from "@glorious/core";
+import { isCacheError, nearestWord } from "@glorious/core";
 
 import type { Command, Invocation, Option, Options } from "./command.ts";
-import { nearestWord } from "./nearest-word.ts";
 import { toFlagName } from "./option-name.ts";
 import { UsageError } from "./usage-error.ts";
 

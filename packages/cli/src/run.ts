@@ -1,11 +1,10 @@
 import { readFileSync } from "node:fs";
 
-import { CacheError } from "@glorious/core";
+import { CacheError, nearestWord } from "@glorious/core";
 
 import { type CliContext, printLine } from "./cli-context.ts";
 import { COMMAND_GROUPS, COMMAND_TABLE, type TableEntry } from "./command-table.ts";
 import { formatCommandHelp, formatGroupHelp, formatOverview } from "./format-help.ts";
-import { nearestWord } from "./nearest-word.ts";
 import { parseCommandLine } from "./parse-command-line.ts";
 import { toCacheError } from "./system-error.ts";
 import { UsageError } from "./usage-error.ts";

@@ -9,4 +9,5 @@ export {
 } from "./cache-error.ts";
 export { formatDurationMs, parseDurationMs } from "./duration.ts";
 export { type LogFields, type Logger, silentLogger } from "./logger.ts";
+export { nearestWord } from "./nearest-word.ts";
 export { formatSizeBytes, parseSizeBytes } from "./size.ts";

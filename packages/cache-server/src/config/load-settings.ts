@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 
-import { CacheError } from "@glorious/core";
+import { CacheError, nearestWord } from "@glorious/core";
 import { parse as parseYaml } from "yaml";
 
 import { SETTINGS, type ServerSettings, type Setting, type SettingName } from "./settings.ts";
@@ -167,27 +167,6 @@ function toText(value: unknown, name: SettingName, file: string): string {
 }
 
 function nearestOf(text: string, known: readonly string[]): string {
-  const ranked = known
-    .map((candidate) => ({ candidate, distance: editDistance(text, candidate) }))
-    .toSorted((left, right) => left.distance - right.distance);
-  const nearest = ranked[0];
-  return nearest !== undefined && nearest.distance <= 3 ? `Did you mean ${nearest.candidate}?` : "";
-}
-
-function editDistance(left: string, right: string): number {
-  let previous = Array.from({ length: right.length + 1 }, (_, index) => index);
-  for (let row = 1; row <= left.length; row += 1) {
-    const current = [row];
-    for (let column = 1; column <= right.length; column += 1) {
-      const substitution =
-        (previous[column - 1] ?? 0) + (left[row - 1] === right[column - 1] ? 0 : 1);
-      current[column] = Math.min(
-        substitution,
-        (previous[column] ?? 0) + 1,
-        (current[column - 1] ?? 0) + 1,
-      );
-    }
-    previous = current;
-  }
-  return previous[right.length] ?? 0;
+  const nearest = nearestWord(text, known);
+  return nearest === undefined ? "" : `Did you mean ${nearest}?`;
 }
