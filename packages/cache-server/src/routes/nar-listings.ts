@@ -14,8 +14,8 @@ const decompress = promisify(zstdDecompress);
 /** The `.ls` files of paths. */
 export interface Listings {
   /**
-   * A listing, made from the NAR itself the first time it is asked for and kept. So it is always there and always
-   * true, whatever the uploader sent.
+   * A listing, made from the NAR itself the first time it is asked for and kept under the NAR's hash. So it is
+   * always there and always true, whatever the uploader sent, also when a path is deleted and built anew.
    *
    * @throws {CacheError} `NOT_FOUND` when the stored bytes are no NAR, or one that cannot be listed.
    */
@@ -53,7 +53,7 @@ export function createListings({ index, store, now }: RouteServices): Listings {
     const text = await make(path);
     await index.putDocument(path.viewId, {
       kind: "listing",
-      name: path.storePathHash,
+      name: path.narHash,
       body: await compress(text),
       createdAtMs: now(),
     });
@@ -62,9 +62,9 @@ export function createListings({ index, store, now }: RouteServices): Listings {
 
   return {
     async get(path, signal) {
-      const kept = await index.findDocument([path.viewId], "listing", path.storePathHash);
+      const kept = await index.findDocument([path.viewId], "listing", path.narHash);
       if (kept !== undefined) return decompress(kept);
-      const key = `${path.viewId} ${path.storePathHash}`;
+      const key = `${path.viewId} ${path.narHash}`;
       let making = underWay.get(key);
       if (making === undefined) {
         making = makeAndKeep(path).finally(() => underWay.delete(key));

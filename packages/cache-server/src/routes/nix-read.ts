@@ -73,7 +73,11 @@ export function nixReadRoutes(services: RouteServices): Route[] {
       tag: object.fileHash,
       sizeBytes: object.fileSize,
       contentType: "application/x-nix-nar",
-      headers: headersOf(view, YEAR_SECONDS, "immutable"),
+      // A file hash names its bytes for ever, a path's name only until the path is deleted and built anew.
+      headers:
+        parseNarFileName(name).kind === "file"
+          ? headersOf(view, YEAR_SECONDS, "immutable")
+          : headersOf(view, 300),
     });
   };
 

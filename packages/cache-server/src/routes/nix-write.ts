@@ -18,6 +18,7 @@ import type { Route } from "../http/router.ts";
 import { sendEmpty } from "../http/send.ts";
 import type { DocumentKind, ObjectRecord, ViewRecord } from "../index/cache-index.ts";
 import { detectCompression, parseCompression } from "../ingest/nar-decoder.ts";
+import { requireDebugInfo } from "./debug-info-body.ts";
 import { parseNarFileName, requireStorePathHash } from "./nix-files.ts";
 import { buildTraceName, nameParam } from "./nix-read.ts";
 import { requireBuildTrace, requireRealisation } from "./realisation-body.ts";
@@ -167,7 +168,10 @@ export function nixWriteRoutes(services: RouteServices): Route[] {
       "/:view/realisations/:name.doi",
       document("realisation", MAX_DOCUMENT_BYTES, nameParam, requireRealisation),
     ),
-    write("/:view/debuginfo/:name", document("debuginfo", MAX_DOCUMENT_BYTES, nameParam)),
+    write(
+      "/:view/debuginfo/:name",
+      document("debuginfo", MAX_DOCUMENT_BYTES, nameParam, requireDebugInfo),
+    ),
     write(
       "/:view/build-trace-v2/:derivation/:name.doi",
       document("build-trace", MAX_DOCUMENT_BYTES, buildTraceName, requireBuildTrace),
