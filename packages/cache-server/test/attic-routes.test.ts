@@ -6,6 +6,7 @@ import {
   parsePublicKey,
   verifySignature,
 } from "@glorious/nix-store";
+import { CACHE_PERMISSIONS } from "@glorious/trust";
 import { describe, expect, test } from "vitest";
 
 import { atticNarInfo, createTestPath } from "./test-path.ts";
@@ -19,15 +20,7 @@ const CREATE = {
   priority: 41,
   upstream_cache_key_names: ["cache.nixos.org-1"],
 };
-const ALL = [
-  "pull",
-  "push",
-  "delete",
-  "create",
-  "configure",
-  "configureRetention",
-  "destroy",
-] as const;
+const ALL = CACHE_PERMISSIONS;
 
 async function isSignedBy(server: TestServer, token: string, hash: string): Promise<boolean> {
   const config = (await server.send("GET", "/_api/v1/cache-config/main", { token })).json();
