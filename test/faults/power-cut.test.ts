@@ -92,7 +92,7 @@ const FLUSHES: readonly Flush[] = [
   { what: "the names of the store's folders", targets: /^data\/store$/ },
   { what: "the names in the data directory", targets: /^data$/ },
   { what: "the data directory's own name", targets: /^$/ },
-  { what: "the key of tokens", targets: /^data\/token\.key\.\d+\.tmp$/ },
+  { what: "the key of tokens", targets: /^data\/token\.key\.tmp$/ },
   { what: "the index's log", targets: /^data\/index\.sqlite-wal$/ },
   { what: "the index's first page", targets: /^data\/index\.sqlite$/ },
   // Only after its pages were flushed may its log begin anew.

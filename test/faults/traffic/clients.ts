@@ -1,6 +1,7 @@
 import { request as httpRequest } from "node:http";
 
 import {
+  type AdminClient,
   createAdminClient,
   dumpStorePath,
   openCache,
@@ -55,25 +56,46 @@ export async function pushAttic(
   }
 }
 
-export async function deletePath(target: Target, path: PathInfo, history: History): Promise<void> {
+export async function deletePath(
+  target: Target,
+  path: PathInfo,
+  history: History,
+  options: ClientOptions = {},
+): Promise<void> {
   await history.record({ kind: "delete", path }, async () => {
-    await using admin = createAdminClient({ server: target.url, token: target.token });
+    await using admin = openAdmin(target, options);
     await admin.deletePath(target.view, path.storePath.hash);
   });
 }
 
 /** Makes a token that may pull, and revokes it. */
-export async function revokeToken(target: Target, history: History): Promise<void> {
-  await using admin = createAdminClient({ server: target.url, token: target.token });
+export async function revokeToken(
+  target: Target,
+  history: History,
+  options: ClientOptions = {},
+): Promise<void> {
+  await using admin = openAdmin(target, options);
   const { token, jti } = await admin.createToken({ caches: { "*": ["r"] } });
   await history.record({ kind: "revoke", token }, () => admin.revokeToken(jti));
 }
 
-export async function createView(target: Target, view: string, history: History): Promise<void> {
+export async function createView(
+  target: Target,
+  view: string,
+  history: History,
+  options: ClientOptions = {},
+): Promise<void> {
   await history.record({ kind: "create-view", view }, async () => {
-    await using admin = createAdminClient({ server: target.url, token: target.token });
+    await using admin = openAdmin(target, options);
     await admin.createView(view);
   });
+}
+
+function openAdmin(
+  { url: server, token }: Target,
+  { idleTimeoutMs = 5000 }: ClientOptions,
+): AdminClient {
+  return createAdminClient({ server, token, idleTimeoutMs });
 }
 
 async function putAtticPath(

@@ -58,13 +58,13 @@ export async function runTraffic(options: TrafficOptions): Promise<TrafficResult
   const takeStep = async (random: Random, deletable: PathInfo[]): Promise<void> => {
     const { closures, history, target } = options;
     const dice = random.next();
-    if (dice < 0.05) return revokeToken(target(), history);
+    if (dice < 0.05) return revokeToken(target(), history, options);
     if (dice < 0.08 && options.viewName !== undefined) {
-      return createView(target(), options.viewName(), history);
+      return createView(target(), options.viewName(), history, options);
     }
     const doomed = dice < 0.2 ? deletable.pop() : undefined;
     if (doomed !== undefined) {
-      await deletePath(target(), doomed, history);
+      await deletePath(target(), doomed, history, options);
       if (random.chance(0.5)) {
         pushes += 1;
         await pushClosure(target(), [doomed], history, options);
