@@ -1,0 +1,91 @@
+import { writeFile, mkdir } from "node:fs/promises";
+import { createServer } from "node:net";
+import path from "node:path";
+
+import { type Running, start } from "./command.ts";
+import type { Tools } from "./tools.ts";
+
+export interface Nginx extends AsyncDisposable {
+  readonly url: string;
+  readonly tlsUrl: string;
+  /** Of the master; its workers are its children. */
+  readonly pid: number;
+}
+
+export interface NginxOptions {
+  readonly directory: string;
+  readonly root: string;
+  readonly certificate: { readonly cert: string; readonly key: string };
+}
+
+/** Starts nginx with two workers on free loopback ports; everything it writes goes below `directory`. */
+export async function startNginx(tools: Tools, options: NginxOptions): Promise<Nginx> {
+  const { directory, root, certificate } = options;
+  await mkdir(directory, { recursive: true });
+  const [port, tlsPort] = [await freePort(), await freePort()];
+  const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+    .map((name) => `  ${name}_temp_path ${path.join(directory, name)};`)
+    .join("\n");
+  const configuration = `daemon off;
+worker_processes 2;
+pid ${path.join(directory, "nginx.pid")};
+error_log stderr warn;
+${process.getuid?.() === 0 ? "user root root;" : ""}
+events { worker_connections 4096; }
+http {
+${temporary}
+  access_log off;
+  sendfile on;
+  tcp_nopush on;
+  keepalive_requests 100000000;
+  types { text/x-nix-narinfo narinfo; application/x-nix-nar zst; }
+  root ${root};
+  server { listen 127.0.0.1:${port}; }
+  server {
+    listen 127.0.0.1:${tlsPort} ssl;
+    ssl_certificate ${certificate.cert};
+    ssl_certificate_key ${certificate.key};
+    ssl_protocols TLSv1.2 TLSv1.3;
+  }
+}
+`;
+  const file = path.join(directory, "nginx.conf");
+  await writeFile(file, configuration);
+  const running: Running = start(
+    tools.nginx,
+    ["-p", directory, "-c", file, "-e", "stderr"],
+    tools.env,
+  );
+  const url = `http://127.0.0.1:${port}`;
+  await waitUntilUp(`${url}/nix-cache-info`);
+  return {
+    url,
+    tlsUrl: `https://127.0.0.1:${tlsPort}`,
+    pid: running.pid,
+    [Symbol.asyncDispose]: () => running[Symbol.asyncDispose](),
+  };
+}
+
+async function waitUntilUp(url: string): Promise<void> {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      await (await fetch(url)).arrayBuffer();
+      return;
+    } catch (error) {
+      if (attempt === 100) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const address = server.address();
+      const port = typeof address === "object" && address !== null ? address.port : 0;
+      server.close(() => resolve(port));
+    });
+  });
+}
