@@ -1,3 +1,5 @@
+import { constants } from "node:os";
+
 import { CacheError } from "@glorious/core";
 import { expect, test } from "vitest";
 
@@ -24,6 +26,19 @@ test.each([
     message: `Cannot write nar/a: ${code}`,
     hint: expect.any(String),
     cause,
+  });
+});
+
+test.each([
+  ["EDQUOT", "STORAGE_FULL"],
+  ["ESTALE", "UNAVAILABLE"],
+] as const)("%s, which Node cannot name, is %s all the same", (name, expected) => {
+  const number = constants.errno[name];
+  const code = `Unknown system error -${number}`;
+  const cause = Object.assign(new Error(`${code}: ${code}, write`), { code, errno: -number });
+  expect(fromSystemError(cause, "write nar/a")).toMatchObject({
+    code: expected,
+    message: `Cannot write nar/a: ${name}`,
   });
 });
 

@@ -1,3 +1,5 @@
+import { constants } from "node:os";
+
 import { CacheError, type CacheErrorCode } from "@glorious/core";
 
 interface Meaning {
@@ -50,11 +52,19 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   ENAMETOOLONG: MISPLACED,
 };
 
+/** Names of errors by their numbers, for those that Node has no name for, such as a full quota. */
+const NAMES: ReadonlyMap<number, string> = new Map(
+  Object.entries(constants.errno).map(([name, number]) => [-number, name]),
+);
+
 /** The code that the operating system gave an error, such as `ENOENT`. */
 export function systemErrorCode(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error && typeof error.code === "string"
-    ? error.code
-    : undefined;
+  if (!(error instanceof Error && "code" in error && typeof error.code === "string")) {
+    return undefined;
+  }
+  const isNameless = error.code.startsWith("Unknown system error");
+  const number = "errno" in error && typeof error.errno === "number" ? error.errno : undefined;
+  return (isNameless && number !== undefined ? NAMES.get(number) : undefined) ?? error.code;
 }
 
 /**
