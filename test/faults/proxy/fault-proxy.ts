@@ -16,7 +16,7 @@ export interface ConnectionFault {
      * `reset`: both sides get a TCP reset. `truncate`: both sides get an orderly end. `black-hole`: nothing passes
      * any more and nobody is told.
      */
-    readonly then: "reset" | "truncate" | "black-hole";
+    readonly kind: "reset" | "truncate" | "black-hole";
   };
 }
 
@@ -117,14 +117,14 @@ class Connection {
   }
 
   #strike(): void {
-    const then = this.#fault.after?.then ?? "reset";
-    this.#onFault(then);
-    if (then === "black-hole") {
+    const kind = this.#fault.after?.kind ?? "reset";
+    this.#onFault(kind);
+    if (kind === "black-hole") {
       this.#isSilent = true;
       return;
     }
     for (const socket of [this.#client, this.#upstream]) {
-      if (then === "reset") socket.resetAndDestroy();
+      if (kind === "reset") socket.resetAndDestroy();
       else socket.end();
     }
   }
