@@ -7,7 +7,7 @@ import type { EmbeddedPlane, LoadOptions, SettingName } from "@glorious/cache-se
 
 import { type CliContext, note, printLine } from "../cli-context.ts";
 import { type Command, defineCommand, flag, text } from "../command.ts";
-import { formatTryLines } from "../try-lines.ts";
+import { formatTryLines, quoteShell } from "../try-lines.ts";
 import { dataHome } from "../user-folders.ts";
 
 export const command: Command = defineCommand({
@@ -145,8 +145,10 @@ function announce(plane: EmbeddedPlane, isJson: boolean, context: CliContext): v
     "",
     "Use it from now on:",
     "",
-    `${findLauncher()} login ${url} --token-file ${tokenFile} --view ${view}`,
-    `${findLauncher()} use`,
+    [findLauncher(), "login", url, "--token-file", tokenFile, "--view", view]
+      .map(quoteShell)
+      .join(" "),
+    `${quoteShell(findLauncher())} use`,
     "",
   ];
   for (const line of lines) printLine(context, line);
