@@ -82,6 +82,11 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
     load: () => import("./commands/token-revoke.ts"),
   },
   {
+    name: "doctor nix",
+    summary: "Tell whether this machine's Nix would use a view, and if not, why",
+    load: () => import("./commands/doctor-nix.ts"),
+  },
+  {
     name: "completion",
     summary: "Print a completion script for your shell",
     load: () => import("./commands/completion.ts"),
@@ -93,6 +98,7 @@ export const COMMAND_GROUPS: Readonly<Record<string, string>> = {
   view: "Views: the logical caches of a server",
   path: "Single store paths in a view",
   token: "Tokens: who may do what",
+  doctor: "Examinations: what is wrong, why, and what helps",
 };
 
 /** Loads every command, for completion and documentation. */
