@@ -1,4 +1,4 @@
-import type { Logger } from "@glorious/core";
+import { CacheError, type Logger } from "@glorious/core";
 import type { BlobStore } from "@glorious/storage";
 import { createTokenVerifier } from "@glorious/trust";
 
@@ -6,7 +6,7 @@ import { createPathCommitter } from "./commit/path-committer.ts";
 import type { ServerSettings } from "./config/settings.ts";
 import type { TokenKeys } from "./config/token-keys.ts";
 import { startSweeper } from "./housekeeping/sweeper.ts";
-import { type Listener, startListener } from "./http/listener.ts";
+import { KEEP_ALIVE_TIMEOUT_MS, type Listener, startListener } from "./http/listener.ts";
 import { createRequestHandler } from "./http/request-handler.ts";
 import type { CacheIndex } from "./index/cache-index.ts";
 import { createNarIngest } from "./ingest/nar-ingest.ts";
@@ -24,6 +24,16 @@ export interface ServerParts {
   readonly logger: Logger;
   /** Milliseconds since the epoch; the system's clock by default. */
   readonly now?: () => number;
+  /** The server's own paces, where the defaults are not wanted. */
+  readonly timings?: Partial<ServerTimings>;
+}
+
+/** Durations that no operator has a reason to set. */
+export interface ServerTimings {
+  /** How long a second upload of one NAR waits for the first before it does the work itself. */
+  readonly maxDuplicateWaitMs: number;
+  /** How long a connection may stand still while the server waits for its client. */
+  readonly connectionTimeoutMs: number;
 }
 
 /** A running server. Disposing of it finishes running requests first, up to the shutdown timeout. */
@@ -33,12 +43,17 @@ export interface CacheServer extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** How long a second upload of one NAR waits for the first before it does the work itself. */
-const MAX_DUPLICATE_WAIT_MS = 30_000;
+function defaultTimings({ idleTimeoutMs }: ServerSettings): ServerTimings {
+  return {
+    maxDuplicateWaitMs: 30_000,
+    connectionTimeoutMs: Math.max(2 * idleTimeoutMs, KEEP_ALIVE_TIMEOUT_MS + 1000),
+  };
+}
 
 /** @throws {CacheError} `CONFIG` when the address, the TLS files or the token keys are unusable. */
 export async function startCacheServer(parts: ServerParts): Promise<CacheServer> {
   const { settings, index, store, tokenKeys, logger, now = Date.now } = parts;
+  const timings = { ...defaultTimings(settings), ...parts.timings };
   const verifier = createTokenVerifier({
     keys: tokenKeys.keys,
     issuer: settings.tokenIssuer,
@@ -58,14 +73,18 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
       level: settings.compressionLevel,
       pendingMaxAgeMs: settings.pendingNarMaxAgeMs,
       uploadedFileMaxAgeMs: settings.uploadedFileMaxAgeMs,
-      maxWaitMs: MAX_DUPLICATE_WAIT_MS,
+      maxWaitMs: timings.maxDuplicateWaitMs,
     }),
     committer: createPathCommitter({ index, logger, now }),
     logger,
     now,
     limits: settings,
     publicUrl: settings.publicUrl,
-    signingTokenKey: tokenKeys.signing,
+    newTokens: {
+      key: tokenKeys.signing,
+      issuer: settings.tokenIssuer,
+      audiences: settings.tokenAudiences,
+    },
     version: SERVER_VERSION,
   };
   const stopping = new AbortController();
@@ -89,7 +108,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
               clientCa: settings.tlsClientCa,
               reloadIntervalMs: settings.tlsReloadIntervalMs,
             },
-      idleTimeoutMs: settings.idleTimeoutMs,
+      connectionTimeoutMs: timings.connectionTimeoutMs,
       logger,
     },
   );
@@ -115,7 +134,9 @@ function createHandle(
   const close = (): Promise<void> => {
     closing ??= (async () => {
       await sweeper.stop();
-      await listener.close(timeoutMs, () => stopping.abort());
+      await listener.close(timeoutMs, () =>
+        stopping.abort(new CacheError("CANCELLED", "The server is stopping")),
+      );
     })();
     return closing;
   };

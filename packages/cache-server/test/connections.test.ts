@@ -1,8 +1,12 @@
+import { randomBytes } from "node:crypto";
+
 import { expect, test } from "vitest";
 
+import { createStoreGate } from "./gated-store.ts";
 import { head, openRawClient } from "./raw-client.ts";
 import { atticNarInfo, createTestPath } from "./test-path.ts";
 import { startTestServer } from "./test-server.ts";
+import { pushAttic } from "./uploads.ts";
 
 const HEALTH = head("GET /healthz HTTP/1.1", "host: localhost");
 
@@ -82,6 +86,72 @@ test("a refused client that never stops sending is cut off", async () => {
 
   expect(await client.closed()).toMatch(/^HTTP\/1\.1 401 /);
   expect(sentMiB).toBeLessThan(200);
+});
+
+test("a server that works longer than a connection may be silent still answers", async () => {
+  const gate = createStoreGate();
+  await using server = await startTestServer(
+    {},
+    { timings: { connectionTimeoutMs: 100 }, wrapStore: gate.wrap },
+  );
+  await server.createView("main");
+  const token = await server.token({ main: ["push"] });
+  const path = await createTestPath("working");
+  await using busy = await openRawClient(server);
+  await busy.write(
+    head(
+      "PUT /_api/v1/upload-path HTTP/1.1",
+      "host: localhost",
+      `authorization: bearer ${token}`,
+      `x-attic-nar-info: ${atticNarInfo("main", path)}`,
+      `content-length: ${path.nar.length}`,
+    ),
+  );
+  await busy.write(path.nar);
+  await gate.stored;
+
+  // Its silence began later: when it is cut off, the busy one has been silent for longer.
+  await using idle = await openRawClient(server);
+  await idle.closed();
+  gate.open();
+
+  expect(await busy.until('"Uploaded"')).toMatch(/^HTTP\/1\.1 200 /);
+});
+
+test("a client that falls silent in the middle of its request's head or body is cut off", async () => {
+  await using server = await startTestServer({}, { timings: { connectionTimeoutMs: 100 } });
+  await server.createView("main");
+  const token = await server.token({ main: ["push"] });
+  for (const begun of [
+    "GET /healthz HTTP/1.1\r\nhost: ",
+    head(
+      `PUT /_flywheel/v1/views/main/nars/${"0".repeat(64)}?size=100 HTTP/1.1`,
+      "host: localhost",
+      `authorization: bearer ${token}`,
+      "content-length: 100",
+    ),
+  ]) {
+    await using client = await openRawClient(server);
+    await client.write(begun);
+    expect(await client.closed()).toBe("");
+  }
+});
+
+test("a client that stops reading its answer is cut off", async () => {
+  await using server = await startTestServer({}, { timings: { connectionTimeoutMs: 200 } });
+  await server.createView("open", { isPublic: true });
+  const token = await server.token({ open: ["push"] });
+  // More than what the sockets of both sides hold.
+  const path = await createTestPath("large", randomBytes(30_000_000));
+  await pushAttic(server, token, "open", path);
+  await using client = await openRawClient(server);
+  client.socket.pause();
+
+  await client.write(head(`GET /open/nar/${path.storePathHash}.nar HTTP/1.1`, "host: localhost"));
+
+  await expect
+    .poll(() => server.logs.map((line) => line.fields), { timeout: 10_000 })
+    .toContainEqual(expect.objectContaining({ method: "GET", status: 200, complete: false }));
 });
 
 test.each([

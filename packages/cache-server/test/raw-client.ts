@@ -17,7 +17,6 @@ export async function openRawClient(server: Pick<TestServer, "url">): Promise<Ra
   const { hostname, port } = new URL(server.url);
   const socket = connect({ host: hostname, port: Number(port) });
   let received = "";
-  let isClosed = false;
   let changed = Promise.withResolvers<void>();
   const onChange = (): void => {
     changed.resolve();
@@ -30,13 +29,10 @@ export async function openRawClient(server: Pick<TestServer, "url">): Promise<Ra
   });
   // A reset is one of the ways in which a server ends a connection; `closed` tells of all of them.
   socket.on("error", () => {});
-  socket.on("close", () => {
-    isClosed = true;
-    onChange();
-  });
+  socket.on("close", onChange);
   await new Promise((resolve) => socket.once("connect", resolve));
   const wait = async (isEnough: () => boolean): Promise<string> => {
-    while (!isEnough() && !isClosed) await changed.promise;
+    while (!isEnough() && !socket.closed) await changed.promise;
     return received;
   };
   return {

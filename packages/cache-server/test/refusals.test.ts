@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { inspect } from "node:util";
 
 import { sha256HexToNix32 } from "@glorious/nix-store";
 import { signToken } from "@glorious/trust";
@@ -76,6 +77,11 @@ async function withPath(run: (scene: Scene) => Promise<void>): Promise<void> {
   await pushAttic(server, await server.token({ main: ["push"] }), "main", path);
   const holding = await server.index.findHolding(view.id, path.narHash);
   await run({ server, path, fileHash: holding?.fileHash ?? "" });
+}
+
+/** Not as JSON: errors and their causes, which hold the most, would be `{}` there. */
+function everythingLogged(server: TestServer): string {
+  return inspect(server.logs, { depth: 20, maxArrayLength: null, maxStringLength: null });
 }
 
 const STRANGERS: Readonly<
@@ -235,7 +241,7 @@ test("no log line holds a token or a key", async () => {
     }
     await server.send("GET", `/main/nix-cache-info?token=${token}`);
     const [key] = await server.index.listSigningKeys(1);
-    const logs = JSON.stringify(server.logs);
+    const logs = everythingLogged(server);
     expect(logs).not.toContain(token);
     expect(logs).not.toContain(token.split(".")[2]);
     expect(logs).not.toContain(key?.secretKey.split(":")[1]?.slice(0, 40));
@@ -283,4 +289,42 @@ test.each([
   const admin = await server.token({}, { isAdmin: true });
   const answer = await postJson(server, admin, "/_flywheel/v1/tokens", body);
   expect(answer.json()).toMatchObject({ code: 400, error: "INVALID" });
+});
+
+test("no log line holds a refused token, nor a key in a body that is no JSON or of another form", async () => {
+  await withPath(async ({ server, path, fileHash }) => {
+    const secrets: string[] = [];
+    for (const makeToken of Object.values(STRANGERS)) {
+      const token = await makeToken(server);
+      if (token === undefined || token === "nonsense") continue;
+      secrets.push(token, token.split(".")[2] ?? token);
+      for (const request of Object.values(everyRequest(server, token, "main", path, fileHash))) {
+        await request();
+      }
+    }
+    const configurer = await server.token({ main: ["configure"], new: ["create"] });
+    const key = Buffer.alloc(64, "key").toString("base64");
+    secrets.push(configurer, key.slice(0, 5));
+    for (const body of [
+      `{"keypair":main:${key}}`,
+      `main:${key}`,
+      JSON.stringify({ keypair: `main:${key}` }),
+      JSON.stringify({ keypair: { Keypair: `main:${key}x` } }),
+      JSON.stringify({ keypair: { Keypair: [`main:${key}`] } }),
+    ]) {
+      for (const [method, view] of [
+        ["PATCH", "main"],
+        ["POST", "new"],
+      ] as const) {
+        const answer = await server.send(method, `/_api/v1/cache-config/${view}`, {
+          token: configurer,
+          headers: { "content-type": "application/json" },
+          body,
+        });
+        expect([400, 422]).toContain(answer.status);
+      }
+    }
+    const logs = everythingLogged(server);
+    for (const secret of secrets) expect(logs).not.toContain(secret);
+  });
 });

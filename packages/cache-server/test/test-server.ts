@@ -17,7 +17,7 @@ import type { SettingName } from "../src/config/settings.ts";
 import type { CacheIndex, ViewRecord } from "../src/index/cache-index.ts";
 import { openSqliteIndex } from "../src/index/sqlite-index.ts";
 import { createView } from "../src/routes/attic-config.ts";
-import { startCacheServer } from "../src/server.ts";
+import { type ServerParts, startCacheServer } from "../src/server.ts";
 
 /** A line that the server logged. */
 export interface LogLine {
@@ -62,8 +62,15 @@ export interface TestServer extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
+/** What a test puts in place of the server's own. */
+export interface TestParts extends Pick<ServerParts, "timings"> {
+  /** The store that the server gets; `TestServer.store` stays the one below it. */
+  readonly wrapStore?: (store: BlobStore) => BlobStore;
+}
+
 export async function startTestServer(
   settings: Partial<Record<SettingName, string>> = {},
+  { timings = {}, wrapStore = (store) => store }: TestParts = {},
 ): Promise<TestServer> {
   const directory = await mkdtemp(join(tmpdir(), "cache-server-test-"));
   const key: TokenKey = { algorithm: "HS256", secret: randomBytes(64) };
@@ -86,10 +93,11 @@ export async function startTestServer(
       ),
     }),
     index,
-    store,
+    store: wrapStore(store),
     tokenKeys: { keys: [key], signing: key },
     logger: recordingLogger(logs),
     now,
+    timings,
   });
   return {
     url: server.url,

@@ -98,3 +98,16 @@ test("a certificate that cannot be read stops the start and is named", async () 
     startTestServer({ tlsCert: "/nowhere.pem", tlsKey: "/nowhere.key" }),
   ).rejects.toMatchObject({ code: "CONFIG", message: expect.stringContaining("/nowhere") });
 });
+
+test.each([
+  ["a key of another certificate", "first.pem", "second.key"],
+  ["a file that is no PEM", "first.key", "first.pem"],
+])("%s stops the start, with the files' names", async (_, cert, key) => {
+  await expect(
+    startTestServer({ tlsCert: join(directory, cert), tlsKey: join(directory, key) }),
+  ).rejects.toMatchObject({
+    code: "CONFIG",
+    message: expect.stringContaining(key),
+    hint: expect.any(String),
+  });
+});

@@ -22,7 +22,7 @@ export function pushAttic(
   return server.send("PUT", "/_api/v1/upload-path", {
     ...(token === undefined ? {} : { token }),
     headers: { "x-attic-nar-info": atticNarInfo(cache, path, changes) },
-    body: inPieces(body),
+    body: inPieces(body, Math.max(50, Math.ceil(body.length / 200))),
   });
 }
 

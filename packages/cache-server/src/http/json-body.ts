@@ -41,8 +41,10 @@ export function parseJson<Schema extends v.GenericSchema>(
   let value: unknown;
   try {
     value = JSON.parse(text);
-  } catch (cause) {
-    throw new CacheError("INVALID", `${what} is not JSON`, { cause });
+  } catch (error) {
+    // The error quotes the text, which may hold a key: only where it stumbled is passed on.
+    const place = /at position \d+( \(line \d+ column \d+\))?/.exec(String(error))?.[0];
+    throw new CacheError("INVALID", `${what} is not JSON${place === undefined ? "" : ` ${place}`}`);
   }
   const result = v.safeParse(schema, value);
   if (result.success) return result.output;

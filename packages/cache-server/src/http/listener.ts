@@ -11,8 +11,8 @@ import { readTlsFiles, watchTlsFiles } from "./tls-files.ts";
 export interface ListenerOptions {
   readonly listen: ListenAddress;
   readonly tls: TlsFiles | undefined;
-  /** How long a connection may stand still in the middle of a request or answer. */
-  readonly idleTimeoutMs: number;
+  /** How long a connection may stand still while its client is the one to go on. */
+  readonly connectionTimeoutMs: number;
   readonly logger: Logger;
 }
 
@@ -25,7 +25,8 @@ export interface Listener {
 }
 
 const HEADERS_TIMEOUT_MS = 30_000;
-const KEEP_ALIVE_TIMEOUT_MS = 75_000;
+/** How long a connection is kept for the client's next request. */
+export const KEEP_ALIVE_TIMEOUT_MS = 75_000;
 
 /** @throws {CacheError} `CONFIG` when the address cannot be bound or the TLS files cannot be used. */
 export async function startListener(
@@ -37,11 +38,7 @@ export async function startListener(
   const server =
     tls === undefined
       ? createHttpServer({ requireHostHeader: false })
-      : createHttpsServer({
-          ...(await readTlsFiles(tls)),
-          minVersion: "TLSv1.2",
-          requireHostHeader: false,
-        });
+      : createHttpsServer({ ...(await readTlsFiles(tls)), requireHostHeader: false });
   server.on("request", handler);
   // Handlers say when a body is wanted, after they know who asks.
   server.on("checkContinue", handler);
@@ -49,7 +46,7 @@ export async function startListener(
   server.requestTimeout = 0;
   server.headersTimeout = HEADERS_TIMEOUT_MS;
   server.keepAliveTimeout = KEEP_ALIVE_TIMEOUT_MS;
-  server.setTimeout(Math.max(2 * options.idleTimeoutMs, KEEP_ALIVE_TIMEOUT_MS + 1000));
+  server.setTimeout(options.connectionTimeoutMs);
   await bind(server, listen);
   const stopWatching =
     tls === undefined ? undefined : watchTlsFiles(tls, server as HttpsServer, logger);

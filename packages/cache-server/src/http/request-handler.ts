@@ -84,6 +84,11 @@ export function createRequestHandler(
     const requestId = randomBytes(8).toString("hex");
     const ended = new AbortController();
     response.setHeader("x-request-id", requestId);
+    // A long silence is the client's fault only while it is the client's turn.
+    response.on("timeout", () => {
+      const isOurTurn = request.complete && !response.headersSent;
+      if (!isOurTurn) request.socket.destroy();
+    });
     response.once("close", () => {
       if (!response.writableFinished)
         ended.abort(new CacheError("CANCELLED", "The client went away"));

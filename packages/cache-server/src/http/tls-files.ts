@@ -1,6 +1,7 @@
 import { unwatchFile, watchFile } from "node:fs";
 import { readFile } from "node:fs/promises";
 import type { Server } from "node:https";
+import { createSecureContext } from "node:tls";
 
 import { CacheError, type Logger } from "@glorious/core";
 
@@ -15,6 +16,7 @@ export interface TlsFiles {
 }
 
 export interface TlsMaterial {
+  readonly minVersion: "TLSv1.2";
   readonly cert: Buffer;
   readonly key: Buffer;
   readonly ca?: Buffer;
@@ -22,18 +24,29 @@ export interface TlsMaterial {
   readonly rejectUnauthorized?: boolean;
 }
 
-/** @throws {CacheError} `CONFIG` naming the file that cannot be read. */
+/** @throws {CacheError} `CONFIG` naming the files that cannot be read or do not fit together. */
 export async function readTlsFiles({ cert, key, clientCa }: TlsFiles): Promise<TlsMaterial> {
   const [certText, keyText, caText] = await Promise.all([
     readPem(cert, "certificate"),
     readPem(key, "private key"),
     clientCa === undefined ? undefined : readPem(clientCa, "client authority"),
   ]);
-  return {
+  const material: TlsMaterial = {
+    minVersion: "TLSv1.2",
     cert: certText,
     key: keyText,
     ...(caText === undefined ? {} : { ca: caText, requestCert: true, rejectUnauthorized: true }),
   };
+  try {
+    createSecureContext(material);
+  } catch (cause) {
+    const files = [cert, key, clientCa].filter((file) => file !== undefined).join(", ");
+    throw new CacheError("CONFIG", `The TLS files ${files} cannot be used together`, {
+      cause,
+      hint: "They must be PEM, and the key must be that of the first certificate.",
+    });
+  }
+  return material;
 }
 
 /**

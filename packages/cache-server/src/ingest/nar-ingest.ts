@@ -241,9 +241,12 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
   return {
     async ingest(upload) {
       const { viewId, expected } = upload;
+      // Said beforehand to be too large: not a byte of it is wanted.
+      if ((expected.narSize ?? 0) > maxNarSizeBytes) throw tooLarge(maxNarSizeBytes);
       const name = expected.narHash ?? expected.fileHash;
       if (name === undefined) return ingest(upload);
-      const turn = await flights.enter(`${viewId} ${upload.keepsFile} ${name}`, options.maxWaitMs);
+      const flight = `${viewId} ${upload.keepsFile} ${name}`;
+      const turn = await flights.enter(flight, options.maxWaitMs, upload.signal);
       if (turn.kind === "done" && !upload.keepsFile) return ingest(upload);
       if (turn.kind === "done") {
         const file = await index.findUploadedFile(viewId, name, upload.compression);
@@ -317,9 +320,13 @@ async function measureNar(
 function tooManyBytes(limit: number, expected: number | undefined): CacheError {
   return expected === limit
     ? new CacheError("CORRUPT", `The NAR goes on after the ${expected} bytes it was said to have`)
-    : new CacheError("TOO_LARGE", `The NAR is larger than the ${limit} bytes allowed here`, {
-        hint: "The server's limits.maxNarSize sets the bound.",
-      });
+    : tooLarge(limit);
+}
+
+function tooLarge(limit: number): CacheError {
+  return new CacheError("TOO_LARGE", `The NAR is larger than the ${limit} bytes allowed here`, {
+    hint: "The server's limits.maxNarSize sets the bound.",
+  });
 }
 
 function requireFileHash({ sha256, sizeBytes }: Written, expected: string | undefined): void {

@@ -39,3 +39,16 @@ test("other keys and finished keys do not wait", async () => {
   if (first.kind === "lead") first.finish(true);
   expect((await flight.enter("a", LONG_MS)).kind).toBe("lead");
 });
+
+test("a caller that is given up stops waiting, and the leader is not disturbed", async () => {
+  const flight = createSingleFlight();
+  const first = await flight.enter("k", LONG_MS);
+  const gone = new AbortController();
+  const waiting = flight.enter("k", LONG_MS, gone.signal);
+  const patient = flight.enter("k", LONG_MS);
+  const reason = new Error("the client went away");
+  gone.abort(reason);
+  await expect(waiting).rejects.toBe(reason);
+  if (first.kind === "lead") first.finish(true);
+  expect(await patient).toEqual({ kind: "done" });
+});

@@ -5,7 +5,8 @@
  * turn of its own. So nobody waits for ever on somebody else's slow connection.
  */
 export interface SingleFlight {
-  enter(key: string, maxWaitMs: number): Promise<Turn>;
+  /** Throws the signal's reason when it aborts before the turn. */
+  enter(key: string, maxWaitMs: number, signal?: AbortSignal): Promise<Turn>;
 }
 
 /** `lead` does the work and must say how it ended; `done` means that another caller just did it. */
@@ -29,15 +30,18 @@ export function createSingleFlight(): SingleFlight {
   };
 
   return {
-    async enter(key, maxWaitMs) {
+    async enter(key, maxWaitMs, signal) {
       const deadline = AbortSignal.timeout(maxWaitMs);
+      const waiting = signal === undefined ? deadline : AbortSignal.any([deadline, signal]);
       const tooLate = new Promise<"late">((resolve) => {
-        deadline.addEventListener("abort", () => resolve("late"), { once: true });
+        waiting.addEventListener("abort", () => resolve("late"), { once: true });
       });
       for (;;) {
+        signal?.throwIfAborted();
         const leader = running.get(key);
         if (leader === undefined) return lead(key);
         const outcome = await Promise.race([leader, tooLate]);
+        signal?.throwIfAborted();
         if (outcome === true) return { kind: "done" };
         // The slow leader goes on; this caller takes the key over for those that come later.
         if (outcome === "late") return lead(key);

@@ -78,7 +78,7 @@ export function flywheelManageRoutes(services: RouteServices): Route[] {
   const createToken = async (exchange: Exchange): Promise<void> => {
     gate.requireAdmin(exchange.caller);
     const body = await readJsonBody(exchange, TokenRequest, { ...limits, maxSizeBytes: 2 ** 20 });
-    const key = services.signingTokenKey;
+    const { key, issuer, audiences } = services.newTokens;
     if (key === undefined) {
       throw new CacheError(
         "UNSUPPORTED",
@@ -93,6 +93,8 @@ export function flywheelManageRoutes(services: RouteServices): Route[] {
     const claims = parseTokenClaims({
       ...(body.subject === undefined ? {} : { sub: body.subject }),
       jti,
+      iss: issuer,
+      aud: audiences,
       exp: Math.floor(expiresAtMs / 1000),
       // Attic's servers allow the clock no drift here.
       nbf: Math.floor(now() / 1000) - 60,

@@ -111,14 +111,14 @@ export function flywheelPushRoutes(services: RouteServices): Route[] {
   ): Promise<{ readonly paths: PathToCommit[]; readonly missingNars: string[] }> => {
     const external = new Set(body.externalReferences);
     const paths: PathToCommit[] = [];
-    const missingNars: string[] = [];
+    const missingNars = new Set<string>();
     for (const raw of body.paths) {
       const manifest = parsePathManifest(raw, view.storeDir);
       const existing = await index.findPath([view.id], manifest.storePathHash);
       const narHash = existing?.narHash ?? manifest.narHash;
       const holding = await index.findHolding(view.id, narHash);
       if (holding === undefined) {
-        missingNars.push(manifest.narHash);
+        missingNars.add(manifest.narHash);
         continue;
       }
       if (holding.narHash === manifest.narHash && holding.narSize !== manifest.narSize) {
@@ -132,7 +132,7 @@ export function flywheelPushRoutes(services: RouteServices): Route[] {
         .filter((hash) => !external.has(hash));
       paths.push({ manifest, object: holding, requiredReferences });
     }
-    return { paths, missingNars };
+    return { paths, missingNars: [...missingNars] };
   };
 
   const commitClosure = async (exchange: Exchange): Promise<void> => {

@@ -19,9 +19,16 @@ export interface RouteServices {
   readonly limits: RouteLimits;
   /** The address clients reach the server under, with a final slash; asked from the request when not set. */
   readonly publicUrl: string | undefined;
-  /** Signs the tokens that an administrator asks for; without one the server only verifies. */
-  readonly signingTokenKey: TokenKey | undefined;
+  readonly newTokens: NewTokenOptions;
   readonly version: string;
+}
+
+/** How the tokens are made that an administrator asks for, so that this server accepts them. */
+export interface NewTokenOptions {
+  /** Without one the server only verifies. */
+  readonly key: TokenKey | undefined;
+  readonly issuer: string | undefined;
+  readonly audiences: readonly string[];
 }
 
 export interface RouteLimits {
