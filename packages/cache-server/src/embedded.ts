@@ -106,7 +106,7 @@ async function startPlane(parts: Parts): Promise<EmbeddedPlane> {
   const url = settings.publicUrl?.replace(/\/$/, "") ?? server.url;
   const tokenFile = join(data, "admin.token");
   const netrcFile = join(data, "netrc");
-  const token = await openAdminToken(tokenFile, tokenKeys, settings);
+  const token = await openAdminToken(tokenFile, { tokenKeys, settings, index });
   await writeSecretFile(
     netrcFile,
     `machine ${new URL(url).hostname.replace(/^\[|\]$/g, "")}\nlogin flywheel\npassword ${token}\n`,
@@ -179,12 +179,12 @@ async function openView(
   return { view, isNew: true };
 }
 
-/** The administrator's token in its file, made anew when it is missing, unusable or about to expire. */
+/** The administrator's token in its file, made anew when it is missing, unusable, revoked or about to expire. */
 async function openAdminToken(
   file: string,
-  { keys, signing }: TokenKeys,
-  settings: ServerSettings,
+  { tokenKeys, settings, index }: Pick<Parts, "tokenKeys" | "settings" | "index">,
 ): Promise<string> {
+  const { keys, signing } = tokenKeys;
   const existing = await readFile(file, "utf8").catch(() => "");
   const verifier = createTokenVerifier({
     keys,
@@ -192,7 +192,10 @@ async function openAdminToken(
     audiences: settings.tokenAudiences,
   });
   const verdict = await verifier.verify(existing.trim(), Date.now() + ADMIN_TOKEN_MARGIN_MS);
-  if (verdict.kind === "valid" && verdict.claims.isAdmin) return existing.trim();
+  if (verdict.kind === "valid" && verdict.claims.isAdmin) {
+    const { jti } = verdict.claims;
+    if (jti === undefined || !(await index.isTokenRevoked(jti))) return existing.trim();
+  }
   if (signing === undefined) {
     throw new CacheError(
       "CONFIG",

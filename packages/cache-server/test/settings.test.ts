@@ -44,6 +44,28 @@ test("variables of clients are none of the server's business", async () => {
   await expect(loadSettings({ environment })).resolves.toMatchObject({ logLevel: "info" });
 });
 
+test("a key and a group without a value change nothing", async () => {
+  const file = await writeConfig("listen:\nlimits:\n  # idleTimeout: 5s\n");
+  expect(await loadSettings({ file, environment: {} })).toEqual(
+    await loadSettings({ environment: {} }),
+  );
+});
+
+test("a file without any setting is one, JSON is read as YAML, and lists as lists", async () => {
+  const defaults = await loadSettings({ environment: {} });
+  for (const text of ["", "# nothing\n", "{}"]) {
+    expect(await loadSettings({ file: await writeConfig(text), environment: {} })).toEqual(
+      defaults,
+    );
+  }
+  const file = await writeConfig('{"allowedHosts": ["a:1", "b"], "log": {"requests": false}}');
+  expect(await loadSettings({ file, environment: {} })).toEqual({
+    ...defaults,
+    allowedHosts: ["a:1", "b"],
+    logRequests: false,
+  });
+});
+
 test("relative paths in the file are relative to the file", async () => {
   const file = await writeConfig(
     "data: data\ntls:\n  cert: cert.pem\n  key: key.pem\ntokens:\n  keys:\n    - { algorithm: HS256, file: token.key, kid: a }\n",
@@ -82,6 +104,17 @@ describe("a mistake names its place and what to write", () => {
   test("a wrong variable suggests the nearest", async () => {
     await expect(loadSettings({ environment: { FLYWHEEL_LISTN: "x" } })).rejects.toMatchObject({
       hint: expect.stringContaining("Did you mean FLYWHEEL_LISTEN?"),
+    });
+  });
+
+  test.each([
+    ["limits:\n  idleTimout: 5s\n", "Did you mean limits.idleTimeout?"],
+    ["limts:\n  idleTimeout: 5s\n", "Did you mean limits?"],
+    ["public_url: x\n", "Did you mean publicUrl?"],
+  ])("file %j suggests the nearest", async (text, hint) => {
+    const file = await writeConfig(text);
+    await expect(loadSettings({ file, environment: {} })).rejects.toMatchObject({
+      hint: expect.stringContaining(hint),
     });
   });
 

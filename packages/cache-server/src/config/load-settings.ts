@@ -21,6 +21,14 @@ const PATH_SETTINGS: ReadonlySet<SettingName> = new Set([
   "tlsClientCa",
 ]);
 
+/** `a` and `a.b` of a setting `a.b.c`. */
+const GROUPS: ReadonlySet<string> = new Set(
+  Object.values(SETTINGS).flatMap(({ key }) => {
+    const names = key.split(".");
+    return names.slice(1).map((_, index) => names.slice(0, index + 1).join("."));
+  }),
+);
+
 export interface LoadOptions {
   /** A YAML or JSON file; none by default. */
   readonly file?: string | undefined;
@@ -128,9 +136,11 @@ function collect(value: unknown, key: string, file: string, sources: Map<string,
     sources.set(key, { text, name: `${file}: ${key}` });
     return;
   }
-  const isGroup = Object.values(SETTINGS).some((setting) => setting.key.startsWith(`${key}.`));
+  const isGroup = GROUPS.has(key);
+  // Nor has a group any whose every line is a comment.
+  if (isGroup && value === null) return;
   if (key !== "" && !isGroup) {
-    const keys = Object.values(SETTINGS).map((setting): string => setting.key);
+    const keys = [...Object.values(SETTINGS).map((setting): string => setting.key), ...GROUPS];
     throw new CacheError("CONFIG", `${file}: ${key}: there is no such setting`, {
       hint: `${nearestOf(key, keys)} See docs/reference/configuration.md.`,
     });

@@ -13,6 +13,9 @@ export interface TokenKeys {
   readonly signing: TokenKey | undefined;
 }
 
+/** As much as the verifier demands; said here, where the file is known. */
+const MIN_SECRET_BYTES = 32;
+
 /** Reads the configured keys. @throws {CacheError} `CONFIG` naming the file that is unusable. */
 export async function loadTokenKeys(settings: readonly TokenKeySetting[]): Promise<TokenKeys> {
   const loaded = await Promise.all(settings.map(loadKey));
@@ -41,7 +44,15 @@ async function loadKey({ algorithm, file, kid }: TokenKeySetting): Promise<Token
   }
   const named = kid === undefined ? {} : { kid };
   if (algorithm === "HS256") {
-    return { ...named, algorithm, secret: Buffer.from(text.trim(), "base64") };
+    const secret = Buffer.from(text.trim(), "base64");
+    if (secret.length >= MIN_SECRET_BYTES) return { ...named, algorithm, secret };
+    throw new CacheError(
+      "CONFIG",
+      `The token key ${file} holds no ${MIN_SECRET_BYTES} bytes in base64`,
+      {
+        hint: "Make one with `openssl rand -base64 64`.",
+      },
+    );
   }
   // Attic's settings hold the PEM once more in base64.
   const pem = text.includes("-----BEGIN") ? text : Buffer.from(text, "base64").toString("utf8");
