@@ -4,6 +4,8 @@ import { join } from "node:path";
 
 import { expect, test } from "vitest";
 
+import { listStoreFiles } from "./nix-client.ts";
+import { head, openRawClient } from "./raw-client.ts";
 import { atticNarInfo, createTestPath } from "./test-path.ts";
 import { startTestServer } from "./test-server.ts";
 
@@ -44,6 +46,40 @@ test("a server that stops finishes the upload that is running, and takes no new 
 
   expect((await uploading).status).toBe(200);
   await closed;
+});
+
+test("an upload that does not end within the shutdown timeout is cut, and leaves nothing", async () => {
+  await using server = await startTestServer({ shutdownTimeoutMs: "100ms" });
+  await server.createView("main");
+  const token = await server.token({ main: ["push"] });
+  const path = await createTestPath("endless", "x".repeat(10_000));
+  await using client = await openRawClient(server);
+  await client.write(
+    head(
+      "PUT /_api/v1/upload-path HTTP/1.1",
+      "host: localhost",
+      `authorization: bearer ${token}`,
+      `x-attic-nar-info: ${atticNarInfo("main", path)}`,
+      `content-length: ${path.nar.length}`,
+    ),
+  );
+  await client.write(path.nar.subarray(0, 5000));
+  await expect.poll(() => listStoreFiles(server), { timeout: 5000 }).toHaveLength(1);
+
+  await server.stop();
+
+  expect(await client.closed()).toBe("");
+  await expect.poll(() => listStoreFiles(server), { timeout: 5000 }).toEqual([]);
+  expect(server.logs.filter((line) => line.level === "error")).toEqual([]);
+});
+
+test("a connection kept for a next request does not hold up a stop", async () => {
+  await using server = await startTestServer();
+  await using client = await openRawClient(server);
+  await client.write(head("GET /healthz HTTP/1.1", "host: localhost"));
+  await client.until('"alive"');
+  await server.stop();
+  expect(await client.closed()).toContain('"alive"');
 });
 
 test("readiness names the part that fails, and recovers", async () => {
