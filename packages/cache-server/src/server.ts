@@ -10,6 +10,7 @@ import { KEEP_ALIVE_TIMEOUT_MS, type Listener, startListener } from "./http/list
 import { createRequestHandler } from "./http/request-handler.ts";
 import type { CacheIndex } from "./index/cache-index.ts";
 import { createNarIngest } from "./ingest/nar-ingest.ts";
+import { createServerMetrics } from "./metrics/server-metrics.ts";
 import { allRoutes } from "./routes/all-routes.ts";
 import type { RouteServices } from "./routes/route-services.ts";
 import { createTrustGate } from "./trust/trust-gate.ts";
@@ -61,20 +62,25 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     requireExpiry: settings.tokenRequireExpiry,
   });
   const gate = createTrustGate({ index, verifier, now });
+  const metrics = createServerMetrics();
   const services: RouteServices = {
     index,
     store,
     gate,
-    ingest: createNarIngest({
-      index,
-      store,
-      now,
-      maxNarSizeBytes: settings.maxNarSizeBytes,
-      level: settings.compressionLevel,
-      pendingMaxAgeMs: settings.pendingNarMaxAgeMs,
-      uploadedFileMaxAgeMs: settings.uploadedFileMaxAgeMs,
-      maxWaitMs: timings.maxDuplicateWaitMs,
-    }),
+    metrics,
+    metricsNeedAdmin: settings.metricsNeedAdmin,
+    ingest: metrics.countUploads(
+      createNarIngest({
+        index,
+        store,
+        now,
+        maxNarSizeBytes: settings.maxNarSizeBytes,
+        level: settings.compressionLevel,
+        pendingMaxAgeMs: settings.pendingNarMaxAgeMs,
+        uploadedFileMaxAgeMs: settings.uploadedFileMaxAgeMs,
+        maxWaitMs: timings.maxDuplicateWaitMs,
+      }),
+    ),
     committer: createPathCommitter({ index, logger, now }),
     logger,
     now,
@@ -94,6 +100,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
       gate,
       logger,
       logsRequests: settings.logRequests,
+      onAnswered: metrics.countRequest,
       allowedHosts: settings.allowedHosts,
       signal: stopping.signal,
     }),
@@ -119,6 +126,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     now,
     objectGraceMs: settings.objectGraceMs,
     intervalMs: settings.sweepIntervalMs,
+    onSwept: metrics.countSweep,
   });
   logger.info("listening", { url: listener.url, version: SERVER_VERSION });
   return createHandle(listener, sweeper, stopping, settings.shutdownTimeoutMs);

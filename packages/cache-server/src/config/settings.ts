@@ -55,6 +55,7 @@ export interface ServerSettings {
   readonly fsync: "full" | "none";
   readonly logLevel: "debug" | "info" | "warn" | "error";
   readonly logRequests: boolean;
+  readonly metricsNeedAdmin: boolean;
 }
 
 /** The names of {@link SETTINGS}. */
@@ -252,6 +253,14 @@ export const SETTINGS: {
     variable: "FLYWHEEL_LOG_REQUESTS",
     default: "true",
     meaning: "Logs a line for every request.",
+    parse: parseBoolean,
+  },
+  metricsNeedAdmin: {
+    key: "metrics.needAdmin",
+    variable: "FLYWHEEL_METRICS_NEED_ADMIN",
+    default: "false",
+    meaning:
+      "Shows `/metrics` to administrators' tokens only. The figures name no tenant, view or path.",
     parse: parseBoolean,
   },
 };

@@ -55,14 +55,19 @@ export async function sweep(
 }
 
 /** Sweeps now and then until stopped. A failed sweep is logged; the next one tries again. */
-export function startSweeper(options: SweeperOptions & { readonly intervalMs: number }): {
+export function startSweeper(
+  options: SweeperOptions & {
+    readonly intervalMs: number;
+    readonly onSwept: (result: SweepResult) => void;
+  },
+): {
   stop(): Promise<void>;
 } {
   const stopping = new AbortController();
   let running: Promise<void> = Promise.resolve();
   const run = async (): Promise<void> => {
     try {
-      await sweep(options, stopping.signal);
+      options.onSwept(await sweep(options, stopping.signal));
     } catch (error) {
       if (!stopping.signal.aborted) options.logger.error("the sweep failed", { error });
     }

@@ -11,6 +11,13 @@ export interface BodyOptions {
 
 type BodySource = Pick<Exchange, "request" | "response" | "signal">;
 
+const bytesRead = new WeakMap<IncomingMessage, number>();
+
+/** How much of a request's body {@link readBody} has read so far. */
+export function bodyBytesRead(request: IncomingMessage): number {
+  return bytesRead.get(request) ?? 0;
+}
+
 /**
  * The body of a request, piece by piece, with a deadline for every piece.
  *
@@ -36,6 +43,7 @@ export async function* readBody(
       const piece = request.read() as Buffer | null;
       if (piece !== null) {
         received += piece.length;
+        bytesRead.set(request, received);
         yield piece;
       } else if (request.readableEnded || (request.complete && request.readableLength === 0)) {
         return;

@@ -5,16 +5,32 @@ import { CacheError, type Logger } from "@glorious/core";
 
 import type { TrustGate } from "../trust/trust-gate.ts";
 import { AtticError } from "./attic-error.ts";
-import { drainBody } from "./body.ts";
+import { bodyBytesRead, drainBody } from "./body.ts";
 import { type ErrorContext, toErrorResponse } from "./error-response.ts";
 import type { RouteFamily } from "./exchange.ts";
 import { createRouter, type Route } from "./router.ts";
+
+/** A request that has been answered, or given up. */
+export interface AnsweredRequest {
+  readonly method: string;
+  /** The pattern of its route, or `none`. */
+  readonly route: string;
+  readonly status: number;
+  /** Whether all of the answer went out. */
+  readonly isComplete: boolean;
+  readonly durationMs: number;
+  /** Of its body. */
+  readonly bytesReceived: number;
+  /** Over the network, head included. */
+  readonly bytesSent: number;
+}
 
 export interface RequestHandlerOptions {
   readonly routes: readonly Route[];
   readonly gate: TrustGate;
   readonly logger: Logger;
   readonly logsRequests: boolean;
+  readonly onAnswered: (request: AnsweredRequest) => void;
   /** Empty accepts every host. */
   readonly allowedHosts: readonly string[];
   /** Aborts requests that are still running when the server must end. */
@@ -23,6 +39,9 @@ export interface RequestHandlerOptions {
 
 /** What a client may still send after it was answered, before its connection is closed. */
 const DRAIN = { maxSizeBytes: 64 * 2 ** 20, timeoutMs: 10_000 };
+
+/** Others come from strangers, who must not be able to make up labels. */
+const KNOWN_METHODS = new Set(["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"]);
 
 /** Answers requests: finds the route, identifies the caller, runs the handler, turns errors into answers. */
 export function createRequestHandler(
@@ -36,6 +55,7 @@ export function createRequestHandler(
     response: ServerResponse,
     requestId: string,
     signal: AbortSignal,
+    onRoute: (pattern: string) => void,
   ): Promise<void> => {
     let family: RouteFamily = "attic";
     try {
@@ -60,6 +80,7 @@ export function createRequestHandler(
         );
       }
       family = match.route.family;
+      onRoute(match.route.pattern);
       const caller = await gate.identify(request.headers.authorization);
       await match.route.handler({
         request,
@@ -83,6 +104,9 @@ export function createRequestHandler(
     const startedAtMs = performance.now();
     const requestId = randomBytes(8).toString("hex");
     const ended = new AbortController();
+    const { socket } = request;
+    const bytesWrittenBefore = socket.bytesWritten;
+    let route = "none";
     response.setHeader("x-request-id", requestId);
     // A long silence is the client's fault only while it is the client's turn.
     response.on("timeout", () => {
@@ -92,6 +116,15 @@ export function createRequestHandler(
     response.once("close", () => {
       if (!response.writableFinished)
         ended.abort(new CacheError("CANCELLED", "The client went away"));
+      options.onAnswered({
+        method: KNOWN_METHODS.has(request.method ?? "") ? (request.method ?? "") : "other",
+        route,
+        status: response.statusCode,
+        isComplete: response.writableFinished,
+        durationMs: performance.now() - startedAtMs,
+        bytesReceived: bodyBytesRead(request),
+        bytesSent: socket.bytesWritten - bytesWrittenBefore,
+      });
       if (!options.logsRequests) return;
       logger.info("request", {
         requestId,
@@ -103,7 +136,10 @@ export function createRequestHandler(
         userAgent: request.headers["user-agent"],
       });
     });
-    void answer(request, response, requestId, AbortSignal.any([ended.signal, options.signal]));
+    const signal = AbortSignal.any([ended.signal, options.signal]);
+    void answer(request, response, requestId, signal, (pattern) => {
+      route = pattern;
+    });
   };
 }
 

@@ -4,6 +4,7 @@ import { atticPushRoutes } from "./attic-push.ts";
 import { flywheelManageRoutes } from "./flywheel-manage.ts";
 import { flywheelPushRoutes } from "./flywheel-push.ts";
 import { healthRoutes } from "./health.ts";
+import { metricsRoutes } from "./metrics.ts";
 import { nixReadRoutes } from "./nix-read.ts";
 import { nixWriteRoutes } from "./nix-write.ts";
 import type { RouteServices } from "./route-services.ts";
@@ -13,6 +14,7 @@ export function allRoutes(services: RouteServices): Route[] {
   // Routes with a literal first segment come before those of views.
   return [
     ...healthRoutes(services),
+    ...metricsRoutes(services),
     ...flywheelManageRoutes(services),
     ...flywheelPushRoutes(services),
     ...atticConfigRoutes(services),

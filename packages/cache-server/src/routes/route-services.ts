@@ -5,6 +5,7 @@ import type { TokenKey } from "@glorious/trust";
 import type { PathCommitter } from "../commit/path-committer.ts";
 import type { CacheIndex } from "../index/cache-index.ts";
 import type { NarIngest } from "../ingest/nar-ingest.ts";
+import type { ServerMetrics } from "../metrics/server-metrics.ts";
 import type { TrustGate } from "../trust/trust-gate.ts";
 
 /** What the routes share. Each takes what it needs. */
@@ -21,6 +22,9 @@ export interface RouteServices {
   readonly publicUrl: string | undefined;
   readonly newTokens: NewTokenOptions;
   readonly version: string;
+  readonly metrics: ServerMetrics;
+  /** Figures are for administrators only. */
+  readonly metricsNeedAdmin: boolean;
 }
 
 /** How the tokens are made that an administrator asks for, so that this server accepts them. */

@@ -1,0 +1,132 @@
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
+
+import type { SweepResult } from "../housekeeping/sweeper.ts";
+import type { AnsweredRequest } from "../http/request-handler.ts";
+import type { NarIngest } from "../ingest/nar-ingest.ts";
+
+/** What the server counts, for Prometheus. No label names a tenant, a view, a path or a token. */
+export interface ServerMetrics {
+  readonly countRequest: (request: AnsweredRequest) => void;
+  /** The same ingest, counted. */
+  countUploads(ingest: NarIngest): NarIngest;
+  readonly countSweep: (result: SweepResult) => void;
+  /** The text format of Prometheus, and its content type. */
+  render(): Promise<{ readonly text: string; readonly contentType: string }>;
+}
+
+/** Reading routes, by what they read: their answers are hits and misses. */
+const READS: Readonly<Record<string, string>> = {
+  "/:view/:hash.narinfo": "narinfo",
+  "/:view/nar/:file": "nar",
+  "/:view/:hash.ls": "listing",
+  "/:view/log/:name": "log",
+  "/:view/realisations/:name.doi": "realisation",
+  "/:view/build-trace-v2/:derivation/:name.doi": "realisation",
+};
+
+/** Memory, processor time, garbage collection and event-loop delay are the process's, not a server's. */
+let processMetrics: Registry | undefined;
+
+export function createServerMetrics(): ServerMetrics {
+  if (processMetrics === undefined) {
+    processMetrics = new Registry();
+    collectDefaultMetrics({ register: processMetrics });
+  }
+  const registry = new Registry();
+  const registers = [registry];
+  const requests = new Counter({
+    name: "flywheel_requests_total",
+    help: "Requests answered, by method, route and status.",
+    labelNames: ["method", "route", "status"] as const,
+    registers,
+  });
+  const seconds = new Histogram({
+    name: "flywheel_request_seconds",
+    help: "Time from a request's head to the end of its answer, by route.",
+    labelNames: ["route"] as const,
+    buckets: [0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60, 300],
+    registers,
+  });
+  const cutShort = new Counter({
+    name: "flywheel_answers_cut_total",
+    help: "Answers that ended before they were complete, by route.",
+    labelNames: ["route"] as const,
+    registers,
+  });
+  const bytes = new Counter({
+    name: "flywheel_bytes_total",
+    help: "Bytes of bodies taken in, and of whole answers sent, by direction (in, out).",
+    labelNames: ["direction"] as const,
+    registers,
+  });
+  const reads = new Counter({
+    name: "flywheel_cache_reads_total",
+    help: "Reads of the cache by what was read and result: hit, absent, refused, error.",
+    labelNames: ["kind", "result"] as const,
+    registers,
+  });
+  const uploads = new Counter({
+    name: "flywheel_uploads_total",
+    help: "NARs taken in, by result: uploaded, deduplicated, failed.",
+    labelNames: ["result"] as const,
+    registers,
+  });
+  const uploadedNarBytes = new Counter({
+    name: "flywheel_uploaded_nar_bytes_total",
+    help: "Uncompressed bytes of NARs that were taken in.",
+    registers,
+  });
+  const uploadsRunning = new Gauge({
+    name: "flywheel_uploads_running",
+    help: "NARs being taken in now.",
+    registers,
+  });
+  const swept = new Counter({
+    name: "flywheel_swept_total",
+    help: "What the sweep removed, by kind: holdings, uploadedFiles, objects.",
+    labelNames: ["kind"] as const,
+    registers,
+  });
+
+  return {
+    countRequest(request) {
+      const { route } = request;
+      requests.inc({ method: request.method, route, status: String(request.status) });
+      seconds.observe({ route }, request.durationMs / 1000);
+      if (!request.isComplete) cutShort.inc({ route });
+      bytes.inc({ direction: "in" }, request.bytesReceived);
+      bytes.inc({ direction: "out" }, request.bytesSent);
+      const kind = request.method === "GET" ? READS[route] : undefined;
+      if (kind !== undefined) reads.inc({ kind, result: resultOf(request.status) });
+    },
+    countUploads: (ingest) => ({
+      async ingest(upload) {
+        uploadsRunning.inc();
+        try {
+          const result = await ingest.ingest(upload);
+          uploads.inc({ result: result.kind });
+          uploadedNarBytes.inc(result.object.narSize);
+          return result;
+        } catch (error) {
+          uploads.inc({ result: "failed" });
+          throw error;
+        } finally {
+          uploadsRunning.dec();
+        }
+      },
+    }),
+    countSweep(result) {
+      for (const [kind, count] of Object.entries(result)) swept.inc({ kind }, count);
+    },
+    async render() {
+      const texts = await Promise.all([registry.metrics(), processMetrics?.metrics() ?? ""]);
+      return { text: texts.join("\n"), contentType: registry.contentType };
+    },
+  };
+}
+
+function resultOf(status: number): "hit" | "absent" | "refused" | "error" {
+  if (status < 400) return "hit";
+  if (status === 404) return "absent";
+  return status === 401 || status === 403 ? "refused" : "error";
+}
