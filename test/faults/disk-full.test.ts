@@ -6,10 +6,10 @@ import { type CacheErrorCode, isCacheError } from "@glorious/core";
 import { createTemporaryDirectory, runCommand } from "@glorious/testkit";
 import { expect, test } from "vitest";
 
+import { createRandom } from "../random.ts";
 import { checkDataDirectory, checkServer } from "./history/check-server.ts";
 import { History } from "./history/history.ts";
 import { type Bench, createBench } from "./power-cut.ts";
-import { createRandom } from "./random.ts";
 import { buildRecorder } from "./recorder/build-recorder.ts";
 import { IS_LONG, SEED } from "./scale.ts";
 import { startServer, type TestedServer } from "./start-server.ts";

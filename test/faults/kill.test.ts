@@ -5,11 +5,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createTemporaryDirectory } from "@glorious/testkit";
 import { expect, test } from "vitest";
 
+import { createRandom, type Random } from "../random.ts";
 import { checkDataDirectory, checkServer, isTokenGood } from "./history/check-server.ts";
 import { History } from "./history/history.ts";
 import { NAMED_POINTS } from "./named-points.ts";
 import { BUSY_HOUSEKEEPING, createBench, freshDirectory } from "./power-cut.ts";
-import { createRandom, type Random } from "./random.ts";
 import { buildRecorder } from "./recorder/build-recorder.ts";
 import { IS_LONG, SEED } from "./scale.ts";
 import { startServer, type TestedServer } from "./start-server.ts";

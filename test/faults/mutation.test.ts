@@ -5,11 +5,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createTemporaryDirectory } from "@glorious/testkit";
 import { expect, test } from "vitest";
 
+import { createRandom, type Random } from "../random.ts";
 import { checkDataDirectory, checkServer } from "./history/check-server.ts";
 import { History } from "./history/history.ts";
 import { mutatedEnvironment, type Mutation, MUTATIONS } from "./mutation/mutations.ts";
 import { createBench } from "./power-cut.ts";
-import { createRandom, type Random } from "./random.ts";
 import { buildRecorder } from "./recorder/build-recorder.ts";
 import { SEED } from "./scale.ts";
 import { startServer } from "./start-server.ts";

@@ -3,6 +3,7 @@ import { mkdir } from "node:fs/promises";
 import { createTemporaryDirectory } from "@glorious/testkit";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
+import { createRandom, type Random } from "../random.ts";
 import type { IgnoresSync } from "./disk/disk-model.ts";
 import { LOSS_KINDS, type LossKind } from "./disk/losses.ts";
 import { History } from "./history/history.ts";
@@ -16,13 +17,14 @@ import {
   type Recording,
   recover,
 } from "./power-cut.ts";
-import { createRandom, type Random } from "./random.ts";
 import { buildRecorder } from "./recorder/build-recorder.ts";
 import { IS_LONG, SEED } from "./scale.ts";
 
 const built = await buildRecorder();
 const reason = "missing" in built ? `no power cuts: ${built.missing}` : undefined;
-const [GENERATIONS, CUTS] = IS_LONG ? [20, 12] : [2, 10];
+const [GENERATIONS, CUTS] = IS_LONG ? [25, 10] : [2, 8];
+/** A disk lives through so many power cuts; then a new one keeps the checks short. */
+const GENERATIONS_PER_DISK = 4;
 
 async function makeBench(name: string): Promise<Bench & AsyncDisposable> {
   const temporary = await createTemporaryDirectory("flywheel-cuts-");
@@ -55,10 +57,14 @@ test(
   async ({ skip, annotate }) => {
     if (reason !== undefined) skip(reason);
     await using bench = await makeBench("generations");
-    let base = await emptyDisk(bench);
+    let base = "";
     let history = new History();
     let promises = 0;
     for (let generation = 0; generation < GENERATIONS; generation += 1) {
+      if (generation % GENERATIONS_PER_DISK === 0) {
+        base = await emptyDisk(bench);
+        history = new History();
+      }
       const recording = await record(bench, { base, history, clients: 3, steps: 12 });
       promises += recording.history.acknowledged() - history.acknowledged();
       // One of the crashes is survived by the disk that the next generation begins with.

@@ -1,6 +1,7 @@
 import { mkdir, readFile, rm } from "node:fs/promises";
 import path from "node:path";
 
+import type { Random } from "../random.ts";
 import { DiskModel, type ImageDirectory, type IgnoresSync } from "./disk/disk-model.ts";
 import { compareImage, loadDirectory, writeImage } from "./disk/image-files.ts";
 import { createLoss, type LossKind } from "./disk/losses.ts";
@@ -11,7 +12,6 @@ import {
   type Findings,
 } from "./history/check-server.ts";
 import { History } from "./history/history.ts";
-import type { Random } from "./random.ts";
 import { appendMark, type Operation, readOperationLog } from "./recorder/operation-log.ts";
 import { SEED } from "./scale.ts";
 import { startServer, type TestedServer } from "./start-server.ts";
@@ -186,8 +186,12 @@ export async function recover(
     return { violations, present: new Set(), disk, history: new History(), discard };
   }
   await using running = server;
-  const target = { ...running.target };
+  const { target, flywheel } = running;
   const violations: string[] = [];
+  const died = flywheel.exited.then((status): never => {
+    throw new Error(`The server ended with ${status} on its own:\n${flywheel.logs()}`);
+  });
+  died.catch(() => {});
   // Nobody has seen a key before the first event.
   if (eventCount > 0 && target.publicKey !== recording.publicKey) {
     violations.push("The signing key that clients trust is gone");
@@ -195,7 +199,7 @@ export async function recover(
   if (eventCount > 0 && !(await isTokenGood({ ...target, token: recording.token }))) {
     violations.push("The administrator's token is no longer good");
   }
-  const found = await checkServer(target, expectations);
+  const found = await Promise.race([checkServer(target, expectations), died]);
   violations.push(...found.violations, ...(await checkDataDirectory(dataDirectory)));
   const history = recording.history.settle(eventCount, (hash) => found.present.has(hash));
   const present = new Set(found.present);
@@ -208,7 +212,7 @@ export async function recover(
   } catch (error) {
     violations.push(`The next push fails: ${String(error)}`);
   }
-  await running.flywheel.stop();
+  await flywheel.stop();
   return { violations, present, disk, history, discard };
 }
 

@@ -1,6 +1,6 @@
 import { type RunningFlywheel, startFlywheel } from "@glorious/testkit";
 
-import type { Random } from "./random.ts";
+import type { Random } from "../random.ts";
 import { buildRecorder } from "./recorder/build-recorder.ts";
 import type { Target } from "./traffic/clients.ts";
 

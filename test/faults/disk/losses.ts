@@ -1,4 +1,4 @@
-import type { Random } from "../random.ts";
+import type { Random } from "../../random.ts";
 import { applyDataChanges, type DataChange, type FileNode, type Loss } from "./disk-model.ts";
 
 /** How a crash treats what was not flushed; each is something that file systems really do. */

@@ -5,7 +5,7 @@ import path from "node:path";
 import { dumpStorePath, type PathInfo } from "@glorious/cache-client";
 import { encodeNix32, parseStorePath } from "@glorious/nix-store";
 
-import type { Random } from "../random.ts";
+import type { Random } from "../../random.ts";
 
 /** How big made-up closures are. */
 export interface ClosureSizes {

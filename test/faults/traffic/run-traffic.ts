@@ -2,8 +2,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import type { PathInfo } from "@glorious/cache-client";
 
+import type { Random } from "../../random.ts";
 import type { History } from "../history/history.ts";
-import type { Random } from "../random.ts";
 import {
   type ClientOptions,
   createView,
