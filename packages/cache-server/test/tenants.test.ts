@@ -128,5 +128,7 @@ test("the list of views has those that the token names, and public ones", async 
     return (answer.json()["views"] as { name: string }[]).map((view) => view.name);
   };
   expect(await names()).toEqual(["open"]);
+  const bad = await server.send("GET", "/_flywheel/v1/views", { token: "nonsense" });
+  expect(bad.json()).toMatchObject({ code: 401, error: "UNAUTHENTICATED" });
   expect(await names(acme)).toEqual(["acme+ci", "open"]);
 });

@@ -38,6 +38,13 @@ export function flywheelManageRoutes(services: RouteServices): Route[] {
   };
 
   const listViews = async (exchange: Exchange): Promise<void> => {
+    const { caller, request } = exchange;
+    // Nobody in particular may ask; but a bad token must not look like one that may see nothing.
+    if (caller.claims === undefined && request.headers.authorization !== undefined) {
+      throw new CacheError("UNAUTHENTICATED", `${caller.problem}: no view can be listed`, {
+        hint: "Send a valid token, or none to see what is public.",
+      });
+    }
     const views = await index.listViews();
     sendJson(exchange, {
       views: views
