@@ -104,7 +104,12 @@ export interface Answer {
 }
 
 export interface ServerFacts {
-  /** GET nix-cache-info with the credentials that Nix would send. */
+  /**
+   * Whose token the cache was asked with: the one Nix sends, or the user's own because the netrc file
+   * is closed to the user and only a daemon reads it.
+   */
+  readonly askedAs: "nix" | "user";
+  /** GET nix-cache-info, as Nix asks. */
   readonly cacheInfo: Probe<Answer>;
   /** The view's configuration, asked with the token that works. */
   readonly config: Probe<ViewFacts>;

@@ -16,7 +16,7 @@ export function checkStoreDir({ nix, server, target }: Snapshot): Verdict {
   } catch (error) {
     return failure(
       "the cache's nix-cache-info makes no sense",
-      error instanceof Error ? error.message : String(error),
+      `${error instanceof Error ? error.message : String(error)}.`,
       `curl -s ${target.substituter}/nix-cache-info`,
     );
   }

@@ -30,7 +30,7 @@ export function checkToken(snapshot: Snapshot): Verdict {
     claims = parseTokenClaims(decoded.payload);
   } catch (error) {
     const reason = isCacheError(error) ? error.message : "its claims are malformed";
-    return failure("the token in the netrc file is of no use", reason, renewCommand(target));
+    return failure("the token in the netrc file is of no use", `${reason}.`, renewCommand(target));
   }
   // The server judges by its own clock.
   const skewMs = clockSkewMs(snapshot) ?? 0;
@@ -86,6 +86,10 @@ export function checkAccess(snapshot: Snapshot): Verdict {
     );
   }
   const { status, body } = cacheInfo.value;
+  if (server.askedAs === "user") {
+    const answered = `${target.substituter} answers ${status} to you`;
+    return skipped(`${answered}; the daemon's token only root can try: run this with sudo`);
+  }
   if (status === 200) return ok(`${target.substituter} answers and lets Nix in`);
   const said = describeRefusal(body);
   const cause = said === undefined ? `It answered ${status}.` : `It says: ${said}.`;

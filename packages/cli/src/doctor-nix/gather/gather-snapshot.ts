@@ -58,8 +58,14 @@ export async function gatherSnapshot(
   });
 
   using session = openHttpSession({ timeoutMs, ca, signal, nowMs: () => context.nowMs() });
-  const passwordFor = (url: string): string | undefined =>
-    matchNetrc(valueOf(netrc.entries) ?? [], netrcHost(url)).used?.password;
+  const askedAs = reader?.kind === "daemon" && netrc.entries.state === "failed" ? "user" : "nix";
+  const passwordFor = (url: string): string | undefined => {
+    if (askedAs === "nix") {
+      return matchNetrc(valueOf(netrc.entries) ?? [], netrcHost(url)).used?.password;
+    }
+    // It was given for that very server and goes nowhere else.
+    return new URL(url).origin === new URL(server).origin ? examination.token : undefined;
+  };
   const isReachable = network.connection.state === "known" && network.tls.state !== "failed";
   const unreachable = notTried("the server cannot be reached");
   const first = isReachable
@@ -92,7 +98,7 @@ export async function gatherSnapshot(
     nix,
     netrc,
     network,
-    server: { cacheInfo, config, readiness, priorities },
+    server: { askedAs, cacheInfo, config, readiness, priorities },
     path: await gatherPath(
       {
         named: examination.storePath,
