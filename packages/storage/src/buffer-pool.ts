@@ -1,7 +1,7 @@
 /** A bounded set of equal buffers that are used again and again. */
 export interface BufferPool {
-  /** A buffer with any content; undefined when all are taken. */
-  take(): Buffer | undefined;
+  /** A buffer with any content; undefined when fewer than `spare` others would be left. */
+  take(spare?: number): Buffer | undefined;
   /** Gives a buffer back that nothing reads or writes any more. */
   give(buffer: Buffer): void;
   /** Gives up a buffer that somebody may still read; another takes its place. */
@@ -13,8 +13,8 @@ export function createBufferPool(bufferBytes: number, maxBuffers: number): Buffe
   const idle: Buffer[] = [];
   const taken = new Set<Buffer>();
   return {
-    take() {
-      if (idle.length === 0 && taken.size >= maxBuffers) return undefined;
+    take(spare = 0) {
+      if (taken.size + spare >= maxBuffers) return undefined;
       const buffer = idle.pop() ?? Buffer.allocUnsafeSlow(bufferBytes);
       taken.add(buffer);
       return buffer;

@@ -1,44 +1,36 @@
-import type { FileHandle } from "node:fs/promises";
 import type { Writable } from "node:stream";
 
 import { CacheError, cancelledError } from "@glorious/core";
 
 import type { Blob, ByteRange } from "./blob-store.ts";
-import { createBufferPool } from "./buffer-pool.ts";
+import { sendRange } from "./file-blob-sender.ts";
+import type { OpenFile } from "./open-file.ts";
 import { fromSystemError } from "./system-errors.ts";
 
-/** Pieces of this size kept one connection and sixteen busiest in measurements. */
-const PIECE_BYTES = 512 * 1024;
-/** For small blobs, and for everybody when slow readers hold all large buffers. */
-const SMALL_PIECE_BYTES = 64 * 1024;
-const MAX_POOLED_BUFFERS = 64;
-
-const sendBuffers = createBufferPool(PIECE_BYTES, MAX_POOLED_BUFFERS);
+/** Chunks of a stream, which belong to its consumer. */
+const CHUNK_BYTES = 512 * 1024;
 
 /** What {@link FileBlob} reads. */
 export interface FileBlobOptions {
   readonly key: string;
-  /** The size of the whole file. */
-  readonly sizeBytes: number;
   readonly range: ByteRange;
   readonly signal: AbortSignal | undefined;
 }
 
-/** A range of an open file. It owns the handle and closes it after reading, or when disposed of. */
+/** A range of an open file. It owns the file and closes it after reading, or when disposed of. */
 export class FileBlob implements Blob {
   readonly sizeBytes: number;
   readonly range: ByteRange;
   readonly #key: string;
-  readonly #file: FileHandle;
+  readonly #file: OpenFile;
   readonly #signal: AbortSignal | undefined;
   #isUsed = false;
-  #closing: Promise<void> | undefined;
 
-  constructor(file: FileHandle, options: FileBlobOptions) {
+  constructor(file: OpenFile, options: FileBlobOptions) {
     this.#file = file;
     this.#key = options.key;
     this.#signal = options.signal;
-    this.sizeBytes = options.sizeBytes;
+    this.sizeBytes = file.sizeBytes;
     this.range = options.range;
   }
 
@@ -50,14 +42,19 @@ export class FileBlob implements Blob {
   async sendTo(writable: Writable, signal?: AbortSignal): Promise<void> {
     this.#use();
     try {
-      await this.#send(writable, signal);
+      const signals = [signal, this.#signal === signal ? undefined : this.#signal];
+      const present = signals.filter((each) => each !== undefined);
+      for (const each of present) this.#requireWanted(each);
+      const read = this.#read.bind(this);
+      await sendRange({ key: this.#key, range: this.range, read }, writable, present);
     } finally {
-      await this.#close();
+      this.#file.close();
     }
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#close();
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#file.close();
+    return Promise.resolve();
   }
 
   #use(): void {
@@ -68,7 +65,7 @@ export class FileBlob implements Blob {
   async *#chunks(): AsyncGenerator<Buffer, void, undefined> {
     let position = this.range.start;
     const readNext = async (): Promise<Buffer> => {
-      const chunk = Buffer.allocUnsafe(Math.min(PIECE_BYTES, this.range.end - position));
+      const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, this.range.end - position));
       return chunk.subarray(0, await this.#read(chunk, position));
     };
     let reading: Promise<Buffer> | undefined;
@@ -83,45 +80,7 @@ export class FileBlob implements Blob {
         yield chunk;
       }
     } finally {
-      await this.#close();
-    }
-  }
-
-  async #send(writable: Writable, signal: AbortSignal | undefined): Promise<void> {
-    let position = this.range.start;
-    const remainingBytes = this.range.end - position;
-    this.#requireWanted(signal);
-    this.#requireWanted(this.#signal);
-    if (remainingBytes === 0) return;
-
-    using end = watchForEnd(writable, this.#key, [signal, this.#signal]);
-    const buffers = takeBuffers(remainingBytes);
-    const lent = new Set<Buffer>();
-    const readInto = (buffer: Buffer): Promise<number> =>
-      this.#read(buffer.subarray(0, Math.min(buffer.length, this.range.end - position)), position);
-    let reading = readInto(buffers.present);
-    try {
-      while (position < this.range.end) {
-        const present = buffers.present;
-        const pieceBytes = await end.orGone(reading);
-        position += pieceBytes;
-        if (position < this.range.end) {
-          buffers.swap();
-          reading = readInto(buffers.present);
-          reading.catch(() => {});
-        }
-        lent.add(present);
-        const writing = write(writable, present.subarray(0, pieceBytes)).then(() => {
-          lent.delete(present);
-        });
-        await end.orGone(writing);
-      }
-    } catch (error) {
-      throw end.explain(error);
-    } finally {
-      // A buffer is free only when the file system and the writable have both let go of it.
-      await reading.catch(() => {});
-      buffers.release(lent);
+      this.#file.close();
     }
   }
 
@@ -129,7 +88,7 @@ export class FileBlob implements Blob {
   async #read(into: Buffer, position: number): Promise<number> {
     let bytesRead: number;
     try {
-      ({ bytesRead } = await this.#file.read(into, 0, into.length, position));
+      bytesRead = await this.#file.read(into, position);
     } catch (error) {
       throw fromSystemError(error, `read ${this.#key}`);
     }
@@ -144,102 +103,4 @@ export class FileBlob implements Blob {
   #requireWanted(signal: AbortSignal | undefined): void {
     if (signal?.aborted === true) throw cancelledError(`Reading ${this.#key}`, signal);
   }
-
-  #close(): Promise<void> {
-    this.#closing ??= this.#file.close();
-    return this.#closing;
-  }
-}
-
-interface BufferPair {
-  /** The buffer to read into next. */
-  readonly present: Buffer;
-  swap(): void;
-  /** Gives both back, except those that are still lent. */
-  release(lent: ReadonlySet<Buffer>): void;
-}
-
-function takeBuffers(remainingBytes: number): BufferPair {
-  const take = (): Buffer => {
-    const pooled = remainingBytes > SMALL_PIECE_BYTES ? sendBuffers.take() : undefined;
-    return pooled ?? Buffer.allocUnsafe(Math.min(remainingBytes, SMALL_PIECE_BYTES));
-  };
-  let present = take();
-  // What one read gives needs no second buffer.
-  let other: Buffer | undefined;
-  return {
-    get present() {
-      return present;
-    },
-    swap() {
-      [present, other] = [other ?? take(), present];
-    },
-    release(lent) {
-      for (const buffer of [present, other]) {
-        if (buffer === undefined) continue;
-        if (lent.has(buffer)) sendBuffers.abandon(buffer);
-        else sendBuffers.give(buffer);
-      }
-    },
-  };
-}
-
-function write(writable: Writable, piece: Buffer): Promise<void> {
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  writable.write(piece, (error) => {
-    if (error === null || error === undefined) resolve();
-    else reject(error);
-  });
-  // Its error may come after the loop has stopped for another reason.
-  promise.catch(() => {});
-  return promise;
-}
-
-interface EndWatch extends Disposable {
-  /** The outcome of `work`, or an error as soon as the writable closes or a signal aborts. */
-  orGone<T>(work: Promise<T>): Promise<T>;
-  /** Says that the reader went away, for an error of the writable. */
-  explain(error: unknown): unknown;
-}
-
-function watchForEnd(
-  writable: Writable,
-  key: string,
-  signals: readonly (AbortSignal | undefined)[],
-): EndWatch {
-  let gone: CacheError | undefined;
-  let rejectWaiting: ((error: CacheError) => void) | undefined;
-  const leave = (error: CacheError): void => {
-    gone ??= error;
-    rejectWaiting?.(gone);
-  };
-  const goneError = (cause: unknown): CacheError =>
-    new CacheError("CANCELLED", `The reader of ${key} went away`, { cause });
-  const onClose = (): void => leave(goneError(undefined));
-  const onError = (error: unknown): void => leave(goneError(error));
-  const onAbort = (event: Event): void => {
-    if (event.target instanceof AbortSignal) {
-      leave(cancelledError(`Reading ${key}`, event.target));
-    }
-  };
-  writable.on("close", onClose);
-  writable.on("error", onError);
-  for (const signal of signals) signal?.addEventListener("abort", onAbort);
-  if (writable.destroyed) onClose();
-  return {
-    orGone<T>(work: Promise<T>) {
-      // Not a race against one long promise: that would keep something of every piece until the end.
-      const { promise, resolve, reject } = Promise.withResolvers<T>();
-      rejectWaiting = reject;
-      if (gone !== undefined) reject(gone);
-      work.then(resolve, reject);
-      return promise;
-    },
-    explain: (error) => (error instanceof CacheError ? error : goneError(error)),
-    [Symbol.dispose]() {
-      writable.off("close", onClose);
-      writable.off("error", onError);
-      for (const signal of signals) signal?.removeEventListener("abort", onAbort);
-    },
-  };
 }

@@ -23,6 +23,7 @@ import {
   makeDurableDirectory,
 } from "./durable-directory.ts";
 import { FileBlob } from "./file-blob.ts";
+import { openFile } from "./open-file.ts";
 import { onDisk, onDiskIfPresent, systemErrorCode } from "./system-errors.ts";
 import { openWriterDirectory, removeDeadWriters, type WriterDirectory } from "./writer-lock.ts";
 
@@ -112,14 +113,12 @@ class FilesystemStore implements BlobStore {
   async get(key: string, { range, signal }: GetOptions = {}): Promise<Blob | undefined> {
     const path = this.#pathOf(parseBlobKey(key));
     if (signal?.aborted === true) throw cancelledError(`Reading ${key}`, signal);
-    const file = await onDiskIfPresent(`open ${key}`, () => open(path, "r"));
+    const file = await onDiskIfPresent(`open ${key}`, () => openFile(path));
     if (file === undefined) return undefined;
     try {
-      const { size: sizeBytes } = await onDisk(`open ${key}`, () => file.stat());
-      const part = resolveRange(range, sizeBytes, key);
-      return new FileBlob(file, { key, sizeBytes, range: part, signal });
+      return new FileBlob(file, { key, range: resolveRange(range, file.sizeBytes, key), signal });
     } catch (error) {
-      await file.close();
+      file.close();
       throw error;
     }
   }
