@@ -8,19 +8,29 @@ export interface BufferPool {
   abandon(buffer: Buffer): void;
 }
 
-/** Buffers are allocated when first needed and then kept; other buffers given back are ignored. */
-export function createBufferPool(bufferBytes: number, maxBuffers: number): BufferPool {
+/** What a {@link BufferPool} holds. */
+export interface BufferPoolOptions {
+  readonly bufferBytes: number;
+  /** Buffers that may be taken at once. */
+  readonly maxTaken: number;
+  /** Buffers kept while nobody needs them; default all. */
+  readonly maxIdle?: number;
+}
+
+/** Buffers are allocated when first needed; those given back are kept, strange ones ignored. */
+export function createBufferPool(options: BufferPoolOptions): BufferPool {
+  const { bufferBytes, maxTaken, maxIdle = maxTaken } = options;
   const idle: Buffer[] = [];
   const taken = new Set<Buffer>();
   return {
     take(spare = 0) {
-      if (taken.size + spare >= maxBuffers) return undefined;
+      if (taken.size + spare >= maxTaken) return undefined;
       const buffer = idle.pop() ?? Buffer.allocUnsafeSlow(bufferBytes);
       taken.add(buffer);
       return buffer;
     },
     give(buffer) {
-      if (taken.delete(buffer)) idle.push(buffer);
+      if (taken.delete(buffer) && idle.length < maxIdle) idle.push(buffer);
     },
     abandon(buffer) {
       taken.delete(buffer);

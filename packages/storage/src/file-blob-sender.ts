@@ -7,10 +7,9 @@ import { createBufferPool } from "./buffer-pool.ts";
 
 /** Pieces of this size kept one connection and sixteen busiest in measurements. */
 const LARGE_PIECE_BYTES = 512 * 1024;
-/** For small blobs, and for newcomers while many hold large buffers. */
-const SMALL_PIECE_BYTES = 64 * 1024;
-/** For readers slower than the disk by far: what waits for them is all they hold. */
-const SLOW_PIECE_BYTES = 32 * 1024;
+/** For small blobs, for newcomers while many hold large buffers, and for readers slower than the disk by far. */
+const SMALL_PIECE_BYTES = 32 * 1024;
+const MAX_IDLE_SMALL_BUFFERS = 256;
 /** Together 32 MiB, whatever the number of readers. */
 const MAX_LARGE_BUFFERS = 64;
 /** Kept for readers that have shown to be fast: a crowd of slow newcomers cannot take all. */
@@ -22,7 +21,16 @@ const SLOW_AFTER_MS = 100;
 const RECOVERED_BYTES = 2 ** 20;
 const RECOVERED_WITHIN_MS = 250;
 
-const largeBuffers = createBufferPool(LARGE_PIECE_BYTES, MAX_LARGE_BUFFERS);
+const largeBuffers = createBufferPool({
+  bufferBytes: LARGE_PIECE_BYTES,
+  maxTaken: MAX_LARGE_BUFFERS,
+});
+/** One or two for each reader; used again, because garbage of this kind outweighs everything else. */
+const smallBuffers = createBufferPool({
+  bufferBytes: SMALL_PIECE_BYTES,
+  maxTaken: Infinity,
+  maxIdle: MAX_IDLE_SMALL_BUFFERS,
+});
 
 /** What {@link sendRange} reads. */
 export interface SendSource {
@@ -64,7 +72,7 @@ export async function sendRange(
       lent.add(present.buffer);
       const written = write(writable, present.buffer.subarray(0, pieceBytes)).then(() => {
         lent.delete(present.buffer);
-        largeBuffers.give(present.buffer);
+        giveBuffer(present.buffer);
       });
       if (!(await ending.orGone(pace.watch(written, writable, pieceBytes)))) {
         // What was read ahead for somebody who does not come for it; it is read again later.
@@ -79,7 +87,10 @@ export async function sendRange(
     throw ending.explain(error);
   } finally {
     if (next !== undefined) await release(next);
-    for (const buffer of lent) largeBuffers.abandon(buffer);
+    for (const buffer of lent) {
+      largeBuffers.abandon(buffer);
+      smallBuffers.abandon(buffer);
+    }
   }
 }
 
@@ -101,16 +112,20 @@ function startRead(source: SendSource, position: number, pace: Pace): PendingRea
 }
 
 function takeBuffer(remainingBytes: number, pace: Pace): Buffer {
-  if (pace.isSlow) return Buffer.allocUnsafeSlow(Math.min(remainingBytes, SLOW_PIECE_BYTES));
-  const spare = pace.isFast ? 0 : BUFFERS_FOR_FAST;
-  const large = remainingBytes > SMALL_PIECE_BYTES ? largeBuffers.take(spare) : undefined;
-  return large ?? Buffer.allocUnsafeSlow(Math.min(remainingBytes, SMALL_PIECE_BYTES));
+  const wantsLarge = remainingBytes > SMALL_PIECE_BYTES && !pace.isSlow;
+  const large = wantsLarge ? largeBuffers.take(pace.isFast ? 0 : BUFFERS_FOR_FAST) : undefined;
+  return large ?? smallBuffers.take() ?? Buffer.allocUnsafeSlow(SMALL_PIECE_BYTES);
+}
+
+function giveBuffer(buffer: Buffer): void {
+  largeBuffers.give(buffer);
+  smallBuffers.give(buffer);
 }
 
 /** A buffer is free only when the file system has let go of it. */
 async function release({ buffer, bytesRead }: PendingRead): Promise<void> {
   await bytesRead.catch(() => {});
-  largeBuffers.give(buffer);
+  giveBuffer(buffer);
 }
 
 /** How a reader takes what it is given. */
