@@ -76,6 +76,9 @@ async function install(say) {
       `pnpm could not install the workspace's packages:\n${lastLines(result, 20)}`,
     );
   }
+  // What vitest keeps names files of packages by paths that an install may have changed.
+  const stale = path.join(rootDirectory, "node_modules", ".vitest-cache");
+  await rm(stale, { recursive: true, force: true });
   await linkIntoBin("node", toolchain.node);
   await linkIntoBin("pnpm", toolchain.pnpm);
 
