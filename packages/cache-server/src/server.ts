@@ -77,7 +77,6 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
         maxNarSizeBytes: settings.maxNarSizeBytes,
         level: settings.compressionLevel,
         pendingMaxAgeMs: settings.pendingNarMaxAgeMs,
-        uploadedFileMaxAgeMs: settings.uploadedFileMaxAgeMs,
         maxWaitMs: timings.maxDuplicateWaitMs,
       }),
     ),

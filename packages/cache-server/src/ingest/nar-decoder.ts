@@ -3,9 +3,9 @@ import { createBrotliDecompress, createGunzip } from "node:zlib";
 
 import { CacheError } from "@glorious/core";
 import { decodeZstd } from "@glorious/nix-store";
-import xz from "xz-decompress";
 
 import type { ObjectCompression } from "../index/cache-index.ts";
+import { decodeXz } from "./xz-decoder.ts";
 
 /** Nix gives gzip no extension at all, like no compression; such a file says by its first bytes what it is. */
 const EXTENSIONS: Readonly<Record<ObjectCompression, readonly string[]>> = {
@@ -96,7 +96,7 @@ export function decodeNar(
     case "zstd":
       return decodeZstd(source, { signal });
     case "xz":
-      return decodeXz(source);
+      return decodeXz(source, signal);
     case "gzip":
       return decodeThrough(source, createGunzip(), compression);
     default:
@@ -139,35 +139,8 @@ async function* decodeThrough(
   if (decoder.bytesWritten < received) throw damaged(compression, new Error("bytes after its end"));
 }
 
-async function* decodeXz(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  let sourceFailure: { readonly error: unknown } | undefined;
-  const iterator = source[Symbol.asyncIterator]();
-  const input = new ReadableStream<Uint8Array>(
-    {
-      async pull(controller) {
-        try {
-          const next = await iterator.next();
-          if (next.done === true) controller.close();
-          else controller.enqueue(next.value);
-        } catch (error) {
-          sourceFailure = { error };
-          controller.error(error);
-        }
-      },
-    },
-    { highWaterMark: 0 },
-  );
-  try {
-    for await (const chunk of new xz.XzReadableStream(input)) yield Buffer.from(chunk);
-  } catch (cause) {
-    if (sourceFailure !== undefined) throw sourceFailure.error;
-    throw damaged("xz", cause);
-  }
-}
-
 function damaged(compression: string, cause: unknown): CacheError {
-  // xz-embedded says 8 for input that ends too early; no input at all makes its wrapper stumble.
-  const isCut = /unexpected end|premature|error code 8$|reading 'byteLength'/i.test(String(cause));
+  const isCut = /unexpected end|premature/i.test(String(cause));
   return new CacheError(
     isCut ? "TRUNCATED" : "CORRUPT",
     `The ${compression} stream is ${isCut ? "cut short" : "damaged"}`,

@@ -58,10 +58,8 @@ export interface NarIngestOptions {
   readonly now: () => number;
   readonly maxNarSizeBytes: number;
   readonly level: number;
-  /** How long a NAR waits for its path. */
+  /** How long a NAR, and the file it came as, wait for their path. */
   readonly pendingMaxAgeMs: number;
-  /** How long an uploaded file stays readable as it came. */
-  readonly uploadedFileMaxAgeMs: number;
   /** How long an upload waits for another one of the same NAR before it does the work again. */
   readonly maxWaitMs: number;
 }
@@ -142,7 +140,13 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
     facts.promise.catch(() => {});
     const measure = async (chunks: AsyncIterable<Buffer>): Promise<void> => {
       try {
-        facts.resolve(await measureNar(chunks, upload, maxNarSizeBytes));
+        const measured = await measureNar(chunks, upload, maxNarSizeBytes);
+        // Here the file is the NAR: nothing may be named before both are known to be right.
+        if (upload.compression === "none") {
+          const { narHash: sha256, narSize: sizeBytes } = measured;
+          requireFileHash({ sha256, sizeBytes }, upload.expected.fileHash);
+        }
+        facts.resolve(measured);
       } catch (error) {
         facts.reject(error);
         throw error;
@@ -212,7 +216,7 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
         compression: file.compression,
         narHash: file.narHash,
         narSize: file.narSize,
-        expiresAtMs: now() + options.uploadedFileMaxAgeMs,
+        expiresAtMs: now() + options.pendingMaxAgeMs,
       });
     }
     await index.addCounts(viewId, { uploads: 1, uploadedNarBytes: object.narSize });

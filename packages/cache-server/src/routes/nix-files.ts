@@ -20,15 +20,20 @@ export type NarFileName =
  * @throws {CacheError} `NOT_FOUND` for any other name.
  */
 export function parseNarFileName(name: string): NarFileName {
+  const parsed = findNarFileName(name);
+  if (parsed !== undefined) return parsed;
+  throw new AtticError("NotFound", "NOT_FOUND", `There is no file nar/${name} in a Nix cache`);
+}
+
+/** The same, with `undefined` for any other name. */
+export function findNarFileName(name: string): NarFileName | undefined {
   const dot = name.indexOf(".");
   const hash = dot < 0 ? name : name.slice(0, dot);
   const suffix = dot < 0 ? "" : name.slice(dot);
   if (suffix === ".nar" && isStorePathHash(hash)) return { kind: "path", storePathHash: hash };
   const fileHash = parseFileHash(hash);
   const extension = /^\.nar(?:\.([a-z0-9]{1,8}))?$/.exec(suffix);
-  if (fileHash === undefined || extension === null) {
-    throw new AtticError("NotFound", "NOT_FOUND", `There is no file nar/${name} in a Nix cache`);
-  }
+  if (fileHash === undefined || extension === null) return undefined;
   return { kind: "file", fileHash, extension: extension[1] ?? "" };
 }
 

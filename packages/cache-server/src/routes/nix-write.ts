@@ -17,9 +17,13 @@ import type { Exchange, Handler } from "../http/exchange.ts";
 import type { Route } from "../http/router.ts";
 import { sendEmpty } from "../http/send.ts";
 import type { DocumentKind, ObjectRecord, ViewRecord } from "../index/cache-index.ts";
-import { detectCompression, parseCompression } from "../ingest/nar-decoder.ts";
+import {
+  compressionsOfExtension,
+  detectCompression,
+  parseCompression,
+} from "../ingest/nar-decoder.ts";
 import { requireDebugInfo } from "./debug-info-body.ts";
-import { parseNarFileName, requireStorePathHash } from "./nix-files.ts";
+import { findNarFileName, parseNarFileName, requireStorePathHash } from "./nix-files.ts";
 import { buildTraceName, nameParam } from "./nix-read.ts";
 import { requireBuildTrace, requireRealisation } from "./realisation-body.ts";
 import type { RouteServices } from "./route-services.ts";
@@ -109,17 +113,27 @@ export function nixWriteRoutes(services: RouteServices): Route[] {
       { manifest, object, requiredReferences: [] },
       exchange.caller.claims?.subject,
     );
+    await keepUploadedFile(view, file);
     sendEmpty(exchange, 200);
+  };
+
+  /** From now on its uploader's Nix remembers a narinfo that names this file, and nothing else of ours. */
+  const keepUploadedFile = async (view: ViewRecord, object: ObjectRecord): Promise<void> => {
+    const { fileHash, compression } = object;
+    const file = await index.findUploadedFile(view.id, fileHash, compression);
+    if (file === undefined) return;
+    await index.addUploadedFile({ ...file, expiresAtMs: now() + limits.uploadedFileMaxAgeMs });
   };
 
   /** The file a narinfo names, which this view's client uploaded, or which the view serves itself. */
   const findNamedFile = async (view: ViewRecord, info: NarInfo): Promise<ObjectRecord> => {
-    const name = parseNarUrl(info.url);
+    const name = info.url.startsWith("nar/") ? findNarFileName(info.url.slice(4)) : undefined;
     const compression = parseCompression(info.compression);
     const object =
       name?.kind === "file" ? await index.findObject([view.id], name.fileHash) : undefined;
-    if (object === undefined) throw noSuchNar(info);
-    if (object.compression !== compression) {
+    if (name?.kind !== "file" || object === undefined) throw noSuchNar(info);
+    const isNamedSo = compressionsOfExtension(name.extension).includes(object.compression);
+    if (object.compression !== compression || !isNamedSo) {
       throw new CacheError(
         "CORRUPT",
         `The narinfo of ${info.storePath} calls ${info.url} ${info.compression}, it is ${object.compression}`,
@@ -177,10 +191,6 @@ export function nixWriteRoutes(services: RouteServices): Route[] {
       document("build-trace", MAX_DOCUMENT_BYTES, buildTraceName, requireBuildTrace),
     ),
   ];
-}
-
-function parseNarUrl(url: string): ReturnType<typeof parseNarFileName> | undefined {
-  return url.startsWith("nar/") ? parseNarFileName(url.slice("nar/".length)) : undefined;
 }
 
 function noSuchNar(info: NarInfo): CacheError {

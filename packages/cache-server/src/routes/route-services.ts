@@ -47,3 +47,4 @@ export interface RouteLimits {
   readonly narGraceMs: number;
   readonly uploadedFileMaxAgeMs: number;
 }
+  /** How long an uploaded file stays readable as it came, once its path is there. */
