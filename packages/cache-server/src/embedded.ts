@@ -17,6 +17,7 @@ import { loadTokenKeys, openOwnTokenKey, type TokenKeys } from "./config/token-k
 import type { CacheIndex, ViewRecord } from "./index/cache-index.ts";
 import { openSqliteIndex } from "./index/sqlite-index.ts";
 import { createLogger } from "./logger.ts";
+import { type IndexChanges, openSqliteChanges } from "./read-cache/index-changes.ts";
 import { createView } from "./routes/attic-config.ts";
 import { writeSecretFile } from "./secret-file.ts";
 import { type CacheServer, startCacheServer } from "./server.ts";
@@ -71,7 +72,9 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
       settings.tokenKeys === undefined
         ? await openOwnTokenKey(join(data, "token.key"))
         : await loadTokenKeys(settings.tokenKeys);
-    const index = opened.use(await openSqliteIndex({ file: join(data, "index.sqlite"), logger }));
+    const indexFile = join(data, "index.sqlite");
+    const index = opened.use(await openSqliteIndex({ file: indexFile, logger }));
+    const indexChanges = opened.use(openSqliteChanges(indexFile));
     const store = opened.use(
       await openFilesystemStore({
         directory: join(data, "store"),
@@ -79,7 +82,17 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
         logger,
       }),
     );
-    return await startPlane({ options, settings, data, tokenKeys, index, store, logger, opened });
+    return await startPlane({
+      options,
+      settings,
+      data,
+      tokenKeys,
+      index,
+      indexChanges,
+      store,
+      logger,
+      opened,
+    });
   } catch (error) {
     await opened.disposeAsync();
     throw error;
@@ -92,6 +105,7 @@ interface Parts {
   readonly data: string;
   readonly tokenKeys: TokenKeys;
   readonly index: CacheIndex;
+  readonly indexChanges: IndexChanges;
   readonly store: BlobStore;
   readonly logger: Logger;
   readonly opened: AsyncDisposableStack;

@@ -11,6 +11,7 @@ import { createRequestHandler } from "./http/request-handler.ts";
 import type { CacheIndex } from "./index/cache-index.ts";
 import { createNarIngest } from "./ingest/nar-ingest.ts";
 import { createServerMetrics } from "./metrics/server-metrics.ts";
+import type { IndexChanges } from "./read-cache/index-changes.ts";
 import { allRoutes } from "./routes/all-routes.ts";
 import type { RouteServices } from "./routes/route-services.ts";
 import { createTrustGate } from "./trust/trust-gate.ts";
@@ -25,6 +26,8 @@ export interface ServerParts {
   readonly logger: Logger;
   /** Milliseconds since the epoch; the system's clock by default. */
   readonly now?: () => number;
+  /** Tells when the index has changed; without it nothing read from it is remembered. */
+  readonly indexChanges?: IndexChanges | undefined;
   /** The server's own paces, where the defaults are not wanted. */
   readonly timings?: Partial<ServerTimings>;
 }
@@ -44,6 +47,9 @@ export interface CacheServer extends AsyncDisposable {
   close(): Promise<void>;
 }
 
+/** About 40 000 narinfos, a few times what one system needs. */
+const NAR_INFO_CACHE_BYTES = 64 * 2 ** 20;
+
 function defaultTimings({ idleTimeoutMs }: ServerSettings): ServerTimings {
   return {
     maxDuplicateWaitMs: 30_000,
@@ -61,7 +67,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     audiences: settings.tokenAudiences,
     requireExpiry: settings.tokenRequireExpiry,
   });
-  const gate = createTrustGate({ index, verifier, now });
+  const gate = createTrustGate({ index, verifier, now, changes: parts.indexChanges });
   const metrics = createServerMetrics();
   const services: RouteServices = {
     index,
@@ -91,6 +97,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
       audiences: settings.tokenAudiences,
     },
     version: SERVER_VERSION,
+    narInfoCacheBytes: NAR_INFO_CACHE_BYTES,
   };
   const stopping = new AbortController();
   const listener = await startListener(

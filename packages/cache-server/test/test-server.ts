@@ -16,6 +16,7 @@ import { loadSettings } from "../src/config/load-settings.ts";
 import type { SettingName } from "../src/config/settings.ts";
 import type { CacheIndex, ViewRecord } from "../src/index/cache-index.ts";
 import { openSqliteIndex } from "../src/index/sqlite-index.ts";
+import { openSqliteChanges } from "../src/read-cache/index-changes.ts";
 import { createView } from "../src/routes/attic-config.ts";
 import { type ServerParts, startCacheServer } from "../src/server.ts";
 
@@ -81,6 +82,7 @@ export async function startTestServer(
     file: join(directory, "index.sqlite"),
     synchronous: "off",
   });
+  const indexChanges = openSqliteChanges(join(directory, "index.sqlite"));
   const store = await openFilesystemStore({ directory: join(directory, "store"), fsync: "none" });
   const server = await startCacheServer({
     settings: await loadSettings({
@@ -93,6 +95,7 @@ export async function startTestServer(
       ),
     }),
     index,
+    indexChanges,
     store: wrapStore(store),
     tokenKeys: { keys: [key], signing: key },
     logger: recordingLogger(logs),
@@ -127,6 +130,7 @@ export async function startTestServer(
     stop: () => server.close(),
     async [Symbol.asyncDispose]() {
       await server.close();
+      indexChanges[Symbol.dispose]();
       await index[Symbol.asyncDispose]();
       await store[Symbol.asyncDispose]();
       await rm(directory, { recursive: true, force: true });

@@ -8,6 +8,7 @@ import { AtticError } from "./attic-error.ts";
 import { bodyBytesRead, drainBody } from "./body.ts";
 import { type ErrorContext, toErrorResponse } from "./error-response.ts";
 import type { RouteFamily } from "./exchange.ts";
+import { RequestRun, type RunContext } from "./request-run.ts";
 import { createRouter, type Route } from "./router.ts";
 
 /** A request that has been answered, or given up. */
@@ -49,14 +50,35 @@ export function createRequestHandler(
 ): (request: IncomingMessage, response: ServerResponse) => void {
   const { gate, logger } = options;
   const findRoute = createRouter(options.routes);
+  const nextRequestId = createRequestIds();
 
-  const answer = async (
-    request: IncomingMessage,
-    response: ServerResponse,
-    requestId: string,
-    signal: AbortSignal,
-    onRoute: (pattern: string) => void,
-  ): Promise<void> => {
+  const onClosed = (run: RequestRun): void => {
+    const { request, response } = run;
+    const durationMs = performance.now() - run.startedAtMs;
+    options.onAnswered({
+      method: KNOWN_METHODS.has(request.method ?? "") ? (request.method ?? "") : "other",
+      route: run.route,
+      status: response.statusCode,
+      isComplete: response.writableFinished,
+      durationMs,
+      bytesReceived: bodyBytesRead(request),
+      bytesSent: request.socket.bytesWritten - run.bytesWrittenBefore,
+    });
+    if (!options.logsRequests) return;
+    logger.info("request", {
+      requestId: run.requestId,
+      method: request.method,
+      path: shorten((request.url ?? "").split("?", 1)[0] ?? ""),
+      status: response.statusCode,
+      complete: response.writableFinished,
+      durationMs: Math.round(durationMs),
+      userAgent: request.headers["user-agent"],
+    });
+  };
+  const context: RunContext = { logger, stopping: options.signal, onClosed };
+
+  const answer = async (run: RequestRun): Promise<void> => {
+    const { request, response, requestId } = run;
     let family: RouteFamily = "attic";
     try {
       const { pathname, query } = splitTarget(request.url ?? "/");
@@ -65,6 +87,12 @@ export function createRequestHandler(
       if (match.kind !== "found" || match.route.anyHost !== true) {
         requireHost(request, options.allowedHosts);
       }
+      if (match.kind === "found") {
+        run.route = match.route.pattern;
+        run.params = match.params;
+        if (recall(run, match.route)) return;
+      }
+      prepare(run);
       if (match.kind === "not-found") {
         throw new AtticError("NotFound", "NOT_FOUND", `There is nothing at ${shorten(pathname)}`);
       }
@@ -80,66 +108,51 @@ export function createRequestHandler(
         );
       }
       family = match.route.family;
-      onRoute(match.route.pattern);
-      const caller = await gate.identify(request.headers.authorization);
-      await match.route.handler({
-        request,
-        response,
-        params: match.params,
-        query: new URLSearchParams(query),
-        signal,
-        requestId,
-        logger,
-        caller,
-      });
+      run.search = query;
+      const { authorization } = request.headers;
+      run.caller = gate.recall(authorization) ?? (await gate.identify(authorization));
+      await match.route.handler(run);
       // What nobody read would stay in front of the connection's next request for ever.
       await drainBody(request, DRAIN);
     } catch (error) {
+      prepare(run);
       const { "user-agent": userAgent } = request.headers;
       sendError(request, response, error, { family, requestId, userAgent }, logger);
     }
   };
 
+  /** Answers from memory where route, caller and memory can: most narinfos are asked for again and again. */
+  const recall = (run: RequestRun, route: Route): boolean => {
+    if (route.recall === undefined || run.request.method !== "GET") return false;
+    const caller = gate.recall(run.request.headers.authorization);
+    if (caller === undefined) return false;
+    run.caller = caller;
+    return route.recall(run);
+  };
+
   return (request, response) => {
-    const startedAtMs = performance.now();
-    const requestId = randomBytes(8).toString("hex");
-    const ended = new AbortController();
-    const { socket } = request;
-    const bytesWrittenBefore = socket.bytesWritten;
-    let route = "none";
-    response.setHeader("x-request-id", requestId);
-    // A long silence is the client's fault only while it is the client's turn.
-    response.on("timeout", () => {
-      const isOurTurn = request.complete && !response.headersSent;
-      if (!isOurTurn) request.socket.destroy();
-    });
-    response.once("close", () => {
-      if (!response.writableFinished)
-        ended.abort(new CacheError("CANCELLED", "The client went away"));
-      options.onAnswered({
-        method: KNOWN_METHODS.has(request.method ?? "") ? (request.method ?? "") : "other",
-        route,
-        status: response.statusCode,
-        isComplete: response.writableFinished,
-        durationMs: performance.now() - startedAtMs,
-        bytesReceived: bodyBytesRead(request),
-        bytesSent: socket.bytesWritten - bytesWrittenBefore,
-      });
-      if (!options.logsRequests) return;
-      logger.info("request", {
-        requestId,
-        method: request.method,
-        path: shorten((request.url ?? "").split("?", 1)[0] ?? ""),
-        status: response.statusCode,
-        complete: response.writableFinished,
-        durationMs: Math.round(performance.now() - startedAtMs),
-        userAgent: request.headers["user-agent"],
-      });
-    });
-    const signal = AbortSignal.any([ended.signal, options.signal]);
-    void answer(request, response, requestId, signal, (pattern) => {
-      route = pattern;
-    });
+    void answer(new RequestRun(request, response, nextRequestId(), context));
+  };
+}
+
+/** What answers need that may take a while, or that a route writes itself. */
+function prepare({ request, response, requestId }: RequestRun): void {
+  if (response.headersSent || response.hasHeader("x-request-id")) return;
+  response.setHeader("x-request-id", requestId);
+  // A long silence is the client's fault only while it is the client's turn.
+  response.on("timeout", () => {
+    const isOurTurn = request.complete && !response.headersSent;
+    if (!isOurTurn) request.socket.destroy();
+  });
+}
+
+/** 16 hexadecimal digits: half of them tell processes apart, half of them count. */
+function createRequestIds(): () => string {
+  const prefix = randomBytes(4).toString("hex");
+  let count = randomBytes(4).readUInt32BE();
+  return () => {
+    count = (count + 1) >>> 0;
+    return prefix + count.toString(16).padStart(8, "0");
   };
 }
 

@@ -1,6 +1,6 @@
 import { CacheError } from "@glorious/core";
 
-import type { Handler, RouteFamily } from "./exchange.ts";
+import type { Exchange, Handler, RouteFamily } from "./exchange.ts";
 
 /** A route as declared: the pattern's segments are literal, `:name`, or `:name` with a literal suffix. */
 export interface Route {
@@ -10,6 +10,8 @@ export interface Route {
   /** Answers whatever address it is asked under: probes know the server by its IP address, or by none. */
   readonly anyHost?: boolean;
   readonly handler: Handler;
+  /** Answers a GET at once from memory; `false` when it cannot, and then has done nothing. */
+  readonly recall?: (exchange: Exchange) => boolean;
 }
 
 /** What a request's method and path lead to. */

@@ -3,15 +3,24 @@ import { formatNixCacheInfo } from "@glorious/nix-store";
 import { AtticError } from "../http/attic-error.ts";
 import type { Exchange, Handler } from "../http/exchange.ts";
 import type { Route } from "../http/router.ts";
-import { sendBlob, sendBytes } from "../http/send.ts";
+import {
+  type PreparedAnswer,
+  prepareAnswer,
+  sendBlob,
+  sendBytes,
+  sendPrepared,
+} from "../http/send.ts";
 import type { DocumentKind, ObjectRecord, ViewRecord } from "../index/cache-index.ts";
 import { compressionsOfExtension } from "../ingest/nar-decoder.ts";
 import { objectKey } from "../ingest/nar-ingest.ts";
+import { createByteCache } from "../read-cache/byte-cache.ts";
 import { createListings } from "./nar-listings.ts";
 import { parseNarFileName, requireDocumentName, requireStorePathHash } from "./nix-files.ts";
 import type { RouteServices } from "./route-services.ts";
 
 const YEAR_SECONDS = 31_536_000;
+/** Headers of a remembered narinfo, beside its text. */
+const PREPARED_OVERHEAD_BYTES = 500;
 
 /** The reading half of the Nix binary-cache protocol, with Attic's additions. */
 export function nixReadRoutes(services: RouteServices): Route[] {
@@ -36,12 +45,33 @@ export function nixReadRoutes(services: RouteServices): Route[] {
     sendBytes(exchange, text, "text/x-nix-cache-info", { headers: headersOf(view, 3600) });
   };
 
+  /** Answers with narinfos, each good for the version of the index it was read at. */
+  const remembered = createByteCache<PreparedAnswer>(services.narInfoCacheBytes);
+  const memoryKey = (view: ViewRecord, hash: string): string => `${view.id}/${hash}`;
+
   const narInfo = async (exchange: Exchange): Promise<void> => {
     const { view, chain } = await openChain(exchange);
     const hash = requireStorePathHash(exchange.params["hash"] ?? "");
     const path = await index.findPath(chain, hash);
     if (path === undefined) throw noSuchPath(view, hash);
-    sendBytes(exchange, path.narInfo, "text/x-nix-narinfo", { headers: headersOf(view, 300) });
+    const answer = prepareAnswer(path.narInfo, "text/x-nix-narinfo", headersOf(view, 300));
+    const { indexVersion } = exchange.caller;
+    if (indexVersion !== undefined) {
+      const sizeBytes = answer.sizeBytes + PREPARED_OVERHEAD_BYTES;
+      remembered.put(memoryKey(view, hash), indexVersion, answer, sizeBytes);
+    }
+    sendPrepared(exchange, answer);
+  };
+
+  const recallNarInfo = (exchange: Exchange): boolean => {
+    const { caller, params } = exchange;
+    if (caller.indexVersion === undefined) return false;
+    const view = gate.recallView(caller, params["view"] ?? "", "pull");
+    if (view === undefined) return false;
+    const answer = remembered.get(memoryKey(view, params["hash"] ?? ""), caller.indexVersion);
+    if (answer === undefined) return false;
+    sendPrepared(exchange, answer);
+    return true;
   };
 
   const findObject = async (
@@ -114,7 +144,7 @@ export function nixReadRoutes(services: RouteServices): Route[] {
   });
   return [
     read("/:view/nix-cache-info", cacheInfo),
-    read("/:view/:hash.narinfo", narInfo),
+    { ...read("/:view/:hash.narinfo", narInfo), recall: recallNarInfo },
     read("/:view/:hash.ls", listing),
     read("/:view/nar/:file", nar),
     read("/:view/log/:name", document("log", "text/plain; charset=utf-8", nameParam)),

@@ -22,6 +22,8 @@ export interface RouteServices {
   readonly publicUrl: string | undefined;
   readonly newTokens: NewTokenOptions;
   readonly version: string;
+  /** Memory for narinfos that were read, in bytes. */
+  readonly narInfoCacheBytes: number;
   readonly metrics: ServerMetrics;
   /** Figures are for administrators only. */
   readonly metricsNeedAdmin: boolean;
@@ -45,6 +47,6 @@ export interface RouteLimits {
   readonly maxConcurrentUploads: number;
   /** How long a NAR stays readable once no path needs it. */
   readonly narGraceMs: number;
+  /** How long an uploaded file stays readable as it came, once its path is there. */
   readonly uploadedFileMaxAgeMs: number;
 }
-  /** How long an uploaded file stays readable as it came, once its path is there. */

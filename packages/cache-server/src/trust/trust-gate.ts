@@ -9,18 +9,26 @@ import {
 
 import { AtticError } from "../http/attic-error.ts";
 import type { CacheIndex, ViewRecord } from "../index/cache-index.ts";
+import type { IndexChanges } from "../read-cache/index-changes.ts";
 
 /** Who asks. Without valid claims it is anybody, and `problem` says why. */
 export interface Caller {
   readonly claims: TokenClaims | undefined;
   /** One sentence for the person who looks into a refusal; depends on the token only, never on what exists. */
   readonly problem: string;
+  /** The version of the index that was asked who this is; `undefined` when nobody counts versions. */
+  readonly indexVersion: number | undefined;
 }
 
 /** Decides who may do what. Every route asks it before it looks at anything a view holds. */
 export interface TrustGate {
   /** Never refuses: a bad token makes an anonymous caller, as in Attic. */
   identify(authorization: string | undefined): Promise<Caller>;
+  /**
+   * The same from memory: the caller that `identify` found for this very header, when the index has not changed
+   * since and the token has not expired.
+   */
+  recall(authorization: string | undefined): Caller | undefined;
   /**
    * The view, when the caller may do this to it.
    *
@@ -29,7 +37,9 @@ export interface TrustGate {
    * @throws {CacheError} `UNAUTHENTICATED`, `FORBIDDEN`, or `NOT_FOUND` for callers that may know it is absent.
    */
   requireView(caller: Caller, name: string, permission: CachePermission): Promise<ViewRecord>;
-  /** The same for a name that need not exist, such as that of a view to create. */
+  /** The view from memory, when it is known for the caller's version of the index and the caller may. */
+  recallView(caller: Caller, name: string, permission: CachePermission): ViewRecord | undefined;
+  /** As `requireView` for a name that need not exist, such as that of a view to create. */
   requirePermission(caller: Caller, name: string, permission: CachePermission): void;
   /** @throws {CacheError} `UNAUTHENTICATED` or `FORBIDDEN` for callers without the administrator claim. */
   requireAdmin(caller: Caller): void;
@@ -37,16 +47,42 @@ export interface TrustGate {
   maySee(caller: Caller, view: ViewRecord): boolean;
 }
 
-const ANONYMOUS: Caller = { claims: undefined, problem: "No token was sent" };
+const NO_TOKEN = "No token was sent";
 const HINT = "Send a valid token; `flywheel token inspect` shows what one allows and until when.";
 
 export interface TrustGateOptions {
   readonly index: Pick<CacheIndex, "findView" | "isTokenRevoked">;
   readonly verifier: TokenVerifier;
   readonly now: () => number;
+  /** Without it nothing is remembered. */
+  readonly changes?: IndexChanges | undefined;
 }
 
-export function createTrustGate({ index, verifier, now }: TrustGateOptions): TrustGate {
+/** Callers and views that are remembered; beyond that the oldest is forgotten. */
+const MAX_REMEMBERED = 1000;
+
+export function createTrustGate({ index, verifier, now, changes }: TrustGateOptions): TrustGate {
+  const callers = new Map<string, Caller>();
+  const views = new Map<string, { readonly version: number; readonly view: ViewRecord }>();
+  const permissionsOf = new WeakMap<Caller, Map<string, ReadonlySet<CachePermission>>>();
+  let anonymous: Caller = { claims: undefined, problem: NO_TOKEN, indexVersion: undefined };
+
+  const anonymousAt = (indexVersion: number | undefined): Caller => {
+    if (anonymous.indexVersion !== indexVersion) anonymous = { ...anonymous, indexVersion };
+    return anonymous;
+  };
+
+  const rememberedPermissions = (caller: Caller, name: string): ReadonlySet<CachePermission> => {
+    let byName = permissionsOf.get(caller);
+    if (byName === undefined) permissionsOf.set(caller, (byName = new Map()));
+    let permissions = byName.get(name);
+    if (permissions === undefined) {
+      permissions = caller.claims === undefined ? new Set() : permissionsFor(caller.claims, name);
+      byName.set(name, permissions);
+    }
+    return permissions;
+  };
+
   const requirePermission = (
     { claims, problem }: Caller,
     name: string,
@@ -70,25 +106,41 @@ export function createTrustGate({ index, verifier, now }: TrustGateOptions): Tru
 
   return {
     async identify(authorization) {
-      if (authorization === undefined) return ANONYMOUS;
+      // Before anything is looked up: what changes meanwhile then has another version.
+      const indexVersion = changes?.version();
+      if (authorization === undefined) return anonymousAt(indexVersion);
+      const refuse = (problem: string): Caller => ({ claims: undefined, problem, indexVersion });
       const credentials = parseAuthorization(authorization);
       if (credentials === undefined) {
-        return {
-          claims: undefined,
-          problem: "The Authorization header is neither Bearer nor Basic",
-        };
+        return refuse("The Authorization header is neither Bearer nor Basic");
       }
       const verdict = await verifier.verify(credentials.token, now());
-      if (verdict.kind === "invalid") return { claims: undefined, problem: verdict.message };
-      const { jti } = verdict.claims;
-      if (jti !== undefined && (await index.isTokenRevoked(jti))) {
-        return { claims: undefined, problem: "The token has been revoked" };
+      if (verdict.kind === "invalid") return refuse(verdict.message);
+      const { claims } = verdict;
+      if (claims.jti !== undefined && (await index.isTokenRevoked(claims.jti))) {
+        return refuse("The token has been revoked");
       }
-      return { claims: verdict.claims, problem: "The token is valid" };
+      const caller: Caller = { claims, problem: "The token is valid", indexVersion };
+      if (indexVersion !== undefined) rememberIn(callers, authorization, caller);
+      return caller;
+    },
+
+    recall(authorization) {
+      if (changes === undefined) return undefined;
+      const indexVersion = changes.version();
+      if (authorization === undefined) return anonymousAt(indexVersion);
+      const caller = callers.get(authorization);
+      if (caller?.claims === undefined || caller.indexVersion !== indexVersion) return undefined;
+      const { expiresAtMs = Infinity, notBeforeMs = -Infinity } = caller.claims;
+      const nowMs = now();
+      return nowMs >= notBeforeMs && nowMs < expiresAtMs ? caller : undefined;
     },
 
     async requireView(caller, name, permission) {
       const view = await index.findView(name);
+      if (view !== undefined && caller.indexVersion !== undefined) {
+        rememberIn(views, name, { version: caller.indexVersion, view });
+      }
       if (permission === "pull" && view?.isPublic === true) return view;
       if (view !== undefined) {
         requirePermission(caller, name, permission);
@@ -101,6 +153,14 @@ export function createTrustGate({ index, verifier, now }: TrustGateOptions): Tru
       throw new AtticError("NoSuchCache", "NOT_FOUND", `There is no cache ${name}`, {
         hint: "`flywheel view list` shows those there are.",
       });
+    },
+
+    recallView(caller, name, permission) {
+      const known = views.get(name);
+      if (known === undefined || known.version !== caller.indexVersion) return undefined;
+      const { view } = known;
+      const isPublicPull = permission === "pull" && view.isPublic;
+      return isPublicPull || rememberedPermissions(caller, name).has(permission) ? view : undefined;
     },
 
     requirePermission,
@@ -119,4 +179,12 @@ export function createTrustGate({ index, verifier, now }: TrustGateOptions): Tru
       return view.isPublic || (claims !== undefined && permissionsFor(claims, view.name).size > 0);
     },
   };
+}
+
+function rememberIn<Value>(known: Map<string, Value>, key: string, value: Value): void {
+  known.delete(key);
+  known.set(key, value);
+  if (known.size <= MAX_REMEMBERED) return;
+  const oldest = known.keys().next();
+  if (oldest.done !== true) known.delete(oldest.value);
 }
