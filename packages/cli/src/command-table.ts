@@ -32,6 +32,11 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
     load: () => import("./commands/push.ts"),
   },
   {
+    name: "watch-store",
+    summary: "Push new store paths as they appear",
+    load: () => import("./commands/watch-store.ts"),
+  },
+  {
     name: "view create",
     summary: "Create a view",
     load: () => import("./commands/view-create.ts"),

@@ -3,6 +3,9 @@ import { basename, dirname, join } from "node:path";
 
 import { CacheError } from "@glorious/core";
 
+/** Nix's new commands, without having to be switched on. */
+export const NIX_COMMAND: readonly string[] = ["--extra-experimental-features", "nix-command"];
+
 /** How {@link runNix} runs a command. */
 export interface RunNixOptions {
   readonly env: Readonly<Record<string, string | undefined>>;

@@ -4,13 +4,10 @@ import { promisify } from "node:util";
 
 import { DEFAULT_STORE_DIR } from "@glorious/nix-store";
 
-import { besideNix, runNix, type RunNixOptions, whatNixSaid } from "../../run-nix.ts";
+import { besideNix, NIX_COMMAND, runNix, type RunNixOptions, whatNixSaid } from "../../run-nix.ts";
 import { type NixSettings, parseNixSettings } from "../nix-settings.ts";
 import { attempt, notTried, type Probe } from "../probe.ts";
 import type { NixFacts, StoreFacts, UserFacts } from "../snapshot.ts";
-
-/** The new commands without having to be switched on. */
-export const NIX_COMMAND: readonly string[] = ["--extra-experimental-features", "nix-command"];
 
 /** Asks the Nix on this machine about itself, offline. */
 export async function gatherNix(nix: string, run: RunNixOptions): Promise<NixFacts> {

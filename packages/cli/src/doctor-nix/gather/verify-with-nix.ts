@@ -2,9 +2,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { runNix, type RunNixOptions, whatNixSaid } from "../../run-nix.ts";
+import { NIX_COMMAND, runNix, type RunNixOptions, whatNixSaid } from "../../run-nix.ts";
 import type { VerifyFacts } from "../snapshot.ts";
-import { NIX_COMMAND } from "./gather-nix.ts";
 
 /**
  * Lets Nix itself fetch a path's narinfo and NAR from a cache and verify hash and signature, with the
