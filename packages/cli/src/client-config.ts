@@ -57,7 +57,7 @@ export function parseClientConfig(source: string, path: string): ClientConfig {
     throw malformed(path, "it is no JSON");
   }
   if (!isObject(value)) throw malformed(path, "it holds no object");
-  const servers: Record<string, SavedServer> = {};
+  const servers = new Map<string, SavedServer>();
   const saved = value["servers"] ?? {};
   if (!isObject(saved)) throw malformed(path, "servers is no object");
   for (const [name, server] of Object.entries(saved)) {
@@ -66,14 +66,18 @@ export function parseClientConfig(source: string, path: string): ClientConfig {
     if (url === undefined) throw malformed(path, `servers.${name}.url is missing`);
     const token = readText(server, "token", `servers.${name}`, path);
     const view = readText(server, "view", `servers.${name}`, path);
-    servers[name] = {
+    servers.set(name, {
       url,
       ...(token === undefined ? {} : { token }),
       ...(view === undefined ? {} : { view }),
-    };
+    });
   }
   const defaultServer = readText(value, "defaultServer", "", path);
-  return { ...(defaultServer === undefined ? {} : { defaultServer }), servers };
+  return {
+    ...(defaultServer === undefined ? {} : { defaultServer }),
+    // Unlike an assignment it takes `__proto__` for the name that it is.
+    servers: Object.fromEntries(servers),
+  };
 }
 
 function readText(
