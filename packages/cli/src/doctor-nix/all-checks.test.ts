@@ -125,6 +125,14 @@ const CASES: ReadonlyArray<readonly [check: string, Severity, says: RegExp, Chan
   ["public-key", "error", /main-1 is not in/, settings({ trustedPublicKeys: [] })],
   [
     "public-key",
+    "warning",
+    /newest key main-1 is not trusted, but main-1 is/,
+    server({
+      config: known({ kind: "flywheel", config: { publicKey: OTHER_PUBLIC_KEY, isPublic: false } }),
+    }),
+  ],
+  [
+    "public-key",
     "error",
     /another value.*replaced/s,
     settings({ trustedPublicKeys: [OTHER_PUBLIC_KEY] }),

@@ -50,7 +50,7 @@ export function readerOf(
 }
 
 /** Whether the store belongs to a daemon. */
-export function isDaemon(store: StoreFacts): boolean {
+function isDaemon(store: StoreFacts): boolean {
   return /^(daemon|unix:|ssh-ng:)/.test(store.url);
 }
 

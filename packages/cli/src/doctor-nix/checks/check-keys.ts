@@ -17,7 +17,7 @@ import { useCommand } from "./check-substituter.ts";
 import { readKeyList, readTrustedKeys } from "./trusted-keys.ts";
 
 /** The view's public key is trusted, name and value. */
-export function checkPublicKey({ nix, user, server, target }: Snapshot): Verdict {
+export function checkPublicKey({ nix, user, server, path, target }: Snapshot): Verdict {
   const reader = readerOf(nix, user);
   if (reader === undefined) return skipped("Nix's settings are unknown");
   if (server.config.state !== "known") {
@@ -29,6 +29,15 @@ export function checkPublicKey({ nix, user, server, target }: Snapshot): Verdict
   const good = current.find((key) => trusted.some((other) => isSameKey(key, other)));
   if (good !== undefined) return ok(`the view's key ${good.name} is trusted`);
   const names = current.map(({ name }) => name).join(" ");
+  const narInfo = valueOf(path.narInfo);
+  const signer = narInfo === undefined ? undefined : findSigner(narInfo, trusted, nix.storeDir);
+  if (signer !== undefined) {
+    return warning(
+      `the view's newest key ${names} is not trusted, but ${signer} is, which signs as well`,
+      "The view's key was rotated. Once the old one is retired, Nix refuses what the view gives.",
+      useCommand(target, reader),
+    );
+  }
   const namesake = current.find((key) => trusted.some(({ name }) => name === key.name));
   if (namesake !== undefined) {
     const hasBoth = reader.trustedPublicKeys

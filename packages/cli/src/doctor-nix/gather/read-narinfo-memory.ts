@@ -1,6 +1,5 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
 
 import { CacheError } from "@glorious/core";
 
@@ -26,6 +25,8 @@ export interface MemoryQuestion {
 export async function readNarInfoMemory(question: MemoryQuestion): Promise<NarInfoMemory> {
   const { storePathHash, nowMs, settings } = question;
   const file = await findFile(join(question.cacheHome, "nix"));
+  // Only here: to load it makes older versions of Node warn.
+  const { DatabaseSync } = await import("node:sqlite");
   using database = new DatabaseSync(file, { readOnly: true, timeout: 2000 });
   const caches = database
     .prepare("SELECT id, url FROM BinaryCaches")
