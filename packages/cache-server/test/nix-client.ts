@@ -14,6 +14,8 @@ import { expect } from "vitest";
 import type { TestPath } from "./test-path.ts";
 import { sha256, type TestAnswer, type TestRequest, type TestServer } from "./test-server.ts";
 
+export const DAY_MS = 86_400_000;
+
 /** The compressions that Node can make; for xz there are fixtures. */
 export type NixCompression = "none" | "gzip" | "br" | "zstd";
 
@@ -80,6 +82,8 @@ export interface NixClient {
   ): Promise<TestAnswer>;
   /** Uploads the file and then the narinfo, and expects both to be taken. */
   copy(path: TestPath, file: NixFile): Promise<void>;
+  /** Deletes a path through our own API. */
+  deletePath(path: TestPath): Promise<TestAnswer>;
   /** The narinfo as the server answers it. */
   narInfo(path: TestPath): Promise<NarInfo>;
 }
@@ -89,7 +93,11 @@ export async function openNixClient(
   view: string,
   { isAnonymous = false }: { readonly isAnonymous?: boolean } = {},
 ): Promise<NixClient> {
-  const token = isAnonymous ? undefined : await server.token({ [view]: ["pull", "push"] });
+  // Outlives every advance of the server's clock.
+  const expiresAtMs = Date.now() + 10 * 365 * DAY_MS;
+  const token = isAnonymous
+    ? undefined
+    : await server.token({ [view]: ["pull", "push", "delete"] }, { expiresAtMs });
   const request = (
     method: string,
     path: string,
@@ -116,6 +124,12 @@ export async function openNixClient(
       expect(narInfo.text).toBe("");
       expect(narInfo.status).toBe(200);
     },
+    deletePath: ({ storePathHash }) =>
+      server.send(
+        "DELETE",
+        `/_flywheel/v1/views/${view}/paths/${storePathHash}`,
+        token === undefined ? {} : { token },
+      ),
     async narInfo(path) {
       const answer = await client.get(`${path.storePathHash}.narinfo`);
       expect(answer.status).toBe(200);

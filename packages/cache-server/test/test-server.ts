@@ -199,8 +199,13 @@ async function writeBody(
       if (request.destroyed) return;
       if (!request.write(piece)) {
         await new Promise<void>((resolve) => {
-          request.once("drain", resolve);
-          request.once("close", resolve);
+          const goOn = (): void => {
+            request.off("drain", goOn);
+            request.off("close", goOn);
+            resolve();
+          };
+          request.on("drain", goOn);
+          request.on("close", goOn);
         });
       }
     }

@@ -1,6 +1,6 @@
 import { Worker } from "node:worker_threads";
 
-import { abortable, CacheError } from "@glorious/core";
+import { abortable, CacheError, cancelledError } from "@glorious/core";
 
 /** What the thread says. It waits for an answer to `input` and `output`. */
 export type XzThreadMessage =
@@ -37,8 +37,13 @@ export async function* decodeXz(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Buffer, void, undefined> {
   const thread = idleThreads.pop() ?? new XzThread();
-  const pieces = abortable(source, "Decoding xz data", signal)[Symbol.asyncIterator]();
+  const pieces = abortable(source, WHAT, signal)[Symbol.asyncIterator]();
   let isReusable = false;
+  // Between two pieces the thread may have a gigabyte to write.
+  const onAbort = (): void => {
+    if (signal !== undefined) thread.stop(cancelledError(WHAT, signal));
+  };
+  signal?.addEventListener("abort", onAbort, { once: true });
   try {
     let answer: XzThreadAnswer = { kind: "go on" };
     for (;;) {
@@ -59,11 +64,14 @@ export async function* decodeXz(
     }
     isReusable = true;
   } finally {
+    signal?.removeEventListener("abort", onAbort);
     if (isReusable) thread.keep();
     else thread.stop();
     await pieces.return?.();
   }
 }
+
+const WHAT = "Decoding xz data";
 
 class XzThread {
   readonly #worker: Worker = startWorker();
@@ -101,8 +109,9 @@ class XzThread {
     this.#idleTimer.unref();
   }
 
-  stop(): void {
-    this.#die(new Error("The xz decoder's thread was stopped"));
+  /** Ends the thread; who waits for it gets the error. */
+  stop(error: Error = new Error("The xz decoder's thread was stopped")): void {
+    this.#die(error);
     void this.#worker.terminate();
   }
 
