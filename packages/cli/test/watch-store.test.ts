@@ -227,6 +227,45 @@ describe.skipIf(oldest === undefined)("watch-store", () => {
     expect(await watch.stop()).toBe(0);
   });
 
+  test("what was substituted from the view itself is not sent again", async () => {
+    await using server = await startFlywheel();
+    await using nix = await openSandbox();
+    const storePath = await nix.buildPath(small("returned"));
+    const push = ["push", "--server", server.url, "--view", "main", storePath];
+    const FLYWHEEL_TOKEN = await server.readToken();
+    const command = ["--conditions=source", MAIN, ...push];
+    await nix.output(process.execPath, command, { env: { FLYWHEEL_TOKEN } });
+    await nix.output("nix-store", ["--delete", storePath]);
+
+    await using watch = await startWatch(nix, server);
+    await nix.configure({
+      substituters: [server.substituter],
+      trustedKeys: [server.publicKey],
+      netrc: [{ password: FLYWHEEL_TOKEN }],
+    });
+    await nix.output("nix-store", ["--realise", storePath]);
+    expect(await watch.pushed(storePath)).toMatchObject({ uploaded: 0 });
+  });
+
+  test("three hundred paths at once are all there when it has ended", async () => {
+    await using server = await startFlywheel();
+    await using nix = await openSandbox();
+    await using watch = await startWatch(nix, server);
+    const files: string[] = [];
+    for (let number = 0; number < 300; number += 1) {
+      files.push(path.join(nix.directory, `file-${number}`));
+      await writeFile(files.at(-1) ?? "", randomUUID());
+    }
+    const added = (await nix.output("nix-store", ["--add", ...files])).split("\n");
+    expect(await watch.stop()).toBe(0);
+    const missing: string[] = [];
+    for (const storePath of added) {
+      if (!(await isInView(server, storePath))) missing.push(storePath);
+    }
+    expect({ added: added.length, missing }).toEqual({ added: 300, missing: [] });
+    await nix.run("nix-store", ["--delete", ...added]);
+  });
+
   test("what an upstream has signed is left out", async () => {
     await using server = await startFlywheel();
     await using nix = await openSandbox();
