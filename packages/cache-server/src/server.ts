@@ -47,8 +47,8 @@ export interface CacheServer extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** About 40 000 narinfos, a few times what one system needs. */
-const NAR_INFO_CACHE_BYTES = 64 * 2 ** 20;
+/** About 20 000 narinfos, more than the closure of one system has. */
+const ANSWER_CACHE_BYTES = 32 * 2 ** 20;
 
 function defaultTimings({ idleTimeoutMs }: ServerSettings): ServerTimings {
   return {
@@ -97,7 +97,8 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
       audiences: settings.tokenAudiences,
     },
     version: SERVER_VERSION,
-    narInfoCacheBytes: NAR_INFO_CACHE_BYTES,
+    accelRedirect: settings.accelRedirect,
+    answerCacheBytes: ANSWER_CACHE_BYTES,
   };
   const stopping = new AbortController();
   const listener = await startListener(

@@ -130,6 +130,12 @@ export interface BlobStore extends AsyncDisposable {
 
   stat(key: string): Promise<BlobStat | undefined>;
 
+  /**
+   * Where a blob's bytes would lie as a file, relative to the store's directory, with forward slashes: for web
+   * servers that send files themselves. Only drivers have it that keep each blob as one file.
+   */
+  locate?(key: string): string;
+
   /** Deletes a blob, as durably as `put` stores one; false when there was none. */
   delete(key: string): Promise<boolean>;
 

@@ -36,6 +36,7 @@ export interface FilesystemStoreOptions {
   readonly logger?: Logger;
 }
 
+const BLOBS = "blobs";
 const DAY_MS = 86_400_000;
 const STATS_AT_ONCE = 32;
 
@@ -54,7 +55,7 @@ export async function openFilesystemStore(options: FilesystemStoreOptions): Prom
   return onDisk(`open the store in ${directory}`, async () => {
     await makeDurableDirectory(directory, fsync);
     const directories = createDirectoryMaker(directory, fsync);
-    await directories.ensure(join(directory, "blobs"));
+    await directories.ensure(join(directory, BLOBS));
     await directories.ensure(tempDirectory);
     const writer = await openWriterDirectory(tempDirectory);
     const store = new FilesystemStore({ directory, directories, writer, fsync });
@@ -84,7 +85,7 @@ class FilesystemStore implements BlobStore {
   #closing: Promise<void> | undefined;
 
   constructor(parts: FilesystemStoreParts) {
-    this.#blobDirectory = join(parts.directory, "blobs");
+    this.#blobDirectory = join(parts.directory, BLOBS);
     this.#tempDirectory = join(parts.directory, "tmp");
     this.#directories = parts.directories;
     this.#writer = parts.writer;
@@ -125,6 +126,10 @@ class FilesystemStore implements BlobStore {
 
   async stat(key: string): Promise<BlobStat | undefined> {
     return statBlob(key, this.#pathOf(parseBlobKey(key)));
+  }
+
+  locate(key: string): string {
+    return `${BLOBS}/${relativePath(parseBlobKey(key))}`;
   }
 
   async delete(key: string): Promise<boolean> {
@@ -239,11 +244,15 @@ class FilesystemStore implements BlobStore {
   }
 
   /** Short names are padded with a character that no name has. */
-  #pathOf({ namespace, name }: BlobKey): string {
-    const first = name.slice(0, 2).padEnd(2, "_");
-    const second = name.slice(2, 3).padEnd(1, "_");
-    return join(this.#blobDirectory, namespace, first, second, name);
+  #pathOf(key: BlobKey): string {
+    return join(this.#blobDirectory, relativePath(key));
   }
+}
+
+function relativePath({ namespace, name }: BlobKey): string {
+  const first = name.slice(0, 2).padEnd(2, "_");
+  const second = name.slice(2, 3).padEnd(1, "_");
+  return `${namespace}/${first}/${second}/${name}`;
 }
 
 /** One key for each writer: pings of several processes do not meet. */

@@ -57,6 +57,9 @@ describe("layout", () => {
     await store.put(cut(BYTES), { key: "nar/x" });
 
     expect(await listFiles(join(root, "blobs"))).toEqual([`nar/a3/c/${NAME}`, "nar/x_/_/x"]);
+    expect(store.locate?.(`nar/${NAME}`)).toBe(`blobs/nar/a3/c/${NAME}`);
+    expect(store.locate?.("nar/x")).toBe("blobs/nar/x_/_/x");
+    expect(() => store.locate?.("nar/../x")).toThrow("nar/../x");
     expect((await stat(root)).mode & 0o777).toBe(0o700);
     expect((await stat(join(root, "blobs", "nar", "a3"))).mode & 0o777).toBe(0o700);
     expect((await stat(join(root, "blobs", "nar", "a3", "c", NAME))).mode & 0o777).toBe(0o600);

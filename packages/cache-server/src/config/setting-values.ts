@@ -64,6 +64,14 @@ export function parseText(text: string): string {
   return text;
 }
 
+/** Reads the path of an address and ends it with a slash. */
+export function parseUrlPath(text: string): string {
+  if (!/^\/[\w./~-]*$/.test(text) || text.includes("//")) {
+    throw invalid(`${JSON.stringify(text)} is no path of an address`, "Write it as /_store/.");
+  }
+  return text.endsWith("/") ? text : `${text}/`;
+}
+
 export function parseList(text: string): readonly string[] {
   return text
     .split(",")

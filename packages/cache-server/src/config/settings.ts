@@ -9,6 +9,7 @@ import {
   parsePath,
   parsePublicUrl,
   parseText,
+  parseUrlPath,
   parseTokenKeys,
   parseWhole,
   type TokenKeySetting,
@@ -53,6 +54,7 @@ export interface ServerSettings {
   readonly sweepIntervalMs: number;
   readonly shutdownTimeoutMs: number;
   readonly fsync: "full" | "none";
+  readonly accelRedirect: string | undefined;
   readonly logLevel: "debug" | "info" | "warn" | "error";
   readonly logRequests: boolean;
   readonly metricsNeedAdmin: boolean;
@@ -240,6 +242,14 @@ export const SETTINGS: {
     meaning:
       "`full` makes every object durable before it is acknowledged; `none` is for throw-away data only.",
     parse: (text) => parseChoice(text, ["full", "none"]),
+  },
+  accelRedirect: {
+    key: "store.accelRedirect",
+    variable: "FLYWHEEL_STORE_ACCEL_REDIRECT",
+    meaning:
+      "Path under which nginx serves the store internally, such as `/_store/`: NARs asked for through it are " +
+      "then sent by nginx itself (docs/behind-nginx.md). Unset: the server sends them.",
+    parse: parseUrlPath,
   },
   logLevel: {
     key: "log.level",

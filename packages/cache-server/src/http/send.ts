@@ -47,20 +47,20 @@ export interface PreparedAnswer {
   readonly sizeBytes: number;
 }
 
-/** Makes what {@link sendPrepared} sends; the same as {@link sendBytes} would. */
+/** Makes what {@link sendPrepared} sends. The tag names the bytes; by default it is made from them. */
 export function prepareAnswer(
-  text: string,
+  body: string | Buffer,
   contentType: string,
-  headers: Readonly<Record<string, string>>,
+  { tag, headers }: { readonly tag?: string; readonly headers: Readonly<Record<string, string>> },
 ): PreparedAnswer {
-  const bytes = Buffer.from(text);
-  const tag = entityTag(bytes);
-  const cacheHeaders = [...Object.entries(headers).flat(), "etag", tag];
+  const bytes = typeof body === "string" ? Buffer.from(body) : body;
+  const etag = tag === undefined ? entityTag(bytes) : `"${tag}"`;
+  const cacheHeaders = [...Object.entries(headers).flat(), "etag", etag];
   return {
-    tag,
+    tag: etag,
     cacheHeaders,
     headers: [...cacheHeaders, "content-type", contentType, "content-length", `${bytes.length}`],
-    body: bytes.length === text.length ? text : bytes,
+    body: bytes.length === body.length ? body : bytes,
     sizeBytes: bytes.length,
   };
 }
@@ -88,6 +88,8 @@ export function sendEmpty({ response }: Exchange, status: number): void {
 
 export interface SendBlobOptions {
   readonly store: BlobStore;
+  /** Where a proxy serves the store's directory to itself; proxies that do say so in each request. */
+  readonly accelRedirect: string | undefined;
   readonly key: string;
   /** Names the bytes: they never change under one tag. */
   readonly tag: string;
@@ -95,7 +97,12 @@ export interface SendBlobOptions {
   readonly sizeBytes: number;
   readonly contentType: string;
   readonly headers: Readonly<Record<string, string>>;
+  /** Told of a small blob that was read whole, to be sent again without the store. */
+  readonly onRead?: (answer: PreparedAnswer) => void;
 }
+
+/** Blobs up to this size are sent in one piece, and may be kept in memory. */
+const SMALL_BLOB_BYTES = 64 * 1024;
 
 /**
  * Answers with a stored blob: whole, one range of it, its headers only, or 304.
@@ -106,18 +113,29 @@ export interface SendBlobOptions {
  * @throws {CacheError} `NOT_FOUND` when the store has no such blob or another size, `RANGE` for a range outside.
  */
 export async function sendBlob(exchange: Exchange, options: SendBlobOptions): Promise<void> {
-  const { request, response, signal } = exchange;
+  const { request, response } = exchange;
   const { store, key, sizeBytes } = options;
   const etag = `"${options.tag}"`;
   if (matchesTag(request.headers["if-none-match"], etag)) {
     response.writeHead(304, { ...options.headers, etag }).end();
     return;
   }
+  if (await handOver(exchange, options)) return;
   const range = requestedRange(request, response, etag, sizeBytes);
+  const { signal } = exchange;
   const blob = await store.get(key, range === undefined ? { signal } : { range, signal });
   if (blob === undefined) throw lostBlob(key, "is gone");
   await using open = blob;
   if (open.sizeBytes !== sizeBytes) throw lostBlob(key, `has ${open.sizeBytes} bytes`);
+  if (range === undefined && request.method === "GET" && sizeBytes <= SMALL_BLOB_BYTES) {
+    const bytes = Buffer.concat(await Array.fromAsync(open.stream()));
+    const { contentType, tag } = options;
+    const headers = { ...options.headers, "accept-ranges": "bytes" };
+    const answer = prepareAnswer(bytes, contentType, { tag, headers });
+    options.onRead?.(answer);
+    sendPrepared(exchange, answer);
+    return;
+  }
   response.writeHead(range === undefined ? 200 : 206, {
     ...options.headers,
     "content-type": options.contentType,
@@ -134,6 +152,31 @@ export async function sendBlob(exchange: Exchange, options: SendBlobOptions): Pr
   }
   await open.sendTo(response, signal);
   response.end();
+}
+
+/** A proxy that sends files itself sets this header, so that clients who come without it get the bytes. */
+const ACCEL_HEADER = "x-flywheel-accel";
+
+/** Lets the proxy that asked send the file, ranges included. */
+async function handOver(
+  { request, response }: Exchange,
+  options: SendBlobOptions,
+): Promise<boolean> {
+  const { store, key, sizeBytes, accelRedirect } = options;
+  if (accelRedirect === undefined || request.headers[ACCEL_HEADER] === undefined) return false;
+  const location = store.locate?.(key);
+  if (location === undefined) return false;
+  const stat = await store.stat(key);
+  if (stat === undefined) throw lostBlob(key, "is gone");
+  if (stat.sizeBytes !== sizeBytes) throw lostBlob(key, `has ${stat.sizeBytes} bytes`);
+  response.writeHead(200, {
+    ...options.headers,
+    "content-type": options.contentType,
+    "x-accel-redirect": accelRedirect + location,
+    "content-length": 0,
+  });
+  response.end();
+  return true;
 }
 
 function requestedRange(

@@ -19,8 +19,10 @@ import { parseNarFileName, requireDocumentName, requireStorePathHash } from "./n
 import type { RouteServices } from "./route-services.ts";
 
 const YEAR_SECONDS = 31_536_000;
-/** Headers of a remembered narinfo, beside its text. */
+/** Headers of a remembered answer, beside its body. */
 const PREPARED_OVERHEAD_BYTES = 500;
+/** Two hashes in hexadecimal and what holds them. */
+const OBJECT_BYTES = 400;
 
 /** The reading half of the Nix binary-cache protocol, with Attic's additions. */
 export function nixReadRoutes(services: RouteServices): Route[] {
@@ -31,7 +33,10 @@ export function nixReadRoutes(services: RouteServices): Route[] {
   const openChain = async (
     exchange: Exchange,
   ): Promise<{ readonly view: ViewRecord; readonly chain: readonly number[] }> => {
-    const view = await gate.requireView(exchange.caller, exchange.params["view"] ?? "", "pull");
+    const { caller, params } = exchange;
+    const name = params["view"] ?? "";
+    const view =
+      gate.recallView(caller, name, "pull") ?? (await gate.requireView(caller, name, "pull"));
     return { view, chain: [view.id] };
   };
 
@@ -45,33 +50,43 @@ export function nixReadRoutes(services: RouteServices): Route[] {
     sendBytes(exchange, text, "text/x-nix-cache-info", { headers: headersOf(view, 3600) });
   };
 
-  /** Answers with narinfos, each good for the version of the index it was read at. */
-  const remembered = createByteCache<PreparedAnswer>(services.narInfoCacheBytes);
-  const memoryKey = (view: ViewRecord, hash: string): string => `${view.id}/${hash}`;
+  /** Narinfos and small NARs, each good for the version of the index it was read at. */
+  const answers = createByteCache<PreparedAnswer>(services.answerCacheBytes);
+  /** Which view may serve which NAR file. */
+  const objects = createByteCache<ObjectRecord>(services.answerCacheBytes / 8);
+
+  const remember = ({ caller }: Exchange, key: string, answer: PreparedAnswer): void => {
+    if (caller.indexVersion === undefined) return;
+    answers.put(key, caller.indexVersion, answer, answer.sizeBytes + PREPARED_OVERHEAD_BYTES);
+  };
+
+  const recall =
+    (keyOf: (view: ViewRecord, exchange: Exchange) => string) =>
+    (exchange: Exchange): boolean => {
+      const { caller, params, request } = exchange;
+      if (caller.indexVersion === undefined || request.headers.range !== undefined) return false;
+      const view = gate.recallView(caller, params["view"] ?? "", "pull");
+      if (view === undefined) return false;
+      const answer = answers.get(keyOf(view, exchange), caller.indexVersion);
+      if (answer === undefined) return false;
+      sendPrepared(exchange, answer);
+      return true;
+    };
+
+  const narInfoKey = (view: ViewRecord, { params }: Exchange): string =>
+    `${view.id}/${params["hash"]}`;
+  const narKey = (view: ViewRecord, { params }: Exchange): string =>
+    `${view.id}/nar/${params["file"]}`;
 
   const narInfo = async (exchange: Exchange): Promise<void> => {
     const { view, chain } = await openChain(exchange);
     const hash = requireStorePathHash(exchange.params["hash"] ?? "");
     const path = await index.findPath(chain, hash);
     if (path === undefined) throw noSuchPath(view, hash);
-    const answer = prepareAnswer(path.narInfo, "text/x-nix-narinfo", headersOf(view, 300));
-    const { indexVersion } = exchange.caller;
-    if (indexVersion !== undefined) {
-      const sizeBytes = answer.sizeBytes + PREPARED_OVERHEAD_BYTES;
-      remembered.put(memoryKey(view, hash), indexVersion, answer, sizeBytes);
-    }
+    const headers = headersOf(view, 300);
+    const answer = prepareAnswer(path.narInfo, "text/x-nix-narinfo", { headers });
+    remember(exchange, narInfoKey(view, exchange), answer);
     sendPrepared(exchange, answer);
-  };
-
-  const recallNarInfo = (exchange: Exchange): boolean => {
-    const { caller, params } = exchange;
-    if (caller.indexVersion === undefined) return false;
-    const view = gate.recallView(caller, params["view"] ?? "", "pull");
-    if (view === undefined) return false;
-    const answer = remembered.get(memoryKey(view, params["hash"] ?? ""), caller.indexVersion);
-    if (answer === undefined) return false;
-    sendPrepared(exchange, answer);
-    return true;
   };
 
   const findObject = async (
@@ -93,12 +108,21 @@ export function nixReadRoutes(services: RouteServices): Route[] {
   const nar = async (exchange: Exchange): Promise<void> => {
     const { view, chain } = await openChain(exchange);
     const name = exchange.params["file"] ?? "";
-    const object = await findObject(chain, name);
+    const key = narKey(view, exchange);
+    const { indexVersion } = exchange.caller;
+    let object = indexVersion === undefined ? undefined : objects.get(key, indexVersion);
+    if (object === undefined) {
+      object = await findObject(chain, name);
+      if (object !== undefined && indexVersion !== undefined) {
+        objects.put(key, indexVersion, object, OBJECT_BYTES);
+      }
+    }
     if (object === undefined) {
       throw new AtticError("NoSuchObject", "NOT_FOUND", `There is no nar/${name} in ${view.name}`);
     }
     await sendBlob(exchange, {
       store,
+      accelRedirect: services.accelRedirect,
       key: objectKey(object.fileHash),
       tag: object.fileHash,
       sizeBytes: object.fileSize,
@@ -108,6 +132,7 @@ export function nixReadRoutes(services: RouteServices): Route[] {
         parseNarFileName(name).kind === "file"
           ? headersOf(view, YEAR_SECONDS, "immutable")
           : headersOf(view, 300),
+      onRead: (answer) => remember(exchange, key, answer),
     });
   };
 
@@ -144,9 +169,9 @@ export function nixReadRoutes(services: RouteServices): Route[] {
   });
   return [
     read("/:view/nix-cache-info", cacheInfo),
-    { ...read("/:view/:hash.narinfo", narInfo), recall: recallNarInfo },
+    { ...read("/:view/:hash.narinfo", narInfo), recall: recall(narInfoKey) },
     read("/:view/:hash.ls", listing),
-    read("/:view/nar/:file", nar),
+    { ...read("/:view/nar/:file", nar), recall: recall(narKey) },
     read("/:view/log/:name", document("log", "text/plain; charset=utf-8", nameParam)),
     read("/:view/realisations/:name.doi", document("realisation", "application/json", nameParam)),
     read("/:view/debuginfo/:name", document("debuginfo", "application/json", nameParam)),

@@ -22,8 +22,10 @@ export interface RouteServices {
   readonly publicUrl: string | undefined;
   readonly newTokens: NewTokenOptions;
   readonly version: string;
-  /** Memory for narinfos that were read, in bytes. */
-  readonly narInfoCacheBytes: number;
+  /** Where a proxy serves the store's directory to itself, with a final slash. */
+  readonly accelRedirect: string | undefined;
+  /** Memory for narinfos and small NARs that were read, in bytes. */
+  readonly answerCacheBytes: number;
   readonly metrics: ServerMetrics;
   /** Figures are for administrators only. */
   readonly metricsNeedAdmin: boolean;
