@@ -63,6 +63,8 @@ export function createPathCommitter({ index, logger, now }: PathCommitterOptions
   };
 
   const commit: PathCommitter["commit"] = async (view, paths, createdBy) => {
+    // Before the keys: should they change in between, the re-signer finds these paths.
+    const keyGeneration = await index.signingKeyGeneration(view.id);
     const keys = await index.listSigningKeys(view.id);
     const rows: NewPath[] = [];
     for (const [position, { manifest, object, requiredReferences }] of paths.entries()) {
@@ -75,6 +77,7 @@ export function createPathCommitter({ index, logger, now }: PathCommitterOptions
         fileHash: object.fileHash,
         requiredReferences,
         narInfo: formatSignedNarInfo(merged, object, { storeDir: view.storeDir, keys }),
+        keyGeneration,
         createdAtMs: now(),
         createdBy,
       });

@@ -28,6 +28,21 @@ export interface CacheIndex extends AsyncDisposable {
   listSigningKeys(viewId: number): Promise<SigningKeyRecord[]>;
   /** Makes `key` the view's only signing key. */
   replaceSigningKeys(viewId: number, key: NewSigningKey): Promise<void>;
+  /** Adds a key to those that sign. @throws {CacheError} `CONFLICT` when the view has one of that name. */
+  addSigningKey(viewId: number, key: NewSigningKey): Promise<void>;
+  /**
+   * Takes a key from those that sign; `false` when the view has none of that name.
+   *
+   * @throws {CacheError} `CONFLICT` when it is the only one.
+   */
+  removeSigningKey(viewId: number, name: string): Promise<boolean>;
+  /**
+   * A number that every change of the view's keys makes larger; 0 for a view without one.
+   *
+   * Who signs reads it before the keys: should they change in between, the path counts as signed with the
+   * older ones and is signed again, once more than needed and never once too seldom.
+   */
+  signingKeyGeneration(viewId: number): Promise<number>;
 
   /** The narinfo text of a path in the first view of the chain that has it. */
   findPath(chain: readonly number[], storePathHash: string): Promise<PathRecord | undefined>;
@@ -36,11 +51,15 @@ export interface CacheIndex extends AsyncDisposable {
     viewId: number,
     page: { readonly after?: string; readonly limit: number },
   ): Promise<PathRecord[]>;
-  /** Replaces the served text of paths the view has, for new keys; others are ignored. */
-  replaceNarInfos(
-    viewId: number,
-    changes: readonly { readonly storePathHash: string; readonly narInfo: string }[],
-  ): Promise<void>;
+  /** At most `limit` of the view's paths that were signed with older keys than it has now, in no order. */
+  listOutdatedPaths(viewId: number, limit: number): Promise<PathRecord[]>;
+  /** How many there are of them. */
+  countOutdatedPaths(viewId: number): Promise<number>;
+  /**
+   * Replaces the served text of paths, for new keys. Paths that are absent, or whose text is no longer the one
+   * that `replaces` says, are left alone: somebody committed or deleted them meanwhile.
+   */
+  replaceNarInfos(viewId: number, changes: readonly NarInfoChange[]): Promise<void>;
   /** Of `storePathHashes`, those this view does not have; each once, in the order asked. */
   findMissingPaths(viewId: number, storePathHashes: readonly string[]): Promise<string[]>;
   /** Of `narHashes`, those this view does not hold; each once, in the order asked. */
@@ -211,6 +230,8 @@ export interface PathRecord {
   readonly signatures: readonly string[];
   /** The signed text as served. */
   readonly narInfo: string;
+  /** What `signingKeyGeneration` was before the keys were read that signed it. */
+  readonly keyGeneration: number;
   readonly createdAtMs: number;
   readonly createdBy: string | undefined;
 }
@@ -218,6 +239,15 @@ export interface PathRecord {
 export interface NewPath extends Omit<PathRecord, "viewId" | "narSize" | "fileSize"> {
   /** Hashes of references that must be in the view, or among the paths committed with this one. */
   readonly requiredReferences: readonly string[];
+}
+
+/** A path signed anew. */
+export interface NarInfoChange {
+  readonly storePathHash: string;
+  /** The text as it was read. */
+  readonly replaces: string;
+  readonly narInfo: string;
+  readonly keyGeneration: number;
 }
 
 export interface HoldingRecord extends ObjectRecord {

@@ -184,6 +184,15 @@ const MIGRATIONS: readonly string[] = [
     UPDATE view_totals SET paths = paths - 1 WHERE view_id = OLD.view_id;
   END;
   `,
+  // A key younger than its view replaced another one, and until now nothing ended what a crash had
+  // interrupted there: these views are signed once more.
+  `
+  ALTER TABLE views ADD COLUMN key_generation INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE paths ADD COLUMN key_generation INTEGER NOT NULL DEFAULT 0;
+  CREATE INDEX paths_by_key_generation ON paths (view_id, key_generation);
+  UPDATE views SET key_generation = 1 WHERE EXISTS (SELECT 1 FROM signing_keys AS k
+    WHERE k.view_id = views.id AND k.created_at_ms > views.created_at_ms);
+  `,
 ];
 
 /** What {@link migrate} may be given. */

@@ -33,11 +33,11 @@ export class SqliteCommit {
     );
     this.#insertPath = this.#prepare(`
       INSERT INTO paths (view_id, store_path_hash, store_path, holding_id, object_id, reference_names,
-        deriver, ca, system, signatures, nar_info, created_at_ms, created_by)
-      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) RETURNING id`);
+        deriver, ca, system, signatures, nar_info, key_generation, created_at_ms, created_by)
+      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) RETURNING id`);
     this.#updatePath = this.#prepare(`
       UPDATE paths SET store_path = ?2, object_id = ?3, reference_names = ?4, deriver = ?5, ca = ?6,
-        system = ?7, signatures = ?8, nar_info = ?9
+        system = ?7, signatures = ?8, nar_info = ?9, key_generation = ?10
       WHERE id = ?1`);
   }
 
@@ -137,6 +137,7 @@ export class SqliteCommit {
       path.system ?? null,
       JSON.stringify(signatures),
       path.narInfo,
+      path.keyGeneration,
     ];
     if (existingId !== undefined) {
       this.#updatePath.run(existingId, path.storePath, holding.objectId, ...facts);

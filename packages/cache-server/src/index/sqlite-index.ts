@@ -10,6 +10,7 @@ import type {
   DocumentKind,
   ExpireResult,
   HoldingRecord,
+  NarInfoChange,
   NewDocument,
   NewHolding,
   NewPath,
@@ -157,6 +158,18 @@ class SqliteIndex implements CacheIndex {
     return this.#write("replaceSigningKeys", viewId, key);
   }
 
+  addSigningKey(viewId: number, key: NewSigningKey): Promise<void> {
+    return this.#write("addSigningKey", viewId, key);
+  }
+
+  removeSigningKey(viewId: number, name: string): Promise<boolean> {
+    return this.#write("removeSigningKey", viewId, name);
+  }
+
+  async signingKeyGeneration(viewId: number): Promise<number> {
+    return this.#read((reads) => reads.signingKeyGeneration(viewId));
+  }
+
   async findPath(chain: readonly number[], storePathHash: string): Promise<PathRecord | undefined> {
     return this.#read((reads) => reads.findPath(chain, storePathHash));
   }
@@ -168,10 +181,15 @@ class SqliteIndex implements CacheIndex {
     return this.#read((reads) => reads.listPaths(viewId, page));
   }
 
-  replaceNarInfos(
-    viewId: number,
-    changes: readonly { readonly storePathHash: string; readonly narInfo: string }[],
-  ): Promise<void> {
+  async listOutdatedPaths(viewId: number, limit: number): Promise<PathRecord[]> {
+    return this.#read((reads) => reads.listOutdatedPaths(viewId, limit));
+  }
+
+  async countOutdatedPaths(viewId: number): Promise<number> {
+    return this.#read((reads) => reads.countOutdatedPaths(viewId));
+  }
+
+  replaceNarInfos(viewId: number, changes: readonly NarInfoChange[]): Promise<void> {
     return this.#write("replaceNarInfos", viewId, changes);
   }
 

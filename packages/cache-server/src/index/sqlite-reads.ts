@@ -52,6 +52,16 @@ export class SqliteReads {
     this.#listPaths = this.#prepare(`
       SELECT ${PATH_COLUMNS} FROM paths AS p JOIN objects AS o ON o.id = p.object_id
       WHERE p.view_id = ?1 AND p.store_path_hash > ?2 ORDER BY p.store_path_hash LIMIT ?3`);
+    this.#signingKeyGeneration = this.#prepare(
+      `SELECT key_generation AS generation FROM views WHERE id = ?1`,
+    );
+    this.#listOutdatedPaths = this.#prepare(`
+      SELECT ${PATH_COLUMNS} FROM paths AS p JOIN objects AS o ON o.id = p.object_id
+      WHERE p.view_id = ?1 AND p.key_generation < (SELECT key_generation FROM views WHERE id = ?1)
+      LIMIT ?2`);
+    this.#countOutdatedPaths = this.#prepare(`
+      SELECT count(*) AS count FROM paths
+      WHERE view_id = ?1 AND key_generation < (SELECT key_generation FROM views WHERE id = ?1)`);
     this.#presentPaths = this.#prepare(`
       SELECT asked.value AS hash FROM json_each(?2) AS asked
       WHERE EXISTS (SELECT 1 FROM paths WHERE view_id = ?1 AND store_path_hash = asked.value)`);
@@ -114,6 +124,21 @@ export class SqliteReads {
     page: { readonly after?: string; readonly limit: number },
   ): PathRecord[] {
     return this.#listPaths.all(viewId, page.after ?? "", page.limit).map(toPathRecord);
+  }
+
+  readonly #signingKeyGeneration: Query<{ readonly generation: number }>;
+  signingKeyGeneration(viewId: number): number {
+    return this.#signingKeyGeneration.get(viewId)?.generation ?? 0;
+  }
+
+  readonly #listOutdatedPaths: Query<PathRow>;
+  listOutdatedPaths(viewId: number, limit: number): PathRecord[] {
+    return this.#listOutdatedPaths.all(viewId, limit).map(toPathRecord);
+  }
+
+  readonly #countOutdatedPaths: Query<{ readonly count: number }>;
+  countOutdatedPaths(viewId: number): number {
+    return this.#countOutdatedPaths.get(viewId)?.count ?? 0;
   }
 
   readonly #presentPaths: Query<{ readonly hash: string }>;

@@ -98,7 +98,7 @@ export function toHoldingRecord(row: HoldingRow): HoldingRecord {
 export const PATH_COLUMNS: string = ` p.view_id AS viewId, p.store_path_hash AS storePathHash, p.store_path AS storePath,
     o.nar_hash AS narHash, o.nar_size AS narSize, o.file_hash AS fileHash, o.file_size AS fileSize,
     p.reference_names AS referenceNames, p.deriver, p.ca, p.system, p.signatures,
-    p.nar_info AS narInfo, p.created_at_ms AS createdAtMs, p.created_by AS createdBy`;
+    p.nar_info AS narInfo, p.key_generation AS keyGeneration, p.created_at_ms AS createdAtMs, p.created_by AS createdBy`;
 
 export interface PathRow {
   readonly viewId: number;
@@ -114,6 +114,7 @@ export interface PathRow {
   readonly system: string | null;
   readonly signatures: string;
   readonly narInfo: string;
+  readonly keyGeneration: number;
   readonly createdAtMs: number;
   readonly createdBy: string | null;
 }
@@ -133,6 +134,7 @@ export function toPathRecord(row: PathRow): PathRecord {
     system: row.system ?? undefined,
     signatures: parseStrings(row.signatures),
     narInfo: row.narInfo,
+    keyGeneration: row.keyGeneration,
     createdAtMs: row.createdAtMs,
     createdBy: row.createdBy ?? undefined,
   };

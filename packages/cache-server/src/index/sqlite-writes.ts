@@ -6,6 +6,7 @@ import type {
   CommitResult,
   ExpireResult,
   HoldingRecord,
+  NarInfoChange,
   NewDocument,
   NewHolding,
   NewPath,
@@ -65,7 +66,16 @@ export class SqliteWrites {
     this.#deleteSigningKeys = this.#prepare(`DELETE FROM signing_keys WHERE view_id = ?1`);
     this.#insertSigningKey = this.#prepare(`
       INSERT INTO signing_keys (view_id, name, secret_key, public_key, created_at_ms)
-      VALUES (?1, ?2, ?3, ?4, ?5)`);
+      VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (view_id, name) DO NOTHING`);
+    this.#countSigningKeys = this.#prepare(`
+      SELECT count(*) AS total, count(CASE WHEN name = ?2 THEN 1 END) AS named
+      FROM signing_keys WHERE view_id = ?1`);
+    this.#deleteSigningKey = this.#prepare(
+      `DELETE FROM signing_keys WHERE view_id = ?1 AND name = ?2`,
+    );
+    this.#nextKeyGeneration = this.#prepare(
+      `UPDATE views SET key_generation = key_generation + 1 WHERE id = ?1`,
+    );
 
     this.#findObjectState = this.#prepare(`
       SELECT o.id, o.is_deleting AS isDeleting, ${OBJECT_COLUMNS}
@@ -102,7 +112,8 @@ export class SqliteWrites {
 
     this.#commit = new SqliteCommit(database);
     this.#replaceNarInfo = this.#prepare(
-      `UPDATE paths SET nar_info = ?3 WHERE view_id = ?1 AND store_path_hash = ?2`,
+      `UPDATE paths SET nar_info = ?3, key_generation = ?4
+       WHERE view_id = ?1 AND store_path_hash = ?2 AND nar_info = ?5`,
     );
     this.#deletePath = this.#prepare(
       `DELETE FROM paths WHERE view_id = ?1 AND store_path_hash = ?2 RETURNING holding_id AS holdingId`,
@@ -151,7 +162,7 @@ export class SqliteWrites {
         hint: "Choose another name, or configure the view that is there.",
       });
     }
-    this.#addSigningKey(row.id, key);
+    this.#insertKey(row.id, key);
     return toViewRecord(row);
   }
 
@@ -186,12 +197,39 @@ export class SqliteWrites {
   replaceSigningKeys(viewId: number, key: NewSigningKey): void {
     this.#requireView(viewId);
     this.#deleteSigningKeys.run(viewId);
-    this.#addSigningKey(viewId, key);
+    this.#insertKey(viewId, key);
+    this.#nextKeyGeneration.run(viewId);
+  }
+
+  readonly #nextKeyGeneration: Query<never>;
+  addSigningKey(viewId: number, key: NewSigningKey): void {
+    this.#requireView(viewId);
+    this.#insertKey(viewId, key);
+    this.#nextKeyGeneration.run(viewId);
+  }
+
+  readonly #countSigningKeys: Query<{ readonly total: number; readonly named: number }>;
+  readonly #deleteSigningKey: Query<never>;
+  removeSigningKey(viewId: number, name: string): boolean {
+    this.#requireView(viewId);
+    const counts = this.#countSigningKeys.get(viewId, name);
+    if (counts === undefined || counts.named === 0) return false;
+    if (counts.total === 1) {
+      throw new CacheError("CONFLICT", `${name} is the only signing key of its view`, {
+        hint: "Add another key first, and let clients trust it.",
+      });
+    }
+    this.#deleteSigningKey.run(viewId, name);
+    this.#nextKeyGeneration.run(viewId);
+    return true;
   }
 
   readonly #insertSigningKey: Query<never>;
-  #addSigningKey(viewId: number, key: NewSigningKey): void {
-    this.#insertSigningKey.run(viewId, key.name, key.secretKey, key.publicKey, key.createdAtMs);
+  #insertKey(viewId: number, { name, secretKey, publicKey, createdAtMs }: NewSigningKey): void {
+    if (this.#insertSigningKey.run(viewId, name, secretKey, publicKey, createdAtMs) > 0) return;
+    throw new CacheError("CONFLICT", `The view has a signing key ${name} already`, {
+      hint: "Give the new key another name: clients know keys by their names.",
+    });
   }
 
   readonly #findObjectState: Query<ObjectStateRow>;
@@ -260,12 +298,9 @@ export class SqliteWrites {
   }
 
   readonly #replaceNarInfo: Query<never>;
-  replaceNarInfos(
-    viewId: number,
-    changes: readonly { readonly storePathHash: string; readonly narInfo: string }[],
-  ): void {
-    for (const { storePathHash, narInfo } of changes) {
-      this.#replaceNarInfo.run(viewId, storePathHash, narInfo);
+  replaceNarInfos(viewId: number, changes: readonly NarInfoChange[]): void {
+    for (const { storePathHash, narInfo, keyGeneration, replaces } of changes) {
+      this.#replaceNarInfo.run(viewId, storePathHash, narInfo, keyGeneration, replaces);
     }
   }
 

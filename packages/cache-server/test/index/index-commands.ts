@@ -17,6 +17,7 @@ const VIEW_NAMES = ["main", "side"];
 const NARS = ["alpha", "beta", "gamma"];
 const PATH_NAMES = ["p0", "p1", "p2", "p3"];
 const ENCODINGS = ["ours", "theirs"];
+const KEY_NAMES = ["main", "k1", "k2"];
 const SIGNATURES = ["a:1", "b:2", "c:3"];
 const OBJECTS: readonly ObjectRecord[] = [
   ...NARS.flatMap((nar) => ENCODINGS.map((encoding) => sampleObject(nar, encoding))),
@@ -74,7 +75,7 @@ function makeView(name: string): Command {
       const id = (await index.findView(name))?.id;
       agree(created, { value: { ...sampleView(name), id } });
       agree(model.knewView(id ?? -1), false);
-      model.addView(name, id ?? -1);
+      model.addView(name, id ?? -1, name);
     },
   };
 }
@@ -86,6 +87,32 @@ const deleteView = viewName.map((name) =>
     `deleteView ${name}`,
     (model) => model.deleteView(name),
     (index) => index.deleteView(name),
+  ),
+);
+
+const keyName = fc.constantFrom(...KEY_NAMES);
+
+const replaceSigningKeys = fc.record({ view: viewName, key: keyName }).map(({ view, key }) =>
+  step(
+    `replaceSigningKeys ${view} ${key}`,
+    (model) => model.replaceSigningKeys(model.idOf(view), key),
+    (index, model) => index.replaceSigningKeys(model.idOf(view), sampleKey(key)),
+  ),
+);
+
+const addSigningKey = fc.record({ view: viewName, key: keyName }).map(({ view, key }) =>
+  step(
+    `addSigningKey ${view} ${key}`,
+    (model) => model.addSigningKey(model.idOf(view), key),
+    (index, model) => index.addSigningKey(model.idOf(view), sampleKey(key)),
+  ),
+);
+
+const removeSigningKey = fc.record({ view: viewName, key: keyName }).map(({ view, key }) =>
+  step(
+    `removeSigningKey ${view} ${key}`,
+    (model) => model.removeSigningKey(model.idOf(view), key),
+    (index, model) => index.removeSigningKey(model.idOf(view), key),
   ),
 );
 
@@ -168,6 +195,7 @@ const newPath = fc
     signatures: fc.subarray(SIGNATURES),
     deriver: fc.option(fc.constantFrom("x.drv", "y.drv"), { nil: undefined }),
     narInfo: fc.constantFrom("first text", "second text"),
+    keyGeneration: fc.nat(2),
     createdAtMs: fc.nat(5),
   })
   .map(({ name, nar, encoding, requires, ...facts }) =>
@@ -221,11 +249,20 @@ const pushPaths = fc
   }));
 
 const replaceNarInfos = fc
-  .record({ view: viewName, names: fc.subarray(PATH_NAMES), narInfo: fc.constantFrom("new keys") })
-  .map(({ view, names, narInfo }) => {
-    const changes = names.map((name) => ({ storePathHash: storePathHashOf(name), narInfo }));
+  .record({
+    view: viewName,
+    names: fc.subarray(PATH_NAMES),
+    replaces: fc.constantFrom("first text", "second text"),
+    keyGeneration: fc.nat(3),
+  })
+  .map(({ view, names, ...rest }) => {
+    const changes = names.map((name) => ({
+      storePathHash: storePathHashOf(name),
+      narInfo: "new keys",
+      ...rest,
+    }));
     return step(
-      `replaceNarInfos ${view} ${names.join(" ")}`,
+      `replaceNarInfos ${view} ${names.join(" ")} ${JSON.stringify(rest)}`,
       (model) => model.replaceNarInfos(model.idOf(view), changes),
       (index, model) => index.replaceNarInfos(model.idOf(view), changes),
     );
@@ -300,6 +337,12 @@ async function inspectView(model: IndexModel, index: CacheIndex, id: number): Pr
   const stats = await outcomeOf(() => index.viewStats(id));
   expect(stats).toEqual(await outcomeOf(() => model.viewStats(id)));
   expect(await index.listPaths(id, { limit: 100 })).toEqual(model.listPaths(id));
+  const keys = await index.listSigningKeys(id);
+  expect(keys.map(({ name }) => name)).toEqual(model.keyNames(id));
+  expect(await index.signingKeyGeneration(id)).toBe(model.signingKeyGeneration(id));
+  const outdated = await index.listOutdatedPaths(id, 100);
+  expect(new Set(outdated)).toEqual(new Set(model.listOutdatedPaths(id)));
+  expect(await index.countOutdatedPaths(id)).toBe(outdated.length);
   const hashes = PATH_NAMES.map(storePathHashOf);
   expect(await index.findMissingPaths(id, hashes)).toEqual(
     hashes.filter((hash) => model.findPath([id], hash) === undefined),
@@ -323,6 +366,9 @@ export const indexCommands: fc.Arbitrary<Iterable<Command>> = fc.commands(
   [
     createView,
     deleteView,
+    replaceSigningKeys,
+    addSigningKey,
+    removeSigningKey,
     addCounts,
     reserveObject,
     uploadNar,

@@ -4,6 +4,7 @@ import type {
   CommitResult,
   ExpireResult,
   HoldingRecord,
+  NarInfoChange,
   NewHolding,
   NewPath,
   ObjectRecord,
@@ -36,6 +37,9 @@ export class IndexModel {
   readonly views: Map<string, number> = new Map();
   readonly #everIds: Set<number> = new Set();
   readonly counts: Map<number, ViewCounts> = new Map();
+  /** Names of each view's keys, oldest first, and how often they changed. */
+  readonly keys: Map<number, { readonly names: readonly string[]; readonly generation: number }> =
+    new Map();
   readonly objects: Map<string, ModelObject> = new Map();
   readonly holdings: Map<string, ModelHolding> = new Map();
   readonly files: Map<string, UploadedFileRecord> = new Map();
@@ -51,10 +55,11 @@ export class IndexModel {
     return this.#everIds.has(id);
   }
 
-  addView(name: string, id: number): void {
+  addView(name: string, id: number, keyName: string): void {
     this.#everIds.add(id);
     this.views.set(name, id);
     this.counts.set(id, { uploads: 0, uploadedNarBytes: 0, conflicts: 0 });
+    this.keys.set(id, { names: [keyName], generation: 0 });
   }
 
   deleteView(name: string): boolean {
@@ -62,10 +67,50 @@ export class IndexModel {
     if (id === undefined) return false;
     this.views.delete(name);
     this.counts.delete(id);
+    this.keys.delete(id);
     for (const table of [this.holdings, this.files, this.paths]) {
       for (const [key, { viewId }] of table) if (viewId === id) table.delete(key);
     }
     return true;
+  }
+
+  #changeKeys(viewId: number, change: (names: readonly string[]) => readonly string[]): void {
+    const keys = this.keys.get(viewId);
+    if (keys === undefined) throw noView();
+    this.keys.set(viewId, { names: change(keys.names), generation: keys.generation + 1 });
+  }
+
+  replaceSigningKeys(viewId: number, name: string): void {
+    this.#changeKeys(viewId, () => [name]);
+  }
+
+  addSigningKey(viewId: number, name: string): void {
+    this.#changeKeys(viewId, (names) => {
+      if (names.includes(name)) throw new CacheError("CONFLICT", "taken");
+      return [...names, name];
+    });
+  }
+
+  removeSigningKey(viewId: number, name: string): boolean {
+    this.#requireView(viewId);
+    const names = this.keyNames(viewId);
+    if (!names.includes(name)) return false;
+    if (names.length === 1) throw new CacheError("CONFLICT", "the last one");
+    this.#changeKeys(viewId, () => names.filter((other) => other !== name));
+    return true;
+  }
+
+  keyNames(viewId: number): readonly string[] {
+    return this.keys.get(viewId)?.names ?? [];
+  }
+
+  signingKeyGeneration(viewId: number): number {
+    return this.keys.get(viewId)?.generation ?? 0;
+  }
+
+  listOutdatedPaths(viewId: number): PathRecord[] {
+    const generation = this.signingKeyGeneration(viewId);
+    return this.listPaths(viewId).filter((path) => path.keyGeneration < generation);
   }
 
   addCounts(viewId: number, added: ViewCounts): void {
@@ -202,13 +247,11 @@ export class IndexModel {
     return this.#pathsOf(viewId).sort((a, b) => (a.storePathHash < b.storePathHash ? -1 : 1));
   }
 
-  replaceNarInfos(
-    viewId: number,
-    changes: readonly { readonly storePathHash: string; readonly narInfo: string }[],
-  ): void {
-    for (const { storePathHash, narInfo } of changes) {
-      const path = this.paths.get(`${viewId} ${storePathHash}`);
-      if (path !== undefined) this.paths.set(`${viewId} ${storePathHash}`, { ...path, narInfo });
+  replaceNarInfos(viewId: number, changes: readonly NarInfoChange[]): void {
+    for (const { storePathHash, replaces, narInfo, keyGeneration } of changes) {
+      const key = `${viewId} ${storePathHash}`;
+      const path = this.paths.get(key);
+      if (path?.narInfo === replaces) this.paths.set(key, { ...path, narInfo, keyGeneration });
     }
   }
 

@@ -62,6 +62,7 @@ export function samplePath(seed: string, changes: Partial<NewPath> = {}): NewPat
     system: "x86_64-linux",
     signatures: [],
     narInfo: `StorePath: /nix/store/${storePathHash}-${seed}\n`,
+    keyGeneration: 0,
     createdAtMs: 1_700_000_000_000,
     createdBy: "ci",
     requiredReferences: [],

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 
+import type { NarInfoChange } from "../../src/index/cache-index.ts";
 import { sampleObject, samplePath, storePathHashOf } from "./index-samples.ts";
 import { type OpenIndex, addView, hold, push, NOW } from "./index-setup.ts";
 
@@ -265,14 +266,21 @@ export function describePaths(open: OpenIndex): void {
     expect(walked).toEqual(seeds.map(storePathHashOf).sort());
   });
 
-  test("replaced narinfos are served, and those of absent paths ignored", async () => {
+  test("a replaced narinfo is served, unless its path is absent or has another text by now", async () => {
     await using index = await open();
     const view = await addView(index);
     await push(index, view.id, "a", "b");
 
+    const change = (seed: string, replaces: string): NarInfoChange => ({
+      storePathHash: storePathHashOf(seed),
+      replaces,
+      narInfo: "new",
+      keyGeneration: 0,
+    });
     await index.replaceNarInfos(view.id, [
-      { storePathHash: storePathHashOf("a"), narInfo: "new" },
-      { storePathHash: storePathHashOf("absent"), narInfo: "new" },
+      change("a", samplePath("a").narInfo),
+      change("b", "another text"),
+      change("absent", "new"),
     ]);
 
     const paths = await index.listPaths(view.id, { limit: 10 });

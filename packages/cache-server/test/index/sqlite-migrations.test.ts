@@ -1,10 +1,13 @@
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { gunzipSync } from "node:zlib";
 
 import { expect, test } from "vitest";
 
 import { migrate } from "../../src/index/migrations.ts";
 import { openSqliteIndex } from "../../src/index/sqlite-index.ts";
+import { sampleKey, samplePath } from "./index-samples.ts";
 import { addView, push } from "./index-setup.ts";
 import { makeDirectory } from "./temporary-directory.ts";
 
@@ -73,4 +76,36 @@ test("a reopened index knows what it knew", async () => {
   await using second = await openSqliteIndex({ file });
   expect(await second.findView("main")).toEqual(view);
   expect(await second.listPaths(view.id, { limit: 10 })).toEqual(paths);
+});
+
+test("a version 1 index keeps what it knew, and signs anew where a key had been replaced", async () => {
+  await using directory = await makeDirectory();
+  const file = join(directory.path, "index.sqlite");
+  const packed = await readFile(new URL("../fixtures/rotated-v1.sqlite.gz", import.meta.url));
+  await writeFile(file, gunzipSync(packed));
+
+  await using index = await openSqliteIndex({ file });
+  const plain = await index.findView("plain");
+  const rotated = await index.findView("rotated");
+  if (plain === undefined || rotated === undefined) throw new Error("The fixture has other views");
+  const pathsOf = async (viewId: number): Promise<unknown> =>
+    new Set(
+      (await index.listPaths(viewId, { limit: 10 })).map(({ storePath, narInfo }) => ({
+        storePath,
+        narInfo,
+      })),
+    );
+  const factsOf = (...seeds: string[]): unknown =>
+    new Set(
+      seeds
+        .map((seed) => samplePath(seed))
+        .map(({ storePath, narInfo }) => ({ storePath, narInfo })),
+    );
+  expect(await pathsOf(plain.id)).toEqual(factsOf("a", "b"));
+  expect(await pathsOf(rotated.id)).toEqual(factsOf("a", "c"));
+  expect(await index.listSigningKeys(plain.id)).toEqual([sampleKey("plain-1")]);
+  expect(await index.countOutdatedPaths(plain.id)).toBe(0);
+  expect(await index.countOutdatedPaths(rotated.id)).toBe(2);
+  await index.addSigningKey(plain.id, sampleKey("plain-2"));
+  expect(await index.countOutdatedPaths(plain.id)).toBe(2);
 });

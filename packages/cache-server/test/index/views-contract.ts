@@ -103,6 +103,8 @@ export function describeViews(open: OpenIndex): void {
     const outcomes = await Promise.allSettled([
       index.addCounts(view.id, { uploads: 1 }),
       index.replaceSigningKeys(view.id, sampleKey("k")),
+      index.addSigningKey(view.id, sampleKey("k")),
+      index.removeSigningKey(view.id, "k"),
       index.holdNar(at),
       index.addUploadedFile({ ...at, compression, narSize }),
       index.commitPaths(view.id, [samplePath("a")]),
@@ -125,6 +127,80 @@ export function describeViews(open: OpenIndex): void {
 
     expect(await index.listSigningKeys(view.id)).toEqual([sampleKey("main-2", NOW + 5)]);
     expect(await index.listSigningKeys(other.id)).toEqual([sampleKey("other-1")]);
+  });
+
+  test("an added key signs beside the others, and a removed one no longer", async () => {
+    await using index = await open();
+    const view = await addView(index);
+    const other = await addView(index, "other");
+
+    await index.addSigningKey(view.id, sampleKey("main-2", NOW + 5));
+    const names = async (): Promise<string[]> =>
+      (await index.listSigningKeys(view.id)).map(({ name }) => name);
+    expect(await names()).toEqual(["main-1", "main-2"]);
+    const taken = index.addSigningKey(view.id, sampleKey("main-1", NOW + 9));
+    await expect(taken).rejects.toMatchObject({ code: "CONFLICT", message: /main-1/ });
+
+    expect(await index.removeSigningKey(view.id, "main-1")).toBe(true);
+    expect(await index.removeSigningKey(view.id, "main-1")).toBe(false);
+    expect(await names()).toEqual(["main-2"]);
+    expect(await index.listSigningKeys(other.id)).toEqual([sampleKey("other-1")]);
+  });
+
+  test("the last key stays, whatever is tried", async () => {
+    await using index = await open();
+    const view = await addView(index);
+    const removed = index.removeSigningKey(view.id, "main-1");
+    await expect(removed).rejects.toMatchObject({ code: "CONFLICT", message: /main-1/ });
+    expect(await index.listSigningKeys(view.id)).toEqual([sampleKey("main-1")]);
+    expect(await index.signingKeyGeneration(view.id)).toBe(0);
+  });
+
+  test("every change of the keys, and nothing else, makes what was signed before outdated", async () => {
+    await using index = await open();
+    const view = await addView(index);
+    const other = await addView(index, "other");
+    await push(index, view.id, "a", "b", "c");
+    await push(index, other.id, "a");
+    expect(await index.countOutdatedPaths(view.id)).toBe(0);
+
+    const changes = [
+      () => index.addSigningKey(view.id, sampleKey("main-2")),
+      () => index.removeSigningKey(view.id, "main-1"),
+      () => index.replaceSigningKeys(view.id, sampleKey("main-3")),
+    ];
+    for (const change of changes) {
+      const before = await index.signingKeyGeneration(view.id);
+      await change();
+      const keyGeneration = await index.signingKeyGeneration(view.id);
+      expect(keyGeneration).toBeGreaterThan(before);
+      expect(await index.countOutdatedPaths(view.id)).toBe(3);
+      const some = await index.listOutdatedPaths(view.id, 2);
+      expect(some).toHaveLength(2);
+      await index.replaceNarInfos(
+        view.id,
+        some.map(({ storePathHash, narInfo }) => ({
+          storePathHash,
+          replaces: narInfo,
+          narInfo: `signed ${keyGeneration}`,
+          keyGeneration,
+        })),
+      );
+      const [last] = await index.listOutdatedPaths(view.id, 10);
+      expect(some.map((path) => path.storePathHash)).not.toContain(last?.storePathHash);
+      expect(await index.countOutdatedPaths(view.id)).toBe(1);
+      await hold(index, view.id, "a", "b", "c");
+      await index.commitPaths(
+        view.id,
+        ["a", "b", "c"].map((seed) => samplePath(seed, { keyGeneration })),
+      );
+      expect(await index.listOutdatedPaths(view.id, 10)).toEqual([]);
+    }
+
+    await index.updateView("main", { priority: 1 });
+    await index.removeSigningKey(view.id, "absent");
+    expect(await index.countOutdatedPaths(view.id)).toBe(0);
+    expect(await index.countOutdatedPaths(other.id)).toBe(0);
   });
 
   test("statistics count what a view sent and what it holds, whoever shares it", async () => {
