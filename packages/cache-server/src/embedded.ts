@@ -114,7 +114,7 @@ interface Parts {
 async function startPlane(parts: Parts): Promise<EmbeddedPlane> {
   const { options, settings, data, tokenKeys, index, opened } = parts;
   const { view, isNew } = await openView(index, options.view ?? "main", options.isPublic);
-  const [key] = await index.listSigningKeys(view.id);
+  const key = (await index.listSigningKeys(view.id)).at(-1);
   if (key === undefined) throw new Error(`The view ${view.name} has no signing key`);
   const server: CacheServer = opened.use(await startCacheServer(parts));
   const url = settings.publicUrl?.replace(/\/$/, "") ?? server.url;

@@ -5,6 +5,7 @@ import { createTokenVerifier } from "@glorious/trust";
 import { createPathCommitter } from "./commit/path-committer.ts";
 import type { ServerSettings } from "./config/settings.ts";
 import type { TokenKeys } from "./config/token-keys.ts";
+import { createResigner, type Resigner } from "./housekeeping/resigner.ts";
 import { startSweeper } from "./housekeeping/sweeper.ts";
 import { KEEP_ALIVE_TIMEOUT_MS, type Listener, startListener } from "./http/listener.ts";
 import { createRequestHandler } from "./http/request-handler.ts";
@@ -50,6 +51,8 @@ export interface CacheServer extends AsyncDisposable {
 /** About 20 000 narinfos, more than the closure of one system has. */
 const ANSWER_CACHE_BYTES = 32 * 2 ** 20;
 
+const RESIGN_INTERVAL_MS = 60_000;
+
 function defaultTimings({ idleTimeoutMs }: ServerSettings): ServerTimings {
   return {
     maxDuplicateWaitMs: 30_000,
@@ -69,6 +72,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
   });
   const gate = createTrustGate({ index, verifier, now, changes: parts.indexChanges });
   const metrics = createServerMetrics();
+  const resigner = createResigner({ index, logger, intervalMs: RESIGN_INTERVAL_MS });
   const services: RouteServices = {
     index,
     store,
@@ -86,7 +90,13 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
         maxWaitMs: timings.maxDuplicateWaitMs,
       }),
     ),
-    committer: createPathCommitter({ index, logger, now }),
+    committer: createPathCommitter({
+      index,
+      logger,
+      now,
+      onOutdated: (view) => resigner.kick(view),
+    }),
+    resigner,
     logger,
     now,
     limits: settings,
@@ -126,6 +136,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
       logger,
     },
   );
+  resigner.start();
   const sweeper = startSweeper({
     index,
     store,
@@ -136,13 +147,18 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     onSwept: metrics.countSweep,
   });
   logger.info("listening", { url: listener.url, version: SERVER_VERSION });
-  return createHandle(listener, sweeper, stopping, settings.shutdownTimeoutMs);
+  return createHandle({ listener, sweeper, resigner, stopping }, settings.shutdownTimeoutMs);
+}
+
+interface RunningParts {
+  readonly listener: Listener;
+  readonly sweeper: { stop(): Promise<void> };
+  readonly resigner: Resigner;
+  readonly stopping: AbortController;
 }
 
 function createHandle(
-  listener: Listener,
-  sweeper: { stop(): Promise<void> },
-  stopping: AbortController,
+  { listener, sweeper, resigner, stopping }: RunningParts,
   timeoutMs: number,
 ): CacheServer {
   let closing: Promise<void> | undefined;
@@ -152,6 +168,8 @@ function createHandle(
       await listener.close(timeoutMs, () =>
         stopping.abort(new CacheError("CANCELLED", "The server is stopping")),
       );
+      // After the requests, one of which may wait for it.
+      await resigner.stop();
     })();
     return closing;
   };

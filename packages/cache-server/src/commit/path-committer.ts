@@ -43,11 +43,18 @@ export interface PathCommitterOptions {
   readonly index: CacheIndex;
   readonly logger: Logger;
   readonly now: () => number;
+  /** A view's keys changed while paths were signed with the older ones. */
+  readonly onOutdated: (view: ViewRecord) => void;
 }
 
 const SIGNATURES_PER_TURN = 100;
 
-export function createPathCommitter({ index, logger, now }: PathCommitterOptions): PathCommitter {
+export function createPathCommitter({
+  index,
+  logger,
+  now,
+  onOutdated,
+}: PathCommitterOptions): PathCommitter {
   const reportConflict = async (
     view: ViewRecord,
     manifest: PathManifest,
@@ -84,6 +91,7 @@ export function createPathCommitter({ index, logger, now }: PathCommitterOptions
     }
     const result = await index.commitPaths(view.id, rows);
     if (result.kind === "committed") {
+      if ((await index.signingKeyGeneration(view.id)) > keyGeneration) onOutdated(view);
       for (const { storePathHash, narHash } of result.conflicts) {
         const refused = rows.find((row) => row.storePathHash === storePathHash);
         if (refused !== undefined) {

@@ -8,6 +8,7 @@ import { metricsRoutes } from "./metrics.ts";
 import { nixReadRoutes } from "./nix-read.ts";
 import { nixWriteRoutes } from "./nix-write.ts";
 import type { RouteServices } from "./route-services.ts";
+import { signingKeyRoutes } from "./signing-keys.ts";
 
 /** Everything the server answers; `docs/reference/http-api.md` is tested against it. */
 export function allRoutes(services: RouteServices): Route[] {
@@ -17,6 +18,7 @@ export function allRoutes(services: RouteServices): Route[] {
     ...metricsRoutes(services),
     ...flywheelManageRoutes(services),
     ...flywheelPushRoutes(services),
+    ...signingKeyRoutes(services),
     ...atticConfigRoutes(services),
     ...atticPushRoutes(services),
     ...nixReadRoutes(services),

@@ -1,25 +1,15 @@
-import { createHash } from "node:crypto";
-
 import { CacheError } from "@glorious/core";
-import {
-  formatPublicKey,
-  formatSecretKey,
-  generateSecretKey,
-  isStoreDir,
-  parseSecretKey,
-  type SecretKey,
-  toPublicKey,
-} from "@glorious/nix-store";
+import { isStoreDir, type SecretKey } from "@glorious/nix-store";
 import { parseViewName } from "@glorious/trust";
 import * as v from "valibot";
 
-import { resignView } from "../commit/resign-view.ts";
+import { createSigningKey, parseKeypair } from "../commit/new-signing-key.ts";
 import { AtticError } from "../http/attic-error.ts";
 import type { Exchange } from "../http/exchange.ts";
 import { readJsonBody } from "../http/json-body.ts";
 import type { Route } from "../http/router.ts";
 import { sendEmpty, sendJson } from "../http/send.ts";
-import type { NewSigningKey, ViewChanges, ViewRecord } from "../index/cache-index.ts";
+import type { ViewChanges, ViewRecord } from "../index/cache-index.ts";
 import { baseUrl } from "./request-url.ts";
 import type { RouteServices } from "./route-services.ts";
 
@@ -120,7 +110,7 @@ export function atticConfigRoutes(services: RouteServices): Route[] {
     if (keypair !== undefined) {
       const secretKey = keypair === "Generate" ? undefined : parseKeypair(keypair.Keypair);
       await index.replaceSigningKeys(view.id, createSigningKey(name, secretKey, now()));
-      await resignView(index, view);
+      await services.resigner.resign(view);
     }
     if (Object.keys(changes).length > 0) await index.updateView(name, changes);
     sendEmpty(exchange, 200);
@@ -177,38 +167,6 @@ export async function createView(
         status: 400,
       },
     );
-  }
-}
-
-/**
- * A signing key under a name that no other server uses: readers trust keys by name, and two
- * servers with a view `main` must not take each other's place in `trusted-public-keys`.
- */
-function createSigningKey(
-  viewName: string,
-  given: SecretKey | undefined,
-  createdAtMs: number,
-): NewSigningKey {
-  const secretKey = given ?? renamed(generateSecretKey(viewName));
-  return {
-    name: secretKey.name,
-    secretKey: formatSecretKey(secretKey),
-    publicKey: formatPublicKey(toPublicKey(secretKey)),
-    createdAtMs,
-  };
-}
-
-function renamed(key: SecretKey): SecretKey {
-  const digest = createHash("sha256").update(toPublicKey(key).bytes).digest("hex");
-  return { ...key, name: `${key.name}-${digest.slice(0, 8)}` };
-}
-
-function parseKeypair(text: string): SecretKey {
-  try {
-    return parseSecretKey(text);
-  } catch {
-    // The cause may show a part of the key.
-    throw new CacheError("INVALID", "The keypair is not name:base64 of 64 bytes, as Nix writes it");
   }
 }
 

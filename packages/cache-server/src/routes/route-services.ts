@@ -3,6 +3,7 @@ import type { BlobStore } from "@glorious/storage";
 import type { TokenKey } from "@glorious/trust";
 
 import type { PathCommitter } from "../commit/path-committer.ts";
+import type { Resigner } from "../housekeeping/resigner.ts";
 import type { CacheIndex } from "../index/cache-index.ts";
 import type { NarIngest } from "../ingest/nar-ingest.ts";
 import type { ServerMetrics } from "../metrics/server-metrics.ts";
@@ -15,6 +16,7 @@ export interface RouteServices {
   readonly gate: TrustGate;
   readonly ingest: NarIngest;
   readonly committer: PathCommitter;
+  readonly resigner: Resigner;
   readonly logger: Logger;
   readonly now: () => number;
   readonly limits: RouteLimits;
