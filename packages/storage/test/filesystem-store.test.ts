@@ -196,8 +196,6 @@ describe("writers", () => {
 });
 
 describe("system errors", () => {
-  const isRoot = process.getuid?.() === 0;
-
   function succeeds(command: string, ...args: string[]): boolean {
     return spawnSync(command, args).status === 0;
   }
@@ -242,15 +240,27 @@ describe("system errors", () => {
     });
   });
 
-  test.skipIf(isRoot)(
-    "a directory without permission is UNAVAILABLE (root may write anywhere)",
-    async () => {
-      await using directory = await makeDirectory();
-      await mkdir(join(directory.path, "closed"));
-      await chmod(join(directory.path, "closed"), 0o500);
-      await expect(
-        openFilesystemStore({ directory: join(directory.path, "closed") }),
-      ).rejects.toMatchObject({ code: "UNAVAILABLE", hint: expect.stringContaining("user") });
-    },
-  );
+  test("a directory without permission is UNAVAILABLE", async () => {
+    await using directory = await makeDirectory();
+    const closed = join(directory.path, "closed");
+    await mkdir(closed);
+    await chmod(directory.path, 0o755);
+    await chmod(closed, 0o500);
+    // Root may write anywhere, so this process stops being root once it has read its code.
+    const open = `
+      import { openFilesystemStore } from ${JSON.stringify(new URL("../src/index.ts", import.meta.url).href)};
+      if (process.getuid() === 0) process.seteuid(65534);
+      const error = await openFilesystemStore({ directory: process.argv[1] }).catch((error) => error);
+      console.log(JSON.stringify({ code: error.code, hint: error.hint }));
+    `;
+    const { stdout } = spawnSync(
+      process.execPath,
+      ["--conditions=source", "--input-type=module", "--eval", open, closed],
+      { encoding: "utf8" },
+    );
+    expect(JSON.parse(stdout)).toEqual({
+      code: "UNAVAILABLE",
+      hint: expect.stringContaining("user"),
+    });
+  });
 });
