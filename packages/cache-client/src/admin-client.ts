@@ -79,6 +79,23 @@ export interface ViewStats {
   readonly conflicts: number;
 }
 
+/** A key that signs what a view serves; its secret stays with the server. */
+export interface SigningKey {
+  readonly name: string;
+  /** `<name>:<base64>`, what goes into `trusted-public-keys`. */
+  readonly publicKey: string;
+  /** ISO 8601. */
+  readonly createdAt: string;
+}
+
+/** The keys of a view, and how far it is signed with them. */
+export interface SigningKeys {
+  /** Oldest first. */
+  readonly keys: readonly SigningKey[];
+  /** Paths that are not signed with exactly these keys yet. */
+  readonly outdatedPaths: number;
+}
+
 /** Attic's letters: pull, push, delete, create, configure, configure retention, destroy. */
 export type PermissionLetter = "r" | "w" | "d" | "cc" | "cr" | "cq" | "cd";
 
@@ -124,6 +141,12 @@ export interface AdminClient extends AsyncDisposable {
   viewStats(name: string): Promise<ViewStats>;
   /** Takes one path out of a view, by its store path hash. Ours. */
   deletePath(view: string, storePathHash: string): Promise<void>;
+  /** Ours. */
+  listKeys(view: string): Promise<SigningKeys>;
+  /** Adds a key that signs beside those there are, and returns it; old paths are signed in the background. Ours. */
+  addKey(view: string): Promise<SigningKey>;
+  /** Takes a key from those that sign. @throws {CacheError} `CONFLICT` when it is the only one. Ours. */
+  retireKey(view: string, name: string): Promise<void>;
   /** Ours; needs an admin token. */
   createToken(token: NewToken): Promise<CreatedToken>;
   /**
@@ -164,6 +187,8 @@ const Stats = v.object({
   uploadedNarBytes: v.number(),
   conflicts: v.number(),
 });
+const Key = v.object({ name: v.string(), publicKey: v.string(), createdAt: v.string() });
+const Keys = v.object({ keys: v.array(Key), outdatedPaths: v.number() });
 const Token = v.object({ token: v.string(), jti: v.string(), expiresAt: v.string() });
 const Info = v.object({ server: v.string(), version: v.string(), api: v.number() });
 
@@ -229,6 +254,12 @@ export function createAdminClient(options: AdminClientOptions): AdminClient {
       const path = `views/${requireViewName(view)}/paths/${encodeURIComponent(storePathHash)}`;
       await onlyOurs(send("DELETE", `_flywheel/v1/${path}`));
     },
+    listKeys: (view) => ask(Keys, "GET", keysPath(view)),
+    addKey: (view) => ask(Key, "POST", keysPath(view), {}),
+    retireKey: async (view, name) => {
+      const path = `${keysPath(view)}/${encodeURIComponent(name)}`;
+      await onlyOurs(send("DELETE", `_flywheel/v1/${path}`));
+    },
     createToken: (token) => ask(Token, "POST", "tokens", formatNewToken(token)),
     revokeToken: async (jti, expiresAtSeconds) => {
       const query = expiresAtSeconds === undefined ? "" : `?expiresAt=${expiresAtSeconds}`;
@@ -241,6 +272,10 @@ export function createAdminClient(options: AdminClientOptions): AdminClient {
 
 function configPath(name: string): string {
   return `_api/v1/cache-config/${requireViewName(name)}`;
+}
+
+function keysPath(view: string): string {
+  return `views/${requireViewName(view)}/keys`;
 }
 
 function toViewInfo(view: v.InferOutput<typeof Views>["views"][number]): ViewInfo {

@@ -28,6 +28,8 @@ export interface FlywheelConfig {
   /** Where its own routes begin, with a trailing slash. */
   readonly api: string;
   readonly serverVersion?: string;
+  /** Every key that signs, oldest first; {@link CacheConfig.publicKey} is the newest of them. */
+  readonly publicKeys?: readonly string[];
   /** How many uploads at a time the server wishes from one client. */
   readonly maxConcurrentUploads?: number;
 }
@@ -49,6 +51,7 @@ const Wire = v.object({
       version: v.number(),
       api: v.string(),
       server: v.nullish(v.string()),
+      publicKeys: v.nullish(v.array(v.string())),
       maxConcurrentUploads: v.nullish(UploadAdvice),
     }),
   ),
@@ -92,6 +95,7 @@ export function parseCacheConfig(text: string, request: string): CacheConfig {
       flywheel: {
         api: flywheel.api,
         ...(isGiven(flywheel.server) && { serverVersion: flywheel.server }),
+        ...(isGiven(flywheel.publicKeys) && { publicKeys: flywheel.publicKeys }),
         ...(isGiven(maxConcurrentUploads) && { maxConcurrentUploads }),
       },
     }),

@@ -7,6 +7,8 @@ export {
   type NewView,
   type PermissionLetter,
   type ServerInfo,
+  type SigningKey,
+  type SigningKeys,
   type ViewChange,
   type ViewInfo,
   type ViewStats,

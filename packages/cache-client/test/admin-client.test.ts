@@ -70,6 +70,22 @@ test("a change of nothing is refused before it is sent", async () => {
   expect(wire.log).toEqual([]);
 });
 
+test("keys are listed, added and retired", async () => {
+  const keys = "/_flywheel/v1/views/main/keys";
+  const key = { name: "main-1", publicKey: "main-1:AAAA", createdAt: "2026-01-01T00:00:00.000Z" };
+  await using wire = await startRecordingWire({
+    [`GET ${keys}`]: { keys: [key], outdatedPaths: 7 },
+    [`POST ${keys}`]: key,
+    [`DELETE ${keys}/main-1`]: "",
+  });
+  await using admin = createAdminClient({ server: wire.url, token: "t" });
+
+  expect(await admin.listKeys("main")).toEqual({ keys: [key], outdatedPaths: 7 });
+  expect(await admin.addKey("main")).toEqual(key);
+  await admin.retireKey("main", "main-1");
+  expect(wire.bodies).toEqual([undefined, {}, undefined]);
+});
+
 test("our own routes list views, tell statistics, delete paths, make and revoke tokens", async () => {
   const base = "/_flywheel/v1";
   const view = {

@@ -72,6 +72,21 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
     load: () => import("./commands/path-delete.ts"),
   },
   {
+    name: "key list",
+    summary: "Show the keys that sign a view",
+    load: () => import("./commands/key-list.ts"),
+  },
+  {
+    name: "key rotate",
+    summary: "Sign a view with a new key beside the old ones",
+    load: () => import("./commands/key-rotate.ts"),
+  },
+  {
+    name: "key retire",
+    summary: "Stop signing a view with a key",
+    load: () => import("./commands/key-retire.ts"),
+  },
+  {
     name: "token create",
     summary: "Make a token that allows what you say",
     load: () => import("./commands/token-create.ts"),
@@ -102,6 +117,7 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
 export const COMMAND_GROUPS: Readonly<Record<string, string>> = {
   view: "Views: the logical caches of a server",
   path: "Single store paths in a view",
+  key: "Signing keys: what clients of a view trust",
   token: "Tokens: who may do what",
   doctor: "Examinations: what is wrong, why, and what helps",
 };

@@ -34,7 +34,7 @@ import {
 export const command: Command = defineCommand({
   name: "use",
   summary: "Configure Nix to substitute from a view",
-  description: `Adds the view's address and public key to nix.conf and, for a private view, the token to the netrc
+  description: `Adds the view's address and public keys to nix.conf and, for a private view, the token to the netrc
 file that Nix reads: all three or none. Your own lines stay as they are, and --undo gives back the very
 files you had. Doing it twice is the same as doing it once.`,
   args: [
@@ -67,7 +67,7 @@ files you had. Doing it twice is the same as doing it once.`,
     const view = requireView(named, choice);
     const { openCache } = await import("@glorious/cache-client");
     await using cache = await openCache({ ...choice, view, signal: context.signal });
-    const { isPublic, publicKey, substituterEndpoint } = cache.config;
+    const { isPublic, publicKey, substituterEndpoint, flywheel } = cache.config;
     if (isPublic !== true && choice.token === undefined) {
       throw new CacheError(
         "UNAUTHENTICATED",
@@ -83,10 +83,11 @@ files you had. Doing it twice is the same as doing it once.`,
         `${choice.server} does not tell the public key of ${view}`,
       );
     }
+    const publicKeys = flywheel?.publicKeys ?? [];
     const substituter = substituterEndpoint ?? new URL(view, cache.server).href;
     await configure(
       scope,
-      { substituter, publicKey },
+      { substituter, publicKeys: publicKeys.length > 0 ? publicKeys : [publicKey] },
       isPublic === true ? undefined : choice.token,
       {
         isDryRun: options.dryRun,
@@ -103,7 +104,7 @@ async function configure(
   { isDryRun, context }: { readonly isDryRun: boolean; readonly context: CliContext },
 ): Promise<void> {
   requireOneWord(cache.substituter);
-  parsePublicKey(cache.publicKey);
+  for (const key of cache.publicKeys) parsePublicKey(key);
   const nixConf = await readState(nixConfPath(scope, context));
   const texts = await readNixConfTexts(scope, context);
   const { netrcFile } = readBlock(nixConf);

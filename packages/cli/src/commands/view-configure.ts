@@ -37,7 +37,9 @@ export const command: Command = defineCommand({
       "Keep unused paths this long: 30d, forever or default",
       parseRetention,
     ),
-    newKey: flag("Sign with a new key from now on; every client has to learn it"),
+    newKey: flag(
+      "Sign with a new key alone; clients refuse it until they learn it, unlike with key rotate",
+    ),
   },
   environment: SERVER_ENVIRONMENT,
   examples: [

@@ -40,8 +40,8 @@ export function parseNixConf(text: string): Array<NixSetting | NixInclude> {
 export interface NixCache {
   /** The address that Nix reads from. */
   readonly substituter: string;
-  /** `name:base64`. */
-  readonly publicKey: string;
+  /** `name:base64` each, at least one; several while keys are being rotated. */
+  readonly publicKeys: readonly string[];
 }
 
 /** What our block in nix.conf says. */
@@ -64,7 +64,7 @@ export function formatNixConfBlock(block: NixConfBlock): string[] {
   const lines = block.caches.flatMap((cache) => [
     // Additions, so that the user's own settings, and the defaults they rely on, stay in force.
     `extra-substituters = ${cache.substituter}`,
-    `extra-trusted-public-keys = ${cache.publicKey}`,
+    `extra-trusted-public-keys = ${cache.publicKeys.join(" ")}`,
   ]);
   if (block.netrcFile !== undefined) {
     lines.push(`${NETRC_NOTE}${block.netrcFile}`);
@@ -81,8 +81,8 @@ export function parseNixConfBlock(lines: readonly string[]): NixConfBlock {
   const note = lines.find((line) => line.startsWith(NETRC_NOTE));
   return {
     caches: substituters.flatMap(({ value: substituter }, index) => {
-      const publicKey = keys[index]?.value;
-      return publicKey === undefined ? [] : [{ substituter, publicKey }];
+      const publicKeys = keys[index]?.value.split(" ");
+      return publicKeys === undefined ? [] : [{ substituter, publicKeys }];
     }),
     netrcFile: note?.slice(NETRC_NOTE.length),
     setsNetrcFile: settings.some(({ name }) => name === "netrc-file"),

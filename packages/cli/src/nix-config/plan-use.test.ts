@@ -7,8 +7,8 @@ import { type FileState, planUndo, planUse, readBlock, type UseRequest } from ".
 
 const CONF = "/home/a/.config/nix/nix.conf";
 const NETRC = "/home/a/.config/nix/netrc";
-const MAIN = { substituter: "http://127.0.0.1:8080/main", publicKey: "main-1:AAAA" };
-const OTHER = { substituter: "http://127.0.0.1:9090/other", publicKey: "other-1:BBBB" };
+const MAIN = { substituter: "http://127.0.0.1:8080/main", publicKeys: ["main-1:AAAA"] };
+const OTHER = { substituter: "http://127.0.0.1:9090/other", publicKeys: ["other-1:BBBB"] };
 
 /** A machine with two files; plans are carried out at once. */
 function machine(conf: string | undefined, netrc: string | undefined) {
@@ -53,7 +53,7 @@ test("a new machine gets substituter, key and netrc as one unit", () => {
   nix.use(MAIN, "t.o.k");
   expect(parseNixConf(nix.text(CONF) ?? "")).toEqual([
     { name: "extra-substituters", value: MAIN.substituter },
-    { name: "extra-trusted-public-keys", value: MAIN.publicKey },
+    { name: "extra-trusted-public-keys", value: "main-1:AAAA" },
     { name: "netrc-file", value: NETRC },
   ]);
   expect(parseNetrc(nix.text(NETRC) ?? "")).toMatchObject([
@@ -179,6 +179,22 @@ test("two keys of one name are a warning", () => {
   const nix = machine(undefined, undefined);
   expect(nix.use(MAIN, undefined, { trustedKeys: ["main-1:CCCC"] }).warnings).toHaveLength(1);
   expect(nix.use(MAIN, undefined, { trustedKeys: ["main-1:AAAA"] }).warnings).toEqual([]);
+});
+
+test("all keys of a view are trusted, and a later use takes those that it has by then", () => {
+  const nix = machine(undefined, undefined);
+  const trusted = (): unknown => readBlock({ path: CONF, text: nix.text(CONF) }).caches;
+  const rotating = { ...MAIN, publicKeys: ["main-1:AAAA", "main-2:DDDD"] };
+  nix.use(MAIN, undefined);
+  nix.use(rotating, undefined);
+  expect(nix.text(CONF)).toContain("extra-trusted-public-keys = main-1:AAAA main-2:DDDD\n");
+  expect(trusted()).toEqual([rotating]);
+  expect(nix.use(OTHER, undefined, { trustedKeys: ["main-2:EEEE"] }).warnings).toEqual([]);
+  expect(nix.use(rotating, undefined, { trustedKeys: ["main-2:EEEE"] }).warnings).toHaveLength(1);
+
+  const rotated = { ...MAIN, publicKeys: ["main-2:DDDD"] };
+  nix.use(rotated, undefined);
+  expect(trusted()).toEqual([rotated, OTHER]);
 });
 
 test("when the netrc file becomes another one, the tokens move", () => {

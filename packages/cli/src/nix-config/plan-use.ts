@@ -67,7 +67,7 @@ export function planUse(request: UseRequest): UsePlan {
     ...request.trustedKeys,
     ...old.caches
       .filter(({ substituter }) => substituter !== cache.substituter)
-      .map(({ publicKey }) => publicKey),
+      .flatMap(({ publicKeys }) => publicKeys),
   ]);
 
   const oldTokens = request.oldNetrc === undefined ? [] : readTokens(request.oldNetrc);
@@ -192,12 +192,15 @@ function addToken(tokens: readonly HostToken[], cache: NixCache, token: string):
 }
 
 function describeKeyClash(cache: NixCache, trustedKeys: readonly string[]): string[] {
-  const [name] = cache.publicKey.split(":");
-  const other = trustedKeys.find((key) => key.split(":")[0] === name && key !== cache.publicKey);
-  if (other === undefined) return [];
-  return [
-    `Nix trusts another key with the name ${name} already, and heeds only one of a name: paths of one of the two caches will be refused. Give one of them a key of another name.`,
-  ];
+  const names = cache.publicKeys
+    .filter((ours) =>
+      trustedKeys.some((key) => key !== ours && key.split(":")[0] === ours.split(":")[0]),
+    )
+    .map((ours) => ours.split(":")[0]);
+  return names.map(
+    (name) =>
+      `Nix trusts another key with the name ${name} already, and heeds only one of a name: paths of one of the two caches will be refused. Give one of them a key of another name.`,
+  );
 }
 
 function describeHostClash(
