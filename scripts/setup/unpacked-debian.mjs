@@ -12,7 +12,7 @@ const PACKAGES = ["nginx", "wrk", "libluajit2-5.1-2", "libluajit2-5.1-common"];
 const COMMANDS = ["usr/sbin/nginx", "usr/bin/wrk"];
 
 /** The folder of Debian packages that are unpacked instead of installed. */
-export function unpackedDebianDirectory() {
+function unpackedDebianDirectory() {
   return path.join(cacheDirectory(), "tools", "debian");
 }
 

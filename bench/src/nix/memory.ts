@@ -77,7 +77,7 @@ async function openSlowReader(endpoint: Endpoint, path: string): Promise<Socket>
 }
 
 /** What a process and its children hold in memory, each page counted once per process. */
-export function residentBytes(pid: number): number {
+function residentBytes(pid: number): number {
   return [pid, ...childrenOf(pid)].reduce((sum, each) => sum + readStatus(each, "VmRSS"), 0);
 }
 
