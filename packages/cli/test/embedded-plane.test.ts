@@ -98,6 +98,41 @@ test("use configures Nix as one unit, twice is once, and --undo gives the bytes 
   expect(await readFile(user.netrc, "utf8")).toBe(netrc);
 });
 
+test("keys overlap from rotate to retire, and use trusts those there are", async () => {
+  await using server = await startFlywheel();
+  await using folder = await createTemporaryDirectory("flywheel-cli-");
+  const user = await createUser(folder.path);
+  await user.logIn(server);
+  const trusted = async (): Promise<string | undefined> => {
+    expect(await user.run(["use"])).toMatchObject({ status: 0 });
+    return /^extra-trusted-public-keys = (.*)$/m.exec(await readFile(user.nixConf, "utf8"))?.[1];
+  };
+  const oldName = server.publicKey.split(":")[0] ?? "";
+
+  const last = await user.run(["key", "retire", oldName]);
+  expect(last.status).toBe(1);
+  expect(last.stderr).toContain(`${oldName} is the only signing key`);
+
+  const rotated = await user.run(["key", "rotate", "--wait"]);
+  expect(rotated).toMatchObject({ status: 0, stdout: expect.stringMatching(/^main-\w+:\S+\n$/) });
+  const newKey = rotated.stdout.trim();
+  expect(await trusted()).toBe(`${server.publicKey} ${newKey}`);
+  const listed = await user.run(["key", "list"]);
+  expect(listed.stdout.split("\n").map((line) => line.split(/\s+/)[1])).toEqual([
+    "PUBLIC",
+    server.publicKey,
+    newKey,
+    undefined,
+  ]);
+
+  expect(await user.run(["key", "retire", oldName, "--wait"])).toMatchObject({ status: 0 });
+  expect(await trusted()).toBe(newKey);
+  const { stdout } = await user.run(["key", "list", "--wait", "--json"]);
+  expect(JSON.parse(stdout)).toMatchObject({ keys: [{ publicKey: newKey }], outdatedPaths: 0 });
+  const absent = await user.run(["key", "retire", oldName]);
+  expect(absent).toMatchObject({ status: 1, stderr: expect.stringContaining("key list") });
+});
+
 test("use changes nothing at all when one of its files cannot be written", async () => {
   await using server = await startFlywheel();
   await using folder = await createTemporaryDirectory("flywheel-cli-");
