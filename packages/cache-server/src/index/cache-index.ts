@@ -1,3 +1,6 @@
+import type { HousekeepingIndex } from "./housekeeping-index.ts";
+import type { PartUploadIndex } from "./part-upload-index.ts";
+
 /**
  * What the cache knows: views, keys, paths, which view holds which NAR, and the stored objects.
  *
@@ -10,7 +13,7 @@
  * finds nothing. Any method throws `UNAVAILABLE` when the database is out of reach or the index is closed,
  * `STORAGE_FULL` when its disk is full, `CORRUPT` when it is damaged.
  */
-export interface CacheIndex extends AsyncDisposable {
+export interface CacheIndex extends HousekeepingIndex, PartUploadIndex, AsyncDisposable {
   /** Adds a view with its first signing key. @throws {CacheError} `CONFLICT` when the name is taken. */
   createView(view: NewView, key: NewSigningKey): Promise<ViewRecord>;
   findView(name: string): Promise<ViewRecord | undefined>;
@@ -46,12 +49,15 @@ export interface CacheIndex extends AsyncDisposable {
 
   /** The narinfo text of a path in the first view of the chain that has it. */
   findPath(chain: readonly number[], storePathHash: string): Promise<PathRecord | undefined>;
-  /** A view's paths in order of their hashes, beginning behind `after`; for walking all of them. */
+  /** A view's paths, lost ones too, in order of their hashes, beginning behind `after`; for walking all of them. */
   listPaths(
     viewId: number,
     page: { readonly after?: string; readonly limit: number },
   ): Promise<PathRecord[]>;
-  /** At most `limit` of the view's paths that were signed with older keys than it has now, in no order. */
+  /**
+   * At most `limit` of the view's paths that were signed with older keys than it has now, in no order; lost ones
+   * too, which are served again as they are when their object is restored.
+   */
   listOutdatedPaths(viewId: number, limit: number): Promise<PathRecord[]>;
   /** How many there are of them. */
   countOutdatedPaths(viewId: number): Promise<number>;
@@ -77,7 +83,10 @@ export interface CacheIndex extends AsyncDisposable {
     fileHash: string,
     compression: string,
   ): Promise<UploadedFileRecord | undefined>;
-  /** Removes a path. Its NAR, when no other path of the view has it, expires at `narExpiresAtMs`. */
+  /**
+   * Removes a path, pinned or lost though it be, and its listing. Its NAR, when no other path of the view has it,
+   * expires at `narExpiresAtMs`.
+   */
   deletePath(viewId: number, storePathHash: string, narExpiresAtMs: number): Promise<boolean>;
 
   /**
@@ -91,8 +100,9 @@ export interface CacheIndex extends AsyncDisposable {
   /**
    * Records that the view holds a NAR as a stored (zstd) object. A new holding expires at
    * `expiresAtMs` unless a path is committed for it before; an existing one keeps its expiry when it has none,
-   * and takes the later one otherwise. An existing holding keeps its object unless `replaceObject` is set;
-   * paths committed before go on naming the old object until they are committed again.
+   * and takes the later one otherwise. An existing holding keeps its object unless that is in quarantine or
+   * `replaceObject` is set; paths committed before name the old object, so they are lost until they are
+   * committed again.
    *
    * @throws {Error} when the object was not reserved, or is not that NAR in zstd.
    * @throws {CacheError} `UNAVAILABLE` when the sweep took the object since it was reserved.
@@ -114,12 +124,15 @@ export interface CacheIndex extends AsyncDisposable {
    * NAR nor its references. Nothing is written when a NAR is not held as the very object the narinfo names, or
    * when a required reference is absent. Of one path given twice, the first decides on the NAR.
    *
+   * A lost path counts as absent, whatever its NAR: it is made anew, its signatures and its beginning forgotten, and
+   * reported as created. The access times of the paths and of their required references move to `createdAtMs`.
+   *
    * `narInfo` is stored as given: the caller renders it for `fileHash`, with the signatures that the path will
    * have, which are `mergeClientSignatures` of those `findPath` answers and those that came.
    */
   commitPaths(viewId: number, paths: readonly NewPath[]): Promise<CommitResult>;
 
-  /** Keeps a small text under a name; the first one wins. `false` when there was one already. */
+  /** Keeps a small text under a name; the first one wins. `false` when it was not kept. */
   putDocument(viewId: number, document: NewDocument): Promise<boolean>;
   findDocument(
     chain: readonly number[],
@@ -167,6 +180,10 @@ export interface NewView {
   readonly upstreamCacheKeyNames: readonly string[];
   /** How long unused paths live, in seconds; 0 is for ever, `undefined` is the server's default. */
   readonly retentionSeconds: number | undefined;
+  /** How many bytes the view's NARs may take as stored; `undefined` is no limit. */
+  readonly maxSizeBytes: number | undefined;
+  /** The zstd level of NARs that the server encodes; `undefined` is the server's default. */
+  readonly compressionLevel: number | undefined;
   readonly createdAtMs: number;
 }
 
@@ -174,13 +191,15 @@ export interface ViewRecord extends NewView {
   readonly id: number;
 }
 
-/** `retentionSeconds: "default"` returns to the server's default. */
+/** `"default"` makes a setting `undefined` again. */
 export interface ViewChanges {
   readonly isPublic?: boolean;
   readonly storeDir?: string;
   readonly priority?: number;
   readonly upstreamCacheKeyNames?: readonly string[];
   readonly retentionSeconds?: number | "default";
+  readonly maxSizeBytes?: number | "default";
+  readonly compressionLevel?: number | "default";
 }
 
 export interface NewSigningKey {
@@ -204,6 +223,7 @@ export interface ViewCounts {
   readonly conflicts: number;
 }
 
+/** What a view has; nothing that is lost is counted. */
 export interface ViewStats extends ViewCounts {
   readonly paths: number;
   /** NARs this view holds, and their sizes uncompressed and as stored, as if nobody shared them. */
@@ -234,9 +254,14 @@ export interface PathRecord {
   readonly keyGeneration: number;
   readonly createdAtMs: number;
   readonly createdBy: string | undefined;
+  /** When it was last pushed, referred to by a push, or touched. */
+  readonly accessedAtMs: number;
 }
 
-export interface NewPath extends Omit<PathRecord, "viewId" | "narSize" | "fileSize"> {
+export interface NewPath extends Omit<
+  PathRecord,
+  "viewId" | "narSize" | "fileSize" | "accessedAtMs"
+> {
   /** Hashes of references that must be in the view, or among the paths committed with this one. */
   readonly requiredReferences: readonly string[];
 }
@@ -276,7 +301,7 @@ export interface UploadedFileRecord {
 export type CommitResult =
   | {
       readonly kind: "committed";
-      /** Store path hashes that are new in the view. */
+      /** Store path hashes that are new in the view, or were lost. */
       readonly created: readonly string[];
       /** Those that were there with the same NAR. */
       readonly unchanged: readonly string[];
@@ -300,6 +325,8 @@ export interface NewDocument {
   readonly name: string;
   readonly body: Uint8Array;
   readonly createdAtMs: number;
+  /** Of a listing, whose name is a store path hash: kept only if that path still has this NAR. */
+  readonly narHash?: string;
 }
 
 export interface ExpireResult {

@@ -1,10 +1,17 @@
 import type { DatabaseSync } from "node:sqlite";
 
 import { type Failure, fromSqliteError, toFailure } from "./sqlite-errors.ts";
+import { SqliteHousekeepingWrites } from "./sqlite-housekeeping.ts";
+import { SqlitePartUploadWrites } from "./sqlite-part-uploads.ts";
 import { SqliteWrites } from "./sqlite-writes.ts";
 
+/** Every write there is. */
+export type Writes = Pick<SqliteWrites, keyof SqliteWrites> &
+  Pick<SqliteHousekeepingWrites, keyof SqliteHousekeepingWrites> &
+  Pick<SqlitePartUploadWrites, keyof SqlitePartUploadWrites>;
+
 /** The names of the writes. */
-export type WriteMethod = keyof SqliteWrites;
+export type WriteMethod = keyof Writes;
 
 /** One write as plain values, so that another thread can run it. */
 export interface WriteOperation {
@@ -27,7 +34,11 @@ export function createBatchRunner(
   database: DatabaseSync,
   file: string,
 ): (operations: readonly WriteOperation[]) => WriteOutcome[] {
-  const writes = new SqliteWrites(database);
+  const writers = [
+    new SqliteWrites(database),
+    new SqliteHousekeepingWrites(database),
+    new SqlitePartUploadWrites(database),
+  ];
   // An immediate transaction waits for other processes at its start, where nothing is lost by waiting;
   // one that begins as a reader fails in the middle when another process wrote meanwhile.
   const begin = database.prepare("BEGIN IMMEDIATE");
@@ -39,7 +50,7 @@ export function createBatchRunner(
   const runOne = (operation: WriteOperation): WriteOutcome => {
     save.run();
     try {
-      const value = call(writes, operation);
+      const value = call(writers, operation);
       keep.run();
       return { kind: "done", value };
     } catch (error) {
@@ -65,8 +76,10 @@ export function createBatchRunner(
   };
 }
 
-function call(writes: SqliteWrites, { method, parameters }: WriteOperation): unknown {
+function call(writers: readonly object[], { method, parameters }: WriteOperation): unknown {
+  const writer = writers.find((candidate) => method in candidate);
+  if (writer === undefined) throw new Error(`There is no write ${method}`);
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the index pairs them, and it has their types
-  const run = writes[method] as (this: SqliteWrites, ...parameters: readonly unknown[]) => unknown;
-  return run.call(writes, ...parameters);
+  const run = Reflect.get(writer, method) as (this: object, ...args: readonly unknown[]) => unknown;
+  return run.call(writer, ...parameters);
 }

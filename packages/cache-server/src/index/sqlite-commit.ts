@@ -4,11 +4,15 @@ import type { CommitResult, NewPath } from "./cache-index.ts";
 import { mergeClientSignatures } from "./signatures.ts";
 import { prepareQuery, type Query } from "./sqlite-connection.ts";
 import {
+  EXPIRE_UNUSED_HOLDING,
   FIND_HOLDING,
   fromHashBytes,
   type HoldingRow,
   parseStrings,
+  pathIsThere,
+  required,
   toHashBytes,
+  TOUCH_PATH,
 } from "./sqlite-rows.ts";
 
 /**
@@ -27,10 +31,13 @@ export class SqliteCommit {
     this.#findKnownPath = this.#prepare(`
       SELECT p.id, p.signatures, h.nar_hash AS narHash
       FROM paths AS p JOIN holdings AS h ON h.id = p.holding_id
-      WHERE p.view_id = ?1 AND p.store_path_hash = ?2`);
-    this.#pathExists = this.#prepare(
-      `SELECT 1 AS found FROM paths WHERE view_id = ?1 AND store_path_hash = ?2`,
-    );
+      WHERE p.view_id = ?1 AND p.store_path_hash = ?2 AND p.is_lost = 0`);
+    this.#findPath = this.#prepare(`SELECT 1 AS found WHERE ${pathIsThere("?1", "?2")}`);
+    this.#deleteLostPath = this.#prepare(`
+      DELETE FROM paths INDEXED BY paths_lost
+      WHERE view_id = ?1 AND store_path_hash = ?2 AND is_lost = 1 RETURNING holding_id AS holdingId`);
+    this.#expireUnusedHolding = this.#prepare(EXPIRE_UNUSED_HOLDING);
+    this.#touchPath = this.#prepare(TOUCH_PATH);
     this.#insertPath = this.#prepare(`
       INSERT INTO paths (view_id, store_path_hash, store_path, holding_id, object_id, reference_names,
         deriver, ca, system, signatures, nar_info, key_generation, created_at_ms, created_by)
@@ -68,6 +75,7 @@ export class SqliteCommit {
       }
       written.set(path.storePathHash, { id, narHash: path.narHash, signatures });
     }
+    this.#touch(viewId, accepted);
     return { kind: "committed", created, unchanged, conflicts };
   }
 
@@ -95,7 +103,7 @@ export class SqliteCommit {
         accepted.push({ path, holding, existing });
       }
       for (const reference of new Set(path.requiredReferences)) {
-        if (inBatch.has(reference) || this.#pathExists.get(viewId, reference)) continue;
+        if (inBatch.has(reference) || this.#findPath.get(viewId, reference)) continue;
         missingReferences.push({ storePathHash, reference });
       }
     }
@@ -107,7 +115,7 @@ export class SqliteCommit {
     };
   }
 
-  readonly #pathExists: Query<{ readonly found: number }>;
+  readonly #findPath: Query<{ readonly found: number }>;
   readonly #findKnownPath: Query<{
     readonly id: number;
     readonly narHash: Uint8Array;
@@ -144,11 +152,30 @@ export class SqliteCommit {
       return existingId;
     }
     const { storePathHash, storePath, createdAtMs, createdBy = null } = path;
+    this.#forgetLostPath(viewId, path);
     const { holdingId, objectId } = holding;
     const identity = [viewId, storePathHash, storePath, holdingId, objectId];
-    const row = this.#insertPath.get(...identity, ...facts, createdAtMs, createdBy);
-    if (row === undefined) throw new Error(`The path ${storePath} was not written`);
-    return row.id;
+    return required(this.#insertPath.get(...identity, ...facts, createdAtMs, createdBy)).id;
+  }
+
+  readonly #deleteLostPath: Query<{ readonly holdingId: number }>;
+  readonly #expireUnusedHolding: Query<never>;
+  /** Makes room for a path that counted as absent. A NAR that it alone had is of no use: no grace for that. */
+  #forgetLostPath(viewId: number, { storePathHash, createdAtMs }: NewPath): void {
+    const lost = this.#deleteLostPath.get(viewId, storePathHash);
+    if (lost !== undefined) this.#expireUnusedHolding.run(lost.holdingId, createdAtMs);
+  }
+
+  readonly #touchPath: Query<never>;
+  /** A push uses what it brings and what that needs. */
+  #touch(viewId: number, accepted: readonly AcceptedPath[]): void {
+    const times = new Map<string, number>();
+    for (const { path } of accepted) {
+      for (const hash of [path.storePathHash, ...path.requiredReferences]) {
+        times.set(hash, Math.max(times.get(hash) ?? path.createdAtMs, path.createdAtMs));
+      }
+    }
+    for (const [hash, atMs] of times) this.#touchPath.run(viewId, hash, atMs);
   }
 }
 

@@ -44,6 +44,8 @@ export function openConnection(file: string, synchronous: Synchronous): Database
 export interface Query<Row> {
   get(...parameters: readonly SQLInputValue[]): Row | undefined;
   all(...parameters: readonly SQLInputValue[]): Row[];
+  /** Row by row; who stops early has read no more. */
+  iterate(...parameters: readonly SQLInputValue[]): Iterable<Row>;
   /** Runs it and returns how many rows it changed itself, without cascades and triggers. */
   run(...parameters: readonly SQLInputValue[]): number;
 }
@@ -51,6 +53,7 @@ export interface Query<Row> {
 interface TypedStatement<Row> {
   get(...parameters: readonly SQLInputValue[]): Row | undefined;
   all(...parameters: readonly SQLInputValue[]): Row[];
+  iterate(...parameters: readonly SQLInputValue[]): Iterable<Row>;
 }
 
 /** Prepares a statement once. `Row` must be what its columns are: nothing checks that. */
@@ -60,6 +63,7 @@ export function prepareQuery<Row>(database: DatabaseSync, sql: string): Query<Ro
   return {
     get: (...parameters) => statement.get(...parameters),
     all: (...parameters) => statement.all(...parameters),
+    iterate: (...parameters) => statement.iterate(...parameters),
     run: (...parameters) => Number(statement.run(...parameters).changes),
   };
 }

@@ -25,13 +25,26 @@ import type {
   ViewRecord,
   ViewStats,
 } from "./cache-index.ts";
+import type {
+  AffectedPath,
+  CollectCandidate,
+  CollectResult,
+  GraphNode,
+  ObjectStateRecord,
+  PathTouch,
+  PinRecord,
+  QuarantineRecord,
+} from "./housekeeping-index.ts";
 import { migrate } from "./migrations.ts";
-import type { WriteMethod, WriteOperation, WriteOutcome } from "./sqlite-batch.ts";
+import type { PartUploadRecord, UploadPart } from "./part-upload-index.ts";
+import type { WriteMethod, WriteOperation, WriteOutcome, Writes } from "./sqlite-batch.ts";
 import { openConnection, type Synchronous } from "./sqlite-connection.ts";
+import { findInconsistencies } from "./sqlite-consistency.ts";
 import { fromFailure, fromSqliteError, isBusy } from "./sqlite-errors.ts";
+import { SqliteHousekeepingReads } from "./sqlite-housekeeping.ts";
+import { SqlitePartUploadReads } from "./sqlite-part-uploads.ts";
 import { SqliteReads } from "./sqlite-reads.ts";
 import { createLocalWriter, type SqliteWriter, startThreadWriter } from "./sqlite-writer.ts";
-import type { SqliteWrites } from "./sqlite-writes.ts";
 import { WriteQueue } from "./write-queue.ts";
 
 /** How {@link openSqliteIndex} opens an index. */
@@ -110,6 +123,8 @@ class SqliteIndex implements CacheIndex {
   readonly #file: string;
   readonly #database: DatabaseSync;
   readonly #reads: SqliteReads;
+  readonly #housekeeping: SqliteHousekeepingReads;
+  readonly #partUploads: SqlitePartUploadReads;
   readonly #writer: SqliteWriter;
   readonly #queue: WriteQueue<WriteOperation, WriteOutcome>;
   #closing: Promise<void> | undefined;
@@ -118,6 +133,8 @@ class SqliteIndex implements CacheIndex {
     this.#file = file;
     this.#database = database;
     this.#reads = new SqliteReads(database);
+    this.#housekeeping = new SqliteHousekeepingReads(database);
+    this.#partUploads = new SqlitePartUploadReads(database);
     this.#writer = writer;
     this.#queue = new WriteQueue((operations) => writer.runBatch(operations));
   }
@@ -269,6 +286,102 @@ class SqliteIndex implements CacheIndex {
     return this.#write("removeClaimedObjects", fileHashes);
   }
 
+  touchPaths(touches: readonly PathTouch[]): Promise<void> {
+    return this.#write("touchPaths", touches);
+  }
+
+  putPin(viewId: number, pin: PinRecord): Promise<"created" | "replaced"> {
+    return this.#write("putPin", viewId, pin);
+  }
+
+  deletePin(viewId: number, name: string): Promise<boolean> {
+    return this.#write("deletePin", viewId, name);
+  }
+
+  async listPins(viewId: number): Promise<PinRecord[]> {
+    return this.#read(() => this.#housekeeping.listPins(viewId));
+  }
+
+  async listGraph(
+    viewId: number,
+    page: { readonly after?: string; readonly limit: number },
+  ): Promise<GraphNode[]> {
+    return this.#read(() => this.#housekeeping.listGraph(viewId, page));
+  }
+
+  collectPaths(
+    viewId: number,
+    candidates: readonly CollectCandidate[],
+    narExpiresAtMs: number,
+  ): Promise<CollectResult> {
+    return this.#write("collectPaths", viewId, candidates, narExpiresAtMs);
+  }
+
+  async listObjects(page: {
+    readonly after?: string;
+    readonly limit: number;
+  }): Promise<ObjectStateRecord[]> {
+    return this.#read(() => this.#housekeeping.listObjects(page));
+  }
+
+  markVerified(fileHashes: readonly string[], atMs: number): Promise<void> {
+    return this.#write("markVerified", fileHashes, atMs);
+  }
+
+  quarantineObject(
+    fileHash: string,
+    finding: { readonly atMs: number; readonly reason: string },
+  ): Promise<AffectedPath[]> {
+    return this.#write("quarantineObject", fileHash, finding);
+  }
+
+  restoreObject(fileHash: string): Promise<void> {
+    return this.#write("restoreObject", fileHash);
+  }
+
+  async listQuarantined(page: { readonly limit: number }): Promise<QuarantineRecord[]> {
+    return this.#read(() => this.#housekeeping.listQuarantined(page));
+  }
+
+  async checkConsistency(): Promise<string[]> {
+    return this.#read(() => findInconsistencies(this.#database));
+  }
+
+  createUpload(upload: PartUploadRecord): Promise<void> {
+    return this.#write("createUpload", upload);
+  }
+
+  async findUpload(viewId: number, id: string): Promise<PartUploadRecord | undefined> {
+    return this.#read(() => this.#partUploads.findUpload(viewId, id));
+  }
+
+  async findUploadOfNar(
+    viewId: number,
+    wanted: { readonly narHash: string; readonly partBytes: number; readonly nowMs: number },
+  ): Promise<PartUploadRecord | undefined> {
+    return this.#read(() => this.#partUploads.findUploadOfNar(viewId, wanted));
+  }
+
+  addUploadPart(uploadId: string, part: UploadPart): Promise<void> {
+    return this.#write("addUploadPart", uploadId, part);
+  }
+
+  async listUploadParts(uploadId: string): Promise<UploadPart[]> {
+    return this.#read(() => this.#partUploads.listUploadParts(uploadId));
+  }
+
+  extendUpload(id: string, expiresAtMs: number): Promise<boolean> {
+    return this.#write("extendUpload", id, expiresAtMs);
+  }
+
+  deleteUpload(id: string): Promise<boolean> {
+    return this.#write("deleteUpload", id);
+  }
+
+  async listExpiredUploads(nowMs: number, limit: number): Promise<PartUploadRecord[]> {
+    return this.#read(() => this.#partUploads.listExpiredUploads(nowMs, limit));
+  }
+
   async ping(): Promise<void> {
     try {
       const written = await this.#write("ping");
@@ -304,13 +417,13 @@ class SqliteIndex implements CacheIndex {
 
   async #write<Method extends WriteMethod>(
     method: Method,
-    ...parameters: Parameters<SqliteWrites[Method]>
-  ): Promise<ReturnType<SqliteWrites[Method]>> {
+    ...parameters: Parameters<Writes[Method]>
+  ): Promise<ReturnType<Writes[Method]>> {
     this.#requireOpen();
     const outcome = await this.#queue.run({ method, parameters });
     if (outcome.kind === "failed") throw fromFailure(outcome.failure);
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it comes from that very method
-    return outcome.value as ReturnType<SqliteWrites[Method]>;
+    return outcome.value as ReturnType<Writes[Method]>;
   }
 
   #requireOpen(): void {

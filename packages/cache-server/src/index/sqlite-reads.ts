@@ -18,9 +18,10 @@ import {
   fromHashBytes,
   type HoldingRow,
   OBJECT_COLUMNS,
-  PATH_COLUMNS,
   type ObjectRow,
+  pathIsThere,
   type PathRow,
+  SELECT_PATH,
   SIGNING_KEY_COLUMNS,
   toHashBytes,
   toHoldingRecord,
@@ -47,37 +48,37 @@ export class SqliteReads {
     this.#listSigningKeys = this.#prepare(`
       SELECT ${SIGNING_KEY_COLUMNS} FROM signing_keys WHERE view_id = ?1 ORDER BY created_at_ms, id`);
     this.#findPath = this.#prepare(`
-      SELECT ${PATH_COLUMNS} FROM paths AS p JOIN objects AS o ON o.id = p.object_id
-      WHERE p.view_id = ?1 AND p.store_path_hash = ?2`);
+      ${SELECT_PATH} WHERE p.view_id = ?1 AND p.store_path_hash = ?2 AND p.is_lost = 0`);
     this.#listPaths = this.#prepare(`
-      SELECT ${PATH_COLUMNS} FROM paths AS p JOIN objects AS o ON o.id = p.object_id
-      WHERE p.view_id = ?1 AND p.store_path_hash > ?2 ORDER BY p.store_path_hash LIMIT ?3`);
+      ${SELECT_PATH} WHERE p.view_id = ?1 AND p.store_path_hash > ?2 ORDER BY p.store_path_hash LIMIT ?3`);
     this.#signingKeyGeneration = this.#prepare(
       `SELECT key_generation AS generation FROM views WHERE id = ?1`,
     );
     this.#listOutdatedPaths = this.#prepare(`
-      SELECT ${PATH_COLUMNS} FROM paths AS p JOIN objects AS o ON o.id = p.object_id
-      WHERE p.view_id = ?1 AND p.key_generation < (SELECT key_generation FROM views WHERE id = ?1)
+      ${SELECT_PATH} WHERE p.view_id = ?1 AND p.key_generation < (SELECT key_generation FROM views WHERE id = ?1)
       LIMIT ?2`);
     this.#countOutdatedPaths = this.#prepare(`
       SELECT count(*) AS count FROM paths
       WHERE view_id = ?1 AND key_generation < (SELECT key_generation FROM views WHERE id = ?1)`);
     this.#presentPaths = this.#prepare(`
       SELECT asked.value AS hash FROM json_each(?2) AS asked
-      WHERE EXISTS (SELECT 1 FROM paths WHERE view_id = ?1 AND store_path_hash = asked.value)`);
+      WHERE ${pathIsThere("?1", "asked.value")}`);
     this.#presentNars = this.#prepare(`
       SELECT asked.value AS hash FROM json_each(?2) AS asked
-      WHERE EXISTS (SELECT 1 FROM holdings WHERE view_id = ?1 AND nar_hash = unhex(asked.value))`);
+      WHERE EXISTS (SELECT 1 FROM holdings WHERE view_id = ?1 AND nar_hash = unhex(asked.value))
+        AND NOT EXISTS (SELECT 1 FROM holdings INDEXED BY holdings_lost
+          WHERE view_id = ?1 AND nar_hash = unhex(asked.value) AND is_lost = 1)`);
     this.#findHolding = this.#prepare(FIND_HOLDING);
     this.#findObject = this.#prepare(`
-      SELECT ${OBJECT_COLUMNS} FROM objects AS o WHERE o.file_hash = ?2 AND (
+      SELECT ${OBJECT_COLUMNS} FROM objects AS o
+      WHERE o.file_hash = ?2 AND o.quarantined_at_ms IS NULL AND (
         EXISTS (SELECT 1 FROM holdings WHERE object_id = o.id AND view_id = ?1)
         OR EXISTS (SELECT 1 FROM paths WHERE object_id = o.id AND view_id = ?1)
         OR EXISTS (SELECT 1 FROM uploaded_files WHERE object_id = o.id AND view_id = ?1))`);
     this.#findUploadedFile = this.#prepare(`
       SELECT ${OBJECT_COLUMNS}, f.expires_at_ms AS expiresAtMs
       FROM objects AS o JOIN uploaded_files AS f ON f.view_id = ?1 AND f.object_id = o.id
-      WHERE o.file_hash = ?2 AND o.compression = ?3`);
+      WHERE o.file_hash = ?2 AND o.compression = ?3 AND o.quarantined_at_ms IS NULL`);
     this.#findDocument = this.#prepare(
       `SELECT body FROM documents WHERE view_id = ?1 AND kind = ?2 AND name = ?3`,
     );

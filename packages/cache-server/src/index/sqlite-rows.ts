@@ -22,6 +22,7 @@ export function fromHashBytes(bytes: Uint8Array): string {
 
 export const VIEW_COLUMNS: string = `id, name, is_public AS isPublic, store_dir AS storeDir, priority,
   upstream_cache_key_names AS upstreamCacheKeyNames, retention_seconds AS retentionSeconds,
+  max_size_bytes AS maxSizeBytes, compression_level AS compressionLevel,
   created_at_ms AS createdAtMs`;
 
 export interface ViewRow {
@@ -32,6 +33,8 @@ export interface ViewRow {
   readonly priority: number;
   readonly upstreamCacheKeyNames: string;
   readonly retentionSeconds: number | null;
+  readonly maxSizeBytes: number | null;
+  readonly compressionLevel: number | null;
   readonly createdAtMs: number;
 }
 
@@ -44,6 +47,8 @@ export function toViewRecord(row: ViewRow): ViewRecord {
     priority: row.priority,
     upstreamCacheKeyNames: parseStrings(row.upstreamCacheKeyNames),
     retentionSeconds: row.retentionSeconds ?? undefined,
+    maxSizeBytes: row.maxSizeBytes ?? undefined,
+    compressionLevel: row.compressionLevel ?? undefined,
     createdAtMs: row.createdAtMs,
   };
 }
@@ -78,11 +83,19 @@ export function toObjectRecord(row: ObjectRow): ObjectRecord {
   };
 }
 
-/** Finds a view's holding of a NAR. Parameters: view id, NAR hash. */
-export const FIND_HOLDING: string = `
+/** A holding's columns, to go before `WHERE`; the holding is `h`. */
+export const SELECT_HOLDING: string = `
   SELECT ${OBJECT_COLUMNS}, h.expires_at_ms AS expiresAtMs, h.id AS holdingId, o.id AS objectId
-  FROM holdings AS h JOIN objects AS o ON o.id = h.object_id
-  WHERE h.view_id = ?1 AND h.nar_hash = ?2`;
+  FROM holdings AS h JOIN objects AS o ON o.id = h.object_id`;
+
+/** Finds a view's holding of a NAR, unless it is lost. Parameters: view id, NAR hash. */
+export const FIND_HOLDING: string = `
+  ${SELECT_HOLDING} WHERE h.view_id = ?1 AND h.nar_hash = ?2 AND h.is_lost = 0`;
+
+/** Lets a holding expire when no path has it. Parameters: its id, when. */
+export const EXPIRE_UNUSED_HOLDING: string = `
+  UPDATE holdings SET expires_at_ms = ?2
+  WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM paths WHERE holding_id = ?1)`;
 
 export interface HoldingRow extends ObjectRow {
   readonly expiresAtMs: number | null;
@@ -94,11 +107,29 @@ export function toHoldingRecord(row: HoldingRow): HoldingRecord {
   return { ...toObjectRecord(row), expiresAtMs: row.expiresAtMs ?? undefined };
 }
 
-/** Columns of a path in a query that calls the table `p`, and its object `o`. */
-export const PATH_COLUMNS: string = ` p.view_id AS viewId, p.store_path_hash AS storePathHash, p.store_path AS storePath,
+/** A path's columns, to go before `WHERE`; the path is `p`. */
+export const SELECT_PATH: string = `
+  SELECT p.view_id AS viewId, p.store_path_hash AS storePathHash, p.store_path AS storePath,
     o.nar_hash AS narHash, o.nar_size AS narSize, o.file_hash AS fileHash, o.file_size AS fileSize,
     p.reference_names AS referenceNames, p.deriver, p.ca, p.system, p.signatures,
-    p.nar_info AS narInfo, p.key_generation AS keyGeneration, p.created_at_ms AS createdAtMs, p.created_by AS createdBy`;
+    p.nar_info AS narInfo, p.key_generation AS keyGeneration, p.created_at_ms AS createdAtMs,
+    p.created_by AS createdBy, a.accessed_at_ms AS accessedAtMs
+  FROM paths AS p
+    JOIN objects AS o ON o.id = p.object_id
+    JOIN path_accesses AS a ON a.path_id = p.id`;
+
+/** Moves a path's access time forward. Parameters: view id, store path hash, the time. */
+export const TOUCH_PATH: string = `
+  UPDATE path_accesses SET accessed_at_ms = ?3
+  WHERE path_id = (SELECT id FROM paths WHERE view_id = ?1 AND store_path_hash = ?2)
+    AND accessed_at_ms < ?3`;
+
+/** Whether a view has a path that is not lost, without a look at its wide row. */
+export function pathIsThere(viewId: string, storePathHash: string): string {
+  return `EXISTS (SELECT 1 FROM paths WHERE view_id = ${viewId} AND store_path_hash = ${storePathHash})
+    AND NOT EXISTS (SELECT 1 FROM paths INDEXED BY paths_lost
+      WHERE view_id = ${viewId} AND store_path_hash = ${storePathHash} AND is_lost = 1)`;
+}
 
 export interface PathRow {
   readonly viewId: number;
@@ -117,6 +148,7 @@ export interface PathRow {
   readonly keyGeneration: number;
   readonly createdAtMs: number;
   readonly createdBy: string | null;
+  readonly accessedAtMs: number;
 }
 
 export function toPathRecord(row: PathRow): PathRecord {
@@ -137,7 +169,14 @@ export function toPathRecord(row: PathRow): PathRecord {
     keyGeneration: row.keyGeneration,
     createdAtMs: row.createdAtMs,
     createdBy: row.createdBy ?? undefined,
+    accessedAtMs: row.accessedAtMs,
   };
+}
+
+/** What a statement that always answers has answered. */
+export function required<Row>(row: Row | undefined): Row {
+  if (row === undefined) throw new Error("A statement answered no row");
+  return row;
 }
 
 /** Reads a list of strings that was written with `JSON.stringify`. */

@@ -21,11 +21,13 @@ import type {
 import { SqliteCommit } from "./sqlite-commit.ts";
 import { prepareQuery, type Query } from "./sqlite-connection.ts";
 import {
-  FIND_HOLDING,
+  EXPIRE_UNUSED_HOLDING,
   fromHashBytes,
   type HoldingRow,
   OBJECT_COLUMNS,
   type ObjectRow,
+  required,
+  SELECT_HOLDING,
   toHashBytes,
   toHoldingRecord,
   toViewRecord,
@@ -49,13 +51,15 @@ export class SqliteWrites {
     this.#database = database;
     this.#insertView = this.#prepare(`
       INSERT INTO views (name, is_public, store_dir, priority, upstream_cache_key_names,
-        retention_seconds, created_at_ms)
-      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (name) DO NOTHING RETURNING ${VIEW_COLUMNS}`);
+        retention_seconds, max_size_bytes, compression_level, created_at_ms)
+      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (name) DO NOTHING RETURNING ${VIEW_COLUMNS}`);
     this.#updateView = this.#prepare(`
       UPDATE views SET is_public = coalesce(?2, is_public), store_dir = coalesce(?3, store_dir),
         priority = coalesce(?4, priority),
         upstream_cache_key_names = coalesce(?5, upstream_cache_key_names),
-        retention_seconds = CASE WHEN ?6 THEN ?7 ELSE retention_seconds END
+        retention_seconds = CASE WHEN ?6 THEN ?7 ELSE retention_seconds END,
+        max_size_bytes = CASE WHEN ?8 THEN ?9 ELSE max_size_bytes END,
+        compression_level = CASE WHEN ?10 THEN ?11 ELSE compression_level END
       WHERE name = ?1 RETURNING ${VIEW_COLUMNS}`);
     this.#deleteView = this.#prepare(`DELETE FROM views WHERE name = ?1`);
     this.#viewExists = this.#prepare(`SELECT 1 AS found FROM views WHERE id = ?1`);
@@ -98,13 +102,14 @@ export class SqliteWrites {
       `DELETE FROM objects WHERE file_hash = ?1 AND is_deleting = 1`,
     );
 
-    this.#findHolding = this.#prepare(FIND_HOLDING);
+    this.#getHolding = this.#prepare(`${SELECT_HOLDING} WHERE h.id = ?1`);
     // A scalar max() with a NULL is NULL: a holding without an expiry keeps having none.
     this.#upsertHolding = this.#prepare(`
       INSERT INTO holdings (view_id, nar_hash, object_id, expires_at_ms) VALUES (?1, ?2, ?3, ?4)
       ON CONFLICT (view_id, nar_hash) DO UPDATE SET
         expires_at_ms = max(expires_at_ms, excluded.expires_at_ms),
-        object_id = CASE WHEN ?5 THEN excluded.object_id ELSE object_id END`);
+        object_id = CASE WHEN ?5 OR is_lost THEN excluded.object_id ELSE object_id END
+      RETURNING id`);
     this.#upsertUploadedFile = this.#prepare(`
       INSERT INTO uploaded_files (view_id, object_id, expires_at_ms) VALUES (?1, ?2, ?3)
       ON CONFLICT (view_id, object_id) DO UPDATE SET
@@ -118,13 +123,14 @@ export class SqliteWrites {
     this.#deletePath = this.#prepare(
       `DELETE FROM paths WHERE view_id = ?1 AND store_path_hash = ?2 RETURNING holding_id AS holdingId`,
     );
-    this.#expireUnusedHolding = this.#prepare(`
-      UPDATE holdings SET expires_at_ms = ?2
-      WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM paths WHERE holding_id = ?1)`);
+    this.#expireUnusedHolding = this.#prepare(EXPIRE_UNUSED_HOLDING);
 
     this.#insertDocument = this.#prepare(`
       INSERT INTO documents (view_id, kind, name, body, created_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)
       ON CONFLICT (view_id, kind, name) DO NOTHING`);
+    this.#pathHasNar = this.#prepare(`
+      SELECT 1 AS found FROM paths AS p JOIN holdings AS h ON h.id = p.holding_id
+      WHERE p.view_id = ?1 AND p.store_path_hash = ?2 AND h.nar_hash = ?3`);
     this.#revokeToken = this.#prepare(`
       INSERT INTO revoked_tokens (jti, expires_at_ms) VALUES (?1, ?2)
       ON CONFLICT (jti) DO UPDATE SET expires_at_ms = max(expires_at_ms, excluded.expires_at_ms)`);
@@ -155,6 +161,8 @@ export class SqliteWrites {
       view.priority,
       JSON.stringify(view.upstreamCacheKeyNames),
       view.retentionSeconds ?? null,
+      view.maxSizeBytes ?? null,
+      view.compressionLevel ?? null,
       view.createdAtMs,
     );
     if (row === undefined) {
@@ -168,15 +176,16 @@ export class SqliteWrites {
 
   readonly #updateView: Query<ViewRow>;
   updateView(name: string, changes: ViewChanges): ViewRecord | undefined {
-    const { isPublic, storeDir, priority, upstreamCacheKeyNames, retentionSeconds } = changes;
+    const { isPublic, storeDir, priority, upstreamCacheKeyNames } = changes;
     const row = this.#updateView.get(
       name,
       isPublic === undefined ? null : Number(isPublic),
       storeDir ?? null,
       priority ?? null,
       upstreamCacheKeyNames === undefined ? null : JSON.stringify(upstreamCacheKeyNames),
-      Number(retentionSeconds !== undefined),
-      retentionSeconds === "default" ? null : (retentionSeconds ?? null),
+      ...resettable(changes.retentionSeconds),
+      ...resettable(changes.maxSizeBytes),
+      ...resettable(changes.compressionLevel),
     );
     return row && toViewRecord(row);
   }
@@ -261,8 +270,8 @@ export class SqliteWrites {
     return "reserved";
   }
 
-  readonly #findHolding: Query<HoldingRow>;
-  readonly #upsertHolding: Query<never>;
+  readonly #getHolding: Query<HoldingRow>;
+  readonly #upsertHolding: Query<{ readonly id: number }>;
   holdNar(holding: NewHolding): HoldingRecord {
     const { viewId, expiresAtMs, replaceObject = false } = holding;
     const narHash = toHashBytes(holding.narHash);
@@ -271,10 +280,10 @@ export class SqliteWrites {
     if (object.compression !== "zstd" || !narHash.equals(object.narHash)) {
       throw new Error(`The object ${holding.fileHash} is not the NAR ${holding.narHash} in zstd`);
     }
-    this.#upsertHolding.run(viewId, narHash, object.id, expiresAtMs, Number(replaceObject));
-    const row = this.#findHolding.get(viewId, narHash);
-    if (row === undefined) throw new Error(`The holding of ${holding.narHash} was not written`);
-    return toHoldingRecord(row);
+    const { id } = required(
+      this.#upsertHolding.get(viewId, narHash, object.id, expiresAtMs, Number(replaceObject)),
+    );
+    return toHoldingRecord(required(this.#getHolding.get(id)));
   }
 
   readonly #upsertUploadedFile: Query<never>;
@@ -314,9 +323,13 @@ export class SqliteWrites {
   }
 
   readonly #insertDocument: Query<never>;
+  readonly #pathHasNar: Query<{ readonly found: number }>;
   putDocument(viewId: number, document: NewDocument): boolean {
     this.#requireView(viewId);
-    const { kind, name, body, createdAtMs } = document;
+    const { kind, name, body, createdAtMs, narHash } = document;
+    if (narHash !== undefined) {
+      if (this.#pathHasNar.get(viewId, name, toHashBytes(narHash)) === undefined) return false;
+    }
     return this.#insertDocument.run(viewId, kind, name, body, createdAtMs) > 0;
   }
 
@@ -375,4 +388,9 @@ export class SqliteWrites {
     }
     return object;
   }
+}
+
+/** Whether a setting changes, and to what. */
+function resettable(change: number | "default" | undefined): [number, number | null] {
+  return [Number(change !== undefined), change === "default" ? null : (change ?? null)];
 }

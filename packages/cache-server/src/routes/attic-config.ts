@@ -153,7 +153,13 @@ export async function createView(
 ): Promise<ViewRecord> {
   try {
     return await index.createView(
-      { ...view, retentionSeconds: undefined, createdAtMs: now() },
+      {
+        ...view,
+        retentionSeconds: undefined,
+        maxSizeBytes: undefined,
+        compressionLevel: undefined,
+        createdAtMs: now(),
+      },
       createSigningKey(view.name, secretKey, now()),
     );
   } catch (error) {

@@ -56,6 +56,7 @@ export function createListings({ index, store, now }: RouteServices): Listings {
       name: path.narHash,
       body: await compress(text),
       createdAtMs: now(),
+      narHash: path.narHash,
     });
     return text;
   };

@@ -13,11 +13,22 @@ import type {
   ViewCounts,
   ViewStats,
 } from "../../src/index/cache-index.ts";
+import type {
+  CollectCandidate,
+  CollectResult,
+  GraphNode,
+  ObjectStateRecord,
+  PinRecord,
+  QuarantineRecord,
+} from "../../src/index/housekeeping-index.ts";
+import { PartUploadModel } from "./part-upload-model.ts";
 
 interface ModelObject {
   readonly object: ObjectRecord;
   reservedAtMs: number;
   isDeleting: boolean;
+  verifiedAtMs: number | undefined;
+  quarantine: { readonly atMs: number; readonly reason: string } | undefined;
 }
 
 interface ModelHolding {
@@ -43,7 +54,10 @@ export class IndexModel {
   readonly objects: Map<string, ModelObject> = new Map();
   readonly holdings: Map<string, ModelHolding> = new Map();
   readonly files: Map<string, UploadedFileRecord> = new Map();
+  /** Lost ones too. */
   readonly paths: Map<string, PathRecord> = new Map();
+  readonly pins: Map<string, PinRecord & { readonly viewId: number }> = new Map();
+  readonly uploads: PartUploadModel = new PartUploadModel();
 
   /** The id of a view, or one that no view has. */
   idOf(name: string): number {
@@ -68,9 +82,10 @@ export class IndexModel {
     this.views.delete(name);
     this.counts.delete(id);
     this.keys.delete(id);
-    for (const table of [this.holdings, this.files, this.paths]) {
+    for (const table of [this.holdings, this.files, this.paths, this.pins]) {
       for (const [key, { viewId }] of table) if (viewId === id) table.delete(key);
     }
+    this.uploads.forgetView(id);
     return true;
   }
 
@@ -127,11 +142,11 @@ export class IndexModel {
     const counts = this.counts.get(viewId);
     if (counts === undefined) throw noView();
     const held = [...this.holdings.values()]
-      .filter((holding) => holding.viewId === viewId)
+      .filter((holding) => holding.viewId === viewId && !this.#isBad(holding.fileHash))
       .map(({ fileHash }) => this.#object(fileHash));
     return {
       ...counts,
-      paths: [...this.paths.values()].filter((path) => path.viewId === viewId).length,
+      paths: this.#pathsOf(viewId).filter((path) => !this.#isLost(path)).length,
       nars: held.length,
       narBytes: held.reduce((sum, { narSize }) => sum + narSize, 0),
       fileBytes: held.reduce((sum, { fileSize }) => sum + fileSize, 0),
@@ -142,7 +157,13 @@ export class IndexModel {
     const known = this.objects.get(object.fileHash);
     if (known?.isDeleting === true) return "busy";
     if (known === undefined) {
-      this.objects.set(object.fileHash, { object, reservedAtMs: nowMs, isDeleting: false });
+      this.objects.set(object.fileHash, {
+        object,
+        reservedAtMs: nowMs,
+        isDeleting: false,
+        verifiedAtMs: undefined,
+        quarantine: undefined,
+      });
     } else {
       known.reservedAtMs = Math.max(known.reservedAtMs, nowMs);
     }
@@ -155,10 +176,9 @@ export class IndexModel {
     const key = `${holding.viewId} ${holding.narHash}`;
     const known = this.holdings.get(key);
     const expiresAtMs =
-      known === undefined
-        ? holding.expiresAtMs
-        : known.expiresAtMs && Math.max(known.expiresAtMs, holding.expiresAtMs);
-    const replaces = known === undefined || holding.replaceObject === true;
+      known === undefined ? holding.expiresAtMs : laterOf(known.expiresAtMs, holding.expiresAtMs);
+    const replaces =
+      known === undefined || holding.replaceObject === true || this.#isBad(known.fileHash);
     const fileHash = replaces ? holding.fileHash : known.fileHash;
     this.holdings.set(key, { viewId: holding.viewId, fileHash, expiresAtMs });
     return { ...this.#object(fileHash), expiresAtMs };
@@ -166,7 +186,8 @@ export class IndexModel {
 
   findHolding(viewId: number, narHash: string): HoldingRecord | undefined {
     const holding = this.holdings.get(`${viewId} ${narHash}`);
-    return holding && { ...this.#object(holding.fileHash), expiresAtMs: holding.expiresAtMs };
+    if (holding === undefined || this.#isBad(holding.fileHash)) return undefined;
+    return { ...this.#object(holding.fileHash), expiresAtMs: holding.expiresAtMs };
   }
 
   addUploadedFile(file: UploadedFileRecord): void {
@@ -183,12 +204,12 @@ export class IndexModel {
     compression: string,
   ): UploadedFileRecord | undefined {
     const file = this.files.get(`${viewId} ${fileHash}`);
-    return file?.compression === compression ? file : undefined;
+    return file?.compression === compression && !this.#isBad(fileHash) ? file : undefined;
   }
 
   findObject(chain: readonly number[], fileHash: string): ObjectRecord | undefined {
     const knows = (row: { readonly viewId: number; readonly fileHash: string }): boolean =>
-      row.fileHash === fileHash && chain.includes(row.viewId);
+      row.fileHash === fileHash && chain.includes(row.viewId) && !this.#isBad(fileHash);
     return [...this.#references()].some(knows) ? this.objects.get(fileHash)?.object : undefined;
   }
 
@@ -196,7 +217,8 @@ export class IndexModel {
     this.#requireView(viewId);
     const hashes = new Set(paths.map((path) => path.storePathHash));
     const narHashes = new Map<string, string>();
-    for (const path of [...this.#pathsOf(viewId), ...paths]) {
+    const present = this.#pathsOf(viewId).filter((path) => !this.#isLost(path));
+    for (const path of [...present, ...paths]) {
       if (!narHashes.has(path.storePathHash)) narHashes.set(path.storePathHash, path.narHash);
     }
     const refused = paths.filter((path) => narHashes.get(path.storePathHash) !== path.narHash);
@@ -206,17 +228,22 @@ export class IndexModel {
       .map((path) => path.narHash);
     const missingReferences = accepted.flatMap(({ storePathHash, requiredReferences }) =>
       requiredReferences
-        .filter((hash) => !hashes.has(hash) && !this.paths.has(`${viewId} ${hash}`))
+        .filter((hash) => !hashes.has(hash) && this.findPath([viewId], hash) === undefined)
         .map((reference) => ({ storePathHash, reference })),
     );
     if (missingNars.length > 0 || missingReferences.length > 0) {
       return { kind: "incomplete", missingNars: [...new Set(missingNars)], missingReferences };
     }
     const acceptedHashes = [...new Set(accepted.map((path) => path.storePathHash))];
-    const isKnown = (hash: string): boolean => this.paths.has(`${viewId} ${hash}`);
+    const isKnown = (hash: string): boolean => this.findPath([viewId], hash) !== undefined;
     const created = acceptedHashes.filter((hash) => !isKnown(hash));
     const unchanged = acceptedHashes.filter(isKnown);
     for (const path of accepted) this.#putPath(viewId, path);
+    for (const { storePathHash, requiredReferences, createdAtMs } of accepted) {
+      for (const hash of [storePathHash, ...requiredReferences]) {
+        this.touchPath(viewId, hash, createdAtMs);
+      }
+    }
     const refusedHashes = [...new Set(refused.map((path) => path.storePathHash))];
     const conflicts = refusedHashes.map((storePathHash) => ({
       storePathHash,
@@ -228,19 +255,26 @@ export class IndexModel {
   #putPath(viewId: number, newPath: NewPath): void {
     const { requiredReferences: _requiredReferences, ...path } = newPath;
     const key = `${viewId} ${path.storePathHash}`;
+    const before = this.paths.get(key);
+    if (before !== undefined && this.#isLost(before)) {
+      this.deletePath(viewId, path.storePathHash, path.createdAtMs);
+    }
     const known = this.paths.get(key);
     const { narSize, fileSize } = this.#object(path.fileHash);
     const signatures = [...new Set([...(known?.signatures ?? []), ...path.signatures])].sort();
     const { createdAtMs, createdBy } = known ?? path;
-    this.paths.set(key, { ...path, viewId, narSize, fileSize, signatures, createdAtMs, createdBy });
+    const accessedAtMs = known?.accessedAtMs ?? createdAtMs;
+    const kept = { signatures, createdAtMs, createdBy, accessedAtMs };
+    this.paths.set(key, { ...path, viewId, narSize, fileSize, ...kept });
     const held = `${viewId} ${path.narHash}`;
     const holding = this.holdings.get(held);
     if (holding !== undefined) this.holdings.set(held, { ...holding, expiresAtMs: undefined });
   }
 
   findPath(chain: readonly number[], storePathHash: string): PathRecord | undefined {
-    const viewId = chain.find((id) => this.paths.has(`${id} ${storePathHash}`));
-    return this.paths.get(`${viewId} ${storePathHash}`);
+    return chain
+      .map((id) => this.paths.get(`${id} ${storePathHash}`))
+      .find((path) => path !== undefined && !this.#isLost(path));
   }
 
   listPaths(viewId: number): PathRecord[] {
@@ -267,6 +301,117 @@ export class IndexModel {
     return true;
   }
 
+  touchPath(viewId: number, storePathHash: string, atMs: number): void {
+    const key = `${viewId} ${storePathHash}`;
+    const path = this.paths.get(key);
+    if (path === undefined) return;
+    this.paths.set(key, { ...path, accessedAtMs: Math.max(path.accessedAtMs, atMs) });
+  }
+
+  putPin(viewId: number, pin: PinRecord): "created" | "replaced" {
+    if (this.findPath([viewId], pin.storePathHash) === undefined) {
+      throw new CacheError("NOT_FOUND", "no such path");
+    }
+    const isThere = this.pins.has(`${viewId} ${pin.name}`);
+    this.pins.set(`${viewId} ${pin.name}`, { ...pin, viewId });
+    return isThere ? "replaced" : "created";
+  }
+
+  deletePin(viewId: number, name: string): boolean {
+    return this.pins.delete(`${viewId} ${name}`);
+  }
+
+  listPins(viewId: number): PinRecord[] {
+    return [...this.pins.values()]
+      .filter((pin) => pin.viewId === viewId)
+      .map(({ viewId: _viewId, ...pin }) => pin)
+      .sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  listGraph(viewId: number): GraphNode[] {
+    return this.listPaths(viewId).map((path) => ({
+      storePathHash: path.storePathHash,
+      accessedAtMs: path.accessedAtMs,
+      fileSize: path.fileSize,
+      narHash: path.narHash,
+      references: path.references.map((name) => name.slice(0, 32)),
+    }));
+  }
+
+  /** Takes one path after the other out of the set until it is closed. */
+  collectPaths(
+    viewId: number,
+    candidates: readonly CollectCandidate[],
+    narExpiresAtMs: number,
+  ): CollectResult {
+    const nodes = this.listGraph(viewId);
+    const asked = [...new Set(candidates.map(({ storePathHash }) => storePathHash))].filter(
+      (hash) => nodes.some(({ storePathHash }) => storePathHash === hash),
+    );
+    const pinned = new Set(this.listPins(viewId).map(({ storePathHash }) => storePathHash));
+    const doomed = new Set(
+      asked.filter((hash) => {
+        const node = nodes.find(({ storePathHash }) => storePathHash === hash);
+        const given = candidates.find(({ storePathHash }) => storePathHash === hash);
+        return node?.accessedAtMs === given?.accessedAtMs && !pinned.has(hash);
+      }),
+    );
+    const isSpared = (hash: string): boolean =>
+      nodes.some(
+        ({ storePathHash, references }) =>
+          storePathHash !== hash && references.includes(hash) && !doomed.has(storePathHash),
+      );
+    for (let spared: string | undefined; ; doomed.delete(spared)) {
+      spared = [...doomed].find(isSpared);
+      if (spared === undefined) break;
+    }
+    for (const hash of doomed) this.deletePath(viewId, hash, narExpiresAtMs);
+    return {
+      deleted: asked.filter((hash) => doomed.has(hash)),
+      kept: asked.filter((hash) => !doomed.has(hash)),
+    };
+  }
+
+  listObjects(): ObjectStateRecord[] {
+    const referenced = new Set([...this.#references()].map((row) => row.fileHash));
+    return [...this.objects.values()]
+      .filter(({ object }) => referenced.has(object.fileHash))
+      .map(({ object, verifiedAtMs, quarantine }) => ({
+        ...object,
+        verifiedAtMs,
+        quarantinedAtMs: quarantine?.atMs,
+      }))
+      .sort((a, b) => (a.fileHash < b.fileHash ? -1 : 1));
+  }
+
+  markVerified(fileHash: string, atMs: number): void {
+    const state = this.objects.get(fileHash);
+    if (state !== undefined) state.verifiedAtMs = atMs;
+  }
+
+  /** In no order. */
+  quarantineObject(fileHash: string, finding: NonNullable<ModelObject["quarantine"]>): string[] {
+    const state = this.objects.get(fileHash);
+    if (state === undefined) return [];
+    state.quarantine ??= finding;
+    return this.#pathsNaming(fileHash).map((path) => `${path.viewId} ${path.storePathHash}`);
+  }
+
+  restoreObject(fileHash: string): void {
+    const state = this.objects.get(fileHash);
+    if (state !== undefined)
+      Object.assign(state, { quarantine: undefined, verifiedAtMs: undefined });
+  }
+
+  /** In no order. */
+  listQuarantined(): QuarantineRecord[] {
+    return [...this.objects.values()].flatMap(({ object, quarantine }) =>
+      quarantine === undefined
+        ? []
+        : [{ object, ...quarantine, paths: this.#pathsNaming(object.fileHash).length }],
+    );
+  }
+
   expire(nowMs: number): ExpireResult {
     const forget = (table: Map<string, { readonly expiresAtMs: number | undefined }>): number => {
       const expired = [...table].filter(([, row]) => (row.expiresAtMs ?? Infinity) <= nowMs);
@@ -290,6 +435,19 @@ export class IndexModel {
     for (const fileHash of fileHashes) {
       if (this.objects.get(fileHash)?.isDeleting === true) this.objects.delete(fileHash);
     }
+  }
+
+  #isBad(fileHash: string): boolean {
+    return this.objects.get(fileHash)?.quarantine !== undefined;
+  }
+
+  #isLost(path: PathRecord): boolean {
+    const holding = this.holdings.get(`${path.viewId} ${path.narHash}`);
+    return holding?.fileHash !== path.fileHash || this.#isBad(path.fileHash);
+  }
+
+  #pathsNaming(fileHash: string): PathRecord[] {
+    return [...this.paths.values()].filter((path) => path.fileHash === fileHash);
   }
 
   #pathsOf(viewId: number): PathRecord[] {
@@ -321,4 +479,9 @@ export class IndexModel {
 
 function noView(): CacheError {
   return new CacheError("NOT_FOUND", "no such view");
+}
+
+/** The later of an expiry and another one; none stays none. */
+function laterOf(expiresAtMs: number | undefined, otherMs: number): number | undefined {
+  return expiresAtMs === undefined ? undefined : Math.max(expiresAtMs, otherMs);
 }

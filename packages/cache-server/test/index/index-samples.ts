@@ -22,6 +22,8 @@ export function sampleView(name: string, changes: Partial<NewView> = {}): NewVie
     priority: 41,
     upstreamCacheKeyNames: ["cache.nixos.org-1"],
     retentionSeconds: undefined,
+    maxSizeBytes: undefined,
+    compressionLevel: undefined,
     createdAtMs: 1_700_000_000_000,
     ...changes,
   };

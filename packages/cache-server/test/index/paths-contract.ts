@@ -31,6 +31,7 @@ export function describePaths(open: OpenIndex): void {
       signatures: ["a:1", "b:2"],
       narSize: sampleObject("full").narSize,
       fileSize: sampleObject("full").fileSize,
+      accessedAtMs: full.createdAtMs,
     });
     expect(await index.findPath([view.id], bare.storePathHash)).toMatchObject({
       references: [],
