@@ -54,8 +54,17 @@ export function atticPushRoutes(services: RouteServices): Route[] {
   };
 
   const uploadPath = async (exchange: Exchange): Promise<void> => {
-    const { signal, caller } = exchange;
     const body = readBody(exchange, limits);
+    try {
+      await takeUpload(exchange, body);
+    } finally {
+      // A reader that was left in the middle would keep the rest from being dropped.
+      await body.return(undefined);
+    }
+  };
+
+  const takeUpload = async (exchange: Exchange, body: AsyncGenerator<Buffer>): Promise<void> => {
+    const { signal, caller } = exchange;
     const { text, rest } = await readUploadHead(exchange, body, limits.maxNarInfoSizeBytes);
     const head = parseJson(text, UploadPathNarInfo, "The upload's NAR info");
     const view = await gate.requireView(caller, head.cache, "push");

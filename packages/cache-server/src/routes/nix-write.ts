@@ -68,18 +68,21 @@ export function nixWriteRoutes(services: RouteServices): Route[] {
       });
     }
     requireDeclaredSize(request, limits.maxNarSizeBytes);
-    const { compression, source } = await detectCompression(
-      readBody(exchange, limits),
-      name.extension,
-    );
-    await ingest.ingest({
-      viewId: view.id,
-      source,
-      compression,
-      expected: { fileHash: name.fileHash },
-      keepsFile: true,
-      signal,
-    });
+    const body = readBody(exchange, limits);
+    try {
+      const { compression, source } = await detectCompression(body, name.extension);
+      await ingest.ingest({
+        viewId: view.id,
+        source,
+        compression,
+        expected: { fileHash: name.fileHash },
+        keepsFile: true,
+        signal,
+      });
+    } finally {
+      // A reader that was left in the middle would keep the rest from being dropped.
+      await body.return(undefined);
+    }
     sendEmpty(exchange, 200);
   };
 
