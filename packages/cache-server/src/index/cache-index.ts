@@ -84,8 +84,8 @@ export interface CacheIndex extends HousekeepingIndex, PartUploadIndex, AsyncDis
     compression: string,
   ): Promise<UploadedFileRecord | undefined>;
   /**
-   * Removes a path, pinned or lost though it be, and its listing. Its NAR, when no other path of the view has it,
-   * expires at `narExpiresAtMs`.
+   * Removes a path, pinned or lost though it be. Its NAR, when no other path of the view has it, expires at
+   * `narExpiresAtMs`.
    */
   deletePath(viewId: number, storePathHash: string, narExpiresAtMs: number): Promise<boolean>;
 
@@ -317,7 +317,10 @@ export type CommitResult =
       }[];
     };
 
-/** `realisation`: until Nix 2.34; `build-trace`: from 2.35; `listing`: what a NAR holds, made by the server. */
+/**
+ * `realisation`: until Nix 2.34; `build-trace`: from 2.35; `listing`: what a NAR holds, made by the server and named
+ * by the NAR's hash. A listing is kept for as long as its view holds the NAR, and only then.
+ */
 export type DocumentKind = "log" | "realisation" | "build-trace" | "debuginfo" | "listing";
 
 export interface NewDocument {
@@ -325,8 +328,6 @@ export interface NewDocument {
   readonly name: string;
   readonly body: Uint8Array;
   readonly createdAtMs: number;
-  /** Of a listing, whose name is a store path hash: kept only if that path still has this NAR. */
-  readonly narHash?: string;
 }
 
 export interface ExpireResult {

@@ -43,8 +43,7 @@ export interface HousekeepingIndex {
    * - has no referrer in the view, lost or not, that stays. References of a path to itself do not count, and cycles
    *   within the part go together.
    *
-   * The listings of deleted paths go with them. NARs that no path of the view has any more expire at
-   * `narExpiresAtMs`.
+   * NARs that no path of the view has any more expire at `narExpiresAtMs`, and their listings with them.
    *
    * Its time grows with the candidates and the references among them: a few thousand are a good slice.
    */

@@ -300,6 +300,8 @@ export const SCHEMA_STEPS: readonly string[] = [
       nar_bytes = nar_bytes - (SELECT nar_size FROM objects WHERE id = OLD.object_id),
       file_bytes = file_bytes - (SELECT file_size FROM objects WHERE id = OLD.object_id)
       WHERE view_id = OLD.view_id AND OLD.is_lost = 0;
+    DELETE FROM documents
+      WHERE view_id = OLD.view_id AND kind = 'listing' AND name = lower(hex(OLD.nar_hash));
   END;
 
   DROP TRIGGER path_added;
@@ -322,8 +324,6 @@ export const SCHEMA_STEPS: readonly string[] = [
     ${RELEASE_OLD_OBJECT};
     UPDATE view_totals SET paths = paths - 1 WHERE view_id = OLD.view_id AND OLD.is_lost = 0;
     ${REMOVE_OLD_REFERENCES};
-    DELETE FROM documents
-      WHERE view_id = OLD.view_id AND kind = 'listing' AND name = OLD.store_path_hash;
   END;
   CREATE TRIGGER object_quarantined AFTER UPDATE OF quarantined_at_ms ON objects
     WHEN (NEW.quarantined_at_ms IS NULL) <> (OLD.quarantined_at_ms IS NULL) BEGIN
@@ -340,7 +340,7 @@ export const SCHEMA_STEPS: readonly string[] = [
     WHERE substr(r.value, 1, 32) <> p.store_path_hash ORDER BY 1, 2, 3;
   UPDATE paths SET is_lost = 1
     WHERE object_id <> (SELECT object_id FROM holdings WHERE id = paths.holding_id);
-  -- Made again when asked for; until now a listing outlived its path and met the next one of that name.
+  -- Made again when asked for; some are named by their path still, and none went with its NAR until now.
   DELETE FROM documents WHERE kind = 'listing';
   `,
 ];

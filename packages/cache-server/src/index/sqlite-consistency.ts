@@ -52,9 +52,9 @@ const CHECKS: readonly Check[] = [
       FROM paths AS p, json_each(p.reference_names) AS r
       WHERE substr(r.value, 1, 32) <> p.store_path_hash)
     GROUP BY view_id, reference_hash, path_id HAVING count(*) <> 2`,
-  `SELECT printf('listing of %s in view %d is of no path', d.name, d.view_id) AS problem
+  `SELECT printf('the listing %s of view %d is of no NAR it holds', d.name, d.view_id) AS problem
     FROM documents AS d WHERE d.kind = 'listing' AND NOT EXISTS (
-      SELECT 1 FROM paths WHERE view_id = d.view_id AND store_path_hash = d.name)`,
+      SELECT 1 FROM holdings WHERE view_id = d.view_id AND nar_hash = unhex(d.name))`,
 ];
 
 /** How many sentences one check may give. */

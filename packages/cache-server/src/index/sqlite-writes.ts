@@ -128,9 +128,9 @@ export class SqliteWrites {
     this.#insertDocument = this.#prepare(`
       INSERT INTO documents (view_id, kind, name, body, created_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)
       ON CONFLICT (view_id, kind, name) DO NOTHING`);
-    this.#pathHasNar = this.#prepare(`
-      SELECT 1 AS found FROM paths AS p JOIN holdings AS h ON h.id = p.holding_id
-      WHERE p.view_id = ?1 AND p.store_path_hash = ?2 AND h.nar_hash = ?3`);
+    this.#holdsNar = this.#prepare(
+      `SELECT 1 AS found FROM holdings WHERE view_id = ?1 AND nar_hash = ?2`,
+    );
     this.#revokeToken = this.#prepare(`
       INSERT INTO revoked_tokens (jti, expires_at_ms) VALUES (?1, ?2)
       ON CONFLICT (jti) DO UPDATE SET expires_at_ms = max(expires_at_ms, excluded.expires_at_ms)`);
@@ -323,13 +323,13 @@ export class SqliteWrites {
   }
 
   readonly #insertDocument: Query<never>;
-  readonly #pathHasNar: Query<{ readonly found: number }>;
+  readonly #holdsNar: Query<{ readonly found: number }>;
   putDocument(viewId: number, document: NewDocument): boolean {
     this.#requireView(viewId);
-    const { kind, name, body, createdAtMs, narHash } = document;
-    if (narHash !== undefined) {
-      if (this.#pathHasNar.get(viewId, name, toHashBytes(narHash)) === undefined) return false;
-    }
+    const { kind, name, body, createdAtMs } = document;
+    const isOrphan =
+      kind === "listing" && this.#holdsNar.get(viewId, toHashBytes(name)) === undefined;
+    if (isOrphan) return false;
     return this.#insertDocument.run(viewId, kind, name, body, createdAtMs) > 0;
   }
 

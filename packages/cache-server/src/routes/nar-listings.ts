@@ -56,7 +56,6 @@ export function createListings({ index, store, now }: RouteServices): Listings {
       name: path.narHash,
       body: await compress(text),
       createdAtMs: now(),
-      narHash: path.narHash,
     });
     return text;
   };

@@ -13,12 +13,12 @@ export function describeRecords(open: OpenIndex): void {
 
     expect(await index.putDocument(view.id, document)).toBe(true);
     expect(await index.putDocument(view.id, { ...document, body: Buffer.of(1) })).toBe(false);
-    expect(await index.putDocument(view.id, { ...document, kind: "listing" })).toBe(true);
+    expect(await index.putDocument(view.id, { ...document, kind: "debuginfo" })).toBe(true);
     expect(await index.putDocument(other.id, { ...document, body: Buffer.of(2) })).toBe(true);
 
     const found = await index.findDocument([view.id, other.id], "log", "x.drv");
     expect(Buffer.from(found ?? [])).toEqual(body);
-    expect(await index.findDocument([other.id], "listing", "x.drv")).toBeUndefined();
+    expect(await index.findDocument([other.id], "debuginfo", "x.drv")).toBeUndefined();
     expect(await index.findDocument([view.id], "log", "y.drv")).toBeUndefined();
   });
 
