@@ -62,7 +62,8 @@ export function createRequestHandler(
       isComplete: response.writableFinished,
       durationMs,
       bytesReceived: bodyBytesRead(request),
-      bytesSent: request.socket.bytesWritten - run.bytesWrittenBefore,
+      // A socket that breaks takes back what it had not sent yet, of earlier answers too.
+      bytesSent: Math.max(0, request.socket.bytesWritten - run.bytesWrittenBefore),
     });
     if (!options.logsRequests) return;
     logger.info("request", {
