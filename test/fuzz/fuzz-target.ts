@@ -14,6 +14,8 @@ export interface FuzzTarget {
   readonly guides: RegExp;
   /** Makes a well-formed input; half of the fresh ones come from here. */
   readonly generate?: (random: Random) => Buffer | Promise<Buffer>;
+  /** Programs of others do the work, whose slowness is no finding. */
+  readonly isForeign?: boolean;
   /** Inputs at the same time; 1 by default, and then coverage guides the search. */
   readonly concurrency?: number;
   /** Takes what it needs, or says why it cannot run on this machine. */
