@@ -1,65 +1,33 @@
-import { isCacheError } from "@glorious/core";
 import fc from "fast-check";
 import { expect } from "vitest";
 
-import type { CacheIndex, ObjectRecord } from "../../src/index/cache-index.ts";
+import type { CacheIndex } from "../../src/index/cache-index.ts";
+import {
+  agree,
+  type Command,
+  ENCODINGS,
+  KEY_NAMES,
+  lifeMs,
+  NARS,
+  object,
+  OBJECTS,
+  outcomeOf,
+  PATH_NAMES,
+  pathName,
+  SIGNATURES,
+  step,
+  VIEW_NAMES,
+  viewName,
+} from "./command-step.ts";
+import { housekeepingCommands, inspectHousekeeping } from "./housekeeping-commands.ts";
 import type { IndexModel } from "./index-model.ts";
 import {
   sampleKey,
   sampleObject,
   samplePath,
   sampleView,
-  sha256Of,
   storePathHashOf,
 } from "./index-samples.ts";
-
-const VIEW_NAMES = ["main", "side"];
-const NARS = ["alpha", "beta", "gamma"];
-const PATH_NAMES = ["p0", "p1", "p2", "p3"];
-const ENCODINGS = ["ours", "theirs"];
-const KEY_NAMES = ["main", "k1", "k2"];
-const SIGNATURES = ["a:1", "b:2", "c:3"];
-const OBJECTS: readonly ObjectRecord[] = [
-  ...NARS.flatMap((nar) => ENCODINGS.map((encoding) => sampleObject(nar, encoding))),
-  { ...sampleObject("alpha"), fileHash: sha256Of("xz of alpha"), compression: "xz" },
-];
-
-type Command = fc.AsyncCommand<IndexModel, CacheIndex>;
-
-/** One step, done to the model and to the index, whose answers must be equal. */
-function step(
-  name: string,
-  onModel: (model: IndexModel) => unknown,
-  onIndex: (index: CacheIndex, model: IndexModel) => Promise<unknown>,
-): Command {
-  return {
-    check: () => true,
-    toString: () => name,
-    async run(model, index) {
-      // The index first: what the model does must not change the arguments that both get.
-      const actual = await outcomeOf(() => onIndex(index, model));
-      const expected = await outcomeOf(() => onModel(model));
-      agree(actual, expected);
-    },
-  };
-}
-
-function agree(actual: unknown, expected: unknown): void {
-  expect(actual).toEqual(expected);
-}
-
-async function outcomeOf(run: () => unknown): Promise<unknown> {
-  try {
-    return { value: await run() };
-  } catch (error) {
-    return { error: isCacheError(error) ? error.code : "Error" };
-  }
-}
-
-const viewName = fc.constantFrom(...VIEW_NAMES);
-const object = fc.constantFrom(...OBJECTS);
-const pathName = fc.constantFrom(...PATH_NAMES);
-const lifeMs = fc.integer({ min: 0, max: 50 });
 
 /** Makes the view, unless there is one already. */
 function makeView(name: string): Command {
@@ -191,18 +159,20 @@ const newPath = fc
     name: pathName,
     nar: fc.constantFrom(...NARS),
     encoding: fc.constantFrom(...ENCODINGS),
-    requires: fc.subarray(PATH_NAMES, { maxLength: 2 }),
-    signatures: fc.subarray(SIGNATURES),
+    requires: fc.subarray([...PATH_NAMES], { maxLength: 2 }),
+    refersTo: fc.subarray([...PATH_NAMES], { maxLength: 3 }),
+    signatures: fc.subarray([...SIGNATURES]),
     deriver: fc.option(fc.constantFrom("x.drv", "y.drv"), { nil: undefined }),
     narInfo: fc.constantFrom("first text", "second text"),
     keyGeneration: fc.nat(2),
     createdAtMs: fc.nat(5),
   })
-  .map(({ name, nar, encoding, requires, ...facts }) =>
+  .map(({ name, nar, encoding, requires, refersTo, ...facts }) =>
     samplePath(name, {
       ...facts,
       narHash: sampleObject(nar).narHash,
       fileHash: sampleObject(nar, encoding).fileHash,
+      references: refersTo.map((other) => `${storePathHashOf(other)}-${other}`),
       requiredReferences: requires.map(storePathHashOf),
     }),
   );
@@ -251,7 +221,7 @@ const pushPaths = fc
 const replaceNarInfos = fc
   .record({
     view: viewName,
-    names: fc.subarray(PATH_NAMES),
+    names: fc.subarray([...PATH_NAMES]),
     replaces: fc.constantFrom("first text", "second text"),
     keyGeneration: fc.nat(3),
   })
@@ -330,6 +300,7 @@ export const inspect: Command = {
       }
     }
     for (const id of ids) await inspectView(model, index, id);
+    await inspectHousekeeping(model, index, ids);
   },
 };
 
@@ -385,7 +356,8 @@ export const indexCommands: fc.Arbitrary<Iterable<Command>> = fc.commands(
     expire,
     claim,
     removeClaimed,
+    ...housekeepingCommands,
     fc.constant(inspect),
   ],
-  { size: "max", maxCommands: 60 },
+  { size: "max", maxCommands: 80 },
 );

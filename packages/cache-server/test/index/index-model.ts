@@ -21,6 +21,7 @@ import type {
   PinRecord,
   QuarantineRecord,
 } from "../../src/index/housekeeping-index.ts";
+import type { PartUploadRecord } from "../../src/index/part-upload-index.ts";
 import { PartUploadModel } from "./part-upload-model.ts";
 
 interface ModelObject {
@@ -370,6 +371,11 @@ export class IndexModel {
       deleted: asked.filter((hash) => doomed.has(hash)),
       kept: asked.filter((hash) => !doomed.has(hash)),
     };
+  }
+
+  createUpload(upload: PartUploadRecord): void {
+    this.#requireView(upload.viewId);
+    this.uploads.create(upload);
   }
 
   listObjects(): ObjectStateRecord[] {
