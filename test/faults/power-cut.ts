@@ -122,7 +122,7 @@ export async function record(
 const END: Cut = { at: Number.POSITIVE_INFINITY, loss: "none" };
 
 /** What the crash leaves. Flushes that are ignored are as if the server had never asked for them. */
-export async function cutPower(
+async function cutPower(
   { baseDirectory, diskPath, operations }: Recording,
   random: Random,
   { at, loss }: Cut,
@@ -136,7 +136,7 @@ export async function cutPower(
 }
 
 /** How many events of the history had happened, for its clients, before the cut. */
-export function eventsBefore({ operations }: Recording, { at }: Cut): number {
+function eventsBefore({ operations }: Recording, { at }: Cut): number {
   let count = 0;
   for (const operation of operations.slice(0, Math.min(at, operations.length))) {
     if (operation.kind === "mark") count = Number(operation.text);

@@ -193,26 +193,33 @@ class FuzzRun {
 
   /** Takes pieces away for as long as the finding stays the same. */
   async #shrink(message: string, input: Buffer): Promise<Buffer> {
+    const deadlineMs = performance.now() + SHRINK_MS;
     let smallest = input;
-    let tries = 0;
-    for (let size = Math.ceil(input.length / 2); size >= 1 && tries < 300;) {
-      let isSmaller = false;
-      for (let at = 0; at < smallest.length && tries < 300; at += size) {
-        const candidate = Buffer.concat([smallest.subarray(0, at), smallest.subarray(at + size)]);
-        tries += 1;
-        this.#begin(candidate);
-        try {
-          await this.#open.run(candidate);
-        } catch (error) {
-          if (signatureOf(error) !== message) continue;
-          smallest = candidate;
-          isSmaller = true;
-          break;
-        }
-      }
-      if (!isSmaller) size = size === 1 ? 0 : Math.ceil(size / 2);
+    for (let size = Math.ceil(input.length / 2); size >= 1;) {
+      const shorter = await this.#cutOut(message, smallest, size, deadlineMs);
+      if (shorter !== undefined) smallest = shorter;
+      else size = size === 1 ? 0 : Math.ceil(size / 2);
     }
     return smallest;
+  }
+
+  /** The input without some piece of that size, if one can go. */
+  async #cutOut(
+    message: string,
+    input: Buffer,
+    size: number,
+    deadlineMs: number,
+  ): Promise<Buffer | undefined> {
+    for (let at = 0; at < input.length && performance.now() < deadlineMs; at += size) {
+      const candidate = Buffer.concat([input.subarray(0, at), input.subarray(at + size)]);
+      this.#begin(candidate);
+      try {
+        await this.#open.run(candidate);
+      } catch (error) {
+        if (signatureOf(error) === message) return candidate;
+      }
+    }
+    return undefined;
   }
 }
 
@@ -229,7 +236,11 @@ function signatureOf(error: unknown): string {
 async function readCorpus(name: string): Promise<Buffer[]> {
   const directory = path.join(CORPUS, name);
   const names = await readdir(directory).catch(() => []);
-  return Promise.all(names.sort().map((file) => readFile(path.join(directory, file))));
+  return Promise.all(
+    names
+      .toSorted((a, b) => a.localeCompare(b, "en"))
+      .map((file) => readFile(path.join(directory, file))),
+  );
 }
 
 function emptyReport(target: string, missing: string): FuzzReport {

@@ -15,7 +15,7 @@ import { Finding, type FuzzTarget, openPlain } from "../fuzz-target.ts";
 import { readFixtures } from "./fixtures.ts";
 
 /** A string as a NAR has it: its length, its bytes, zeros up to a multiple of eight. */
-export function narString(text: string): Buffer {
+function narString(text: string): Buffer {
   const bytes = Buffer.from(text);
   const encoded = Buffer.alloc(8 + Math.ceil(bytes.length / 8) * 8);
   encoded.writeUInt32LE(bytes.length);
@@ -62,7 +62,7 @@ function tryRead(nar: Buffer, pieceBytes: number): NarEntry[] | string {
 }
 
 /** Whether our reader takes the bytes for a NAR; every rule about that is checked on the way. */
-export async function checkNar(nar: Buffer): Promise<string> {
+async function checkNar(nar: Buffer): Promise<string> {
   const whole = tryRead(nar, Math.max(1, nar.length));
   for (const pieceBytes of [1, 7, 64]) {
     const cut = tryRead(nar, pieceBytes);
@@ -113,7 +113,7 @@ function generateTree(random: Random, path: Buffer[], depth: number): NarEntry[]
     const name = Buffer.from(random.pick(["a", "A", "b", "lib", ".x", "...", "é", "x y", "~"]));
     names.set(name.toString("hex"), name);
   }
-  const sorted = [...names.values()].sort(Buffer.compare);
+  const sorted = [...names.values()].sort((a, b) => Buffer.compare(a, b));
   return [
     { type: "directory", path },
     ...sorted.flatMap((name) => generateTree(random, [...path, name], depth - 1)),

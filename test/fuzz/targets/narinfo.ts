@@ -13,7 +13,7 @@ export const NARINFO_WORDS: readonly string[] = [
 ];
 
 /** Whether our parser takes the text; checks every rule about that. */
-export function readNarInfo(input: Buffer): NarInfo | undefined {
+function readNarInfo(input: Buffer): NarInfo | undefined {
   let info: NarInfo;
   try {
     info = parseNarInfo(input.toString("utf8"));
@@ -31,9 +31,9 @@ export function readNarInfo(input: Buffer): NarInfo | undefined {
 }
 
 export function generateNarInfo(random: Random): Buffer {
-  const digits = "0123456789abcdfghijklmnpqrsvwxyz";
+  const digits = "0123456789abcdfghijklmnpqrsvwxyz".split("");
   const nix32 = (length: number): string =>
-    Array.from({ length }, () => random.pick([...digits])).join("");
+    Array.from({ length }, () => random.pick(digits)).join("");
   // 52 digits hold 260 bits; the first has only one of its own.
   const sha256 = (): string => `sha256:${random.below(2)}${nix32(51)}`;
   const name = (): string => `${nix32(32)}-${random.pick(["a", "lib-1.0", "x.drv", "+-._?="])}`;

@@ -21,6 +21,11 @@ function expectRange(
   return [Number(first), last === "" ? size : Math.min(Number(last) + 1, size)];
 }
 
+/** Without the bytes that no header may hold. */
+function isHeaderValue(bytes: Buffer): boolean {
+  return bytes.every((byte) => byte === 9 || (byte >= 32 && byte !== 127));
+}
+
 export const rangeTarget: FuzzTarget = {
   name: "range",
   summary: "text as a Range header: exactly the bytes that RFC 9110 makes of it",
@@ -60,7 +65,7 @@ export const rangeTarget: FuzzTarget = {
       async run(input) {
         const header = input.toString("latin1");
         // Not in a header at all.
-        if (/[\0-\x08\n-\x1f\x7f]/.test(header)) return "no header";
+        if (!isHeaderValue(input)) return "no header";
         // RFC 9110 knows no such blank, and does not say what becomes of it.
         if (header.includes("\xa0")) return "odd blank";
         const answer = readAnswer(await get(`Range: ${header}\r\n`));

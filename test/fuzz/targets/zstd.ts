@@ -108,7 +108,7 @@ export const zstdTarget: FuzzTarget = {
       zstdCompressSync(Buffer.from("short")),
       Buffer.concat([SKIPPABLE, zstdCompressSync(nar), SKIPPABLE]),
       // Without a content size, as a pipe writes it: frame header 0x00, one raw block.
-      Buffer.from("28b52ffd00580900006162" + "63", "hex"),
+      Buffer.from("28b52ffd0058090000616263", "hex"),
     ];
   },
   dictionary: [SKIPPABLE, SKIPPABLE.subarray(0, 4), Buffer.from("28b52ffd", "hex")],
