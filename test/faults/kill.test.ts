@@ -14,6 +14,7 @@ import { buildRecorder } from "./recorder/build-recorder.ts";
 import { IS_LONG, SEED } from "./scale.ts";
 import { startServer, type TestedServer } from "./start-server.ts";
 import { pushClosure } from "./traffic/clients.ts";
+import { type NixClient, openNixClient } from "./traffic/nix-client.ts";
 import { runTraffic } from "./traffic/run-traffic.ts";
 
 const built = await buildRecorder();
@@ -53,7 +54,8 @@ test(
   { timeout: IS_LONG ? 3_600_000 : 120_000 },
   async ({ annotate }) => {
     const random = createRandom(`${SEED} kills`);
-    const totals = { kills: 0, starts: 0, atPoints: 0, pushes: 0, promises: 0 };
+    const totals = { kills: 0, starts: 0, atPoints: 0, pushes: 0, copies: 0, promises: 0 };
+    await using nix = await openNixClient();
     while (totals.kills < KILLS) {
       await using temporary = await createTemporaryDirectory("flywheel-kills-");
       const bench = await createBench(temporary.path, random.fork(`bench ${totals.kills}`));
@@ -104,6 +106,11 @@ test(
         const isKilled = watch(running);
         await writeFile(armed, "");
         const before = history.acknowledged();
+        const copyWithNix = async (client: NixClient): Promise<void> => {
+          totals.copies += 1;
+          // It is killed in the middle, mostly.
+          await client.copy(target, await client.build(), history).catch(() => {});
+        };
         const stopping = new AbortController();
         const traffic = runTraffic({
           random: random.fork(`traffic ${totals.kills}`),
@@ -116,12 +123,14 @@ test(
           goesOn: () => !isKilled(),
           signal: stopping.signal,
         });
+        const copy = nix !== undefined && random.chance(0.2) ? copyWithNix(nix) : undefined;
         await Promise.race([running.flywheel.exited, sleep(plan.afterMs)]);
         if (isKilled()) totals.atPoints += 1;
         await running.crash();
         await rm(armed);
         stopping.abort();
         totals.pushes += (await traffic).pushes;
+        await copy;
         totals.promises += history.acknowledged() - before;
       }
       const end = await startServer({ dataDirectory, random });
@@ -135,7 +144,7 @@ test(
     }
     await annotate(
       `${totals.kills} kills (${totals.atPoints} at named points, ${totals.starts} while starting), ` +
-        `${totals.pushes} pushes, ${totals.promises} acknowledged writes`,
+        `${totals.pushes} pushes, ${totals.copies} of nix copy, ${totals.promises} acknowledged writes`,
     );
   },
 );
