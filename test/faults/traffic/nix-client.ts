@@ -10,7 +10,7 @@ import type { Target } from "./clients.ts";
 export interface NixClient extends AsyncDisposable {
   /** `nix copy --to`, which knows no closures: each path counts on its own. @throws when Nix fails. */
   copy(target: Target, paths: readonly PathInfo[], history: History): Promise<void>;
-  /** Builds a path and one that refers to it. */
+  /** Builds a path and one that refers to it, in no particular order. */
   build(): Promise<PathInfo[]>;
 }
 
@@ -29,8 +29,9 @@ export async function openNixClient(): Promise<NixClient | undefined> {
       return queryClosure([storePath], { nix: command, recursive: true });
     },
     async copy(target, paths, history) {
-      const top = paths.at(-1);
-      if (top === undefined) return;
+      const references = new Set(paths.flatMap((each) => each.references));
+      const top = paths.find(({ storePath }) => !references.has(storePath.baseName));
+      if (top === undefined) throw new Error("Every path is referred to by another");
       await using session = await createNixSandbox(nix, { netrc: [{ password: target.token }] });
       await history.record({ kind: "push", paths, isAtomic: false }, () =>
         runCopy(session, target, top),
