@@ -1,10 +1,13 @@
 import { describe } from "vitest";
 
+import { describeCollection } from "./collection-contract.ts";
 import { describeConcurrency } from "./concurrency-contract.ts";
 import { describeHistories } from "./histories-contract.ts";
 import type { OpenIndex } from "./index-setup.ts";
 import { describeObjects } from "./objects-contract.ts";
+import { describePartUploads } from "./part-uploads-contract.ts";
 import { describePaths } from "./paths-contract.ts";
+import { describeQuarantine } from "./quarantine-contract.ts";
 import { describeRecords } from "./records-contract.ts";
 import { describeViews } from "./views-contract.ts";
 
@@ -32,6 +35,15 @@ export function describeCacheIndex(
     });
     describe("documents, tokens, expiry", () => {
       describeRecords(open);
+    });
+    describe("access times, pins, collection", () => {
+      describeCollection(open);
+    });
+    describe("verification and quarantine", () => {
+      describeQuarantine(open);
+    });
+    describe("uploads in parts", () => {
+      describePartUploads(open);
     });
     describe("any history", () => {
       describeHistories(open, options.runs ?? 50);

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 
-import { sampleObject } from "./index-samples.ts";
-import { type OpenIndex, addView, NOW } from "./index-setup.ts";
+import { sampleObject, storePathHashOf } from "./index-samples.ts";
+import { type OpenIndex, addView, NOW, push } from "./index-setup.ts";
 
 export function describeRecords(open: OpenIndex): void {
   test("the first document under a name stays, for each view, kind and name", async () => {
@@ -20,6 +20,31 @@ export function describeRecords(open: OpenIndex): void {
     expect(Buffer.from(found ?? [])).toEqual(body);
     expect(await index.findDocument([other.id], "debuginfo", "x.drv")).toBeUndefined();
     expect(await index.findDocument([view.id], "log", "y.drv")).toBeUndefined();
+  });
+
+  test("a listing lives exactly as long as its view holds the NAR", async () => {
+    await using index = await open();
+    const view = await addView(index);
+    const other = await addView(index, "other");
+    await push(index, view.id, "a");
+    const { narHash } = sampleObject("a");
+    const listing = {
+      kind: "listing",
+      name: narHash,
+      body: Buffer.of(1),
+      createdAtMs: NOW,
+    } as const;
+
+    expect(await index.putDocument(other.id, listing)).toBe(false);
+    expect(await index.putDocument(view.id, listing)).toBe(true);
+    await index.putDocument(view.id, { ...listing, kind: "log" });
+    await index.deletePath(view.id, storePathHashOf("a"), NOW);
+    expect(await index.findDocument([view.id, other.id], "listing", narHash)).toBeDefined();
+    await index.expire(NOW, 10);
+
+    expect(await index.findDocument([view.id, other.id], "listing", narHash)).toBeUndefined();
+    expect(await index.findDocument([view.id], "log", narHash)).toBeDefined();
+    expect(await index.putDocument(view.id, listing)).toBe(false);
   });
 
   test("a revoked token stays revoked until the later of its entries may be forgotten", async () => {

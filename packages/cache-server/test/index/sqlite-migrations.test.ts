@@ -5,10 +5,11 @@ import { gunzipSync } from "node:zlib";
 
 import { expect, test } from "vitest";
 
+import type { CollectResult } from "../../src/index/housekeeping-index.ts";
 import { migrate } from "../../src/index/migrations.ts";
 import { openSqliteIndex } from "../../src/index/sqlite-index.ts";
-import { sampleKey, samplePath } from "./index-samples.ts";
-import { addView, push } from "./index-setup.ts";
+import { sampleKey, samplePath, sampleView, storePathHashOf } from "./index-samples.ts";
+import { addView, NOW, push } from "./index-setup.ts";
 import { makeDirectory } from "./temporary-directory.ts";
 
 const FIRST = "CREATE TABLE a (x INTEGER); INSERT INTO a VALUES (1)";
@@ -108,4 +109,51 @@ test("a version 1 index keeps what it knew, and signs anew where a key had been 
   expect(await index.countOutdatedPaths(rotated.id)).toBe(2);
   await index.addSigningKey(plain.id, sampleKey("plain-2"));
   expect(await index.countOutdatedPaths(plain.id)).toBe(2);
+});
+
+test("a version 1 index gets access times, references and what is lost from what it knew", async () => {
+  await using directory = await makeDirectory();
+  const file = join(directory.path, "index.sqlite");
+  const packed = await readFile(new URL("../fixtures/housekept-v1.sqlite.gz", import.meta.url));
+  await writeFile(file, gunzipSync(packed));
+
+  await using index = await openSqliteIndex({ file });
+  expect(await index.checkConsistency()).toEqual([]);
+  const main = await index.findView("main");
+  const other = await index.findView("other");
+  if (main === undefined || other === undefined) throw new Error("The fixture has other views");
+  expect(other).toEqual({ ...sampleView("other"), isPublic: true, retentionSeconds: 60, id: 2 });
+
+  const seeds = ["glibc", "hello", "plain", "moved"];
+  const graph = await index.listGraph(main.id, { limit: 10 });
+  const times = new Map(graph.map((node) => [node.storePathHash, node.accessedAtMs]));
+  expect(seeds.map((seed) => times.get(storePathHashOf(seed)))).toEqual(
+    [1, 2, 3, 4].map((ms) => NOW + ms),
+  );
+  // Its narinfo names an object that the view had replaced.
+  expect(await index.findPath([main.id], storePathHashOf("moved"))).toBeUndefined();
+  expect(await index.findPath([main.id], storePathHashOf("glibc"))).toMatchObject({
+    narInfo: "glibc's text",
+    accessedAtMs: NOW + 1,
+  });
+  expect(await index.viewStats(main.id)).toMatchObject({ paths: 3, nars: 5, uploads: 5 });
+  expect(await index.findDocument([main.id], "log", "hello.drv")).toBeDefined();
+  expect(await index.findDocument([main.id], "listing", storePathHashOf("hello"))).toBeUndefined();
+  expect(await index.isTokenRevoked("revoked")).toBe(true);
+
+  const collect = (...wanted: string[]): Promise<CollectResult> =>
+    index.collectPaths(
+      main.id,
+      wanted.map((seed) => {
+        const storePathHash = storePathHashOf(seed);
+        return { storePathHash, accessedAtMs: times.get(storePathHash) ?? 0 };
+      }),
+      NOW,
+    );
+  expect(await collect("glibc", "hello", "plain")).toEqual({
+    deleted: [storePathHashOf("plain")],
+    kept: [storePathHashOf("glibc"), storePathHashOf("hello")],
+  });
+  expect(await collect("moved", "hello", "glibc")).toMatchObject({ kept: [] });
+  expect(await index.checkConsistency()).toEqual([]);
 });

@@ -16,6 +16,8 @@ export function describeViews(open: OpenIndex): void {
       isPublic: true,
       retentionSeconds: 0,
       upstreamCacheKeyNames: [],
+      maxSizeBytes: 10,
+      compressionLevel: 19,
       priority: -3,
     });
 
@@ -58,6 +60,18 @@ export function describeViews(open: OpenIndex): void {
     expect(await index.updateView("main", { retentionSeconds: "default" })).toMatchObject({
       isPublic: true,
       retentionSeconds: undefined,
+    });
+    const limits = { maxSizeBytes: 5_000_000_000_000, compressionLevel: 9 };
+    expect(await index.updateView("main", limits)).toMatchObject({
+      isPublic: true,
+      ...limits,
+    });
+    expect(await index.updateView("main", { maxSizeBytes: "default" })).toMatchObject({
+      maxSizeBytes: undefined,
+      compressionLevel: 9,
+    });
+    expect(await index.updateView("main", { compressionLevel: "default" })).toMatchObject({
+      compressionLevel: undefined,
     });
     const last = await index.updateView("main", { storeDir: "/opt/store", priority: 1 });
     expect(await index.findView("main")).toEqual(last);
