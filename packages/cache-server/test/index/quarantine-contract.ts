@@ -288,6 +288,13 @@ export function describeQuarantine(open: OpenIndex): void {
       { object: a, ...FINDING, paths: 2 },
     ]);
     expect(await index.listQuarantined({ limit: 1 })).toMatchObject([{ object: b }]);
+
+    await index.restoreObject(a.fileHash);
+    await index.quarantineObject(a.fileHash, { atMs: NOW + 8, reason: "bad again" });
+    expect(await index.listQuarantined({ limit: 10 })).toMatchObject([
+      { object: b },
+      { object: a, reason: "bad again", atMs: NOW + 8 },
+    ]);
   });
 
   test("of the paths that an object costs at most 1000 are named", async () => {
