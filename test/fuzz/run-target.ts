@@ -128,7 +128,7 @@ class FuzzRun {
       const isNew = generate !== undefined && random.chance(0.3);
       const start = isNew ? await generate(random) : this.#pickStart();
       const options = { dictionary: this.#dictionary, corpus: this.corpus, maxBytes };
-      batch.push(isNew && random.chance(0.2) ? start : mutate(start, random, options));
+      batch.push(isNew && random.chance(0.5) ? start : mutate(start, random, options));
     }
     await this.#tryBatch(batch);
     if (this.#coverage !== undefined) await this.#keepCovering(batch, this.#coverage);

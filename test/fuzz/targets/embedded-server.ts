@@ -34,6 +34,8 @@ export interface EmbeddedServer extends AsyncDisposable {
    * close without an answer.
    */
   exchange(bytes: Buffer, quietMs?: number): Promise<Buffer>;
+  /** Makes the view and its path again when they are gone. */
+  restore(): Promise<void>;
   /** @throws {Finding} for what the server logged as its own fault since the last call. */
   requireCalm(): void;
 }
@@ -74,6 +76,23 @@ export async function startEmbeddedServer(): Promise<EmbeddedServer> {
   const sample = await createSamplePath("sample", "a sample of some text ".repeat(40));
   await putSample(plane.url, token, sample);
   const port = Number(new URL(plane.url).port);
+  const restore = async (): Promise<void> => {
+    const found = await fetch(`${plane.url}/main/${sample.storePathHash}.narinfo`);
+    if (found.status === 200) return;
+    // Refused when only the path is gone.
+    await fetch(`${plane.url}/_api/v1/cache-config/main`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+      body: JSON.stringify({
+        keypair: "Generate",
+        is_public: true,
+        store_dir: "/nix/store",
+        priority: 41,
+        upstream_cache_key_names: [],
+      }),
+    });
+    await putSample(plane.url, token, sample).catch(() => {});
+  };
   const owned = resources.move();
   return {
     port,
@@ -81,6 +100,7 @@ export async function startEmbeddedServer(): Promise<EmbeddedServer> {
     token,
     path: sample,
     exchange: (bytes, quietMs) => exchange(port, bytes, quietMs),
+    restore,
     requireCalm() {
       const fault = faults.pop();
       faults.length = 0;

@@ -9,7 +9,7 @@ import { generateNar, NAR_WORDS, narTarget } from "./nar.ts";
 import { openNixRuns } from "./nix-runs.ts";
 
 /** Where our reader is stricter than some Nix on purpose; its documentation names them. */
-const STRICTER = [/padding/, /order/, /^a name |^an entry/, /target/, /nested/, /after the end/];
+const STRICTER = [/padding/, /order/, /^a name |^an entry/, /target/, /nested/, /follow its end/];
 
 /** Our reader's verdict: `undefined` when it takes the NAR, otherwise its reason. */
 function refusal(nar: Buffer): string | undefined {
