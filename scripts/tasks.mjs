@@ -6,6 +6,7 @@ import process from "node:process";
 import { rootDirectory } from "./setup/checkout.mjs";
 import { runInForeground } from "./setup/command.mjs";
 import { bringDebianPackages } from "./setup/debian-packages.mjs";
+import { DEBIAN_ROOTS, bringDebianRoot } from "./setup/debian-roots.mjs";
 import { PORTABLE_NIX, bringPortableNix } from "./setup/portable-nix.mjs";
 import { bringUnpackedDebian } from "./setup/unpacked-debian.mjs";
 import { workspaceEnvironment } from "./setup/workspace.mjs";
@@ -67,6 +68,10 @@ async function bringTools(say) {
   }
   const unpacked = await bringUnpackedDebian(say);
   if (unpacked !== undefined) missing["nginx and wrk"] = unpacked;
+  const rootReasons = await Promise.all(DEBIAN_ROOTS.map((root) => bringDebianRoot(root, say)));
+  for (const [index, reason] of rootReasons.entries()) {
+    if (reason !== undefined) missing[`Debian ${DEBIAN_ROOTS[index].suite}`] = reason;
+  }
   for (const [name, reason] of Object.entries(missing)) say(`${name}: ${reason}`);
   return missing;
 }

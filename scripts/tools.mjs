@@ -4,6 +4,7 @@
 import process from "node:process";
 
 import { bringDebianPackages } from "./setup/debian-packages.mjs";
+import { DEBIAN_ROOTS, bringDebianRoot, debianRootDirectory } from "./setup/debian-roots.mjs";
 import { PORTABLE_NIX, bringPortableNix, portableNixDirectory } from "./setup/portable-nix.mjs";
 import { bringUnpackedDebian } from "./setup/unpacked-debian.mjs";
 
@@ -19,5 +20,11 @@ for (const nix of PORTABLE_NIX) {
 }
 const unpacked = await bringUnpackedDebian(say);
 if (unpacked !== undefined) missing.push(`nginx and wrk: ${unpacked}`);
+for (const root of DEBIAN_ROOTS) {
+  const reason = await bringDebianRoot(root, say);
+  const tools = root.tools.join(", ");
+  if (reason === undefined) say(`${tools} of ${root.suite}: ${debianRootDirectory(root.suite)}`);
+  else missing.push(`${tools} of ${root.suite}: ${reason}`);
+}
 for (const reason of missing) console.error(`missing: ${reason}`);
 process.exitCode = missing.length === 0 ? 0 : 1;

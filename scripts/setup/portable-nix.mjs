@@ -1,21 +1,9 @@
-import { existsSync } from "node:fs";
-import {
-  chmod,
-  copyFile,
-  mkdir,
-  mkdtemp,
-  readFile,
-  readdir,
-  rm,
-  symlink,
-  writeFile,
-} from "node:fs/promises";
+import { chmod, copyFile, mkdir, mkdtemp, readdir, rm, symlink } from "node:fs/promises";
 import path from "node:path";
-import process from "node:process";
 
 import { cacheDirectory } from "./checkout.mjs";
-import { capture, findOnPath, isExecutableFile, lastLines } from "./command.mjs";
-import { readOsRelease } from "./debian-packages.mjs";
+import { capture, isExecutableFile, lastLines } from "./command.mjs";
+import { createPrivateApt, findDebianMirror, unpackPackages } from "./private-apt.mjs";
 import { moveIntoPlace, removeAbandoned } from "./toolchain.mjs";
 
 /** The Nix versions the tests drive beside the machine's own, and the Debian suites that carry them. */
@@ -23,8 +11,6 @@ export const PORTABLE_NIX = [
   { version: "2.26", suites: ["trixie"] },
   { version: "2.34", suites: ["forky", "sid"] },
 ];
-/** Debian's keys, under the name of today and of before; without either, apt's own trusted keys decide. */
-const KEYRINGS = ["pgp", "gpg"].map((it) => `/usr/share/keyrings/debian-archive-keyring.${it}`);
 /** Nix is one program that looks at the name it was called by. */
 const OTHER_NAMES = [
   "nix-build",
@@ -79,64 +65,6 @@ export async function bringPortableNix({ version, suites }, say) {
   return reasons.join("; ");
 }
 
-/**
- * The machine's own Debian mirror, as its apt sources name it.
- *
- * @returns {Promise<{ mirror: string } | { reason: string }>}
- */
-async function findDebianMirror() {
-  const { id, codename } = await readOsRelease();
-  const missing = ["apt-get", "apt-cache", "dpkg-deb"].filter((it) => findOnPath(it) === undefined);
-  if (id !== "debian" || missing.length > 0) {
-    return { reason: "it comes from Debian's packages, and this is no Debian" };
-  }
-  const mirror = (await readAptSources()).find(
-    (source) => source.suites.includes(codename) && source.components.includes("main"),
-  )?.uri;
-  if (mirror !== undefined) return { mirror };
-  return { reason: `the machine's apt sources name no mirror for ${codename} main` };
-}
-
-/** Every source of binary packages in the machine's apt configuration, in both of its notations. */
-async function readAptSources() {
-  const directory = "/etc/apt/sources.list.d";
-  const names = await readdir(directory).catch(() => []);
-  const files = [
-    "/etc/apt/sources.list",
-    ...names.sort().map((name) => path.join(directory, name)),
-  ];
-  const sources = [];
-  for (const file of files) {
-    const text = await readFile(file, "utf8").catch(() => "");
-    if (file.endsWith(".list")) sources.push(...parseOneLineSources(text));
-    else if (file.endsWith(".sources")) sources.push(...parseDeb822Sources(text));
-  }
-  return sources;
-}
-
-function parseOneLineSources(text) {
-  const lines = [...text.matchAll(/^\s*deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s+(\S+)\s+([^#\n]+)/gm)];
-  return lines.map(([, uri, suite, components]) => ({
-    uri,
-    suites: [suite],
-    components: components.trim().split(/\s+/),
-  }));
-}
-
-function parseDeb822Sources(text) {
-  const withoutComments = text.replaceAll(/^#.*\n/gm, "");
-  return withoutComments.split(/\n\s*\n/).flatMap((stanza) => {
-    const words = (field) =>
-      new RegExp(`^${field}:((?:[^\n]*\n?)(?:[ \t]+[^\n]*\n?)*)`, "im")
-        .exec(stanza)?.[1]
-        ?.trim()
-        .split(/\s+/) ?? [];
-    if (!words("Types").includes("deb") || words("Enabled")[0] === "no") return [];
-    const [suites, components] = [words("Suites"), words("Components")];
-    return words("URIs").map((uri) => ({ uri, suites, components }));
-  });
-}
-
 async function buildPortableNix({ version, suite, mirror, work, directory }) {
   const apt = await createPrivateApt({ suite, mirror, work });
   const update = await apt("apt-get", "update", "--error-on=any");
@@ -145,64 +73,10 @@ async function buildPortableNix({ version, suite, mirror, work, directory }) {
   const policy = await apt("apt-cache", "policy", "nix-bin");
   const candidate = /Candidate: (\S+)/.exec(policy.stdout)?.[1] ?? "none";
   if (!candidate.startsWith(`${version}.`)) return `it has nix-bin ${candidate}, not ${version}`;
-  const download = await apt(
-    "apt-get",
-    "install",
-    "--yes",
-    "--download-only",
-    "--no-install-recommends",
-    "nix-bin",
-    "patchelf",
-  );
-  if (download.status !== 0) return `nix-bin could not be fetched:\n${lastLines(download, 4)}`;
-
   const unpacked = path.join(work, "unpacked");
-  await mkdir(unpacked);
-  const archives = path.join(work, "archives");
-  for (const name of (await readdir(archives)).filter((it) => it.endsWith(".deb"))) {
-    const unpack = await capture("dpkg-deb", ["--extract", path.join(archives, name), unpacked]);
-    if (unpack.status !== 0) return `${name} could not be unpacked:\n${lastLines(unpack, 4)}`;
-  }
+  const reason = await unpackPackages({ apt, work, packages: ["nix-bin", "patchelf"], unpacked });
+  if (reason !== undefined) return reason;
   return assemble({ unpacked, target: path.join(work, "nix"), directory });
-}
-
-/** apt with lists, cache and an empty status of its own: it resolves against the suite alone. */
-async function createPrivateApt({ suite, mirror, work }) {
-  for (const name of ["lists/partial", "archives/partial"]) {
-    await mkdir(path.join(work, name), { recursive: true });
-  }
-  const keyring = KEYRINGS.find((file) => existsSync(file));
-  const options = keyring === undefined ? "" : `[signed-by=${keyring}] `;
-  await writeFile(path.join(work, "sources.list"), `deb ${options}${mirror} ${suite} main\n`);
-  await writeFile(path.join(work, "status"), "");
-  const settings = {
-    "Dir::Etc::SourceList": path.join(work, "sources.list"),
-    "Dir::Etc::SourceParts": "/dev/null",
-    "Dir::Etc::Preferences": "/dev/null",
-    "Dir::Etc::PreferencesParts": "/dev/null",
-    "Dir::State": work,
-    "Dir::State::Lists": path.join(work, "lists"),
-    "Dir::State::Status": path.join(work, "status"),
-    "Dir::Cache": work,
-    "Dir::Cache::Archives": path.join(work, "archives"),
-    "Acquire::Languages": "none",
-    // Debian's unstable suite may be past its own Valid-Until on a mirror that is a snapshot.
-    "Acquire::Check-Valid-Until": "false",
-    "Acquire::Retries": "2",
-    // Root's cache folder is not readable for apt's own user.
-    "APT::Sandbox::User": "",
-    "Debug::NoLocking": "true",
-  };
-  const file = path.join(work, "apt.conf");
-  await writeFile(
-    file,
-    `#clear APT::Update::Post-Invoke;\n#clear APT::Update::Post-Invoke-Success;\n#clear DPkg::Post-Invoke;\n` +
-      Object.entries(settings)
-        .map(([name, value]) => `${name} "${value}";\n`)
-        .join(""),
-  );
-  return (command, ...args) =>
-    capture(command, args, { env: { ...process.env, APT_CONFIG: file, LC_ALL: "C.UTF-8" } });
 }
 
 async function assemble({ unpacked, target, directory }) {
