@@ -1,7 +1,8 @@
 import { execFileSync } from "node:child_process";
 import { accessSync, constants, readdirSync } from "node:fs";
-import { homedir } from "node:os";
 import path from "node:path";
+
+import { missingToolReason, toolsDirectory } from "./tools-directory.ts";
 
 /** A Nix that is on this machine. */
 export interface NixVersion {
@@ -35,7 +36,7 @@ export function findMissingNixVersions(): ReadonlyArray<{ version: string; reaso
 }
 
 function listNixVersions(): readonly NixVersion[] {
-  const tools = path.join(cacheDirectory(), "gloriousflywheel", "tools");
+  const tools = toolsDirectory();
   const portable = readEntries(tools)
     .filter((name) => /^nix-[\d.]+$/.test(name))
     .map((name) => path.join(tools, name, "bin"));
@@ -67,16 +68,8 @@ function canUseStore(): boolean {
 
 function reasonFor(version: string): string {
   if (!canUseStore()) return "this user may not write to /nix/store";
-  const told: unknown = JSON.parse(process.env["GLORIOUS_MISSING_TOOLS"] ?? "{}");
-  const reasons = new Map(Object.entries(told ?? {}));
-  const reason: unknown = reasons.get(`Nix ${version}`) ?? reasons.get("Debian packages");
-  if (typeof reason === "string") return reason;
-  return version === WANTED[0] ? "it is Debian 12's nix-bin" : "`pnpm tools` brings it";
-}
-
-function cacheDirectory(): string {
-  const base = process.env["XDG_CACHE_HOME"];
-  return base !== undefined && path.isAbsolute(base) ? base : path.join(homedir(), ".cache");
+  const fallback = version === WANTED[0] ? "it is Debian 12's nix-bin" : "`pnpm tools` brings it";
+  return missingToolReason(`Nix ${version}`) ?? missingToolReason("Debian packages") ?? fallback;
 }
 
 function readEntries(directory: string): readonly string[] {

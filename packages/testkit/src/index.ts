@@ -14,3 +14,17 @@ export {
   type StartFlywheelOptions,
 } from "./start-flywheel.ts";
 export { createTemporaryDirectory, type TemporaryDirectory } from "./temporary-directory.ts";
+export {
+  createBazelWorkspace,
+  type BazelCommandOptions,
+  type BazelResult,
+  type BazelWorkspace,
+} from "./bazel-workspace.ts";
+export {
+  enterDebianRoot,
+  findDebianRoot,
+  runInDebianRoot,
+  type DebianRoot,
+  type DebianSuite,
+} from "./debian-root.ts";
+export { describeEachBazel, findBazelVersions, type BazelVersion } from "./find-bazel-versions.ts";

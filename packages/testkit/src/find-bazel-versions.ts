@@ -1,0 +1,52 @@
+import { describe, test } from "vitest";
+
+import { type DebianRoot, type DebianSuite, findDebianRoot } from "./debian-root.ts";
+
+/** A Bazel that can be run on this machine. */
+export interface BazelVersion {
+  /** As its package states it, such as `7.7.1`. */
+  readonly version: string;
+  readonly root: DebianRoot;
+  /** Where its Java lies, inside the root. */
+  readonly javaHome: string;
+}
+
+/** The versions every test of the Bazel protocol is to pass with, and the suites that carry them. */
+const WANTED: ReadonlyArray<{
+  readonly version: string;
+  readonly suite: DebianSuite;
+  readonly javaHome: string;
+}> = [
+  { version: "4.2", suite: "bookworm", javaHome: "/usr/lib/jvm/default-java" },
+  { version: "7.7", suite: "sid", javaHome: "/usr/lib/jvm/default-java" },
+];
+
+/** The Bazel versions that are here, oldest first. */
+export function findBazelVersions(): readonly BazelVersion[] {
+  return WANTED.flatMap(({ suite, javaHome }) => {
+    const root = findDebianRoot(suite);
+    if (typeof root === "string") return [];
+    return [{ version: root.versions["bazel-bootstrap"] ?? "unknown", root, javaHome }];
+  });
+}
+
+/**
+ * Runs a group of tests once for each Bazel on this machine.
+ *
+ * A wanted version that is missing shows up as one skipped test with the reason, so that a run without
+ * it never looks complete.
+ */
+export function describeEachBazel(title: string, body: (bazel: BazelVersion) => void): void {
+  for (const bazel of findBazelVersions()) {
+    describe(`${title} (Bazel ${bazel.version})`, () => {
+      body(bazel);
+    });
+  }
+  for (const { version, suite } of WANTED) {
+    const root = findDebianRoot(suite);
+    if (typeof root !== "string") continue;
+    // oxlint-disable-next-line vitest/expect-expect -- it exists to be skipped
+    test(`${title} (Bazel ${version})`, ({ skip }) =>
+      skip(`Bazel ${version} is not here: ${root}`));
+  }
+}
