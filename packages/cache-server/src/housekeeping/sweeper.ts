@@ -23,7 +23,7 @@ const ROWS_PER_STEP = 1000;
 const OBJECTS_PER_STEP = 100;
 
 /**
- * Removes what has expired: NARs that no path came for, files that Nix uploaded long ago, and then the objects
+ * Removes what deleted views knew, and what has expired: NARs that no path came for, files that Nix uploaded long ago, and then the objects
  * that nothing refers to any more. In small steps, so that others are served in between; what a crash
  * interrupts, the next sweep ends.
  */
@@ -32,6 +32,12 @@ export async function sweep(
   signal: AbortSignal,
 ): Promise<SweepResult> {
   const total = { holdings: 0, uploadedFiles: 0, objects: 0 };
+  let rows = 0;
+  for (let purged = -1; purged !== 0; rows += purged) {
+    signal.throwIfAborted();
+    purged = await index.purgeDeletedViews(ROWS_PER_STEP);
+  }
+  if (rows > 0) logger.info("removed what deleted views knew", { rows });
   for (;;) {
     signal.throwIfAborted();
     const expired = await index.expire(now(), ROWS_PER_STEP);

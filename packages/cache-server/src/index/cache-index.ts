@@ -21,8 +21,13 @@ export interface CacheIndex extends HousekeepingIndex, PartUploadIndex, AsyncDis
   listViews(): Promise<ViewRecord[]>;
   /** Changes what is given and keeps the rest; `undefined` when there is no such view. */
   updateView(name: string, changes: ViewChanges): Promise<ViewRecord | undefined>;
-  /** Removes the view and all it knows; its objects become unreferenced. `false` when there is none. */
+  /**
+   * Removes the view and all it knows; `false` when there is none. Its name is free at once. What it held counts as
+   * referenced until `purgeDeletedViews` has come by.
+   */
   deleteView(name: string): Promise<boolean>;
+  /** Forgets at most `limit` rows of deleted views and returns how many; 0 when nothing of them is left. */
+  purgeDeletedViews(limit: number): Promise<number>;
   viewStats(viewId: number): Promise<ViewStats>;
   /** Adds to the view's running totals. */
   addCounts(viewId: number, counts: Partial<ViewCounts>): Promise<void>;

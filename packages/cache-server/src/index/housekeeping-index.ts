@@ -18,6 +18,8 @@ export interface HousekeepingIndex {
    * wrote, so collect touches for a minute rather than for a second.
    */
   touchPaths(touches: readonly PathTouch[]): Promise<void>;
+  /** The same for all paths of the view that have the NAR of an object, however the view came to know that. */
+  touchNars(touches: readonly NarTouch[]): Promise<void>;
 
   /**
    * Protects a path, and so all it refers to, from garbage collection, under a name of the view's own. A name
@@ -88,6 +90,12 @@ export interface HousekeepingIndex {
 export interface PathTouch {
   readonly viewId: number;
   readonly storePathHash: string;
+  readonly atMs: number;
+}
+
+export interface NarTouch {
+  readonly viewId: number;
+  readonly fileHash: string;
   readonly atMs: number;
 }
 

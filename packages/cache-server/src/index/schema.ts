@@ -343,4 +343,10 @@ export const SCHEMA_STEPS: readonly string[] = [
   -- Made again when asked for; some are named by their path still, and none went with its NAR until now.
   DELETE FROM documents WHERE kind = 'listing';
   `,
+  // A view that is deleted keeps its row, under a name that no view can have, until the last of the rows that
+  // name it is gone.
+  `
+  ALTER TABLE views ADD COLUMN is_deleted INTEGER NOT NULL DEFAULT 0 CHECK (is_deleted IN (0, 1));
+  CREATE INDEX views_deleted ON views (is_deleted) WHERE is_deleted = 1;
+  `,
 ];

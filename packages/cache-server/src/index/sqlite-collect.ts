@@ -2,7 +2,7 @@ import type { DatabaseSync } from "node:sqlite";
 
 import type { CollectCandidate, CollectResult } from "./housekeeping-index.ts";
 import { prepareQuery, type Query } from "./sqlite-connection.ts";
-import { EXPIRE_UNUSED_HOLDING } from "./sqlite-rows.ts";
+import { EXPIRE_UNUSED_HOLDING, viewIsThere } from "./sqlite-rows.ts";
 
 interface CandidateRow {
   readonly id: number;
@@ -33,7 +33,7 @@ export class SqliteCollect {
       SELECT p.id, p.holding_id AS holdingId, a.accessed_at_ms = ?3 AND NOT EXISTS (
           SELECT 1 FROM pins WHERE view_id = ?1 AND store_path_hash = ?2) AS isFree
       FROM paths AS p JOIN path_accesses AS a ON a.path_id = p.id
-      WHERE p.view_id = ?1 AND p.store_path_hash = ?2`);
+      WHERE p.view_id = ?1 AND p.store_path_hash = ?2 AND ${viewIsThere("?1")}`);
     this.#listReferrers = this.#prepare(
       `SELECT path_id AS id FROM path_references WHERE view_id = ?1 AND reference_hash = ?2`,
     );

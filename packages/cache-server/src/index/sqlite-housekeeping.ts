@@ -7,6 +7,7 @@ import type {
   CollectCandidate,
   CollectResult,
   GraphNode,
+  NarTouch,
   ObjectStateRecord,
   PathTouch,
   PinRecord,
@@ -22,7 +23,9 @@ import {
   pathIsThere,
   toHashBytes,
   toObjectRecord,
+  TOUCH_NAR,
   TOUCH_PATH,
+  viewIsThere,
 } from "./sqlite-rows.ts";
 
 /** How many affected paths `quarantineObject` names. */
@@ -67,7 +70,8 @@ export class SqliteHousekeepingReads {
       FROM paths AS p
         JOIN objects AS o ON o.id = p.object_id
         JOIN path_accesses AS a ON a.path_id = p.id
-      WHERE p.view_id = ?1 AND p.store_path_hash > ?2 ORDER BY p.store_path_hash LIMIT ?3`);
+      WHERE p.view_id = ?1 AND p.store_path_hash > ?2 AND ${viewIsThere("?1")}
+      ORDER BY p.store_path_hash LIMIT ?3`);
     this.#listObjects = this.#prepare(`
       SELECT ${OBJECT_COLUMNS}, o.verified_at_ms AS verifiedAtMs,
         o.quarantined_at_ms AS quarantinedAtMs
@@ -75,7 +79,7 @@ export class SqliteHousekeepingReads {
       ORDER BY o.file_hash LIMIT ?2`);
     this.#listQuarantined = this.#prepare(`
       SELECT ${OBJECT_COLUMNS}, o.quarantine_reason AS reason, o.quarantined_at_ms AS atMs,
-        (SELECT count(*) FROM paths WHERE object_id = o.id) AS paths
+        (SELECT count(*) FROM paths WHERE object_id = o.id AND ${viewIsThere("paths.view_id")}) AS paths
       FROM objects AS o WHERE o.quarantined_at_ms IS NOT NULL
       ORDER BY o.quarantined_at_ms, o.id LIMIT ?1`);
   }
@@ -133,6 +137,7 @@ export class SqliteHousekeepingWrites {
   constructor(database: DatabaseSync) {
     this.#database = database;
     this.#touchPath = this.#prepare(TOUCH_PATH);
+    this.#touchNar = this.#prepare(TOUCH_NAR);
     this.#findVisiblePath = this.#prepare(`SELECT 1 AS found WHERE ${pathIsThere("?1", "?2")}`);
     this.#insertPin = this.#prepare(`
       INSERT INTO pins (view_id, name, store_path_hash, store_path, created_at_ms, created_by)
@@ -149,7 +154,7 @@ export class SqliteHousekeepingWrites {
     this.#listAffected = this.#prepare(`
       SELECT p.view_id AS viewId, v.name AS view, p.store_path_hash AS storePathHash
       FROM paths AS p JOIN views AS v ON v.id = p.view_id
-      WHERE p.object_id = ?1 ORDER BY p.view_id LIMIT ?2`);
+      WHERE p.object_id = ?1 AND v.is_deleted = 0 ORDER BY p.view_id LIMIT ?2`);
     this.#restore = this.#prepare(`
       UPDATE objects SET quarantined_at_ms = NULL, quarantine_reason = NULL, verified_at_ms = NULL
       WHERE file_hash = ?1`);
@@ -163,6 +168,13 @@ export class SqliteHousekeepingWrites {
   touchPaths(touches: readonly PathTouch[]): void {
     for (const { viewId, storePathHash, atMs } of touches) {
       this.#touchPath.run(viewId, storePathHash, atMs);
+    }
+  }
+
+  readonly #touchNar: Query<never>;
+  touchNars(touches: readonly NarTouch[]): void {
+    for (const { viewId, fileHash, atMs } of touches) {
+      this.#touchNar.run(viewId, toHashBytes(fileHash), atMs);
     }
   }
 

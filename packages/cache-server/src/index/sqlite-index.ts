@@ -30,6 +30,7 @@ import type {
   CollectCandidate,
   CollectResult,
   GraphNode,
+  NarTouch,
   ObjectStateRecord,
   PathTouch,
   PinRecord,
@@ -157,6 +158,10 @@ class SqliteIndex implements CacheIndex {
 
   deleteView(name: string): Promise<boolean> {
     return this.#write("deleteView", name);
+  }
+
+  purgeDeletedViews(limit: number): Promise<number> {
+    return this.#write("purgeDeletedViews", limit);
   }
 
   async viewStats(viewId: number): Promise<ViewStats> {
@@ -288,6 +293,10 @@ class SqliteIndex implements CacheIndex {
 
   touchPaths(touches: readonly PathTouch[]): Promise<void> {
     return this.#write("touchPaths", touches);
+  }
+
+  touchNars(touches: readonly NarTouch[]): Promise<void> {
+    return this.#write("touchNars", touches);
   }
 
   putPin(viewId: number, pin: PinRecord): Promise<"created" | "replaced"> {

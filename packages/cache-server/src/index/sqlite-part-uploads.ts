@@ -4,13 +4,13 @@ import { CacheError } from "@glorious/core";
 
 import type { PartUploadRecord, UploadPart } from "./part-upload-index.ts";
 import { prepareQuery, type Query } from "./sqlite-connection.ts";
-import { fromHashBytes, toHashBytes } from "./sqlite-rows.ts";
+import { fromHashBytes, toHashBytes, viewIsThere } from "./sqlite-rows.ts";
 
 const UPLOAD_COLUMNS = `u.id, u.view_id AS viewId, u.nar_hash AS narHash, u.nar_size AS narSize,
   u.part_bytes AS partBytes, u.created_at_ms AS createdAtMs, u.expires_at_ms AS expiresAtMs`;
 const PART_COLUMNS = `number, size_bytes AS sizeBytes, sha256`;
 /** An upload outlives its view only to be cleaned up. */
-const VIEW_IS_THERE = `EXISTS (SELECT 1 FROM views WHERE id = u.view_id)`;
+const VIEW_IS_THERE = viewIsThere("u.view_id");
 
 interface UploadRow extends Omit<PartUploadRecord, "narHash"> {
   readonly narHash: Uint8Array;
@@ -81,7 +81,7 @@ export class SqlitePartUploadWrites {
 
   constructor(database: DatabaseSync) {
     this.#database = database;
-    this.#viewExists = this.#prepare(`SELECT 1 AS found FROM views WHERE id = ?1`);
+    this.#viewExists = this.#prepare(`SELECT 1 AS found WHERE ${viewIsThere("?1")}`);
     this.#insertUpload = this.#prepare(`
       INSERT INTO uploads (id, view_id, nar_hash, nar_size, part_bytes, created_at_ms, expires_at_ms)
       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO NOTHING`);

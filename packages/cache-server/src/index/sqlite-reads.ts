@@ -30,6 +30,7 @@ import {
   toSigningKeyRecord,
   toViewRecord,
   VIEW_COLUMNS,
+  viewIsThere,
   type ViewRow,
 } from "./sqlite-rows.ts";
 
@@ -39,48 +40,58 @@ export class SqliteReads {
 
   constructor(database: DatabaseSync) {
     this.#database = database;
-    this.#findView = this.#prepare(`SELECT ${VIEW_COLUMNS} FROM views WHERE name = ?1`);
-    this.#listViews = this.#prepare(`SELECT ${VIEW_COLUMNS} FROM views ORDER BY name`);
+    this.#findView = this.#prepare(
+      `SELECT ${VIEW_COLUMNS} FROM views WHERE name = ?1 AND is_deleted = 0`,
+    );
+    this.#listViews = this.#prepare(
+      `SELECT ${VIEW_COLUMNS} FROM views WHERE is_deleted = 0 ORDER BY name`,
+    );
     this.#viewStats = this.#prepare(`
       SELECT paths, nars, nar_bytes AS narBytes, file_bytes AS fileBytes, uploads,
         uploaded_nar_bytes AS uploadedNarBytes, conflicts
-      FROM view_totals WHERE view_id = ?1`);
+      FROM view_totals WHERE view_id = ?1 AND ${viewIsThere("?1")}`);
     this.#listSigningKeys = this.#prepare(`
       SELECT ${SIGNING_KEY_COLUMNS} FROM signing_keys WHERE view_id = ?1 ORDER BY created_at_ms, id`);
     this.#findPath = this.#prepare(`
-      ${SELECT_PATH} WHERE p.view_id = ?1 AND p.store_path_hash = ?2 AND p.is_lost = 0`);
+      ${SELECT_PATH} WHERE p.view_id = ?1 AND p.store_path_hash = ?2 AND p.is_lost = 0
+        AND ${viewIsThere("?1")}`);
     this.#listPaths = this.#prepare(`
-      ${SELECT_PATH} WHERE p.view_id = ?1 AND p.store_path_hash > ?2 ORDER BY p.store_path_hash LIMIT ?3`);
+      ${SELECT_PATH} WHERE p.view_id = ?1 AND p.store_path_hash > ?2 AND ${viewIsThere("?1")}
+      ORDER BY p.store_path_hash LIMIT ?3`);
     this.#signingKeyGeneration = this.#prepare(
-      `SELECT key_generation AS generation FROM views WHERE id = ?1`,
+      `SELECT key_generation AS generation FROM views WHERE id = ?1 AND is_deleted = 0`,
     );
     this.#listOutdatedPaths = this.#prepare(`
-      ${SELECT_PATH} WHERE p.view_id = ?1 AND p.key_generation < (SELECT key_generation FROM views WHERE id = ?1)
+      ${SELECT_PATH} WHERE p.view_id = ?1 AND p.key_generation < (SELECT key_generation FROM views WHERE id = ?1 AND is_deleted = 0)
       LIMIT ?2`);
     this.#countOutdatedPaths = this.#prepare(`
       SELECT count(*) AS count FROM paths
-      WHERE view_id = ?1 AND key_generation < (SELECT key_generation FROM views WHERE id = ?1)`);
+      WHERE view_id = ?1
+        AND key_generation < (SELECT key_generation FROM views WHERE id = ?1 AND is_deleted = 0)`);
     this.#presentPaths = this.#prepare(`
       SELECT asked.value AS hash FROM json_each(?2) AS asked
       WHERE ${pathIsThere("?1", "asked.value")}`);
     this.#presentNars = this.#prepare(`
       SELECT asked.value AS hash FROM json_each(?2) AS asked
-      WHERE EXISTS (SELECT 1 FROM holdings WHERE view_id = ?1 AND nar_hash = unhex(asked.value))
+      WHERE ${viewIsThere("?1")}
+        AND EXISTS (SELECT 1 FROM holdings WHERE view_id = ?1 AND nar_hash = unhex(asked.value))
         AND NOT EXISTS (SELECT 1 FROM holdings INDEXED BY holdings_lost
           WHERE view_id = ?1 AND nar_hash = unhex(asked.value) AND is_lost = 1)`);
-    this.#findHolding = this.#prepare(FIND_HOLDING);
+    this.#findHolding = this.#prepare(`${FIND_HOLDING} AND ${viewIsThere("?1")}`);
     this.#findObject = this.#prepare(`
       SELECT ${OBJECT_COLUMNS} FROM objects AS o
-      WHERE o.file_hash = ?2 AND o.quarantined_at_ms IS NULL AND (
+      WHERE o.file_hash = ?2 AND o.quarantined_at_ms IS NULL AND ${viewIsThere("?1")} AND (
         EXISTS (SELECT 1 FROM holdings WHERE object_id = o.id AND view_id = ?1)
         OR EXISTS (SELECT 1 FROM paths WHERE object_id = o.id AND view_id = ?1)
         OR EXISTS (SELECT 1 FROM uploaded_files WHERE object_id = o.id AND view_id = ?1))`);
     this.#findUploadedFile = this.#prepare(`
       SELECT ${OBJECT_COLUMNS}, f.expires_at_ms AS expiresAtMs
       FROM objects AS o JOIN uploaded_files AS f ON f.view_id = ?1 AND f.object_id = o.id
-      WHERE o.file_hash = ?2 AND o.compression = ?3 AND o.quarantined_at_ms IS NULL`);
+      WHERE o.file_hash = ?2 AND o.compression = ?3 AND o.quarantined_at_ms IS NULL
+        AND ${viewIsThere("?1")}`);
     this.#findDocument = this.#prepare(
-      `SELECT body FROM documents WHERE view_id = ?1 AND kind = ?2 AND name = ?3`,
+      `SELECT body FROM documents
+       WHERE view_id = ?1 AND kind = ?2 AND name = ?3 AND ${viewIsThere("?1")}`,
     );
     this.#isTokenRevoked = this.#prepare(`SELECT 1 AS found FROM revoked_tokens WHERE jti = ?1`);
     this.#readPing = this.#prepare(`SELECT count FROM pings WHERE id = 1`);

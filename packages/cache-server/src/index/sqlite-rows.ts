@@ -53,6 +53,11 @@ export function toViewRecord(row: ViewRow): ViewRecord {
   };
 }
 
+/** Whether a view is there, rather than deleted and not purged yet. */
+export function viewIsThere(viewId: string): string {
+  return `EXISTS (SELECT 1 FROM views WHERE id = ${viewId} AND is_deleted = 0)`;
+}
+
 export const SIGNING_KEY_COLUMNS: string = `name, secret_key AS secretKey, public_key AS publicKey,
   created_at_ms AS createdAtMs`;
 
@@ -124,9 +129,21 @@ export const TOUCH_PATH: string = `
   WHERE path_id = (SELECT id FROM paths WHERE view_id = ?1 AND store_path_hash = ?2)
     AND accessed_at_ms < ?3`;
 
+/**
+ * Moves the access times forward of a view's paths that have the NAR of an object. Parameters: view id, file hash,
+ * the time.
+ */
+export const TOUCH_NAR: string = `
+  UPDATE path_accesses SET accessed_at_ms = ?3
+  WHERE accessed_at_ms < ?3 AND path_id IN (
+    SELECT p.id FROM objects AS o
+      JOIN holdings AS h ON h.view_id = ?1 AND h.nar_hash = o.nar_hash
+      JOIN paths AS p ON p.holding_id = h.id
+    WHERE o.file_hash = ?2)`;
+
 /** Whether a view has a path that is not lost, without a look at its wide row. */
 export function pathIsThere(viewId: string, storePathHash: string): string {
-  return `EXISTS (SELECT 1 FROM paths WHERE view_id = ${viewId} AND store_path_hash = ${storePathHash})
+  return `${viewIsThere(viewId)} AND EXISTS (SELECT 1 FROM paths WHERE view_id = ${viewId} AND store_path_hash = ${storePathHash})
     AND NOT EXISTS (SELECT 1 FROM paths INDEXED BY paths_lost
       WHERE view_id = ${viewId} AND store_path_hash = ${storePathHash} AND is_lost = 1)`;
 }

@@ -32,8 +32,10 @@ import {
   toHoldingRecord,
   toViewRecord,
   VIEW_COLUMNS,
+  viewIsThere,
   type ViewRow,
 } from "./sqlite-rows.ts";
+import { SqliteViewDeletion } from "./sqlite-view-deletion.ts";
 
 interface ObjectStateRow extends ObjectRow {
   readonly id: number;
@@ -60,9 +62,9 @@ export class SqliteWrites {
         retention_seconds = CASE WHEN ?6 THEN ?7 ELSE retention_seconds END,
         max_size_bytes = CASE WHEN ?8 THEN ?9 ELSE max_size_bytes END,
         compression_level = CASE WHEN ?10 THEN ?11 ELSE compression_level END
-      WHERE name = ?1 RETURNING ${VIEW_COLUMNS}`);
-    this.#deleteView = this.#prepare(`DELETE FROM views WHERE name = ?1`);
-    this.#viewExists = this.#prepare(`SELECT 1 AS found FROM views WHERE id = ?1`);
+      WHERE name = ?1 AND is_deleted = 0 RETURNING ${VIEW_COLUMNS}`);
+    this.#deletion = new SqliteViewDeletion(database);
+    this.#viewExists = this.#prepare(`SELECT 1 AS found WHERE ${viewIsThere("?1")}`);
     this.#addCounts = this.#prepare(`
       UPDATE view_totals SET uploads = uploads + ?2, uploaded_nar_bytes = uploaded_nar_bytes + ?3,
         conflicts = conflicts + ?4
@@ -121,7 +123,8 @@ export class SqliteWrites {
        WHERE view_id = ?1 AND store_path_hash = ?2 AND nar_info = ?5`,
     );
     this.#deletePath = this.#prepare(
-      `DELETE FROM paths WHERE view_id = ?1 AND store_path_hash = ?2 RETURNING holding_id AS holdingId`,
+      `DELETE FROM paths WHERE view_id = ?1 AND store_path_hash = ?2 AND ${viewIsThere("?1")}
+       RETURNING holding_id AS holdingId`,
     );
     this.#expireUnusedHolding = this.#prepare(EXPIRE_UNUSED_HOLDING);
 
@@ -190,9 +193,13 @@ export class SqliteWrites {
     return row && toViewRecord(row);
   }
 
-  readonly #deleteView: Query<never>;
+  readonly #deletion: SqliteViewDeletion;
   deleteView(name: string): boolean {
-    return this.#deleteView.run(name) > 0;
+    return this.#deletion.begin(name);
+  }
+
+  purgeDeletedViews(limit: number): number {
+    return this.#deletion.purge(limit);
   }
 
   readonly #addCounts: Query<never>;

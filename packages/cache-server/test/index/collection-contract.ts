@@ -64,6 +64,35 @@ export function describeCollection(open: OpenIndex): void {
     expect(await accessOf(index, other.id, "a")).toBe(NOW);
   });
 
+  test("reading an object uses every path of the view that has its NAR, and none elsewhere", async () => {
+    await using index = await open();
+    const view = await addView(index);
+    const other = await addView(index, "other");
+    await push(index, view.id, "a", "b");
+    await push(index, other.id, "a");
+    const { narHash, fileHash } = sampleObject("a");
+    await index.commitPaths(view.id, [samplePath("twin", { narHash, fileHash })]);
+    const xz = { ...sampleObject("a"), fileHash: "f".repeat(64), compression: "xz" as const };
+    await index.reserveObject(xz, NOW);
+
+    await index.touchNars([
+      { viewId: view.id, fileHash, atMs: NOW + 9 },
+      { viewId: view.id, fileHash, atMs: NOW + 5 },
+      { viewId: view.id, fileHash: sampleObject("absent").fileHash, atMs: NOW + 9 },
+    ]);
+    const seeds = ["a", "twin", "b"];
+    expect(await Promise.all(seeds.map((seed) => accessOf(index, view.id, seed)))).toEqual([
+      NOW + 9,
+      NOW + 9,
+      NOW,
+    ]);
+    expect(await accessOf(index, other.id, "a")).toBe(NOW);
+
+    // As it came, in another compression than the one that the narinfo names.
+    await index.touchNars([{ viewId: other.id, fileHash: xz.fileHash, atMs: NOW + 7 }]);
+    expect(await accessOf(index, other.id, "a")).toBe(NOW + 7);
+  });
+
   test("a push uses the paths it brings and those it needs, and no others", async () => {
     await using index = await open();
     const view = await addView(index);

@@ -42,6 +42,25 @@ const touchPaths = fc
     ),
   );
 
+const touchNars = fc
+  .array(fc.record({ view: viewName, read: object, atMs: fc.nat(9) }), { maxLength: 3 })
+  .map((touches) =>
+    step(
+      `touchNars ${touches.map(({ view, read, atMs }) => `${view} ${read.fileHash.slice(0, 6)} ${atMs}`).join(", ")}`,
+      (model) => {
+        for (const { view, read, atMs } of touches) {
+          model.touchNar(model.idOf(view), read.fileHash, atMs);
+        }
+      },
+      (index, model) =>
+        index.touchNars(
+          touches.map(({ view, read, atMs }) => {
+            return { viewId: model.idOf(view), fileHash: read.fileHash, atMs };
+          }),
+        ),
+    ),
+  );
+
 const putPin = fc
   .record({ view: viewName, name: pinName, path: pathName, createdBy: fc.option(pinName) })
   .map(({ view, name, path, createdBy }) => {
@@ -184,6 +203,7 @@ const deleteUpload = uploadId.map((id) =>
 /** What retention, scrubbing and uploads in parts do, the useful more often. */
 export const housekeepingCommands: readonly fc.Arbitrary<Command>[] = [
   touchPaths,
+  touchNars,
   putPin,
   putPin,
   deletePin,

@@ -58,6 +58,20 @@ const deleteView = viewName.map((name) =>
   ),
 );
 
+const purgeDeletedViews = fc.integer({ min: 1, max: 3 }).map((limit) =>
+  step(
+    `purgeDeletedViews by ${limit}`,
+    (model) => model.purgeDeletedViews(),
+    async (index) => {
+      for (;;) {
+        const removed = await index.purgeDeletedViews(limit);
+        agree(removed <= limit + 1, true);
+        if (removed === 0) return;
+      }
+    },
+  ),
+);
+
 const keyName = fc.constantFrom(...KEY_NAMES);
 
 const replaceSigningKeys = fc.record({ view: viewName, key: keyName }).map(({ view, key }) =>
@@ -337,6 +351,7 @@ export const indexCommands: fc.Arbitrary<Iterable<Command>> = fc.commands(
   [
     createView,
     deleteView,
+    purgeDeletedViews,
     replaceSigningKeys,
     addSigningKey,
     removeSigningKey,

@@ -83,11 +83,16 @@ export class IndexModel {
     this.views.delete(name);
     this.counts.delete(id);
     this.keys.delete(id);
-    for (const table of [this.holdings, this.files, this.paths, this.pins]) {
-      for (const [key, { viewId }] of table) if (viewId === id) table.delete(key);
-    }
+    for (const [key, { viewId }] of this.pins) if (viewId === id) this.pins.delete(key);
     this.uploads.forgetView(id);
     return true;
+  }
+
+  /** Forgets all rows of deleted views. */
+  purgeDeletedViews(): void {
+    for (const table of [this.holdings, this.files, this.paths]) {
+      for (const [key, { viewId }] of table) if (!this.counts.has(viewId)) table.delete(key);
+    }
   }
 
   #changeKeys(viewId: number, change: (names: readonly string[]) => readonly string[]): void {
@@ -309,6 +314,13 @@ export class IndexModel {
     this.paths.set(key, { ...path, accessedAtMs: Math.max(path.accessedAtMs, atMs) });
   }
 
+  touchNar(viewId: number, fileHash: string, atMs: number): void {
+    const narHash = this.objects.get(fileHash)?.object.narHash;
+    for (const path of this.#pathsOf(viewId)) {
+      if (path.narHash === narHash) this.touchPath(viewId, path.storePathHash, atMs);
+    }
+  }
+
   putPin(viewId: number, pin: PinRecord): "created" | "replaced" {
     if (this.findPath([viewId], pin.storePathHash) === undefined) {
       throw new CacheError("NOT_FOUND", "no such path");
@@ -453,7 +465,9 @@ export class IndexModel {
   }
 
   #pathsNaming(fileHash: string): PathRecord[] {
-    return [...this.paths.values()].filter((path) => path.fileHash === fileHash);
+    return [...this.paths.values()].filter(
+      (path) => path.fileHash === fileHash && this.counts.has(path.viewId),
+    );
   }
 
   #pathsOf(viewId: number): PathRecord[] {

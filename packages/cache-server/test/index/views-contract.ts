@@ -103,7 +103,30 @@ export function describeViews(open: OpenIndex): void {
       expect(await index.findDocument([id], "log", "x")).toBeUndefined();
     }
     expect(await index.findPath([other.id], storePathHashOf("shared"))).toBeDefined();
-    expect(await index.claimUnreferencedObjects(NOW + 1, 10)).toEqual([sampleObject("a").fileHash]);
+    expect((await index.listViews()).map(({ id }) => id)).toEqual([successor.id, other.id]);
+  });
+
+  test("the rows of a deleted view go in slices, and its objects with them", async () => {
+    await using index = await open();
+    const other = await addView(index, "other");
+    const view = await addView(index);
+    await push(index, view.id, "a", "b", "shared");
+    await push(index, other.id, "shared");
+    await index.deleteView("main");
+    expect(await index.claimUnreferencedObjects(NOW + 1, 10)).toEqual([]);
+
+    const slices: number[] = [];
+    do slices.push(await index.purgeDeletedViews(2));
+    while (slices.at(-1) !== 0);
+
+    // Three paths, three NARs held, and the view.
+    expect(slices).toEqual([2, 2, 2, 1, 0]);
+    const claimed = await index.claimUnreferencedObjects(NOW + 1, 10);
+    expect(new Set(claimed)).toEqual(
+      new Set(["a", "b"].map((seed) => sampleObject(seed).fileHash)),
+    );
+    expect(await index.findPath([other.id], storePathHashOf("shared"))).toBeDefined();
+    expect(await index.checkConsistency()).toEqual([]);
   });
 
   test("a write into a view that is gone is NOT_FOUND and writes nothing", async () => {
@@ -129,6 +152,7 @@ export function describeViews(open: OpenIndex): void {
       expect(outcome).toMatchObject({ status: "rejected", reason: { code: "NOT_FOUND" } });
     }
     expect(await index.deletePath(view.id, storePathHashOf("a"), NOW)).toBe(false);
+    while ((await index.purgeDeletedViews(10)) > 0);
     expect(await index.claimUnreferencedObjects(NOW + 1, 10)).toEqual([fileHash]);
   });
 

@@ -1,0 +1,73 @@
+import type { DatabaseSync } from "node:sqlite";
+
+import { prepareQuery, type Query } from "./sqlite-connection.ts";
+
+/** Tables whose rows name a view, in an order that no foreign key forbids. Each has its key. */
+const TABLES: ReadonlyArray<readonly [table: string, key: string]> = [
+  ["paths", "id"],
+  ["documents", "id"],
+  ["uploaded_files", "(view_id, object_id)"],
+  ["holdings", "id"],
+];
+
+/**
+ * Deletes views: out of sight in one short transaction, row by row afterwards. Everything at once would keep all
+ * other writers waiting for minutes when a view has a million paths.
+ */
+export class SqliteViewDeletion {
+  readonly #database: DatabaseSync;
+
+  constructor(database: DatabaseSync) {
+    this.#database = database;
+    this.#hideView = this.#prepare(`
+      UPDATE views SET is_deleted = 1, name = '/' || id WHERE name = ?1 AND is_deleted = 0
+      RETURNING id`);
+    this.#deleteKeys = this.#prepare(`DELETE FROM signing_keys WHERE view_id = ?1`);
+    this.#deletePins = this.#prepare(`DELETE FROM pins WHERE view_id = ?1`);
+    this.#expireUploads = this.#prepare(`UPDATE uploads SET expires_at_ms = 0 WHERE view_id = ?1`);
+    this.#findDeleted = this.#prepare(
+      `SELECT id FROM views WHERE is_deleted = 1 ORDER BY id LIMIT 1`,
+    );
+    this.#deleteRows = TABLES.map(([table, key]) => {
+      const columns = key.replaceAll(/[()]/g, "");
+      return this.#prepare(`
+        DELETE FROM ${table} WHERE ${key} IN (
+          SELECT ${columns} FROM ${table} WHERE view_id = ?1 LIMIT ?2)`);
+    });
+    this.#deleteView = this.#prepare(`DELETE FROM views WHERE id = ?1`);
+  }
+
+  #prepare<Row>(sql: string): Query<Row> {
+    return prepareQuery<Row>(this.#database, sql);
+  }
+
+  readonly #hideView: Query<{ readonly id: number }>;
+  readonly #deleteKeys: Query<never>;
+  readonly #deletePins: Query<never>;
+  readonly #expireUploads: Query<never>;
+  /** Takes the view out of sight and frees its name. */
+  begin(name: string): boolean {
+    const view = this.#hideView.get(name);
+    if (view === undefined) return false;
+    this.#deleteKeys.run(view.id);
+    this.#deletePins.run(view.id);
+    this.#expireUploads.run(view.id);
+    return true;
+  }
+
+  readonly #findDeleted: Query<{ readonly id: number }>;
+  readonly #deleteRows: readonly Query<never>[];
+  readonly #deleteView: Query<never>;
+  /** Removes at most so many rows of deleted views. */
+  purge(limit: number): number {
+    const view = this.#findDeleted.get();
+    if (view === undefined) return 0;
+    let removed = 0;
+    for (const rows of this.#deleteRows) {
+      removed += rows.run(view.id, limit - removed);
+      if (removed >= limit) return removed;
+    }
+    this.#deleteView.run(view.id);
+    return removed + 1;
+  }
+}
