@@ -5,8 +5,8 @@ import { CacheError } from "@glorious/core";
 
 import type { CliContext } from "./cli-context.ts";
 import { readOptionalFile } from "./read-file.ts";
+import { replaceFile } from "./user-files/replace-file.ts";
 import { configHome } from "./user-folders.ts";
-import { replaceFile } from "./write-file.ts";
 
 /** A server that `login` remembers. */
 export interface SavedServer {

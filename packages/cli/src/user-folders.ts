@@ -23,3 +23,9 @@ export function homeFolder(env: Environment): string {
   const home = env["HOME"];
   return home !== undefined && home !== "" ? home : homedir();
 }
+
+/** How `~` would write the path, for messages. */
+export function abbreviate(path: string, env: Environment): string {
+  const home = homeFolder(env);
+  return path.startsWith(`${home}/`) ? `~${path.slice(home.length)}` : path;
+}

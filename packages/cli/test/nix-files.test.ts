@@ -6,12 +6,8 @@ import { createTemporaryDirectory } from "@glorious/testkit";
 import { expect, test } from "vitest";
 
 import type { CliContext } from "../src/cli-context.ts";
-import {
-  applyChanges,
-  chooseNetrc,
-  nixConfPath,
-  readNixConfTexts,
-} from "../src/nix-config/nix-files.ts";
+import { chooseNetrc, nixConfPath, readNixConfTexts } from "../src/nix-config/nix-files.ts";
+import { applyChanges } from "../src/user-files/apply-changes.ts";
 
 function contextOf(env: Readonly<Record<string, string>>): CliContext {
   return {

@@ -9,10 +9,10 @@ import {
   writeClientConfig,
 } from "../client-config.ts";
 import { type Command, defineCommand, flag, text } from "../command.ts";
-import { abbreviate } from "../nix-config/nix-files.ts";
 import { promptToken, readTokenFile } from "../read-secret.ts";
 import { readExplicitToken, SERVER_ENVIRONMENT, VIEW_OPTION } from "../server-options.ts";
 import { UsageError } from "../usage-error.ts";
+import { abbreviate } from "../user-folders.ts";
 
 export const command: Command = defineCommand({
   name: "login",
@@ -101,7 +101,7 @@ async function save(
     defaultServer,
     servers: { ...config.servers, [name]: server },
   });
-  const place = abbreviate(clientConfigPath(context), context);
+  const place = abbreviate(clientConfigPath(context), context.env);
   const role = defaultServer === name ? ", the default server" : "";
   const what = token === undefined ? "without a token" : "with its token";
   note(context, `Saved ${name}${role}, ${what} in ${place}.`);

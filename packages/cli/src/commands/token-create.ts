@@ -10,7 +10,7 @@ import { type Command, defineCommand, flag, list, text, value } from "../command
 import { durationSeconds } from "../parse-number.ts";
 import { chooseServer, SERVER_ENVIRONMENT, SERVER_OPTIONS } from "../server-options.ts";
 import { UsageError } from "../usage-error.ts";
-import { replaceFile } from "../write-file.ts";
+import { replaceFile } from "../user-files/replace-file.ts";
 
 export const command: Command = defineCommand({
   name: "token create",

@@ -6,17 +6,13 @@ import { type CliContext, note, printLine, warn } from "../cli-context.ts";
 import { type Command, defineCommand, flag } from "../command.ts";
 import type { NixCache } from "../nix-config/nix-conf.ts";
 import {
-  abbreviate,
-  applyChanges,
   chooseNetrc,
   describeDaemon,
   nixConfPath,
   type NixScope,
   readNixConfTexts,
-  readState,
 } from "../nix-config/nix-files.ts";
 import {
-  type FileChange,
   fromNixConfPath,
   planUndo,
   planUse,
@@ -30,6 +26,9 @@ import {
   SERVER_OPTIONS,
   VIEW_OPTION,
 } from "../server-options.ts";
+import { applyChanges, readState } from "../user-files/apply-changes.ts";
+import type { FileChange } from "../user-files/file-change.ts";
+import { abbreviate } from "../user-folders.ts";
 
 export const command: Command = defineCommand({
   name: "use",
@@ -171,7 +170,7 @@ function showPlan(changes: readonly FileChange[], context: CliContext): void {
 
 function reportChanges(changes: readonly FileChange[], context: CliContext): void {
   for (const { path, text } of changes) {
-    note(context, `${text === undefined ? "Removed" : "Wrote"} ${abbreviate(path, context)}.`);
+    note(context, `${text === undefined ? "Removed" : "Wrote"} ${abbreviate(path, context.env)}.`);
   }
 }
 

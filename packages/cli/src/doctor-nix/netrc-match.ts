@@ -1,4 +1,4 @@
-import type { NetrcEntry } from "../nix-config/netrc.ts";
+import type { NetrcEntry } from "../user-files/netrc.ts";
 
 /** The entries that concern a host, in the order of the file. */
 export interface NetrcMatch {

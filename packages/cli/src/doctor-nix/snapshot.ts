@@ -1,7 +1,7 @@
 import type { CacheConfig } from "@glorious/cache-client";
 import type { NarInfo } from "@glorious/nix-store";
 
-import type { NetrcEntry } from "../nix-config/netrc.ts";
+import type { NetrcEntry } from "../user-files/netrc.ts";
 import type { NixSettings } from "./nix-settings.ts";
 import type { Probe } from "./probe.ts";
 

@@ -1,15 +1,15 @@
 import { constants } from "node:fs";
-import { access, lstat, mkdir, readlink, realpath, rm, stat } from "node:fs/promises";
+import { access, lstat, stat } from "node:fs/promises";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 
 import { CacheError } from "@glorious/core";
 
 import type { CliContext } from "../cli-context.ts";
-import { readOptionalFile } from "../read-file.ts";
-import { configHome, homeFolder } from "../user-folders.ts";
-import { replaceFile } from "../write-file.ts";
+import { readState } from "../user-files/apply-changes.ts";
+import { readUserText } from "../user-files/file-change.ts";
+import { configHome } from "../user-folders.ts";
 import { parseNixConf } from "./nix-conf.ts";
-import { type FileChange, type FileState, fromNixConfPath, readUserText } from "./plan-use.ts";
+import { fromNixConfPath } from "./plan-use.ts";
 
 /** Whose Nix is configured. */
 export type NixScope = "user" | "system";
@@ -26,11 +26,6 @@ export function nixConfPath(scope: NixScope, context: CliContext): string {
   throw new CacheError("CONFIG", "NIX_USER_CONF_FILES is empty: Nix reads no file of yours", {
     hint: "Unset it, or configure the whole machine with --system.",
   });
-}
-
-/** Reads a file, one character a byte. */
-export async function readState(path: string): Promise<FileState> {
-  return { path, text: await readOptionalFile(path, "latin1") };
 }
 
 /** Every nix.conf in force in a scope, files they include among them, without our own blocks. */
@@ -81,37 +76,6 @@ export async function chooseNetrc(
   };
 }
 
-/**
- * Does what was planned, all of it or nothing: when one file cannot be written, those before it become
- * what they were. A new file that holds a token is readable by its owner alone.
- */
-export async function applyChanges(changes: readonly FileChange[]): Promise<void> {
-  for (const { path } of changes) await requireChangeable(path);
-  const done: FileChange[] = [];
-  try {
-    for (const change of changes) {
-      const old = await readState(change.path);
-      await applyChange(change, old);
-      done.push({ ...old, isSecret: change.isSecret });
-    }
-  } catch (error) {
-    for (const old of done.toReversed()) {
-      await applyChange(old, await readState(old.path)).catch(() => {});
-    }
-    throw error;
-  }
-}
-
-async function applyChange({ path, text, isSecret }: FileChange, old: FileState): Promise<void> {
-  if (text === undefined) {
-    await rm(path, { force: true });
-    return;
-  }
-  await mkdir(dirname(path), { recursive: true });
-  const isNew = old.text === undefined;
-  await replaceFile(path, Buffer.from(text, "latin1"), isNew && isSecret ? { mode: 0o600 } : {});
-}
-
 /** Says when Nix will not heed what a user configures for themselves. */
 export async function describeDaemon(scope: NixScope, context: CliContext): Promise<string[]> {
   if (scope === "system" || context.userId === 0) return [];
@@ -146,7 +110,7 @@ async function readWithIncludes(path: string, depth: number): Promise<string> {
   const state = await readState(path).catch(() => undefined);
   if (state?.text === undefined || depth > MAX_DEPTH) return "";
   const lines: string[] = [];
-  for (const line of readUserText(state).split("\n")) {
+  for (const line of readUserText(state, "flywheel use").split("\n")) {
     lines.push(line);
     for (const entry of parseNixConf(line)) {
       if (!("include" in entry)) continue;
@@ -181,27 +145,4 @@ async function describeRights(path: string): Promise<string[]> {
   const found = await stat(path).catch(() => undefined);
   if (found === undefined || (found.mode & 0o077) === 0) return [];
   return [`${path} can be read by other users of this machine: so can the token in it now.`];
-}
-
-/** NixOS and home-manager generate these files; a change there would not even survive. */
-async function requireChangeable(path: string): Promise<void> {
-  const link = await readlink(path).catch(() => undefined);
-  if (link === undefined) return;
-  const target = await realpath(path).catch(() => undefined);
-  const shown = target ?? resolve(dirname(path), link);
-  if (shown.startsWith("/nix/store/")) {
-    throw new CacheError("UNSUPPORTED", `${path} is generated: it leads to ${shown}`, {
-      hint: "Put the settings that `flywheel use --dry-run` shows into your NixOS or home-manager configuration.",
-    });
-  }
-  if (target !== undefined) return;
-  throw new CacheError("NOT_FOUND", `${path} is a link to ${shown}, which does not exist`, {
-    hint: "Make the file it leads to, or remove the link.",
-  });
-}
-
-/** How `~` would write the path, for messages. */
-export function abbreviate(path: string, context: CliContext): string {
-  const home = homeFolder(context.env);
-  return path.startsWith(`${home}/`) ? `~${path.slice(home.length)}` : path;
 }

@@ -1,9 +1,10 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
-import { parseNetrc } from "./netrc.ts";
+import type { FileState } from "../user-files/file-change.ts";
+import { parseNetrc } from "../user-files/netrc.ts";
 import { parseNixConf } from "./nix-conf.ts";
-import { type FileState, planUndo, planUse, readBlock, type UseRequest } from "./plan-use.ts";
+import { planUndo, planUse, readBlock, type UseRequest } from "./plan-use.ts";
 
 const CONF = "/home/a/.config/nix/nix.conf";
 const NETRC = "/home/a/.config/nix/netrc";

@@ -1,13 +1,21 @@
 import { CacheError } from "@glorious/core";
 
-import { insertBlock, type BlockPlace, splitAtBlock } from "./managed-block.ts";
+import {
+  type FileChange,
+  type FileState,
+  keepChanged,
+  readBlockLines,
+  readUserText,
+  rewriteBlock,
+} from "../user-files/file-change.ts";
+import type { BlockPlace } from "../user-files/managed-block.ts";
 import {
   formatNetrcBlock,
   type HostToken,
   netrcHost,
   parseNetrc,
   parseNetrcBlock,
-} from "./netrc.ts";
+} from "../user-files/netrc.ts";
 import {
   addCache,
   EMPTY_BLOCK,
@@ -18,17 +26,9 @@ import {
   parseNixConfBlock,
 } from "./nix-conf.ts";
 
-/** A file as it is: each character of the text is one byte, so that nothing is lost in any encoding. */
-export interface FileState {
-  readonly path: string;
-  /** `undefined`: there is no such file. */
-  readonly text: string | undefined;
-}
-
-/** A file as it shall be; `undefined`: it shall not be. */
-export interface FileChange extends FileState {
-  readonly isSecret: boolean;
-}
+const OWNER = "flywheel use";
+const SECRET = { isSecret: true };
+const PUBLIC = { isSecret: false };
 
 /** What is to be done, and what the user should know about it. */
 export interface UsePlan {
@@ -85,10 +85,10 @@ export function planUse(request: UseRequest): UsePlan {
   return {
     // The token first: until it is there, Nix would only get refusals from the substituter.
     changes: keepChanged([
-      [netrc, rewrite(netrc, formatNetrcBlock(tokens), "top"), true],
-      [request.nixConf, rewrite(request.nixConf, formatNixConfBlock(block), "bottom"), false],
+      [netrc, rewrite(netrc, formatNetrcBlock(tokens), "top"), SECRET],
+      [request.nixConf, rewrite(request.nixConf, formatNixConfBlock(block), "bottom"), PUBLIC],
       ...(moved && request.oldNetrc !== undefined
-        ? [[request.oldNetrc, rewrite(request.oldNetrc, [], "top"), true] as const]
+        ? [[request.oldNetrc, rewrite(request.oldNetrc, [], "top"), SECRET] as const]
         : []),
     ]),
     warnings,
@@ -128,11 +128,15 @@ export function planUndo(
   return {
     removed,
     changes: keepChanged([
-      [request.nixConf, rewrite(request.nixConf, formatNixConfBlock(block), "bottom"), false],
+      [request.nixConf, rewrite(request.nixConf, formatNixConfBlock(block), "bottom"), PUBLIC],
       ...(request.netrc === undefined
         ? []
         : [
-            [request.netrc, rewrite(request.netrc, formatNetrcBlock(tokens), "top"), true] as const,
+            [
+              request.netrc,
+              rewrite(request.netrc, formatNetrcBlock(tokens), "top"),
+              SECRET,
+            ] as const,
           ]),
     ]),
     warnings: [],
@@ -141,14 +145,8 @@ export function planUndo(
 
 /** What our block in this nix.conf says; nothing when there is none. */
 export function readBlock(nixConf: FileState): NixConfBlock {
-  const { block } = splitAtBlock(nixConf.text ?? "", nixConf.path);
-  return block === undefined ? EMPTY_BLOCK : parseNixConfBlock(block.lines);
-}
-
-/** The user's own text of a file, without our block. */
-export function readUserText(file: FileState): string {
-  const { before, after } = splitAtBlock(file.text ?? "", file.path);
-  return before + after;
+  const lines = readBlockLines(nixConf, OWNER);
+  return lines === undefined ? EMPTY_BLOCK : parseNixConfBlock(lines);
 }
 
 /** A path as text of one character a byte, and back. */
@@ -165,25 +163,12 @@ function toNixConfPath(path: string): string {
   return Buffer.from(path, "utf8").toString("latin1");
 }
 
-function rewrite(file: FileState, lines: readonly string[], place: BlockPlace): string | undefined {
-  const { block } = splitAtBlock(file.text ?? "", file.path);
-  const userText = readUserText(file);
-  const isFileOurs = block?.isFileOurs ?? file.text === undefined;
-  if (lines.length > 0) return insertBlock(userText, lines, { place, isFileOurs });
-  return isFileOurs && userText === "" ? undefined : userText;
-}
-
-function keepChanged(
-  files: ReadonlyArray<readonly [old: FileState, text: string | undefined, isSecret: boolean]>,
-): FileChange[] {
-  return files
-    .filter(([old, text]) => old.text !== text)
-    .map(([{ path }, text, isSecret]) => ({ path, text, isSecret }));
-}
-
 function readTokens(netrc: FileState): HostToken[] {
-  const { block } = splitAtBlock(netrc.text ?? "", netrc.path);
-  return block === undefined ? [] : parseNetrcBlock(block.lines);
+  return parseNetrcBlock(readBlockLines(netrc, OWNER) ?? []);
+}
+
+function rewrite(file: FileState, lines: readonly string[], place: BlockPlace): string | undefined {
+  return rewriteBlock(file, lines, { owner: OWNER, place });
 }
 
 function addToken(tokens: readonly HostToken[], cache: NixCache, token: string): HostToken[] {
@@ -212,7 +197,7 @@ function describeHostClash(
   const { cache, netrc } = request;
   const host = netrcHost(cache.substituter);
   const warnings: string[] = [];
-  const theirs = parseNetrc(readUserText(netrc)).find((entry) => entry.host === host);
+  const theirs = parseNetrc(readUserText(netrc, OWNER)).find((entry) => entry.host === host);
   if (theirs !== undefined && theirs.password !== token) {
     warnings.push(
       `${netrc.path} has an entry of your own for ${host}. Nix goes by the host alone, whatever the port, and takes the first entry: it now sends this view's token wherever it sent yours. \`flywheel use --undo\` brings yours back.`,

@@ -1,4 +1,4 @@
-import { netrcHost } from "../../nix-config/netrc.ts";
+import { netrcHost } from "../../user-files/netrc.ts";
 import { failure, ok, skipped, type Verdict, warning } from "../finding.ts";
 import { matchNetrc } from "../netrc-match.ts";
 import { reasonOf, valueOf } from "../probe.ts";

@@ -1,7 +1,7 @@
 import { constants } from "node:fs";
 import { access, readFile, stat } from "node:fs/promises";
 
-import { parseNetrc } from "../../nix-config/netrc.ts";
+import { parseNetrc } from "../../user-files/netrc.ts";
 import { failed, known, notTried } from "../probe.ts";
 import type { NetrcFacts } from "../snapshot.ts";
 

@@ -1,8 +1,8 @@
 import { readFile } from "node:fs/promises";
 
 import type { CliContext } from "../../cli-context.ts";
-import { netrcHost } from "../../nix-config/netrc.ts";
 import type { RunNixOptions } from "../../run-nix.ts";
+import { netrcHost } from "../../user-files/netrc.ts";
 import { matchNetrc } from "../netrc-match.ts";
 import { attempt, notTried, valueOf } from "../probe.ts";
 import { readerOf } from "../reader.ts";

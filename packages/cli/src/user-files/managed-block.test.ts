@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 
 import { insertBlock, splitAtBlock } from "./managed-block.ts";
 
+const OWNER = "flywheel use";
 const PLACES = fc.constantFrom("top" as const, "bottom" as const);
 const TEXT = fc.string({ unit: fc.constantFrom("a", " ", "=", "#", "\n", "\r\n", "\u00e4") });
 const LINES = fc.array(fc.stringMatching(/^[a-z =]{0,9}$/));
@@ -10,7 +11,11 @@ const LINES = fc.array(fc.stringMatching(/^[a-z =]{0,9}$/));
 test("taking the block out gives the very bytes back", () => {
   fc.assert(
     fc.property(TEXT, LINES, PLACES, fc.boolean(), (text, lines, place, isFileOurs) => {
-      const split = splitAtBlock(insertBlock(text, lines, { place, isFileOurs }), "file");
+      const split = splitAtBlock(
+        insertBlock(text, lines, { owner: OWNER, place, isFileOurs }),
+        "file",
+        OWNER,
+      );
       expect(split.before + split.after).toBe(text);
       expect(split.block).toMatchObject({ lines, isFileOurs });
     }),
@@ -20,9 +25,9 @@ test("taking the block out gives the very bytes back", () => {
 test("what the user writes around the block stays", () => {
   fc.assert(
     fc.property(TEXT, TEXT, TEXT, PLACES, (text, above, below, place) => {
-      const file = insertBlock(text, ["a = b"], { place, isFileOurs: false });
+      const file = insertBlock(text, ["a = b"], { owner: OWNER, place, isFileOurs: false });
       const head = above === "" || above.endsWith("\n") ? above : `${above}\n`;
-      const split = splitAtBlock(head + file + below, "file");
+      const split = splitAtBlock(head + file + below, "file", OWNER);
       const feed = below !== "" && split.block?.isLineFeedOurs === true ? "\n" : "";
       expect(split.before + split.after).toBe(
         place === "top" ? head + text + below : head + text + feed + below,
@@ -32,9 +37,9 @@ test("what the user writes around the block stays", () => {
 });
 
 test("a block without an end is refused, not guessed", () => {
-  const file = insertBlock("", ["a = b"], { place: "bottom", isFileOurs: true });
+  const file = insertBlock("", ["a = b"], { owner: OWNER, place: "bottom", isFileOurs: true });
   const cut = file.slice(0, file.indexOf("# <<<"));
-  expect(() => splitAtBlock(cut, "/etc/nix/nix.conf")).toThrow(
+  expect(() => splitAtBlock(cut, "/etc/nix/nix.conf", OWNER)).toThrow(
     expect.objectContaining({
       code: "CORRUPT",
       message: expect.stringContaining("/etc/nix/nix.conf"),

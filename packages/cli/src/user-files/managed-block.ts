@@ -16,26 +16,30 @@ export interface SplitText {
   readonly after: string;
 }
 
-const BEGIN = "# >>> flywheel use >>>";
-const END = "# <<< flywheel use <<<";
+/** The command that keeps a block. Blocks of several commands may stand in one file. */
+export type BlockOwner = "flywheel use" | "flywheel use bazel";
+
 const FILE_IS_OURS = "new-file";
 const LINE_FEED_IS_OURS = "line-feed";
-const HINT = "`flywheel use` wrote this, `flywheel use --undo` removes it";
 
 /**
- * Finds our block. The block itself records what has to be undone, so the user may edit, move or copy
+ * Finds the block of one of our commands. The block itself records what has to be undone, so the user may edit, move or copy
  * the file, and still gets exactly their own bytes back.
  *
  * @throws {CacheError} `CORRUPT` when the block has no end; `path` is for the message.
  */
-export function splitAtBlock(text: string, path: string): SplitText {
-  const begin = findLine(text, BEGIN, 0);
+export function splitAtBlock(text: string, path: string, owner: BlockOwner): SplitText {
+  const begin = findLine(text, beginLine(owner), 0);
   if (begin === undefined) return { before: text, block: undefined, after: "" };
-  const end = findLine(text, END, begin.end);
+  const end = findLine(text, endLine(owner), begin.end);
   if (end === undefined) {
-    throw new CacheError("CORRUPT", `${path} has a line "${BEGIN}" but no "${END}" after it`, {
-      hint: "Remove what is left of that block by hand, then try again.",
-    });
+    throw new CacheError(
+      "CORRUPT",
+      `${path} has a line "${beginLine(owner)}" but no "${endLine(owner)}" after it`,
+      {
+        hint: "Remove what is left of that block by hand, then try again.",
+      },
+    );
   }
   const attributes = /\[([a-z ,-]*)\]/.exec(begin.text)?.[1]?.split(", ") ?? [];
   const isLineFeedOurs = attributes.includes(LINE_FEED_IS_OURS);
@@ -60,18 +64,32 @@ export type BlockPlace = "top" | "bottom";
 export function insertBlock(
   userText: string,
   lines: readonly string[],
-  options: { readonly place: BlockPlace; readonly isFileOurs: boolean },
+  options: {
+    readonly owner: BlockOwner;
+    readonly place: BlockPlace;
+    readonly isFileOurs: boolean;
+  },
 ): string {
+  const { owner } = options;
   const isLineFeedOurs = options.place === "bottom" && userText !== "" && !userText.endsWith("\n");
   const attributes = [
     ...(options.isFileOurs ? [FILE_IS_OURS] : []),
     ...(isLineFeedOurs ? [LINE_FEED_IS_OURS] : []),
   ];
-  const begin = `${BEGIN} ${HINT} [${attributes.join(", ")}]`;
-  const block = `${[begin, ...lines, END].join("\n")}\n`;
+  const hint = `\`${owner}\` wrote this, \`${owner} --undo\` removes it`;
+  const begin = `${beginLine(owner)} ${hint} [${attributes.join(", ")}]`;
+  const block = `${[begin, ...lines, endLine(owner)].join("\n")}\n`;
   return options.place === "top"
     ? block + userText
     : `${userText}${isLineFeedOurs ? "\n" : ""}${block}`;
+}
+
+function beginLine(owner: BlockOwner): string {
+  return `# >>> ${owner} >>>`;
+}
+
+function endLine(owner: BlockOwner): string {
+  return `# <<< ${owner} <<<`;
 }
 
 interface FoundLine {
