@@ -79,6 +79,10 @@ export interface HousekeepingIndex {
   restoreObject(fileHash: string): Promise<void>;
   /** What is in quarantine, the longest first. */
   listQuarantined(page: { readonly limit: number }): Promise<QuarantineRecord[]>;
+  /** At most `limit` of the paths that name an object, by view; lost ones too. */
+  listPathsOfObject(fileHash: string, limit: number): Promise<AffectedPath[]>;
+  /** An object that is known, whether a view refers to it or not: for telling what lies in the store. */
+  findObjectState(fileHash: string): Promise<KnownObjectRecord | undefined>;
 
   /**
    * Reads everything and returns what is wrong, a sentence each: damage to the database, and whatever is kept twice
@@ -137,11 +141,17 @@ export interface ObjectStateRecord extends ObjectRecord {
   readonly quarantinedAtMs: number | undefined;
 }
 
+export interface KnownObjectRecord extends ObjectStateRecord {
+  /** Whether a view refers to it; the sweep takes the others. */
+  readonly isReferenced: boolean;
+}
+
 export interface AffectedPath {
   readonly viewId: number;
   /** The view's name. */
   readonly view: string;
   readonly storePathHash: string;
+  readonly storePath: string;
 }
 
 export interface QuarantineRecord {

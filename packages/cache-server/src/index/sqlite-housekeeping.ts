@@ -7,6 +7,7 @@ import type {
   CollectCandidate,
   CollectResult,
   GraphNode,
+  KnownObjectRecord,
   NarTouch,
   ObjectStateRecord,
   PathTouch,
@@ -48,11 +49,23 @@ interface ObjectStateRow extends ObjectRow {
   readonly quarantinedAtMs: number | null;
 }
 
+interface KnownObjectRow extends ObjectStateRow {
+  readonly id: number;
+  readonly isReferenced: number;
+}
+
 interface QuarantineRow extends ObjectRow {
   readonly reason: string;
   readonly atMs: number;
   readonly paths: number;
 }
+
+/** The paths that name an object. Parameters: its id, how many. */
+const LIST_AFFECTED = `
+  SELECT p.view_id AS viewId, v.name AS view, p.store_path_hash AS storePathHash,
+    p.store_path AS storePath
+  FROM paths AS p JOIN views AS v ON v.id = p.view_id
+  WHERE p.object_id = ?1 AND v.is_deleted = 0 ORDER BY p.view_id LIMIT ?2`;
 
 /** The reading half of what housekeeping asks; see `SqliteReads`. */
 export class SqliteHousekeepingReads {
@@ -82,6 +95,11 @@ export class SqliteHousekeepingReads {
         (SELECT count(*) FROM paths WHERE object_id = o.id AND ${viewIsThere("paths.view_id")}) AS paths
       FROM objects AS o WHERE o.quarantined_at_ms IS NOT NULL
       ORDER BY o.quarantined_at_ms, o.id LIMIT ?1`);
+    this.#findObjectState = this.#prepare(`
+      SELECT ${OBJECT_COLUMNS}, o.verified_at_ms AS verifiedAtMs,
+        o.quarantined_at_ms AS quarantinedAtMs, o.is_referenced AS isReferenced, o.id
+      FROM objects AS o WHERE o.file_hash = ?1`);
+    this.#listAffected = this.#prepare(LIST_AFFECTED);
   }
 
   #prepare<Row>(sql: string): Query<Row> {
@@ -112,11 +130,21 @@ export class SqliteHousekeepingReads {
   readonly #listObjects: Query<ObjectStateRow>;
   listObjects(page: { readonly after?: string; readonly limit: number }): ObjectStateRecord[] {
     const after = page.after === undefined ? new Uint8Array() : toHashBytes(page.after);
-    return this.#listObjects.all(after, page.limit).map((row) => ({
-      ...toObjectRecord(row),
-      verifiedAtMs: row.verifiedAtMs ?? undefined,
-      quarantinedAtMs: row.quarantinedAtMs ?? undefined,
-    }));
+    return this.#listObjects.all(after, page.limit).map(toObjectStateRecord);
+  }
+
+  readonly #findObjectState: Query<KnownObjectRow>;
+  findObjectState(fileHash: string): KnownObjectRecord | undefined {
+    const row = this.#findObjectState.get(toHashBytes(fileHash));
+    return row && { ...toObjectStateRecord(row), isReferenced: row.isReferenced === 1 };
+  }
+
+  readonly #listAffected: Query<AffectedPath>;
+  listPathsOfObject(fileHash: string, limit: number): AffectedPath[] {
+    const row = this.#findObjectState.get(toHashBytes(fileHash));
+    return row === undefined
+      ? []
+      : this.#listAffected.all(row.id, limit).map((path) => ({ ...path }));
   }
 
   readonly #listQuarantined: Query<QuarantineRow>;
@@ -128,6 +156,14 @@ export class SqliteHousekeepingReads {
       paths: row.paths,
     }));
   }
+}
+
+function toObjectStateRecord(row: ObjectStateRow): ObjectStateRecord {
+  return {
+    ...toObjectRecord(row),
+    verifiedAtMs: row.verifiedAtMs ?? undefined,
+    quarantinedAtMs: row.quarantinedAtMs ?? undefined,
+  };
 }
 
 /** The writing half of what housekeeping asks; see `SqliteWrites`. */
@@ -151,10 +187,7 @@ export class SqliteHousekeepingWrites {
       UPDATE objects SET quarantined_at_ms = coalesce(quarantined_at_ms, ?2),
         quarantine_reason = coalesce(quarantine_reason, ?3)
       WHERE file_hash = ?1 RETURNING id`);
-    this.#listAffected = this.#prepare(`
-      SELECT p.view_id AS viewId, v.name AS view, p.store_path_hash AS storePathHash
-      FROM paths AS p JOIN views AS v ON v.id = p.view_id
-      WHERE p.object_id = ?1 AND v.is_deleted = 0 ORDER BY p.view_id LIMIT ?2`);
+    this.#listAffected = this.#prepare(LIST_AFFECTED);
     this.#restore = this.#prepare(`
       UPDATE objects SET quarantined_at_ms = NULL, quarantine_reason = NULL, verified_at_ms = NULL
       WHERE file_hash = ?1`);

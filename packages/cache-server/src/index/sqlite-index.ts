@@ -30,6 +30,7 @@ import type {
   CollectCandidate,
   CollectResult,
   GraphNode,
+  KnownObjectRecord,
   NarTouch,
   ObjectStateRecord,
   PathTouch,
@@ -350,6 +351,14 @@ class SqliteIndex implements CacheIndex {
 
   async listQuarantined(page: { readonly limit: number }): Promise<QuarantineRecord[]> {
     return this.#read(() => this.#housekeeping.listQuarantined(page));
+  }
+
+  async listPathsOfObject(fileHash: string, limit: number): Promise<AffectedPath[]> {
+    return this.#read(() => this.#housekeeping.listPathsOfObject(fileHash, limit));
+  }
+
+  async findObjectState(fileHash: string): Promise<KnownObjectRecord | undefined> {
+    return this.#read(() => this.#housekeeping.findObjectState(fileHash));
   }
 
   async checkConsistency(): Promise<string[]> {

@@ -246,6 +246,9 @@ export async function inspectHousekeeping(
     const page = { after: first.fileHash, limit: 1 };
     expect(await index.listObjects(page)).toEqual(objects.slice(1, 2));
   }
+  for (const known of model.listKnownObjects()) {
+    expect(await index.findObjectState(known.fileHash)).toEqual(known);
+  }
   const quarantined = await index.listQuarantined({ limit: 100 });
   expect(new Set(quarantined)).toEqual(new Set(model.listQuarantined()));
   const times = quarantined.map(({ atMs }) => atMs);

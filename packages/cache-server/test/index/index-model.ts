@@ -17,6 +17,7 @@ import type {
   CollectCandidate,
   CollectResult,
   GraphNode,
+  KnownObjectRecord,
   ObjectStateRecord,
   PinRecord,
   QuarantineRecord,
@@ -390,16 +391,23 @@ export class IndexModel {
     this.uploads.create(upload);
   }
 
-  listObjects(): ObjectStateRecord[] {
+  /** Referenced or not, in order of their hashes. */
+  listKnownObjects(): KnownObjectRecord[] {
     const referenced = new Set([...this.#references()].map((row) => row.fileHash));
     return [...this.objects.values()]
-      .filter(({ object }) => referenced.has(object.fileHash))
       .map(({ object, verifiedAtMs, quarantine }) => ({
         ...object,
         verifiedAtMs,
         quarantinedAtMs: quarantine?.atMs,
+        isReferenced: referenced.has(object.fileHash),
       }))
       .sort((a, b) => (a.fileHash < b.fileHash ? -1 : 1));
+  }
+
+  listObjects(): ObjectStateRecord[] {
+    return this.listKnownObjects().flatMap(({ isReferenced, ...state }) =>
+      isReferenced ? [state] : [],
+    );
   }
 
   markVerified(fileHash: string, atMs: number): void {

@@ -58,10 +58,14 @@ export function describeQuarantine(open: OpenIndex): void {
     const affected = await index.quarantineObject(fileHash, FINDING);
 
     const bad = storePathHashOf("bad");
+    const { storePath } = samplePath("bad");
     expect(affected).toEqual([
-      { viewId: view.id, view: "main", storePathHash: bad },
-      { viewId: other.id, view: "other", storePathHash: bad },
+      { viewId: view.id, view: "main", storePathHash: bad, storePath },
+      { viewId: other.id, view: "other", storePathHash: bad, storePath },
     ]);
+    expect(await index.listPathsOfObject(fileHash, 10)).toEqual(affected);
+    expect(await index.listPathsOfObject(fileHash, 1)).toEqual(affected.slice(0, 1));
+    expect(await index.listPathsOfObject(sha256Of("unknown"), 10)).toEqual([]);
     for (const { id } of [view, other]) {
       expect(await index.findPath([id], bad)).toBeUndefined();
       expect(await index.findHolding(id, narHash)).toBeUndefined();
