@@ -5,7 +5,8 @@ import { createTokenVerifier } from "@glorious/trust";
 import { createPathCommitter } from "./commit/path-committer.ts";
 import type { ServerSettings } from "./config/settings.ts";
 import type { TokenKeys } from "./config/token-keys.ts";
-import { createResigner, type Resigner } from "./housekeeping/resigner.ts";
+import { createQuarantine } from "./housekeeping/quarantine.ts";
+import { createResigner } from "./housekeeping/resigner.ts";
 import { startSweeper } from "./housekeeping/sweeper.ts";
 import { KEEP_ALIVE_TIMEOUT_MS, type Listener, startListener } from "./http/listener.ts";
 import { createRequestHandler } from "./http/request-handler.ts";
@@ -73,6 +74,13 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
   const gate = createTrustGate({ index, verifier, now, changes: parts.indexChanges });
   const metrics = createServerMetrics();
   const resigner = createResigner({ index, logger, intervalMs: RESIGN_INTERVAL_MS });
+  const quarantine = createQuarantine({
+    index,
+    store,
+    logger,
+    now,
+    onQuarantined: metrics.countQuarantined,
+  });
   const services: RouteServices = {
     index,
     store,
@@ -83,6 +91,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
       createNarIngest({
         index,
         store,
+        quarantine,
         now,
         maxNarSizeBytes: settings.maxNarSizeBytes,
         level: settings.compressionLevel,
@@ -97,6 +106,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
       onOutdated: (view) => resigner.kick(view),
     }),
     resigner,
+    quarantine,
     logger,
     now,
     limits: settings,
@@ -111,6 +121,14 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     answerCacheBytes: ANSWER_CACHE_BYTES,
   };
   const stopping = new AbortController();
+  // From here on a failure must let go of the port: who sees it closes the index under whoever still listens.
+  await using started = new AsyncDisposableStack();
+  const stopListening = (listener: Listener): Promise<void> =>
+    listener.close(settings.shutdownTimeoutMs, () =>
+      stopping.abort(new CacheError("CANCELLED", "The server is stopping")),
+    );
+  // After the requests, one of which may wait for it.
+  started.defer(() => resigner.stop());
   const listener = await startListener(
     createRequestHandler({
       routes: allRoutes(services),
@@ -136,6 +154,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
       logger,
     },
   );
+  started.defer(() => stopListening(listener));
   resigner.start();
   const sweeper = startSweeper({
     index,
@@ -146,32 +165,9 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     intervalMs: settings.sweepIntervalMs,
     onSwept: metrics.countSweep,
   });
+  started.defer(() => sweeper.stop());
   logger.info("listening", { url: listener.url, version: SERVER_VERSION });
-  return createHandle({ listener, sweeper, resigner, stopping }, settings.shutdownTimeoutMs);
-}
-
-interface RunningParts {
-  readonly listener: Listener;
-  readonly sweeper: { stop(): Promise<void> };
-  readonly resigner: Resigner;
-  readonly stopping: AbortController;
-}
-
-function createHandle(
-  { listener, sweeper, resigner, stopping }: RunningParts,
-  timeoutMs: number,
-): CacheServer {
-  let closing: Promise<void> | undefined;
-  const close = (): Promise<void> => {
-    closing ??= (async () => {
-      await sweeper.stop();
-      await listener.close(timeoutMs, () =>
-        stopping.abort(new CacheError("CANCELLED", "The server is stopping")),
-      );
-      // After the requests, one of which may wait for it.
-      await resigner.stop();
-    })();
-    return closing;
-  };
+  const running = started.move();
+  const close = (): Promise<void> => running.disposeAsync();
   return { url: listener.url, close, [Symbol.asyncDispose]: close };
 }

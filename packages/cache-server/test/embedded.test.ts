@@ -1,5 +1,7 @@
 import { generateKeyPairSync } from "node:crypto";
+import { once } from "node:events";
 import { chmod, mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -175,4 +177,32 @@ test("without a data directory, and with one that cannot be made, it says what t
     code: "CONFIG",
     message: expect.stringContaining(file),
   });
+});
+
+/** A port that is free now. */
+async function findPort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+test("a start that fails after the port was bound lets go of the port and of the data", async () => {
+  const environment = {
+    FLYWHEEL_LISTEN: `127.0.0.1:${await findPort()}`,
+    FLYWHEEL_STORE_FSYNC: "none",
+  };
+  const info = (message: string): void => {
+    if (message === "listening") throw new Error("nobody reads the log");
+  };
+  const logger = { ...silentLogger, info };
+
+  await expect(start({ environment, logger })).rejects.toThrow("nobody reads the log");
+
+  await expect(fetch(`http://${environment.FLYWHEEL_LISTEN}/healthz`)).rejects.toThrow(
+    "fetch failed",
+  );
+  expect((await visit({ environment })).status).toBe(200);
 });

@@ -1,8 +1,9 @@
-import { readdir, rename } from "node:fs/promises";
+import { mkdtemp, readdir, rename, rm } from "node:fs/promises";
 import { connect } from "node:net";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 
 import { listStoreFiles } from "./nix-client.ts";
 import { head, openRawClient } from "./raw-client.ts";
@@ -107,4 +108,18 @@ test("an address in use stops the start, with what to do", async () => {
     message: expect.stringMatching(/is in use$/),
     hint: expect.stringContaining("--listen"),
   });
+});
+
+test("a test's server that cannot start leaves nothing behind", async () => {
+  await using running = await startTestServer();
+  const directory = await mkdtemp(join(tmpdir(), "lifecycle-test-"));
+  vi.stubEnv("TMPDIR", directory);
+  try {
+    const { host } = new URL(running.url);
+    await expect(startTestServer({ listen: host })).rejects.toMatchObject({ code: "CONFIG" });
+    expect(await readdir(directory)).toEqual([]);
+  } finally {
+    vi.unstubAllEnvs();
+    await rm(directory, { recursive: true });
+  }
 });

@@ -34,6 +34,19 @@ test("a flag wins over a variable, a variable over the file, the file over the d
   expect((await loadSettings({ file, environment })).idleTimeoutMs).toBe(5000);
 });
 
+test.each([
+  "FLYWHEEL_RETENTION_SWEEP_INTERVAL",
+  "FLYWHEEL_TLS_RELOAD_INTERVAL",
+  "FLYWHEEL_SHUTDOWN_TIMEOUT",
+  "FLYWHEEL_LIMITS_IDLE_TIMEOUT",
+])("%s is refused when it is longer than a timer can be", async (variable) => {
+  await expect(loadSettings({ environment: { [variable]: "10d" } })).resolves.toBeDefined();
+  await expect(loadSettings({ environment: { [variable]: "30d" } })).rejects.toMatchObject({
+    code: "CONFIG",
+    message: expect.stringContaining(variable),
+  });
+});
+
 test("variables of clients are none of the server's business", async () => {
   const environment = {
     FLYWHEEL_SERVER: "x",

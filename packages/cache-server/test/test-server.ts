@@ -73,35 +73,42 @@ export async function startTestServer(
   settings: Partial<Record<SettingName, string>> = {},
   { timings = {}, wrapStore = (store) => store }: TestParts = {},
 ): Promise<TestServer> {
-  const directory = await mkdtemp(join(tmpdir(), "cache-server-test-"));
+  await using opened = new AsyncDisposableStack();
+  const directory = opened.adopt(await mkdtemp(join(tmpdir(), "cache-server-test-")), (made) =>
+    rm(made, { recursive: true, force: true }),
+  );
   const key: TokenKey = { algorithm: "HS256", secret: randomBytes(64) };
   const logs: LogLine[] = [];
   let offsetMs = 0;
   const now = (): number => Date.now() + offsetMs;
-  const index = await openSqliteIndex({
-    file: join(directory, "index.sqlite"),
-    synchronous: "off",
-  });
-  const indexChanges = openSqliteChanges(join(directory, "index.sqlite"));
-  const store = await openFilesystemStore({ directory: join(directory, "store"), fsync: "none" });
-  const server = await startCacheServer({
-    settings: await loadSettings({
-      environment: {},
-      flags: Object.fromEntries(
-        Object.entries({ listen: "127.0.0.1:0", ...settings }).map(([name, value]) => [
-          name,
-          { flag: name, value },
-        ]),
-      ),
+  const index = opened.use(
+    await openSqliteIndex({ file: join(directory, "index.sqlite"), synchronous: "off" }),
+  );
+  const indexChanges = opened.use(openSqliteChanges(join(directory, "index.sqlite")));
+  const store = opened.use(
+    await openFilesystemStore({ directory: join(directory, "store"), fsync: "none" }),
+  );
+  const server = opened.use(
+    await startCacheServer({
+      settings: await loadSettings({
+        environment: {},
+        flags: Object.fromEntries(
+          Object.entries({ listen: "127.0.0.1:0", ...settings }).map(([name, value]) => [
+            name,
+            { flag: name, value },
+          ]),
+        ),
+      }),
+      index,
+      indexChanges,
+      store: wrapStore(store),
+      tokenKeys: { keys: [key], signing: key },
+      logger: recordingLogger(logs),
+      now,
+      timings,
     }),
-    index,
-    indexChanges,
-    store: wrapStore(store),
-    tokenKeys: { keys: [key], signing: key },
-    logger: recordingLogger(logs),
-    now,
-    timings,
-  });
+  );
+  const owned = opened.move();
   return {
     url: server.url,
     directory,
@@ -128,13 +135,7 @@ export async function startTestServer(
     },
     send: (method, path, options = {}) => send(server.url, method, path, options),
     stop: () => server.close(),
-    async [Symbol.asyncDispose]() {
-      await server.close();
-      indexChanges[Symbol.dispose]();
-      await index[Symbol.asyncDispose]();
-      await store[Symbol.asyncDispose]();
-      await rm(directory, { recursive: true, force: true });
-    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
 

@@ -120,8 +120,10 @@ async function createMachine(nix: NixVersion, server: RunningFlywheel): Promise<
   };
 }
 
-async function pushPath(machine: Pick<Machine, "nix" | "run" | "server">): Promise<string> {
-  const script = `printf ${"0123456789abcdef".repeat(8)} > $out`;
+async function pushPath(
+  machine: Pick<Machine, "nix" | "run" | "server">,
+  script = `printf ${"0123456789abcdef".repeat(8)} > $out`,
+): Promise<string> {
   const storePath = await machine.nix.buildPath(
     `mkPath { name = "doctor"; script = "${script}"; }`,
   );
@@ -497,6 +499,17 @@ const BROKEN: readonly Broken[] = [
     what: "a byte of the stored NAR is flipped",
     check: "nar",
     says: "the NAR of PATH is damaged",
+    async examine(machine) {
+      // The server itself looks at every byte of small ones.
+      const storePath = await pushPath(machine, "head -c 200000 /dev/urandom > $out");
+      await flipByte(machine, storePath);
+      return machine.doctor({ words: ["--store-path", storePath] });
+    },
+  },
+  {
+    what: "a byte of a small stored NAR is flipped, which the server notices",
+    check: "nar",
+    says: "the NAR of PATH is answered with 404",
     async examine(machine) {
       const storePath = await pushPath(machine);
       await flipByte(machine, storePath);

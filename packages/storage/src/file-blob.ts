@@ -5,7 +5,7 @@ import { CacheError, cancelledError } from "@glorious/core";
 import type { Blob, ByteRange } from "./blob-store.ts";
 import { sendRange } from "./file-blob-sender.ts";
 import type { OpenFile } from "./open-file.ts";
-import { fromSystemError } from "./system-errors.ts";
+import { fromReadError } from "./system-errors.ts";
 
 /** Chunks of a stream, which belong to its consumer. */
 const CHUNK_BYTES = 512 * 1024;
@@ -90,7 +90,7 @@ export class FileBlob implements Blob {
     try {
       bytesRead = await this.#file.read(into, position);
     } catch (error) {
-      throw fromSystemError(error, `read ${this.#key}`);
+      throw fromReadError(error, this.#key);
     }
     if (bytesRead > 0) return bytesRead;
     throw new CacheError(

@@ -3,7 +3,7 @@ import { constants } from "node:os";
 import { CacheError } from "@glorious/core";
 import { expect, test } from "vitest";
 
-import { fromSystemError } from "./system-errors.ts";
+import { fromReadError, fromSystemError } from "./system-errors.ts";
 
 function systemError(code: string): Error {
   return Object.assign(new Error(`${code}: something, write '/secret/path'`), { code });
@@ -49,4 +49,9 @@ test("an error that has no place here is INTERNAL", () => {
 test("an error that has a code already keeps it", () => {
   const error = new CacheError("RANGE", "outside");
   expect(fromSystemError(error, "read nar/a")).toBe(error);
+});
+
+test("bytes that the disk cannot read are damage of the blob, other trouble with reading is not", () => {
+  expect(fromReadError(systemError("EIO"), "nar/a")).toMatchObject({ code: "CORRUPT" });
+  expect(fromReadError(systemError("ESTALE"), "nar/a")).toMatchObject({ code: "UNAVAILABLE" });
 });

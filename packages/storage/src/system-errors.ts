@@ -84,6 +84,16 @@ export function fromSystemError(error: unknown, action: string): CacheError {
   });
 }
 
+/** Says what an error means that came while the bytes of an open blob were read. */
+export function fromReadError(error: unknown, key: string): CacheError {
+  if (systemErrorCode(error) !== "EIO") return fromSystemError(error, `read ${key}`);
+  // The file is there, and these bytes are not: a bad sector, or a checksum of the file system's.
+  return new CacheError("CORRUPT", `The disk cannot read all of ${key}: EIO`, {
+    cause: error,
+    hint: "Put the blob again, and check the disk: the system log says more.",
+  });
+}
+
 /** Runs work on the file system; its errors leave through {@link fromSystemError}. */
 export async function onDisk<T>(action: string, work: () => Promise<T>): Promise<T> {
   try {

@@ -1,4 +1,4 @@
-import { CacheError } from "@glorious/core";
+import { CacheError, parseDurationMs } from "@glorious/core";
 
 /** Where to listen. */
 export interface ListenAddress {
@@ -11,6 +11,16 @@ export interface TokenKeySetting {
   readonly algorithm: "HS256" | "RS256";
   readonly file: string;
   readonly kid?: string;
+}
+
+/** Timers take no more than 24 days and fire at once instead; some settings are doubled first. */
+const MAX_TIMER_MS = 10 * 24 * 3_600_000;
+
+/** Reads a duration that something waits for. */
+export function parseTimerMs(text: string): number {
+  const durationMs = parseDurationMs(text);
+  if (durationMs <= MAX_TIMER_MS) return durationMs;
+  throw invalid(`${JSON.stringify(text)} is too long to wait for`, "Ten days (10d) are the most.");
 }
 
 /** Reads `host:port`, `[ipv6]:port` or `:port` (all addresses). */

@@ -9,6 +9,7 @@ import {
   parsePath,
   parsePublicUrl,
   parseText,
+  parseTimerMs,
   parseUrlPath,
   parseTokenKeys,
   parseWhole,
@@ -119,7 +120,7 @@ export const SETTINGS: {
     variable: "FLYWHEEL_TLS_RELOAD_INTERVAL",
     default: "5s",
     meaning: "How often the TLS files are looked at for changes.",
-    parse: parseDurationMs,
+    parse: parseTimerMs,
   },
   tokenKeys: {
     key: "tokens.keys",
@@ -154,7 +155,7 @@ export const SETTINGS: {
     variable: "FLYWHEEL_LIMITS_IDLE_TIMEOUT",
     default: "60s",
     meaning: "How long a client may send or take nothing in the middle of a body.",
-    parse: parseDurationMs,
+    parse: parseTimerMs,
   },
   maxNarSizeBytes: {
     key: "limits.maxNarSize",
@@ -226,14 +227,14 @@ export const SETTINGS: {
     variable: "FLYWHEEL_RETENTION_SWEEP_INTERVAL",
     default: "10m",
     meaning: "How often expired things are removed.",
-    parse: parseDurationMs,
+    parse: parseTimerMs,
   },
   shutdownTimeoutMs: {
     key: "shutdownTimeout",
     variable: "FLYWHEEL_SHUTDOWN_TIMEOUT",
     default: "60s",
     meaning: "How long running requests may finish after the server was told to stop.",
-    parse: parseDurationMs,
+    parse: parseTimerMs,
   },
   fsync: {
     key: "store.fsync",

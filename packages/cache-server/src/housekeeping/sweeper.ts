@@ -2,7 +2,7 @@ import type { Logger } from "@glorious/core";
 import type { BlobStore } from "@glorious/storage";
 
 import type { CacheIndex } from "../index/cache-index.ts";
-import { objectKey } from "../ingest/nar-ingest.ts";
+import { objectKey } from "../ingest/object-key.ts";
 
 export interface SweeperOptions {
   readonly index: CacheIndex;

@@ -47,9 +47,14 @@ export async function startListener(
   server.headersTimeout = HEADERS_TIMEOUT_MS;
   server.keepAliveTimeout = KEEP_ALIVE_TIMEOUT_MS;
   server.setTimeout(options.connectionTimeoutMs);
-  await bind(server, listen);
   const stopWatching =
     tls === undefined ? undefined : watchTlsFiles(tls, server as HttpsServer, logger);
+  try {
+    await bind(server, listen);
+  } catch (error) {
+    stopWatching?.();
+    throw error;
+  }
   const address = server.address() as AddressInfo;
   const host = address.family === "IPv6" ? `[${address.address}]` : address.address;
   return {

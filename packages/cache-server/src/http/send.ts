@@ -1,8 +1,8 @@
-import { createHash } from "node:crypto";
+import { createHash, hash } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 
-import { CacheError } from "@glorious/core";
-import type { BlobStore } from "@glorious/storage";
+import { CacheError, isCacheError } from "@glorious/core";
+import type { Blob, BlobStore, ByteRange } from "@glorious/storage";
 
 import type { Exchange } from "./exchange.ts";
 import { parseRange } from "./range.ts";
@@ -91,12 +91,17 @@ export interface SendBlobOptions {
   /** Where a proxy serves the store's directory to itself; proxies that do say so in each request. */
   readonly accelRedirect: string | undefined;
   readonly key: string;
-  /** Names the bytes: they never change under one tag. */
-  readonly tag: string;
+  /** What the bytes hash to, in hexadecimal; their entity tag, too. */
+  readonly sha256: string;
   /** What the index says the size is; a store that disagrees has a damaged blob. */
   readonly sizeBytes: number;
   readonly contentType: string;
   readonly headers: Readonly<Record<string, string>>;
+  /**
+   * Told, before the answer, that the store has no such blob, one of another size, or other bytes; and after a part of
+   * it, that the rest cannot be read.
+   */
+  readonly onFault: (depth: "size" | "bytes") => Promise<unknown>;
   /** Told of a small blob that was read whole, to be sent again without the store. */
   readonly onRead?: (answer: PreparedAnswer) => void;
 }
@@ -108,14 +113,15 @@ const SMALL_BLOB_BYTES = 64 * 1024;
  * Answers with a stored blob: whole, one range of it, its headers only, or 304.
  *
  * The length is known and the blob open before the first header leaves, so an answer that begins can be
- * completed, or resumed by a range.
+ * completed, or resumed by a range. A small blob that is read whole is hashed before it leaves, which costs less than
+ * to read it.
  *
- * @throws {CacheError} `NOT_FOUND` when the store has no such blob or another size, `RANGE` for a range outside.
+ * @throws {CacheError} `NOT_FOUND` when the store has no such blob or a damaged one, `RANGE` for a range outside.
  */
 export async function sendBlob(exchange: Exchange, options: SendBlobOptions): Promise<void> {
   const { request, response } = exchange;
-  const { store, key, sizeBytes } = options;
-  const etag = `"${options.tag}"`;
+  const { sizeBytes } = options;
+  const etag = `"${options.sha256}"`;
   if (matchesTag(request.headers["if-none-match"], etag)) {
     response.writeHead(304, { ...options.headers, etag }).end();
     return;
@@ -123,13 +129,14 @@ export async function sendBlob(exchange: Exchange, options: SendBlobOptions): Pr
   if (await handOver(exchange, options)) return;
   const range = requestedRange(request, response, etag, sizeBytes);
   const { signal } = exchange;
-  const blob = await store.get(key, range === undefined ? { signal } : { range, signal });
-  if (blob === undefined) throw lostBlob(key, "is gone");
+  const blob = await openBlob(options, range, signal);
+  if (blob === undefined) throw await badBlob(options, "size");
   await using open = blob;
-  if (open.sizeBytes !== sizeBytes) throw lostBlob(key, `has ${open.sizeBytes} bytes`);
+  if (open.sizeBytes !== sizeBytes) throw await badBlob(options, "size");
   if (range === undefined && request.method === "GET" && sizeBytes <= SMALL_BLOB_BYTES) {
     const bytes = Buffer.concat(await Array.fromAsync(open.stream()));
-    const { contentType, tag } = options;
+    const { contentType, sha256: tag } = options;
+    if (hash("sha256", bytes) !== tag) throw await badBlob(options, "bytes");
     const headers = { ...options.headers, "accept-ranges": "bytes" };
     const answer = prepareAnswer(bytes, contentType, { tag, headers });
     options.onRead?.(answer);
@@ -150,8 +157,29 @@ export async function sendBlob(exchange: Exchange, options: SendBlobOptions): Pr
     response.end();
     return;
   }
-  await open.sendTo(response, signal);
+  try {
+    await open.sendTo(response, signal);
+  } catch (error) {
+    if (isCacheError(error, "CORRUPT")) await options.onFault("bytes");
+    throw error;
+  }
   response.end();
+}
+
+/** Opens what is asked for of a blob; `undefined` when it is gone or too short for that. */
+async function openBlob(
+  { store, key }: SendBlobOptions,
+  range: ByteRange | undefined,
+  signal: AbortSignal,
+): Promise<Blob | undefined> {
+  if (range === undefined) return store.get(key, { signal });
+  try {
+    return await store.get(key, { range, signal });
+  } catch (error) {
+    // The range is within the size that the index knows.
+    if (isCacheError(error, "RANGE")) return undefined;
+    throw error;
+  }
 }
 
 /** A proxy that sends files itself sets this header, so that clients who come without it get the bytes. */
@@ -167,8 +195,7 @@ async function handOver(
   const location = store.locate?.(key);
   if (location === undefined) return false;
   const stat = await store.stat(key);
-  if (stat === undefined) throw lostBlob(key, "is gone");
-  if (stat.sizeBytes !== sizeBytes) throw lostBlob(key, `has ${stat.sizeBytes} bytes`);
+  if (stat?.sizeBytes !== sizeBytes) throw await badBlob(options, "size");
   response.writeHead(200, {
     ...options.headers,
     "content-type": options.contentType,
@@ -197,8 +224,13 @@ function requestedRange(
   }
 }
 
-function lostBlob(key: string, what: string): CacheError {
-  return new CacheError("NOT_FOUND", `The stored object ${key} ${what}`, {
+async function badBlob(
+  { key, onFault }: SendBlobOptions,
+  depth: "size" | "bytes",
+): Promise<CacheError> {
+  await onFault(depth);
+  const what = depth === "size" ? "lost" : "damaged";
+  return new CacheError("NOT_FOUND", `The stored object ${key} is ${what}`, {
     hint: "Push the path again: that stores it anew.",
   });
 }

@@ -10,6 +10,7 @@ import {
 } from "@glorious/nix-store";
 import type { BlobStore, Written } from "@glorious/storage";
 
+import type { Quarantine } from "../housekeeping/quarantine.ts";
 import type {
   CacheIndex,
   HoldingRecord,
@@ -18,6 +19,7 @@ import type {
 } from "../index/cache-index.ts";
 import { fanOut } from "./fan-out.ts";
 import { decodeNar } from "./nar-decoder.ts";
+import { objectKey } from "./object-key.ts";
 import { createSingleFlight } from "./single-flight.ts";
 
 /** A NAR as a client sends it. */
@@ -55,6 +57,7 @@ export interface NarIngest {
 export interface NarIngestOptions {
   readonly index: CacheIndex;
   readonly store: BlobStore;
+  readonly quarantine: Quarantine;
   readonly now: () => number;
   readonly maxNarSizeBytes: number;
   readonly level: number;
@@ -69,17 +72,22 @@ interface NarFacts {
   readonly narSize: number;
 }
 
-/** The blob's name of an object. */
-export function objectKey(fileHash: string): string {
-  return `nar/${fileHash}`;
+/** An upload under way. */
+interface Intake {
+  readonly upload: NarUpload;
+  /** What the view held when the first of the upload's bytes became visible: these may heal what was lost. */
+  held: Promise<HoldingRecord | undefined> | undefined;
 }
 
 export function createNarIngest(options: NarIngestOptions): NarIngest {
-  const { index, store, now, maxNarSizeBytes, level } = options;
+  const { index, store, quarantine, now, maxNarSizeBytes, level } = options;
   const flights = createSingleFlight();
 
   /** Names the blob once its bytes are known to be right, after telling the sweep to leave it alone. */
-  const reserve = async (object: ObjectRecord, signal: AbortSignal): Promise<string> => {
+  const reserve = async (object: ObjectRecord, intake: Intake): Promise<string> => {
+    const { signal, viewId } = intake.upload;
+    intake.held ??= findSoundHolding(viewId, object.narHash);
+    await intake.held;
     while ((await index.reserveObject(object, now())) === "busy") {
       signal.throwIfAborted();
       await new Promise((resolve) => setTimeout(resolve, 20));
@@ -91,14 +99,15 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
   const storeEncoded = async (
     nar: AsyncIterable<Buffer>,
     facts: () => Promise<NarFacts>,
-    signal: AbortSignal,
+    intake: Intake,
   ): Promise<ObjectRecord> => {
+    const { signal } = intake.upload;
     let object: ObjectRecord | undefined;
     await store.put(encodeNar(nar, { level, signal }), {
       signal,
       key: async (written) => {
         object = describeObject(written, "zstd", await facts());
-        return reserve(object, signal);
+        return reserve(object, intake);
       },
     });
     return required(object);
@@ -107,34 +116,37 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
   /** Stores the bytes exactly as they came. */
   const storeAsIs = async (
     chunks: AsyncIterable<Buffer>,
-    upload: NarUpload,
+    intake: Intake,
     facts: () => Promise<NarFacts>,
   ): Promise<ObjectRecord> => {
+    const { upload } = intake;
     let object: ObjectRecord | undefined;
     await store.put(chunks, {
       signal: upload.signal,
       key: async (written) => {
         requireFileHash(written, upload.expected.fileHash);
         object = describeObject(written, upload.compression, await facts());
-        return reserve(object, upload.signal);
+        return reserve(object, intake);
       },
     });
     return required(object);
   };
 
   /** The stored object of an upload whose own encoding may not be served to others, or was none. */
-  const reencode = async (file: ObjectRecord, signal: AbortSignal): Promise<ObjectRecord> => {
+  const reencode = async (file: ObjectRecord, intake: Intake): Promise<ObjectRecord> => {
+    const { signal } = intake.upload;
     const blob = await store.get(objectKey(file.fileHash), { signal });
     if (blob === undefined)
       throw new CacheError("UNAVAILABLE", "The upload is gone from the store");
     await using open = blob;
     const nar = decodeNar(open.stream(), file.compression, signal);
-    return await storeEncoded(nar, () => Promise.resolve(file), signal);
+    return await storeEncoded(nar, () => Promise.resolve(file), intake);
   };
 
   const storeUpload = async (
-    upload: NarUpload,
+    intake: Intake,
   ): Promise<{ readonly file: ObjectRecord | undefined; readonly object: ObjectRecord }> => {
+    const { upload } = intake;
     const facts = Promise.withResolvers<NarFacts>();
     // Awaited by whoever names a blob; a failure is also thrown by the stream itself.
     facts.promise.catch(() => {});
@@ -157,14 +169,14 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
       if (!upload.keepsFile) {
         const [, object] = await fanOut<[void, ObjectRecord]>(upload.source, [
           measure,
-          (chunks) => storeEncoded(chunks, getFacts, upload.signal),
+          (chunks) => storeEncoded(chunks, getFacts, intake),
         ]);
         return { file: undefined, object };
       }
       const [, file, object] = await fanOut<[void, ObjectRecord, ObjectRecord]>(upload.source, [
         measure,
-        (chunks) => storeAsIs(chunks, upload, getFacts),
-        (chunks) => storeEncoded(chunks, getFacts, upload.signal),
+        (chunks) => storeAsIs(chunks, intake, getFacts),
+        (chunks) => storeEncoded(chunks, getFacts, intake),
       ]);
       return { file, object };
     }
@@ -172,10 +184,10 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
     const scanned = scanner === undefined ? upload.source : scan(upload.source, scanner);
     const [, file] = await fanOut<[void, ObjectRecord]>(scanned, [
       (chunks) => measure(decodeNar(chunks, upload.compression, upload.signal)),
-      (chunks) => storeAsIs(chunks, upload, getFacts),
+      (chunks) => storeAsIs(chunks, intake, getFacts),
     ]);
     const isAcceptable = scanner !== undefined && isAcceptableEncoding(scanner, file);
-    return { file, object: isAcceptable ? file : await reencode(file, upload.signal) };
+    return { file, object: isAcceptable ? file : await reencode(file, intake) };
   };
 
   /** Another proof of a NAR the view holds already: verified like a first upload, stored no second time. */
@@ -191,17 +203,25 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
   ): Promise<HoldingRecord | undefined> => {
     const holding = narHash === undefined ? undefined : await index.findHolding(viewId, narHash);
     if (holding === undefined) return undefined;
-    const stat = await store.stat(objectKey(holding.fileHash));
-    return stat?.sizeBytes === holding.fileSize ? holding : undefined;
+    const { kind } = await quarantine.examine(holding, "size");
+    return kind === "sound" ? holding : undefined;
+  };
+
+  /** Ends what was wrong with an object whose bytes have just been put, in every view. */
+  const restore = async ({ fileHash }: ObjectRecord): Promise<void> => {
+    const known = await index.findObjectState(fileHash);
+    if (known?.quarantinedAtMs !== undefined) await index.restoreObject(fileHash);
   };
 
   const record = async (
-    upload: NarUpload,
+    { upload, held }: Intake,
     file: ObjectRecord | undefined,
     object: ObjectRecord,
   ): Promise<IngestedNar> => {
     const { viewId } = upload;
-    const sound = await findSoundHolding(viewId, object.narHash);
+    const sound = await held;
+    await restore(object);
+    if (file !== undefined && file !== object) await restore(file);
     const holding = await index.holdNar({
       viewId,
       narHash: object.narHash,
@@ -238,8 +258,9 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
       });
       return { kind: "deduplicated", object };
     }
-    const { file, object } = await storeUpload(upload);
-    return record(upload, file, object);
+    const intake: Intake = { upload, held: undefined };
+    const { file, object } = await storeUpload(intake);
+    return record(intake, file, object);
   };
 
   return {

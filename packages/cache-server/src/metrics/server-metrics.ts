@@ -10,6 +10,7 @@ export interface ServerMetrics {
   /** The same ingest, counted. */
   countUploads(ingest: NarIngest): NarIngest;
   readonly countSweep: (result: SweepResult) => void;
+  readonly countQuarantined: () => void;
   /** The text format of Prometheus, and its content type. */
   render(): Promise<{ readonly text: string; readonly contentType: string }>;
 }
@@ -87,6 +88,11 @@ export function createServerMetrics(): ServerMetrics {
     labelNames: ["kind"] as const,
     registers,
   });
+  const quarantined = new Counter({
+    name: "flywheel_objects_quarantined_total",
+    help: "Stored objects that were found lost or damaged, and put in quarantine.",
+    registers,
+  });
 
   return {
     countRequest(request) {
@@ -118,6 +124,7 @@ export function createServerMetrics(): ServerMetrics {
     countSweep(result) {
       for (const [kind, count] of Object.entries(result)) swept.inc({ kind }, count);
     },
+    countQuarantined: () => quarantined.inc(),
     async render() {
       const texts = await Promise.all([registry.metrics(), processMetrics?.metrics() ?? ""]);
       return { text: texts.join("\n"), contentType: registry.contentType };

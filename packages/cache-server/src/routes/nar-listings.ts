@@ -1,11 +1,12 @@
+import { createHash, type Hash } from "node:crypto";
 import { promisify } from "node:util";
 import { zstdCompress, zstdDecompress } from "node:zlib";
 
-import { CacheError } from "@glorious/core";
+import { CacheError, isCacheError } from "@glorious/core";
 import { createNarLister, decodeZstd, formatNarListing } from "@glorious/nix-store";
 
 import type { PathRecord } from "../index/cache-index.ts";
-import { objectKey } from "../ingest/nar-ingest.ts";
+import { objectKey } from "../ingest/object-key.ts";
 import type { RouteServices } from "./route-services.ts";
 
 const compress = promisify(zstdCompress);
@@ -22,27 +23,26 @@ export interface Listings {
   get(path: PathRecord, signal: AbortSignal): Promise<Uint8Array>;
 }
 
-export function createListings({ index, store, now }: RouteServices): Listings {
+export function createListings({ index, store, quarantine, now }: RouteServices): Listings {
   /** One reading of a NAR serves everybody who asks for its listing meanwhile. */
   const underWay = new Map<string, Promise<Buffer>>();
 
   const make = async (path: PathRecord): Promise<Buffer> => {
-    const blob = await store.get(objectKey(path.fileHash));
-    if (blob === undefined) {
-      throw new CacheError("NOT_FOUND", `The NAR of ${path.storePath} is gone`, {
-        hint: "Push the path again: that stores it anew.",
-      });
-    }
-    await using open = blob;
+    const hash = createHash("sha256");
     const lister = createNarLister();
     try {
-      for await (const chunk of decodeZstd(open.stream())) {
-        lister.write(chunk);
-      }
-      return Buffer.from(formatNarListing(lister.end()));
+      const blob = await store.get(objectKey(path.fileHash));
+      if (blob === undefined) throw new CacheError("NOT_FOUND", "its NAR is gone");
+      await using open = blob;
+      for await (const chunk of decodeZstd(hashed(open.stream(), hash))) lister.write(chunk);
+      const listing = Buffer.from(formatNarListing(lister.end()));
+      if (hash.digest("hex") === path.fileHash) return listing;
+      throw new CacheError("CORRUPT", "its NAR is damaged");
     } catch (cause) {
-      if (!(cause instanceof CacheError)) throw cause;
-      // No NAR at all, names that JSON cannot hold, or more entries than a listing may have.
+      if (!isCacheError(cause)) throw cause;
+      // Damage is for the quarantine. The others are no NAR at all, names that JSON cannot hold, or more entries than
+      // a listing may have.
+      await quarantine.examine(path, "bytes");
       throw new CacheError("NOT_FOUND", `${path.storePath} has no listing: ${cause.message}`, {
         cause,
       });
@@ -75,4 +75,11 @@ export function createListings({ index, store, now }: RouteServices): Listings {
       return listing;
     },
   };
+}
+
+async function* hashed(source: AsyncIterable<Buffer>, hash: Hash): AsyncGenerator<Buffer> {
+  for await (const chunk of source) {
+    hash.update(chunk);
+    yield chunk;
+  }
 }

@@ -12,7 +12,7 @@ import {
 } from "../http/send.ts";
 import type { DocumentKind, ObjectRecord, ViewRecord } from "../index/cache-index.ts";
 import { compressionsOfExtension } from "../ingest/nar-decoder.ts";
-import { objectKey } from "../ingest/nar-ingest.ts";
+import { objectKey } from "../ingest/object-key.ts";
 import { createByteCache } from "../read-cache/byte-cache.ts";
 import { createListings } from "./nar-listings.ts";
 import { parseNarFileName, requireDocumentName, requireStorePathHash } from "./nix-files.ts";
@@ -120,11 +120,12 @@ export function nixReadRoutes(services: RouteServices): Route[] {
     if (object === undefined) {
       throw new AtticError("NoSuchObject", "NOT_FOUND", `There is no nar/${name} in ${view.name}`);
     }
+    const served = object;
     await sendBlob(exchange, {
       store,
       accelRedirect: services.accelRedirect,
       key: objectKey(object.fileHash),
-      tag: object.fileHash,
+      sha256: object.fileHash,
       sizeBytes: object.fileSize,
       contentType: "application/x-nix-nar",
       // A file hash names its bytes for ever, a path's name only until the path is deleted and built anew.
@@ -132,6 +133,7 @@ export function nixReadRoutes(services: RouteServices): Route[] {
         parseNarFileName(name).kind === "file"
           ? headersOf(view, YEAR_SECONDS, "immutable")
           : headersOf(view, 300),
+      onFault: (depth) => services.quarantine.examine(served, depth),
       onRead: (answer) => remember(exchange, key, answer),
     });
   };

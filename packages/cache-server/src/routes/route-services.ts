@@ -3,6 +3,7 @@ import type { BlobStore } from "@glorious/storage";
 import type { TokenKey } from "@glorious/trust";
 
 import type { PathCommitter } from "../commit/path-committer.ts";
+import type { Quarantine } from "../housekeeping/quarantine.ts";
 import type { Resigner } from "../housekeeping/resigner.ts";
 import type { CacheIndex } from "../index/cache-index.ts";
 import type { NarIngest } from "../ingest/nar-ingest.ts";
@@ -17,6 +18,7 @@ export interface RouteServices {
   readonly ingest: NarIngest;
   readonly committer: PathCommitter;
   readonly resigner: Resigner;
+  readonly quarantine: Quarantine;
   readonly logger: Logger;
   readonly now: () => number;
   readonly limits: RouteLimits;
