@@ -5,6 +5,8 @@ import { createTokenVerifier } from "@glorious/trust";
 import { createPathCommitter } from "./commit/path-committer.ts";
 import type { ServerSettings } from "./config/settings.ts";
 import type { TokenKeys } from "./config/token-keys.ts";
+import { createAccessRecorder } from "./housekeeping/access-recorder.ts";
+import { createCollector } from "./housekeeping/collector.ts";
 import { createQuarantine } from "./housekeeping/quarantine.ts";
 import { createResigner } from "./housekeeping/resigner.ts";
 import { startSweeper } from "./housekeeping/sweeper.ts";
@@ -40,6 +42,8 @@ export interface ServerTimings {
   readonly maxDuplicateWaitMs: number;
   /** How long a connection may stand still while the server waits for its client. */
   readonly connectionTimeoutMs: number;
+  /** How often access times are written, at most; every write empties the memory of what was read. */
+  readonly accessFlushIntervalMs: number;
 }
 
 /** A running server. Disposing of it finishes running requests first, up to the shutdown timeout. */
@@ -57,6 +61,7 @@ const RESIGN_INTERVAL_MS = 60_000;
 function defaultTimings({ idleTimeoutMs }: ServerSettings): ServerTimings {
   return {
     maxDuplicateWaitMs: 30_000,
+    accessFlushIntervalMs: 60_000,
     connectionTimeoutMs: Math.max(2 * idleTimeoutMs, KEEP_ALIVE_TIMEOUT_MS + 1000),
   };
 }
@@ -80,6 +85,24 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     logger,
     now,
     onQuarantined: metrics.countQuarantined,
+  });
+  const accesses = createAccessRecorder({
+    index,
+    logger,
+    now,
+    resolutionMs: settings.accessResolutionMs,
+    flushIntervalMs: timings.accessFlushIntervalMs,
+  });
+  const collector = createCollector({
+    index,
+    accesses,
+    logger,
+    now,
+    defaultRetentionMs: settings.defaultRetentionMs,
+    accessResolutionMs: settings.accessResolutionMs,
+    narGraceMs: settings.narGraceMs,
+    intervalMs: settings.collectIntervalMs,
+    onCollected: metrics.countCollection,
   });
   const services: RouteServices = {
     index,
@@ -107,6 +130,8 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     }),
     resigner,
     quarantine,
+    accesses,
+    collector,
     logger,
     now,
     limits: settings,
@@ -129,6 +154,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     );
   // After the requests, one of which may wait for it.
   started.defer(() => resigner.stop());
+  started.defer(() => accesses.stop());
   const listener = await startListener(
     createRequestHandler({
       routes: allRoutes(services),
@@ -155,7 +181,11 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     },
   );
   started.defer(() => stopListening(listener));
+  // Before the requests, which would wait for it.
+  started.defer(() => collector.stop());
   resigner.start();
+  accesses.start();
+  collector.start();
   const sweeper = startSweeper({
     index,
     store,

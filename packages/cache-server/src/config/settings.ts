@@ -50,6 +50,9 @@ export interface ServerSettings {
   readonly compressionLevel: number;
   readonly uploadedFileMaxAgeMs: number;
   readonly pendingNarMaxAgeMs: number;
+  readonly defaultRetentionMs: number | undefined;
+  readonly accessResolutionMs: number;
+  readonly collectIntervalMs: number;
   readonly narGraceMs: number;
   readonly objectGraceMs: number;
   readonly sweepIntervalMs: number;
@@ -189,7 +192,9 @@ export const SETTINGS: {
     key: "compression.level",
     variable: "FLYWHEEL_COMPRESSION_LEVEL",
     default: "3",
-    meaning: "zstd level (1 to 19) of NARs that come uncompressed.",
+    meaning:
+      "zstd level (1 to 19) of NARs, where a view has none of its own: those that the server encodes itself, and " +
+      "those of `flywheel push`.",
     parse: (text) => parseWhole(text, { min: 1, max: 19 }),
   },
   uploadedFileMaxAgeMs: {
@@ -205,6 +210,28 @@ export const SETTINGS: {
     variable: "FLYWHEEL_RETENTION_PENDING_NARS",
     default: "24h",
     meaning: "How long a NAR whose narinfo never comes is kept.",
+    parse: parseDurationMs,
+  },
+  defaultRetentionMs: {
+    key: "retention.default",
+    variable: "FLYWHEEL_RETENTION_DEFAULT",
+    meaning:
+      "How long unused paths are kept in views without a retention of their own. Unset: forever.",
+    parse: parseDurationMs,
+  },
+  accessResolutionMs: {
+    key: "retention.accessResolution",
+    variable: "FLYWHEEL_RETENTION_ACCESS_RESOLUTION",
+    default: "1h",
+    meaning:
+      "How exactly the last use of a path is known. What was used within this time is never collected.",
+    parse: parseDurationMs,
+  },
+  collectIntervalMs: {
+    key: "retention.collectInterval",
+    variable: "FLYWHEEL_RETENTION_COLLECT_INTERVAL",
+    default: "1h",
+    meaning: "How often views are collected that have a retention or a size limit.",
     parse: parseDurationMs,
   },
   narGraceMs: {

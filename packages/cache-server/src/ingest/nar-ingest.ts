@@ -35,6 +35,8 @@ export interface NarUpload {
   };
   /** Keeps the bytes readable in the view as they came, for Nix's own uploads. */
   readonly keepsFile: boolean;
+  /** zstd level of what is encoded here. Default: the server's. */
+  readonly level?: number | undefined;
   readonly signal: AbortSignal;
 }
 
@@ -80,7 +82,7 @@ interface Intake {
 }
 
 export function createNarIngest(options: NarIngestOptions): NarIngest {
-  const { index, store, quarantine, now, maxNarSizeBytes, level } = options;
+  const { index, store, quarantine, now, maxNarSizeBytes } = options;
   const flights = createSingleFlight();
 
   /** Names the blob once its bytes are known to be right, after telling the sweep to leave it alone. */
@@ -101,7 +103,7 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
     facts: () => Promise<NarFacts>,
     intake: Intake,
   ): Promise<ObjectRecord> => {
-    const { signal } = intake.upload;
+    const { level = options.level, signal } = intake.upload;
     let object: ObjectRecord | undefined;
     await store.put(encodeNar(nar, { level, signal }), {
       signal,

@@ -1,5 +1,6 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client";
 
+import type { CollectionReport } from "../housekeeping/collector.ts";
 import type { SweepResult } from "../housekeeping/sweeper.ts";
 import type { AnsweredRequest } from "../http/request-handler.ts";
 import type { NarIngest } from "../ingest/nar-ingest.ts";
@@ -11,6 +12,8 @@ export interface ServerMetrics {
   countUploads(ingest: NarIngest): NarIngest;
   readonly countSweep: (result: SweepResult) => void;
   readonly countQuarantined: () => void;
+  /** `undefined`: one that failed. */
+  readonly countCollection: (report: CollectionReport | undefined) => void;
   /** The text format of Prometheus, and its content type. */
   render(): Promise<{ readonly text: string; readonly contentType: string }>;
 }
@@ -93,6 +96,7 @@ export function createServerMetrics(): ServerMetrics {
     help: "Stored objects that were found lost or damaged, and put in quarantine.",
     registers,
   });
+  const countCollection = createCollectionMetrics(registers);
 
   return {
     countRequest(request) {
@@ -125,10 +129,49 @@ export function createServerMetrics(): ServerMetrics {
       for (const [kind, count] of Object.entries(result)) swept.inc({ kind }, count);
     },
     countQuarantined: () => quarantined.inc(),
+    countCollection,
     async render() {
       const texts = await Promise.all([registry.metrics(), processMetrics?.metrics() ?? ""]);
       return { text: texts.join("\n"), contentType: registry.contentType };
     },
+  };
+}
+
+function createCollectionMetrics(registers: Registry[]): ServerMetrics["countCollection"] {
+  const runs = new Counter({
+    name: "flywheel_gc_runs_total",
+    help: "Collections of a view, by result: completed, failed.",
+    labelNames: ["result"] as const,
+    registers,
+  });
+  const deletedPaths = new Counter({
+    name: "flywheel_gc_deleted_paths_total",
+    help: "Paths that collections deleted.",
+    registers,
+  });
+  const freedBytes = new Counter({
+    name: "flywheel_gc_freed_bytes_total",
+    help: "Stored bytes of NARs that a view let go in collections.",
+    registers,
+  });
+  const seconds = new Histogram({
+    name: "flywheel_gc_seconds",
+    help: "How long collections of a view took.",
+    buckets: [0.01, 0.1, 1, 10, 60, 600],
+    registers,
+  });
+  const lastSuccess = new Gauge({
+    name: "flywheel_gc_last_success_timestamp_seconds",
+    help: "When a collection last completed, in seconds since 1970; 0 for none since the start.",
+    registers,
+  });
+  return (report) => {
+    runs.inc({ result: report === undefined ? "failed" : "completed" });
+    if (report === undefined) return;
+    deletedPaths.inc(report.deleted);
+    freedBytes.inc(report.freedBytes);
+    seconds.observe(report.durationMs / 1000);
+    lastSuccess.setToCurrentTime();
   };
 }
 

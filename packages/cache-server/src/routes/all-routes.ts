@@ -7,6 +7,8 @@ import { healthRoutes } from "./health.ts";
 import { metricsRoutes } from "./metrics.ts";
 import { nixReadRoutes } from "./nix-read.ts";
 import { nixWriteRoutes } from "./nix-write.ts";
+import { pinRoutes } from "./pins.ts";
+import { retentionRoutes } from "./retention.ts";
 import type { RouteServices } from "./route-services.ts";
 import { signingKeyRoutes } from "./signing-keys.ts";
 
@@ -19,6 +21,8 @@ export function allRoutes(services: RouteServices): Route[] {
     ...flywheelManageRoutes(services),
     ...flywheelPushRoutes(services),
     ...signingKeyRoutes(services),
+    ...retentionRoutes(services),
+    ...pinRoutes(services),
     ...atticConfigRoutes(services),
     ...atticPushRoutes(services),
     ...nixReadRoutes(services),

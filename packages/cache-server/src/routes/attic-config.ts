@@ -66,6 +66,8 @@ export function atticConfigRoutes(services: RouteServices): Route[] {
         api: `${base}_flywheel/v1/`,
         publicKeys: keys.map((key) => key.publicKey),
         maxConcurrentUploads: limits.maxConcurrentUploads,
+        compressionLevel: view.compressionLevel ?? limits.compressionLevel,
+        ...(view.maxSizeBytes === undefined ? {} : { maxSizeBytes: view.maxSizeBytes }),
       },
     });
   };

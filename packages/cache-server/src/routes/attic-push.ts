@@ -9,6 +9,7 @@ import type { Exchange } from "../http/exchange.ts";
 import { parseJson, readJsonBody } from "../http/json-body.ts";
 import type { Route } from "../http/router.ts";
 import { sendJson } from "../http/send.ts";
+import { findMissingPaths } from "./missing-paths.ts";
 import type { RouteServices } from "./route-services.ts";
 import { splitPreamble, takeBytes } from "./upload-framing.ts";
 
@@ -40,7 +41,7 @@ const UploadPathNarInfo = v.object({
 
 /** Attic's push protocol: what is missing, and one upload for each path. */
 export function atticPushRoutes(services: RouteServices): Route[] {
-  const { index, gate, ingest, committer, limits } = services;
+  const { gate, ingest, committer, limits } = services;
 
   const getMissingPaths = async (exchange: Exchange): Promise<void> => {
     const body = await readJsonBody(exchange, MissingPathsRequest, {
@@ -49,7 +50,7 @@ export function atticPushRoutes(services: RouteServices): Route[] {
     });
     const view = await gate.requireView(exchange.caller, body.cache, "push");
     sendJson(exchange, {
-      missing_paths: await index.findMissingPaths(view.id, body.store_path_hashes),
+      missing_paths: await findMissingPaths(services, view.id, body.store_path_hashes),
     });
   };
 
@@ -77,6 +78,7 @@ export function atticPushRoutes(services: RouteServices): Route[] {
       compression: "none",
       expected: manifest,
       keepsFile: false,
+      level: view.compressionLevel,
       signal,
     });
     await committer.commitOne(

@@ -9,6 +9,7 @@ import { readJsonBody } from "../http/json-body.ts";
 import type { Route } from "../http/router.ts";
 import { sendEmpty, sendJson } from "../http/send.ts";
 import { requireStorePathHash } from "./nix-files.ts";
+import { describeView } from "./retention.ts";
 import type { RouteServices } from "./route-services.ts";
 
 const DEFAULT_TOKEN_SECONDS = 90 * 24 * 3600;
@@ -47,19 +48,7 @@ export function flywheelManageRoutes(services: RouteServices): Route[] {
     }
     const views = await index.listViews();
     sendJson(exchange, {
-      views: views
-        .filter((view) => gate.maySee(exchange.caller, view))
-        .map((view) => ({
-          name: view.name,
-          isPublic: view.isPublic,
-          storeDir: view.storeDir,
-          priority: view.priority,
-          upstreamCacheKeyNames: view.upstreamCacheKeyNames,
-          ...(view.retentionSeconds === undefined
-            ? {}
-            : { retentionSeconds: view.retentionSeconds }),
-          createdAt: new Date(view.createdAtMs).toISOString(),
-        })),
+      views: views.filter((view) => gate.maySee(exchange.caller, view)).map(describeView),
     });
   };
 

@@ -10,6 +10,7 @@ import { readJsonBody } from "../http/json-body.ts";
 import type { Route } from "../http/router.ts";
 import { sendJson } from "../http/send.ts";
 import type { CommitResult, ViewRecord } from "../index/cache-index.ts";
+import { findMissingPaths } from "./missing-paths.ts";
 import type { RouteServices } from "./route-services.ts";
 
 const MAX_JSON_BYTES = 64 * 2 ** 20;
@@ -64,7 +65,8 @@ export function flywheelPushRoutes(services: RouteServices): Route[] {
       ...limits,
       maxSizeBytes: MAX_JSON_BYTES,
     });
-    const missingPaths = await index.findMissingPaths(
+    const missingPaths = await findMissingPaths(
+      services,
       view.id,
       paths.map((path) => path.storePathHash),
     );
@@ -93,6 +95,7 @@ export function flywheelPushRoutes(services: RouteServices): Route[] {
       compression,
       expected: { narHash, narSize },
       keepsFile: false,
+      level: view.compressionLevel,
       signal,
     });
     sendJson(exchange, {

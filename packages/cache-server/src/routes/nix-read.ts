@@ -15,7 +15,12 @@ import { compressionsOfExtension } from "../ingest/nar-decoder.ts";
 import { objectKey } from "../ingest/object-key.ts";
 import { createByteCache } from "../read-cache/byte-cache.ts";
 import { createListings } from "./nar-listings.ts";
-import { parseNarFileName, requireDocumentName, requireStorePathHash } from "./nix-files.ts";
+import {
+  findNarFileName,
+  parseNarFileName,
+  requireDocumentName,
+  requireStorePathHash,
+} from "./nix-files.ts";
 import type { RouteServices } from "./route-services.ts";
 
 const YEAR_SECONDS = 31_536_000;
@@ -26,7 +31,7 @@ const OBJECT_BYTES = 400;
 
 /** The reading half of the Nix binary-cache protocol, with Attic's additions. */
 export function nixReadRoutes(services: RouteServices): Route[] {
-  const { index, store, gate } = services;
+  const { index, store, gate, accesses } = services;
   const listings = createListings(services);
 
   /** The view to read and the chain behind it, once the caller may. Today a chain is the view alone. */
@@ -60,15 +65,25 @@ export function nixReadRoutes(services: RouteServices): Route[] {
     answers.put(key, caller.indexVersion, answer, answer.sizeBytes + PREPARED_OVERHEAD_BYTES);
   };
 
+  /** Notes the use of what is read; `false` when it may not be there any more. */
+  type Use = (view: ViewRecord, exchange: Exchange) => boolean;
+  const useNarInfo: Use = (view, { params }) =>
+    accesses.usePath(view.id, params["hash"] ?? "") === undefined;
+  // A NAR outlives its path, so nobody need wait here.
+  const useNar: Use = (view, { params }) => {
+    accesses.useNar(view.id, params["file"] ?? "", findNarFileName);
+    return true;
+  };
+
   const recall =
-    (keyOf: (view: ViewRecord, exchange: Exchange) => string) =>
+    (keyOf: (view: ViewRecord, exchange: Exchange) => string, use: Use) =>
     (exchange: Exchange): boolean => {
       const { caller, params, request } = exchange;
       if (caller.indexVersion === undefined || request.headers.range !== undefined) return false;
       const view = gate.recallView(caller, params["view"] ?? "", "pull");
       if (view === undefined) return false;
       const answer = answers.get(keyOf(view, exchange), caller.indexVersion);
-      if (answer === undefined) return false;
+      if (answer === undefined || !use(view, exchange)) return false;
       sendPrepared(exchange, answer);
       return true;
     };
@@ -81,7 +96,13 @@ export function nixReadRoutes(services: RouteServices): Route[] {
   const narInfo = async (exchange: Exchange): Promise<void> => {
     const { view, chain } = await openChain(exchange);
     const hash = requireStorePathHash(exchange.params["hash"] ?? "");
-    const path = await index.findPath(chain, hash);
+    let path = await index.findPath(chain, hash);
+    while (path !== undefined) {
+      const deletion = accesses.usePath(path.viewId, hash, path.accessedAtMs);
+      if (deletion === undefined) break;
+      await deletion;
+      path = await index.findPath(chain, hash);
+    }
     if (path === undefined) throw noSuchPath(view, hash);
     const headers = headersOf(view, 300);
     const answer = prepareAnswer(path.narInfo, "text/x-nix-narinfo", { headers });
@@ -121,6 +142,7 @@ export function nixReadRoutes(services: RouteServices): Route[] {
       throw new AtticError("NoSuchObject", "NOT_FOUND", `There is no nar/${name} in ${view.name}`);
     }
     const served = object;
+    useNar(view, exchange);
     await sendBlob(exchange, {
       store,
       accelRedirect: services.accelRedirect,
@@ -171,9 +193,9 @@ export function nixReadRoutes(services: RouteServices): Route[] {
   });
   return [
     read("/:view/nix-cache-info", cacheInfo),
-    { ...read("/:view/:hash.narinfo", narInfo), recall: recall(narInfoKey) },
+    { ...read("/:view/:hash.narinfo", narInfo), recall: recall(narInfoKey, useNarInfo) },
     read("/:view/:hash.ls", listing),
-    { ...read("/:view/nar/:file", nar), recall: recall(narKey) },
+    { ...read("/:view/nar/:file", nar), recall: recall(narKey, useNar) },
     read("/:view/log/:name", document("log", "text/plain; charset=utf-8", nameParam)),
     read("/:view/realisations/:name.doi", document("realisation", "application/json", nameParam)),
     read("/:view/debuginfo/:name", document("debuginfo", "application/json", nameParam)),

@@ -77,6 +77,7 @@ export function nixWriteRoutes(services: RouteServices): Route[] {
         compression,
         expected: { fileHash: name.fileHash },
         keepsFile: true,
+        level: view.compressionLevel,
         signal,
       });
     } finally {

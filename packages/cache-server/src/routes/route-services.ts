@@ -3,6 +3,8 @@ import type { BlobStore } from "@glorious/storage";
 import type { TokenKey } from "@glorious/trust";
 
 import type { PathCommitter } from "../commit/path-committer.ts";
+import type { AccessRecorder } from "../housekeeping/access-recorder.ts";
+import type { Collector } from "../housekeeping/collector.ts";
 import type { Quarantine } from "../housekeeping/quarantine.ts";
 import type { Resigner } from "../housekeeping/resigner.ts";
 import type { CacheIndex } from "../index/cache-index.ts";
@@ -19,6 +21,8 @@ export interface RouteServices {
   readonly committer: PathCommitter;
   readonly resigner: Resigner;
   readonly quarantine: Quarantine;
+  readonly accesses: AccessRecorder;
+  readonly collector: Collector;
   readonly logger: Logger;
   readonly now: () => number;
   readonly limits: RouteLimits;
@@ -51,6 +55,8 @@ export interface RouteLimits {
   readonly maxNarInfoSizeBytes: number;
   readonly maxLogSizeBytes: number;
   readonly maxConcurrentUploads: number;
+  /** zstd level of views that have none of their own. */
+  readonly compressionLevel: number;
   /** How long a NAR stays readable once no path needs it. */
   readonly narGraceMs: number;
   /** How long an uploaded file stays readable as it came, once its path is there. */

@@ -154,7 +154,9 @@ test("no statement, trigger or cascade of the index reads a whole table", () => 
 
   // The list of all views is all of them, already in order.
   expect(scans).toEqual([
-    expect.stringMatching(/^SCAN views USING INDEX .* FROM views WHERE is_deleted = 0 ORDER BY name/),
+    expect.stringMatching(
+      /^SCAN views USING INDEX .* FROM views WHERE is_deleted = 0 ORDER BY name/,
+    ),
   ]);
   const sorts = statements.flatMap((sql) =>
     explain(database, sql).filter((detail) => detail.includes("TEMP B-TREE")),

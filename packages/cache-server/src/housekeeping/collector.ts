@@ -1,0 +1,265 @@
+import { setImmediate } from "node:timers/promises";
+
+import { CacheError, type Logger } from "@glorious/core";
+
+import type { CacheIndex, ViewRecord } from "../index/cache-index.ts";
+import type { AccessRecorder } from "./access-recorder.ts";
+import { orderByLastUse, type Pause, sortByReference, type Topology } from "./collection-order.ts";
+import { PathGraph } from "./path-graph.ts";
+import { chooseDoomed, NarLedger, sliceDoomed } from "./plan-collection.ts";
+
+/** What a collection of one view did, or would do. */
+export interface CollectionReport {
+  /** The view's name. */
+  readonly view: string;
+  readonly isDryRun: boolean;
+  /** Paths looked at; none of a view that may keep everything. */
+  readonly examined: number;
+  /** Pins whose path is there. */
+  readonly roots: number;
+  readonly deleted: number;
+  /** Paths that were to go and stayed, because somebody used, pinned or referred to them meanwhile. */
+  readonly spared: number;
+  /** Stored bytes of NARs that no path of the view has any more; on the disk until their grace is over. */
+  readonly freedBytes: number;
+  /** Stored bytes of the NARs that its paths still have. */
+  readonly remainingBytes: number;
+  readonly durationMs: number;
+}
+
+/** What may be said about a collection. */
+export interface CollectOptions {
+  /** Finds out and deletes nothing. */
+  readonly isDryRun: boolean;
+}
+
+/**
+ * Deletes what a view need not keep: paths unused for longer than its retention, then the longest unused ones as long
+ * as it is larger than it may be. Closures go as a whole; pins protect theirs.
+ *
+ * One collection at a time, in slices, while everything is served. It keeps nothing on the disk: what a crash
+ * interrupts, the next one ends.
+ */
+export interface Collector {
+  /**
+   * Collects one view, after those asked for before.
+   *
+   * @throws {CacheError} `NOT_FOUND` when the view is gone, `CANCELLED` when the server stops.
+   */
+  collect(view: string, options: CollectOptions): Promise<CollectionReport>;
+  /** All views one after the other; failures are logged, and thrown when all is done. */
+  collectAll(options: CollectOptions): Promise<CollectionReport[]>;
+  /** Begins to collect from time to time. */
+  start(): void;
+  /** Ends after the slice under way. */
+  stop(): Promise<void>;
+}
+
+export interface CollectorOptions {
+  readonly index: CacheIndex;
+  readonly accesses: AccessRecorder;
+  readonly logger: Logger;
+  readonly now: () => number;
+  /** For views that have none of their own; `undefined` keeps everything. */
+  readonly defaultRetentionMs: number | undefined;
+  /** How exact access times are. */
+  readonly accessResolutionMs: number;
+  /** How long a NAR stays readable when its last path is gone. */
+  readonly narGraceMs: number;
+  readonly intervalMs: number;
+  /** Told of every collection that was no dry run; `undefined` for one that failed. */
+  readonly onCollected: (report: CollectionReport | undefined) => void;
+}
+
+const PATHS_PER_PAGE = 500;
+const PATHS_PER_DELETION = 500;
+
+export function createCollector(options: CollectorOptions): Collector {
+  const { index, accesses, logger, now, narGraceMs, accessResolutionMs, onCollected } = options;
+  const stopping = new AbortController();
+  const pause: Pause = async () => {
+    await setImmediate();
+    stopping.signal.throwIfAborted();
+  };
+
+  const limitsOf = (
+    view: ViewRecord,
+  ): { readonly retentionMs: number | undefined; readonly maxSizeBytes: number | undefined } => {
+    const { retentionSeconds, maxSizeBytes } = view;
+    const retentionMs =
+      retentionSeconds === undefined ? options.defaultRetentionMs : retentionSeconds * 1000;
+    return { retentionMs: retentionMs === 0 ? undefined : retentionMs, maxSizeBytes };
+  };
+
+  const readGraph = async (view: ViewRecord): Promise<PathGraph> => {
+    const graph = new PathGraph();
+    let after = "";
+    for (;;) {
+      await pause();
+      const page = await index.listGraph(view.id, { after, limit: PATHS_PER_PAGE });
+      for (const node of page) graph.add(node);
+      const last = page.at(-1);
+      if (last === undefined) return graph;
+      after = last.storePathHash;
+    }
+  };
+
+  const deleteSlice = async (
+    view: ViewRecord,
+    graph: PathGraph,
+    slice: Uint32Array,
+  ): Promise<ReadonlySet<string>> => {
+    const candidates = Array.from(slice, (id) => {
+      return { storePathHash: graph.storePathHashOf(id), accessedAtMs: graph.accessedAtMs(id) };
+    });
+    const { deleted } = await accesses.guardDeletion(
+      view.id,
+      candidates.map(({ storePathHash }) => storePathHash),
+      () => index.collectPaths(view.id, candidates, now() + narGraceMs),
+    );
+    return new Set(deleted);
+  };
+
+  const deleteDoomed = async (
+    view: ViewRecord,
+    graph: PathGraph,
+    { component, order }: Topology,
+    { doomed, isDryRun }: { readonly doomed: Uint32Array; readonly isDryRun: boolean },
+  ): Promise<Pick<CollectionReport, "deleted" | "freedBytes" | "remainingBytes">> => {
+    const ledger = new NarLedger(graph, order);
+    const { sizeBytes } = ledger;
+    let deleted = 0;
+    for (const slice of sliceDoomed(doomed, component, PATHS_PER_DELETION)) {
+      await pause();
+      const gone = isDryRun ? undefined : await deleteSlice(view, graph, slice);
+      for (const id of slice) {
+        if (gone !== undefined && !gone.has(graph.storePathHashOf(id))) continue;
+        ledger.remove(id);
+        deleted += 1;
+      }
+    }
+    const remainingBytes = ledger.sizeBytes;
+    return { deleted, freedBytes: sizeBytes - remainingBytes, remainingBytes };
+  };
+
+  const run = async (view: ViewRecord, isDryRun: boolean): Promise<CollectionReport> => {
+    const begin = performance.now();
+    const { retentionMs, maxSizeBytes } = limitsOf(view);
+    const nothing = { examined: 0, roots: 0, deleted: 0, spared: 0, freedBytes: 0 };
+    const about = { view: view.name, isDryRun };
+    const { fileBytes } = await index.viewStats(view.id);
+    // A view holds at least the NARs of its paths.
+    if (retentionMs === undefined && fileBytes <= (maxSizeBytes ?? Infinity)) {
+      const durationMs = performance.now() - begin;
+      return { ...about, ...nothing, remainingBytes: fileBytes, durationMs };
+    }
+    await accesses.flush();
+    // Before the graph: who uses anything from now on is seen when it is to be deleted.
+    const nowMs = now();
+    const graph = await readGraph(view);
+    const pins = [];
+    for (const { storePathHash } of await index.listPins(view.id)) {
+      const id = graph.idOf(storePathHash);
+      if (graph.isPresent(id)) pins.push(id);
+    }
+    const topology = await sortByReference(graph, pause);
+    const lastUses = await orderByLastUse(graph, topology, { pins, pause });
+    const evictsBeforeMs = nowMs - accessResolutionMs;
+    const doomed = chooseDoomed(graph, lastUses, {
+      expiresBeforeMs: retentionMs === undefined ? undefined : evictsBeforeMs - retentionMs,
+      maxSizeBytes,
+      evictsBeforeMs,
+    });
+    const done = await deleteDoomed(view, graph, topology, { doomed, isDryRun });
+    return {
+      ...about,
+      examined: graph.pathCount,
+      roots: pins.length,
+      spared: doomed.length - done.deleted,
+      ...done,
+      durationMs: performance.now() - begin,
+    };
+  };
+
+  const collectOne = async (name: string, isDryRun: boolean): Promise<CollectionReport> => {
+    stopping.signal.throwIfAborted();
+    const view = await index.findView(name);
+    if (view === undefined) throw new CacheError("NOT_FOUND", `The view ${name} is gone`);
+    try {
+      const report = await run(view, isDryRun);
+      if (!isDryRun) onCollected(report);
+      if (report.deleted > 0) logger.info("collected a view", { ...report });
+      return report;
+    } catch (error) {
+      if (!isDryRun && !stopping.signal.aborted) onCollected(undefined);
+      throw error;
+    }
+  };
+
+  let tail: Promise<unknown> = Promise.resolve();
+  /** Those that have not begun yet: who asks for the same may have their answer. */
+  const waiting = new Map<string, Promise<CollectionReport>>();
+  const collect = (name: string, { isDryRun }: CollectOptions): Promise<CollectionReport> => {
+    const key = `${isDryRun} ${name}`;
+    const before = waiting.get(key);
+    if (before !== undefined) return before;
+    const mine = tail.then(() => {
+      waiting.delete(key);
+      return collectOne(name, isDryRun);
+    });
+    waiting.set(key, mine);
+    tail = mine.catch(() => {});
+    return mine;
+  };
+
+  const collectAll = async (given: CollectOptions): Promise<CollectionReport[]> => {
+    const reports: CollectionReport[] = [];
+    let failure: unknown;
+    for (const { name } of await index.listViews()) {
+      try {
+        reports.push(await collect(name, given));
+      } catch (error) {
+        stopping.signal.throwIfAborted();
+        // Destroyed since it was listed.
+        if ((await index.findView(name)) === undefined) continue;
+        logger.error("a collection failed", { view: name, error });
+        failure = error;
+      }
+    }
+    if (failure !== undefined) throw failure;
+    return reports;
+  };
+
+  let scheduled: Promise<unknown> = Promise.resolve();
+  let timer: NodeJS.Timeout | undefined;
+  /** Not all servers that were started together at the same moment. */
+  const schedule = (delayMs: number): void => {
+    timer = setTimeout(
+      () => {
+        scheduled = collectAll({ isDryRun: false }).catch((error: unknown) => {
+          if (!stopping.signal.aborted) logger.error("collecting failed", { error });
+        });
+        void scheduled.then(() => {
+          if (!stopping.signal.aborted) schedule(options.intervalMs);
+        });
+      },
+      delayMs * (0.9 + 0.2 * Math.random()),
+    );
+    timer.unref();
+  };
+
+  return {
+    collect,
+    collectAll,
+    start() {
+      // Soon: a server that never runs for a whole interval collects as well.
+      schedule(options.intervalMs / 10);
+    },
+    async stop() {
+      clearTimeout(timer);
+      stopping.abort(new CacheError("CANCELLED", "The server is stopping"));
+      await scheduled;
+      await tail;
+    },
+  };
+}
