@@ -1,23 +1,16 @@
 import type { DatabaseSync } from "node:sqlite";
 
 import { type Failure, fromSqliteError, toFailure } from "./sqlite-errors.ts";
-import { SqliteHousekeepingWrites } from "./sqlite-housekeeping.ts";
-import { SqlitePartUploadWrites } from "./sqlite-part-uploads.ts";
-import { SqliteWrites } from "./sqlite-writes.ts";
-
-/** Every write there is. */
-export type Writes = Pick<SqliteWrites, keyof SqliteWrites> &
-  Pick<SqliteHousekeepingWrites, keyof SqliteHousekeepingWrites> &
-  Pick<SqlitePartUploadWrites, keyof SqlitePartUploadWrites>;
-
-/** The names of the writes. */
-export type WriteMethod = keyof Writes;
 
 /** One write as plain values, so that another thread can run it. */
 export interface WriteOperation {
-  readonly method: WriteMethod;
+  /** The name of a method of one of the writers. */
+  readonly method: string;
   readonly parameters: readonly unknown[];
 }
+
+/** Makes the objects whose methods are the writes of a database; each runs inside a savepoint of its own. */
+export type CreateWriters = (database: DatabaseSync) => readonly object[];
 
 /** What became of one write, as plain values. */
 export type WriteOutcome =
@@ -33,12 +26,9 @@ export type WriteOutcome =
 export function createBatchRunner(
   database: DatabaseSync,
   file: string,
+  createWriters: CreateWriters,
 ): (operations: readonly WriteOperation[]) => WriteOutcome[] {
-  const writers = [
-    new SqliteWrites(database),
-    new SqliteHousekeepingWrites(database),
-    new SqlitePartUploadWrites(database),
-  ];
+  const writers = createWriters(database);
   // An immediate transaction waits for other processes at its start, where nothing is lost by waiting;
   // one that begins as a reader fails in the middle when another process wrote meanwhile.
   const begin = database.prepare("BEGIN IMMEDIATE");

@@ -1,6 +1,4 @@
-import { open } from "node:fs/promises";
 import type { DatabaseSync } from "node:sqlite";
-import { setTimeout as sleep } from "node:timers/promises";
 
 import { CacheError, type Logger, silentLogger } from "@glorious/core";
 
@@ -37,13 +35,20 @@ import type {
   PinRecord,
   QuarantineRecord,
 } from "./housekeeping-index.ts";
-import { migrate } from "./migrations.ts";
 import type { PartUploadRecord, UploadPart } from "./part-upload-index.ts";
-import type { WriteMethod, WriteOperation, WriteOutcome, Writes } from "./sqlite-batch.ts";
-import { openConnection, type Synchronous } from "./sqlite-connection.ts";
+import { SCHEMA_STEPS } from "./schema.ts";
+import type { WriteOperation, WriteOutcome } from "./sqlite-batch.ts";
+import type { Synchronous } from "./sqlite-connection.ts";
 import { findInconsistencies } from "./sqlite-consistency.ts";
-import { fromFailure, fromSqliteError, isBusy } from "./sqlite-errors.ts";
+import { fromFailure, fromSqliteError } from "./sqlite-errors.ts";
 import { SqliteHousekeepingReads } from "./sqlite-housekeeping.ts";
+import {
+  createWriters,
+  INDEX_WRITERS,
+  type WriteMethod,
+  type Writes,
+} from "./sqlite-index-writers.ts";
+import { openDatabase } from "./sqlite-open.ts";
 import { SqlitePartUploadReads } from "./sqlite-part-uploads.ts";
 import { SqliteReads } from "./sqlite-reads.ts";
 import { createLocalWriter, type SqliteWriter, startThreadWriter } from "./sqlite-writer.ts";
@@ -70,13 +75,12 @@ export interface SqliteIndexOptions {
 export async function openSqliteIndex(options: SqliteIndexOptions): Promise<CacheIndex> {
   const { file, logger = silentLogger, synchronous = "full" } = options;
   try {
-    if (file !== ":memory:") await createPrivately(file);
-    const database = await openMigrated(file, synchronous, logger);
+    const database = await openDatabase({ file, synchronous, logger, migrations: SCHEMA_STEPS });
     try {
       const writer =
         file === ":memory:"
-          ? createLocalWriter(database, file)
-          : await startThreadWriter({ file, synchronous }, logger);
+          ? createLocalWriter(database, file, createWriters)
+          : await startThreadWriter({ file, synchronous, writers: INDEX_WRITERS }, logger);
       return new SqliteIndex(file, database, writer);
     } catch (error) {
       database.close();
@@ -84,40 +88,6 @@ export async function openSqliteIndex(options: SqliteIndexOptions): Promise<Cach
     }
   } catch (error) {
     throw fromSqliteError(error, file);
-  }
-}
-
-/** The file holds signing keys. SQLite gives its log files the same mode. */
-async function createPrivately(file: string): Promise<void> {
-  try {
-    await (await open(file, "a", 0o600)).close();
-  } catch (cause) {
-    throw new CacheError("UNAVAILABLE", `The index ${file} cannot be opened`, {
-      hint: "Check that the directory exists and that the server may write to it.",
-      cause,
-    });
-  }
-}
-
-async function openMigrated(
-  file: string,
-  synchronous: Synchronous,
-  logger: Logger,
-): Promise<DatabaseSync> {
-  const deadline = performance.now() + 10_000;
-  while (true) {
-    let database: DatabaseSync | undefined;
-    try {
-      database = openConnection(file, synchronous);
-      migrate(database, file, { logger });
-      if (file !== ":memory:") database.exec("PRAGMA query_only = ON");
-      return database;
-    } catch (error) {
-      database?.close();
-      // Turning a new file's log on does not wait for another process that is doing the same.
-      if (!isBusy(error) || performance.now() > deadline) throw error;
-      await sleep(20);
-    }
   }
 }
 

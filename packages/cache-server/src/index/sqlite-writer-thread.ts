@@ -1,22 +1,24 @@
 import type { DatabaseSync } from "node:sqlite";
 import { parentPort, workerData } from "node:worker_threads";
 
-import { createBatchRunner, type WriteOperation } from "./sqlite-batch.ts";
+import { createBatchRunner, type CreateWriters, type WriteOperation } from "./sqlite-batch.ts";
 import { openConnection } from "./sqlite-connection.ts";
 import { fromSqliteError, toFailure } from "./sqlite-errors.ts";
 import type { WriterThreadData, WriterThreadMessage } from "./sqlite-writer.ts";
 
 const data: WriterThreadData = workerData;
-const { file, synchronous } = data;
+const { file, synchronous, writers } = data;
 
 try {
-  serve(openConnection(file, synchronous));
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- whoever starts the thread names such a module
+  const { createWriters } = (await import(writers)) as { readonly createWriters: CreateWriters };
+  serve(openConnection(file, synchronous), createWriters);
 } catch (error) {
   answer({ kind: "failed", failure: toFailure(fromSqliteError(error, file)) });
 }
 
-function serve(database: DatabaseSync): void {
-  const runBatch = createBatchRunner(database, file);
+function serve(database: DatabaseSync, createWriters: CreateWriters): void {
+  const runBatch = createBatchRunner(database, file, createWriters);
   parentPort?.on("message", (message: readonly WriteOperation[] | "close") => {
     if (message === "close") {
       database.close();

@@ -3,7 +3,12 @@ import { Worker } from "node:worker_threads";
 
 import { CacheError, type Logger } from "@glorious/core";
 
-import { createBatchRunner, type WriteOperation, type WriteOutcome } from "./sqlite-batch.ts";
+import {
+  createBatchRunner,
+  type CreateWriters,
+  type WriteOperation,
+  type WriteOutcome,
+} from "./sqlite-batch.ts";
 import type { Synchronous } from "./sqlite-connection.ts";
 import { type Failure, fromFailure } from "./sqlite-errors.ts";
 
@@ -16,6 +21,8 @@ export interface SqliteWriter extends AsyncDisposable {
 export interface WriterThreadData {
   readonly file: string;
   readonly synchronous: Synchronous;
+  /** Address of the module whose `createWriters` makes the writers; see {@link moduleBeside}. */
+  readonly writers: string;
 }
 
 /** What the writer thread says: once that it is ready or why it is not, then one answer per batch. */
@@ -25,8 +32,12 @@ export type WriterThreadMessage =
   | { readonly kind: "batch"; readonly outcomes: readonly WriteOutcome[] };
 
 /** A writer on a connection that reads use as well; the only kind that a database in memory can have. */
-export function createLocalWriter(database: DatabaseSync, file: string): SqliteWriter {
-  const runBatch = createBatchRunner(database, file);
+export function createLocalWriter(
+  database: DatabaseSync,
+  file: string,
+  createWriters: CreateWriters,
+): SqliteWriter {
+  const runBatch = createBatchRunner(database, file, createWriters);
   return {
     runBatch: async (operations) => runBatch(operations),
     [Symbol.asyncDispose]: async () => {},
@@ -103,14 +114,23 @@ class WriterThread implements SqliteWriter {
   }
 }
 
+/**
+ * The address of the module `name` beside the one that asks, for a thread to import: a source in the
+ * workspace, which runs its sources, and built in a published package.
+ */
+export function moduleBeside(name: string, importMetaUrl: string): string {
+  return new URL(`./${name}${isSource(importMetaUrl) ? ".ts" : ".js"}`, importMetaUrl).href;
+}
+
+function isSource(url: string): boolean {
+  return url.endsWith(".ts");
+}
+
 function startWorker(workerData: WriterThreadData): Worker {
-  // The workspace runs its sources, where packages resolve by a condition that a thread does not inherit
-  // from every parent (a test runner has its own loader); a published package is built.
-  const isSource = import.meta.url.endsWith(".ts");
-  return isSource
-    ? new Worker(new URL("./sqlite-writer-thread.ts", import.meta.url), {
-        workerData,
-        execArgv: ["--conditions=source"],
-      })
-    : new Worker(new URL("./sqlite-writer-thread.js", import.meta.url), { workerData });
+  const script = new URL(moduleBeside("sqlite-writer-thread", import.meta.url));
+  // Packages resolve by a condition that a thread does not inherit from every parent: a test runner has its
+  // own loader.
+  return isSource(import.meta.url)
+    ? new Worker(script, { workerData, execArgv: ["--conditions=source"] })
+    : new Worker(script, { workerData });
 }

@@ -12,6 +12,7 @@ import {
   SqliteHousekeepingReads,
   SqliteHousekeepingWrites,
 } from "../../src/index/sqlite-housekeeping.ts";
+import { createWriters, INDEX_WRITERS } from "../../src/index/sqlite-index-writers.ts";
 import { openSqliteIndex } from "../../src/index/sqlite-index.ts";
 import {
   SqlitePartUploadReads,
@@ -37,7 +38,7 @@ function openMemory(): DatabaseSync {
 
 test("a full disk is STORAGE_FULL for the whole batch, and space again lets it through", () => {
   const database = openMemory();
-  const runBatch = createBatchRunner(database, "index");
+  const runBatch = createBatchRunner(database, "index", createWriters);
   const size = Number(database.prepare("PRAGMA page_count").get()?.["page_count"]);
   database.exec(`PRAGMA max_page_count = ${size}`);
   const body = Buffer.alloc(100_000);
@@ -61,7 +62,7 @@ test("a failed commit fails every write of its batch and leaves nothing", () => 
   database.exec(`
     CREATE TABLE broken (id INTEGER REFERENCES views (id) DEFERRABLE INITIALLY DEFERRED);
     CREATE TRIGGER break AFTER UPDATE ON pings BEGIN INSERT INTO broken (id) VALUES (999); END;`);
-  const runBatch = createBatchRunner(database, "index");
+  const runBatch = createBatchRunner(database, "index", createWriters);
 
   expect(runBatch([createView("main"), ping])).toMatchObject([
     { kind: "failed", failure: { message: expect.stringContaining("FOREIGN KEY") } },
@@ -77,7 +78,7 @@ test("a database that another process does not let go is UNAVAILABLE, and works 
   const database = openConnection(file, "off");
   migrate(database, file);
   database.exec("PRAGMA busy_timeout = 20");
-  const runBatch = createBatchRunner(database, file);
+  const runBatch = createBatchRunner(database, file, createWriters);
   const other = new DatabaseSync(file);
   other.exec("BEGIN IMMEDIATE");
 
@@ -94,7 +95,10 @@ test("when the writer's thread ends, the writes that wait and all later ones are
   await using directory = await makeDirectory();
   const file = join(directory.path, "index.sqlite");
   migrate(openConnection(file, "off"), file);
-  await using writer = await startThreadWriter({ file, synchronous: "off" }, silentLogger);
+  await using writer = await startThreadWriter(
+    { file, synchronous: "off", writers: INDEX_WRITERS },
+    silentLogger,
+  );
   expect(await writer.runBatch([ping])).toMatchObject([{ kind: "done" }]);
 
   // No batch at all: the thread does not survive it.
