@@ -49,6 +49,13 @@ export {
 export { encodeNar, type EncodeNarOptions } from "./nar-encoder.ts";
 export { maxEncodedBytes, NAR_ENCODING } from "./nar-encoding.ts";
 export { decodeZstd, type DecodeZstdOptions } from "./zstd-decoder.ts";
+export {
+  createZstdFrameReader,
+  type ZstdFrameHandler,
+  type ZstdFrameHeader,
+  type ZstdFrameReader,
+  type ZstdFrameSummary,
+} from "./zstd-frames.ts";
 export { createZstdScanner, type ZstdScanner } from "./zstd-scanner.ts";
 export {
   createNarLister,

@@ -1,0 +1,239 @@
+import type { DatabaseSync } from "node:sqlite";
+
+import { CacheError, type Logger } from "@glorious/core";
+
+import type { WriteOperation, WriteOutcome } from "../../index/sqlite-batch.ts";
+import { prepareQuery, type Query, type Synchronous } from "../../index/sqlite-connection.ts";
+import { fromFailure, fromSqliteError } from "../../index/sqlite-errors.ts";
+import { openDatabase } from "../../index/sqlite-open.ts";
+import { type SqliteWriter, startThreadWriter } from "../../index/sqlite-writer.ts";
+import { WriteQueue } from "../../index/write-queue.ts";
+import { BAZEL_WRITERS, type BazelWrites } from "./bazel-writers.ts";
+import { BAZEL_SCHEMA_STEPS } from "./schema.ts";
+
+/** A row of a scope, by what it is found. */
+export interface BlobRow {
+  readonly sizeBytes: number;
+  readonly accessed: number;
+}
+
+export interface ObjectRow {
+  readonly sizeBytes: number;
+  readonly accessed: number;
+  readonly form: 0 | 1;
+  readonly storedBytes: number;
+  readonly file: string | null;
+  readonly data: Uint8Array | null;
+}
+
+export interface ActionRow {
+  readonly result: Uint8Array;
+  readonly refersTo: Uint8Array | null;
+  readonly accessed: number;
+}
+
+export interface ScopeRow {
+  readonly id: number;
+  readonly viewId: number;
+  readonly instance: string;
+  readonly storedBytes: number;
+}
+
+/** Rows that may be evicted. */
+export interface OldRow {
+  readonly name: Uint8Array | string;
+  readonly accessed: number;
+}
+
+/** The tables whose rows come and go by their use, with the column that names a row within its scope. */
+export const EVICTABLE = {
+  actions: "hash",
+  keyed_values: "key",
+  blobs: "hash",
+} as const;
+
+export type EvictableTable = keyof typeof EVICTABLE;
+
+/** Opens a tenant's Bazel index, made when absent. */
+export async function openBazelIndex(options: {
+  readonly file: string;
+  readonly synchronous: Synchronous;
+  readonly logger: Logger;
+}): Promise<BazelIndex> {
+  const { file, synchronous, logger } = options;
+  try {
+    const database = await openDatabase({
+      file,
+      synchronous,
+      logger,
+      migrations: BAZEL_SCHEMA_STEPS,
+    });
+    try {
+      const writers = BAZEL_WRITERS;
+      const writer = await startThreadWriter({ file, synchronous, writers }, logger);
+      return new BazelIndex(file, database, writer);
+    } catch (error) {
+      database.close();
+      throw error;
+    }
+  } catch (error) {
+    throw fromSqliteError(error, file);
+  }
+}
+
+/** The index of one tenant's Bazel data: reads at once, writes in batches on a thread of its own. */
+export class BazelIndex implements AsyncDisposable {
+  readonly #file: string;
+  readonly #database: DatabaseSync;
+  readonly #writer: SqliteWriter;
+  readonly #queue: WriteQueue<WriteOperation, WriteOutcome>;
+  readonly #findBlob: Query<BlobRow>;
+  readonly #readBlob: Query<ObjectRow>;
+  readonly #findAction: Query<ActionRow>;
+  readonly #readValue: Query<ObjectRow & { readonly sha256: Uint8Array }>;
+  readonly #findLayout: Query<{ readonly chunks: Uint8Array }>;
+  readonly #oldest: Record<EvictableTable, Query<OldRow>>;
+  readonly #counts: Query<{
+    readonly blobs: number;
+    readonly actions: number;
+    readonly keyedValues: number;
+    readonly storedBytes: number;
+  }>;
+  #closing: Promise<void> | undefined;
+
+  constructor(file: string, database: DatabaseSync, writer: SqliteWriter) {
+    this.#file = file;
+    this.#database = database;
+    this.#writer = writer;
+    this.#queue = new WriteQueue((operations) => writer.runBatch(operations));
+    const prepare = <Row>(sql: string): Query<Row> => prepareQuery<Row>(database, sql);
+    this.#findBlob = prepare(`
+      SELECT size_bytes AS sizeBytes, accessed FROM blobs WHERE hash = ?1 AND scope_id = ?2`);
+    const object = `o.size_bytes AS sizeBytes, o.form, o.stored_bytes AS storedBytes, o.file, c.data`;
+    const from = `JOIN objects AS o ON o.id = r.object_id LEFT JOIN contents AS c ON c.object_id = o.id`;
+    this.#readBlob = prepare(`
+      SELECT r.accessed, ${object} FROM blobs AS r ${from} WHERE r.hash = ?1 AND r.scope_id = ?2`);
+    this.#readValue = prepare(`
+      SELECT r.accessed, r.sha256, ${object} FROM keyed_values AS r ${from}
+      WHERE r.scope_id = ?1 AND r.key = ?2`);
+    this.#findAction = prepare(`
+      SELECT result, refers_to AS refersTo, accessed FROM actions WHERE hash = ?1 AND scope_id = ?2`);
+    this.#findLayout = prepare(`SELECT chunks FROM layouts WHERE hash = ?1 AND scope_id = ?2`);
+    const oldest = (table: EvictableTable): Query<OldRow> =>
+      prepare(`
+        SELECT ${EVICTABLE[table]} AS name, accessed FROM ${table}
+        WHERE scope_id = ?1 AND accessed < ?2 ORDER BY accessed LIMIT ?3`);
+    this.#oldest = {
+      actions: oldest("actions"),
+      keyed_values: oldest("keyed_values"),
+      blobs: oldest("blobs"),
+    };
+    this.#counts = prepare(`
+      SELECT (SELECT count(*) FROM blobs WHERE scope_id = ?1) AS blobs,
+        (SELECT count(*) FROM actions WHERE scope_id = ?1) AS actions,
+        (SELECT count(*) FROM keyed_values WHERE scope_id = ?1) AS keyedValues,
+        (SELECT coalesce(sum(stored_bytes), 0) FROM scopes WHERE id = ?1) AS storedBytes`);
+  }
+
+  findBlob(scopeId: number, hash: Uint8Array): BlobRow | undefined {
+    return this.#read(() => this.#findBlob.get(hash, scopeId));
+  }
+
+  /** A blob with where its bytes are; with the bytes themselves when they are in the index. */
+  readBlob(scopeId: number, hash: Uint8Array): ObjectRow | undefined {
+    return this.#read(() => this.#readBlob.get(hash, scopeId));
+  }
+
+  findAction(scopeId: number, hash: Uint8Array): ActionRow | undefined {
+    return this.#read(() => this.#findAction.get(hash, scopeId));
+  }
+
+  readValue(
+    scopeId: number,
+    key: string,
+  ): (ObjectRow & { readonly sha256: Uint8Array }) | undefined {
+    return this.#read(() => this.#readValue.get(scopeId, key));
+  }
+
+  findLayout(scopeId: number, hash: Uint8Array): Uint8Array | undefined {
+    return this.#read(() => this.#findLayout.get(hash, scopeId)?.chunks);
+  }
+
+  /** Rows of a scope that were not used in this period or later, those used first first. */
+  oldest(table: EvictableTable, scopeId: number, usedBefore: number, limit: number): OldRow[] {
+    return this.#read(() => this.#oldest[table].all(scopeId, usedBefore, limit));
+  }
+
+  scopes(): ScopeRow[] {
+    return this.#read(() =>
+      prepareQuery<ScopeRow>(
+        this.#database,
+        `SELECT id, view_id AS viewId, instance, stored_bytes AS storedBytes FROM scopes`,
+      ).all(),
+    );
+  }
+
+  counts(scopeId: number): {
+    readonly blobs: number;
+    readonly actions: number;
+    readonly keyedValues: number;
+    readonly storedBytes: number;
+  } {
+    const counts = this.#read(() => this.#counts.get(scopeId));
+    return counts ?? { blobs: 0, actions: 0, keyedValues: 0, storedBytes: 0 };
+  }
+
+  storedBytes(): number {
+    return this.#read(
+      () =>
+        prepareQuery<{ readonly bytes: number }>(
+          this.#database,
+          `SELECT stored_bytes AS bytes FROM totals`,
+        ).get()?.bytes ?? 0,
+    );
+  }
+
+  /** Every file that something refers to. */
+  hasFile(file: string): boolean {
+    return this.#read(
+      () =>
+        prepareQuery(this.#database, `SELECT 1 FROM objects WHERE file = ?1`).get(file) !==
+        undefined,
+    );
+  }
+
+  async write<Method extends keyof BazelWrites>(
+    method: Method,
+    ...parameters: Parameters<BazelWrites[Method]>
+  ): Promise<ReturnType<BazelWrites[Method]>> {
+    this.#requireOpen();
+    const outcome = await this.#queue.run({ method, parameters });
+    if (outcome.kind === "failed") throw fromFailure(outcome.failure);
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it comes from that very method
+    return outcome.value as ReturnType<BazelWrites[Method]>;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing ??= (async () => {
+      await this.#queue.idle();
+      await this.#writer[Symbol.asyncDispose]();
+      this.#database.close();
+    })();
+    await this.#closing;
+  }
+
+  #read<Value>(read: () => Value): Value {
+    this.#requireOpen();
+    try {
+      return read();
+    } catch (error) {
+      throw fromSqliteError(error, this.#file);
+    }
+  }
+
+  #requireOpen(): void {
+    if (this.#closing !== undefined) {
+      throw new CacheError("UNAVAILABLE", `The index ${this.#file} is closed`);
+    }
+  }
+}

@@ -1,0 +1,147 @@
+import type { Blob, ByteRange } from "@glorious/storage";
+
+import type { DigestList } from "./digest-list.ts";
+import type { Sha256Key } from "./sha256-key.ts";
+
+/** How bytes are encoded, stored or on the wire. */
+export type BlobForm = "identity" | "zstd";
+
+/** What a client calls a blob. */
+export interface BlobDigest {
+  readonly key: Sha256Key;
+  /** Of the blob itself, however it is encoded. */
+  readonly sizeBytes: number;
+}
+
+/** A blob on its way in. */
+export interface BlobUpload extends BlobDigest {
+  readonly form: BlobForm;
+  /** The bytes as encoded. Chunks are handed over. */
+  readonly source: Uint8Array | AsyncIterable<Buffer>;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** A blob that can be read now, whatever happens to it afterwards. */
+export interface StoredBlob {
+  readonly sizeBytes: number;
+  readonly form: BlobForm;
+  readonly storedBytes: number;
+  /** The stored bytes, when they are few. */
+  readonly bytes: Buffer | undefined;
+  /**
+   * Opens the stored bytes when they are not at hand.
+   *
+   * @throws {CacheError} `NOT_FOUND` when the store has lost them; the blob is then absent from here on.
+   */
+  open(range?: ByteRange, signal?: AbortSignal): Promise<Blob>;
+}
+
+/** What a look-up of an ActionResult found. */
+export type ActionFinding =
+  | { readonly kind: "hit"; readonly result: Buffer }
+  /** Nobody stored it, or it was evicted. */
+  | { readonly kind: "absent" }
+  /** It is there, and something that it refers to is not. */
+  | { readonly kind: "incomplete" }
+  /** It is there; what its trees hold was not known when it was stored. */
+  | { readonly kind: "unresolved"; readonly result: Buffer };
+
+/** A value under a key. */
+export interface KeyedValue {
+  readonly value: StoredBlob;
+  /** 64 lowercase hexadecimal digits. */
+  readonly sha256: string;
+}
+
+/** What one scope holds. */
+export interface ScopeUsage {
+  readonly blobs: number;
+  readonly actions: number;
+  readonly keyedValues: number;
+  readonly storedBytes: number;
+}
+
+/**
+ * What one instance name holds: blobs, ActionResults and keyed values.
+ *
+ * Nothing of another scope is seen from here. Bytes that another scope of the same tenant has are stored once,
+ * and still have to be uploaded here in full before this scope has them.
+ *
+ * Methods that begin with `recall` answer at once from memory, and `undefined` when memory cannot say. Every
+ * answer that tells of something present counts as a use of it, and an ActionResult's as a use of all it
+ * refers to: what was used within the TTL is not evicted. What a promise reports as stored is durable.
+ */
+export interface BazelScope {
+  readonly viewId: number;
+  readonly instance: string;
+  /** Whether the blob is here, of that size. */
+  recallBlob(key: Sha256Key, sizeBytes: number): boolean | undefined;
+  /** Of the digests, those that are not here; each once, in the order asked. */
+  findMissing(digests: readonly BlobDigest[]): Promise<BlobDigest[]>;
+  /** A small blob's stored bytes. */
+  recallContent(key: Sha256Key, sizeBytes: number): StoredBlob | undefined;
+  findBlob(key: Sha256Key, sizeBytes: number): Promise<StoredBlob | undefined>;
+  /** The same when only the hash is known. */
+  findBlobOfHash(key: Sha256Key): Promise<StoredBlob | undefined>;
+  /**
+   * Verifies a blob and stores it. When the scope has it already, its source is not read.
+   *
+   * @throws {CacheError} `CORRUPT` when the content has another hash or size; `TRUNCATED`, `TOO_LARGE`;
+   *   `STORAGE_FULL` when nothing may be evicted for it; `CANCELLED`.
+   */
+  putBlob(upload: BlobUpload): Promise<"stored" | "present">;
+
+  /** An ActionResult that is known to be whole. */
+  recallAction(key: Sha256Key): Buffer | undefined;
+  findAction(key: Sha256Key): Promise<ActionFinding>;
+  /**
+   * Stores a serialized ActionResult with the digests of everything it needs; `undefined` while its trees are
+   * missing. It replaces the one that is here.
+   */
+  putAction(key: Sha256Key, result: Uint8Array, refersTo: DigestList | undefined): Promise<void>;
+
+  findValue(key: string): Promise<KeyedValue | undefined>;
+  /** @returns Whether the key is new. */
+  putValue(
+    key: string,
+    source: AsyncIterable<Buffer>,
+    options?: {
+      readonly sizeBytes?: number | undefined;
+      readonly signal?: AbortSignal | undefined;
+    },
+  ): Promise<boolean>;
+  deleteValue(key: string): Promise<boolean>;
+
+  /** The chunks that a blob was put together from. */
+  findLayout(key: Sha256Key): Promise<DigestList | undefined>;
+  putLayout(key: Sha256Key, chunks: DigestList): Promise<void>;
+
+  usage(): Promise<ScopeUsage>;
+}
+
+/** What became of a call of {@link BazelStore.evict}. */
+export interface EvictionResult {
+  readonly actions: number;
+  readonly blobs: number;
+  readonly keyedValues: number;
+  readonly freedBytes: number;
+}
+
+/** One tenant's Bazel data. Nothing of it is shared with another tenant. */
+export interface BazelStore extends AsyncDisposable {
+  /** The scope of an instance name, the view's full name with what follows it; it need not hold anything. */
+  scope(viewId: number, instance: string): BazelScope;
+  /** Bytes stored, as far as they count against the limit. */
+  readonly storedBytes: number;
+  /** True while the tenant's limit is reached and everything is too fresh to go. */
+  readonly isFull: boolean;
+  /**
+   * Makes room: first what belongs to views that are gone, then, as long as a limit is exceeded, what was not
+   * used for longest, ActionResults before what they refer to. Serves meanwhile.
+   */
+  evict(): Promise<EvictionResult>;
+  /** Tells the index what was used; otherwise done about once a minute. */
+  flush(): Promise<void>;
+  /** Makes a blob absent in every scope, because its bytes are damaged or gone: its next upload replaces it. */
+  lose(key: Sha256Key): Promise<void>;
+}

@@ -1,0 +1,323 @@
+import type { DatabaseSync } from "node:sqlite";
+
+import { CacheError } from "@glorious/core";
+
+import { prepareQuery, type Query } from "../../index/sqlite-connection.ts";
+import { moduleBeside } from "../../index/sqlite-writer.ts";
+
+/** Bytes that are new to the index: in `data` when they are few, else in `file`. */
+export interface NewObject {
+  readonly form: 0 | 1;
+  readonly sizeBytes: number;
+  readonly storedBytes: number;
+  readonly file: string | undefined;
+  readonly data: Uint8Array | undefined;
+}
+
+export interface NewBlob extends NewObject {
+  readonly scopeId: number;
+  readonly hash: Uint8Array;
+  readonly accessed: number;
+}
+
+export interface NewKeyedValue extends NewObject {
+  readonly scopeId: number;
+  readonly key: string;
+  readonly sha256: Uint8Array;
+  readonly accessed: number;
+}
+
+/** What a write did to the store: files that nothing refers to now, and how many bytes came or went. */
+export interface StoreChange {
+  readonly unusedFiles: readonly string[];
+  /** Negative when bytes went. */
+  readonly addedBytes: number;
+}
+
+interface ObjectRow {
+  readonly file: string | null;
+  readonly storedBytes: number;
+  readonly owners: number;
+}
+
+interface OwnedRow {
+  readonly objectId: number;
+}
+
+/** What an ActionResult or keyed value takes beside its bytes, so that many tiny ones count as well. */
+const ROW_BYTES = 100;
+
+/** Later than every period. */
+const NEVER = 2 ** 31;
+
+/** Every write of a tenant's Bazel index; each method is one operation. */
+export class BazelWrites {
+  readonly #insertScope: Query<{ readonly id: number }>;
+  readonly #addScopeBytes: Query<never>;
+  readonly #addTotal: Query<never>;
+  readonly #deleteScope: Query<never>;
+  readonly #findBlob: Query<OwnedRow>;
+  readonly #findShared: Query<OwnedRow & { readonly storedBytes: number }>;
+  readonly #insertBlob: Query<never>;
+  readonly #deleteBlob: Query<OwnedRow>;
+  readonly #owners: Query<{ readonly scopeId: number }>;
+  readonly #touchBlob: Query<never>;
+  readonly #insertObject: Query<{ readonly id: number }>;
+  readonly #insertContent: Query<never>;
+  readonly #getObject: Query<ObjectRow>;
+  readonly #addOwner: Query<never>;
+  readonly #deleteObject: Query<never>;
+  readonly #findActionBytes: Query<{ readonly bytes: number }>;
+  readonly #upsertAction: Query<never>;
+  readonly #deleteAction: Query<{ readonly bytes: number }>;
+  readonly #touchAction: Query<never>;
+  readonly #insertValue: Query<never>;
+  readonly #deleteValue: Query<OwnedRow>;
+  readonly #touchValue: Query<never>;
+  readonly #upsertLayout: Query<never>;
+
+  constructor(database: DatabaseSync) {
+    const prepare = <Row>(sql: string): Query<Row> => prepareQuery<Row>(database, sql);
+    this.#insertScope = prepare(`
+      INSERT INTO scopes (view_id, instance) VALUES (?1, ?2)
+      ON CONFLICT (view_id, instance) DO UPDATE SET instance = excluded.instance RETURNING id`);
+    this.#addScopeBytes = prepare(
+      `UPDATE scopes SET stored_bytes = stored_bytes + ?2 WHERE id = ?1`,
+    );
+    this.#addTotal = prepare(`UPDATE totals SET stored_bytes = stored_bytes + ?1`);
+    this.#deleteScope = prepare(`
+      DELETE FROM scopes WHERE id = ?1
+        AND NOT EXISTS (SELECT 1 FROM blobs WHERE scope_id = ?1)
+        AND NOT EXISTS (SELECT 1 FROM actions WHERE scope_id = ?1)
+        AND NOT EXISTS (SELECT 1 FROM keyed_values WHERE scope_id = ?1)`);
+
+    this.#findBlob = prepare(
+      `SELECT object_id AS objectId FROM blobs WHERE hash = ?1 AND scope_id = ?2`,
+    );
+    this.#findShared = prepare(`
+      SELECT b.object_id AS objectId, o.stored_bytes AS storedBytes
+      FROM blobs AS b JOIN objects AS o ON o.id = b.object_id
+      WHERE b.hash = ?1 AND b.size_bytes = ?2 LIMIT 1`);
+    this.#insertBlob = prepare(`
+      INSERT INTO blobs (hash, scope_id, object_id, size_bytes, accessed) VALUES (?1, ?2, ?3, ?4, ?5)`);
+    this.#deleteBlob = prepare(`
+      DELETE FROM blobs WHERE hash = ?1 AND scope_id = ?2 AND accessed < ?3
+      RETURNING object_id AS objectId`);
+    this.#owners = prepare(`SELECT scope_id AS scopeId FROM blobs WHERE hash = ?1`);
+    this.#touchBlob = prepare(
+      `UPDATE blobs SET accessed = ?3 WHERE hash = ?1 AND scope_id = ?2 AND accessed < ?3`,
+    );
+
+    this.#insertObject = prepare(`
+      INSERT INTO objects (form, size_bytes, stored_bytes, file, owners) VALUES (?1, ?2, ?3, ?4, 1)
+      RETURNING id`);
+    this.#insertContent = prepare(`INSERT INTO contents (object_id, data) VALUES (?1, ?2)`);
+    this.#getObject = prepare(
+      `SELECT file, stored_bytes AS storedBytes, owners FROM objects WHERE id = ?1`,
+    );
+    this.#addOwner = prepare(`UPDATE objects SET owners = owners + ?2 WHERE id = ?1`);
+    this.#deleteObject = prepare(`DELETE FROM objects WHERE id = ?1`);
+
+    const actionBytes = `length(result) + coalesce(length(refers_to), 0) + ${ROW_BYTES} AS bytes`;
+    this.#findActionBytes = prepare(
+      `SELECT ${actionBytes} FROM actions WHERE hash = ?1 AND scope_id = ?2`,
+    );
+    this.#upsertAction = prepare(`
+      INSERT INTO actions (hash, scope_id, result, refers_to, accessed) VALUES (?1, ?2, ?3, ?4, ?5)
+      ON CONFLICT (hash, scope_id) DO UPDATE SET
+        result = excluded.result, refers_to = excluded.refers_to, accessed = excluded.accessed`);
+    this.#deleteAction = prepare(`
+      DELETE FROM actions WHERE hash = ?1 AND scope_id = ?2 AND accessed < ?3
+      RETURNING ${actionBytes}`);
+    this.#touchAction = prepare(
+      `UPDATE actions SET accessed = ?3 WHERE hash = ?1 AND scope_id = ?2 AND accessed < ?3`,
+    );
+
+    this.#insertValue = prepare(`
+      INSERT INTO keyed_values (scope_id, key, object_id, sha256, accessed) VALUES (?1, ?2, ?3, ?4, ?5)`);
+    this.#deleteValue = prepare(`
+      DELETE FROM keyed_values WHERE scope_id = ?1 AND key = ?2 AND accessed < ?3
+      RETURNING object_id AS objectId`);
+    this.#touchValue = prepare(
+      `UPDATE keyed_values SET accessed = ?3 WHERE scope_id = ?1 AND key = ?2 AND accessed < ?3`,
+    );
+    this.#upsertLayout = prepare(`
+      INSERT INTO layouts (hash, scope_id, chunks)
+      SELECT hash, scope_id, ?3 FROM blobs WHERE hash = ?1 AND scope_id = ?2
+      ON CONFLICT (hash, scope_id) DO UPDATE SET chunks = excluded.chunks`);
+  }
+
+  openScope(viewId: number, instance: string): number {
+    const scope = this.#insertScope.get(viewId, instance);
+    if (scope === undefined) throw new Error("A scope was neither made nor found");
+    return scope.id;
+  }
+
+  /** Forgets a scope that holds nothing. */
+  deleteScope(scopeId: number): boolean {
+    return this.#deleteScope.run(scopeId) > 0;
+  }
+
+  putBlob(blob: NewBlob): StoreChange {
+    const { scopeId, hash, sizeBytes, accessed } = blob;
+    const unusedFiles = blob.file === undefined ? [] : [blob.file];
+    if (this.#findBlob.get(hash, scopeId) !== undefined) {
+      this.#touchBlob.run(hash, scopeId, accessed);
+      return { unusedFiles, addedBytes: 0 };
+    }
+    const shared = this.#findShared.get(hash, sizeBytes);
+    if (shared !== undefined) {
+      this.#addOwner.run(shared.objectId, 1);
+      this.#insertBlob.run(hash, scopeId, shared.objectId, sizeBytes, accessed);
+      this.#addToScope(scopeId, shared.storedBytes);
+      return { unusedFiles, addedBytes: 0 };
+    }
+    const objectId = this.#addObject(blob);
+    this.#insertBlob.run(hash, scopeId, objectId, sizeBytes, accessed);
+    this.#count(scopeId, blob.storedBytes);
+    return { unusedFiles: [], addedBytes: blob.storedBytes };
+  }
+
+  /** Deletes those that were not used in this period or later. */
+  deleteBlobs(scopeId: number, hashes: readonly Uint8Array[], usedBefore: number): StoreChange {
+    const change = { unusedFiles: [] as string[], addedBytes: 0 };
+    for (const hash of hashes) {
+      const owned = this.#deleteBlob.get(hash, scopeId, usedBefore);
+      if (owned !== undefined) this.#disown(scopeId, owned.objectId, change);
+    }
+    return change;
+  }
+
+  /** Takes a blob from every scope that has it. */
+  loseBlob(hash: Uint8Array): StoreChange & { readonly scopeIds: readonly number[] } {
+    const scopeIds = this.#owners.all(hash).map(({ scopeId }) => scopeId);
+    const change = { unusedFiles: [] as string[], addedBytes: 0 };
+    for (const scopeId of scopeIds) {
+      const owned = this.#deleteBlob.get(hash, scopeId, NEVER);
+      if (owned !== undefined) this.#disown(scopeId, owned.objectId, change);
+    }
+    return { ...change, scopeIds };
+  }
+
+  putLayout(scopeId: number, hash: Uint8Array, chunks: Uint8Array): void {
+    this.#upsertLayout.run(hash, scopeId, chunks);
+  }
+
+  putAction(
+    scopeId: number,
+    hash: Uint8Array,
+    action: { result: Uint8Array; refersTo: Uint8Array | undefined; accessed: number },
+  ): StoreChange {
+    const { result, refersTo, accessed } = action;
+    const before = this.#findActionBytes.get(hash, scopeId)?.bytes ?? 0;
+    this.#upsertAction.run(hash, scopeId, result, refersTo ?? null, accessed);
+    const addedBytes = result.length + (refersTo?.length ?? 0) + ROW_BYTES - before;
+    this.#count(scopeId, addedBytes);
+    return { unusedFiles: [], addedBytes };
+  }
+
+  /** Deletes those that were not used in this period or later. */
+  deleteActions(scopeId: number, hashes: readonly Uint8Array[], usedBefore: number): StoreChange {
+    let addedBytes = 0;
+    for (const hash of hashes) {
+      addedBytes -= this.#deleteAction.get(hash, scopeId, usedBefore)?.bytes ?? 0;
+    }
+    this.#count(scopeId, addedBytes);
+    return { unusedFiles: [], addedBytes };
+  }
+
+  putValue(value: NewKeyedValue): StoreChange & { readonly isNew: boolean } {
+    const { scopeId, key, sha256, accessed } = value;
+    const change = this.deleteValues(scopeId, [key], NEVER);
+    const objectId = this.#addObject(value);
+    this.#insertValue.run(scopeId, key, objectId, sha256, accessed);
+    this.#count(scopeId, value.storedBytes + ROW_BYTES);
+    return {
+      unusedFiles: change.unusedFiles,
+      addedBytes: change.addedBytes + value.storedBytes + ROW_BYTES,
+      isNew: change.deleted === 0,
+    };
+  }
+
+  /** Deletes those that were not used in this period or later. */
+  deleteValues(
+    scopeId: number,
+    keys: readonly string[],
+    usedBefore: number,
+  ): StoreChange & { readonly deleted: number } {
+    const change = { unusedFiles: [] as string[], addedBytes: 0 };
+    let deleted = 0;
+    for (const key of keys) {
+      const owned = this.#deleteValue.get(scopeId, key, usedBefore);
+      if (owned === undefined) continue;
+      this.#disown(scopeId, owned.objectId, change);
+      this.#count(scopeId, -ROW_BYTES);
+      change.addedBytes -= ROW_BYTES;
+      deleted += 1;
+    }
+    return { ...change, deleted };
+  }
+
+  /** @param hashes 32 bytes each, one after the other. */
+  touchBlobs(scopeId: number, hashes: Uint8Array, accessed: number): void {
+    for (const hash of eachHash(hashes)) this.#touchBlob.run(hash, scopeId, accessed);
+  }
+
+  /** @param hashes 32 bytes each, one after the other. */
+  touchActions(scopeId: number, hashes: Uint8Array, accessed: number): void {
+    for (const hash of eachHash(hashes)) this.#touchAction.run(hash, scopeId, accessed);
+  }
+
+  touchValues(scopeId: number, keys: readonly string[], accessed: number): void {
+    for (const key of keys) this.#touchValue.run(scopeId, key, accessed);
+  }
+
+  #addObject({ form, sizeBytes, storedBytes, file, data }: NewObject): number {
+    const object = this.#insertObject.get(form, sizeBytes, storedBytes, file ?? null);
+    if (object === undefined) throw new Error("An object was not inserted");
+    if (data !== undefined) this.#insertContent.run(object.id, data);
+    return object.id;
+  }
+
+  #disown(
+    scopeId: number,
+    objectId: number,
+    change: { unusedFiles: string[]; addedBytes: number },
+  ): void {
+    const object = this.#getObject.get(objectId);
+    if (object === undefined) throw new Error(`The object ${objectId} had owners and is gone`);
+    this.#addToScope(scopeId, -object.storedBytes);
+    if (object.owners > 1) {
+      this.#addOwner.run(objectId, -1);
+      return;
+    }
+    this.#deleteObject.run(objectId);
+    this.#addTotal.run(-object.storedBytes);
+    change.addedBytes -= object.storedBytes;
+    if (object.file !== null) change.unusedFiles.push(object.file);
+  }
+
+  #count(scopeId: number, addedBytes: number): void {
+    this.#addToScope(scopeId, addedBytes);
+    this.#addTotal.run(addedBytes);
+  }
+
+  #addToScope(scopeId: number, addedBytes: number): void {
+    if (this.#addScopeBytes.run(scopeId, addedBytes) > 0) return;
+    throw new CacheError("NOT_FOUND", "The view was deleted meanwhile", {
+      hint: "`flywheel view list` shows those there are.",
+    });
+  }
+}
+
+function* eachHash(hashes: Uint8Array): Iterable<Uint8Array> {
+  for (let at = 0; at < hashes.length; at += 32) yield hashes.subarray(at, at + 32);
+}
+
+/** This module's address, for the writer thread. */
+export const BAZEL_WRITERS: string = moduleBeside("bazel-writers", import.meta.url);
+
+/** The writers of a tenant's Bazel index, for the thread that runs its batches. */
+export function createWriters(database: DatabaseSync): readonly object[] {
+  return [new BazelWrites(database)];
+}

@@ -1,0 +1,164 @@
+import type { EvictableTable, OldRow, ScopeRow } from "./bazel-index.ts";
+import type { EvictionResult } from "./bazel-store.ts";
+import type { Slots } from "./key-table.ts";
+import { Sha256Key } from "./sha256-key.ts";
+import type { TenantState } from "./tenant-state.ts";
+import { periodOf, PERIOD_MS } from "./touches.ts";
+
+/** A view's part of a tenant's room. */
+export interface ViewLimit {
+  readonly maxBytes: number | undefined;
+}
+
+export interface EvictionOptions {
+  readonly state: TenantState;
+  readonly views: ReadonlyMap<number, ViewLimit>;
+  /** Of the whole tenant. */
+  readonly maxBytes: number;
+  /** How long clients may count on what they were told is there. */
+  readonly ttlMs: number;
+  readonly nowMs: number;
+  /** Room to make beyond the limit. */
+  readonly spareBytes: number;
+}
+
+export interface Eviction extends EvictionResult {
+  /** Views whose limit is exceeded by what is too fresh to go. */
+  readonly fullViews: ReadonlySet<number>;
+}
+
+const ROWS_PER_SLICE = 500;
+/** Later than every period. */
+const EVERYTHING = 2 ** 31;
+/** The order in which what was used in one period goes: ActionResults before what they need. */
+const TABLES: readonly EvictableTable[] = ["actions", "keyed_values", "blobs"];
+
+/** Makes room in one tenant, in slices, while it serves. */
+export async function evict(options: EvictionOptions): Promise<Eviction> {
+  const { state, views, maxBytes, ttlMs, nowMs, spareBytes } = options;
+  const counts = { actions: 0, blobs: 0, keyedValues: 0 };
+  const bytesBefore = state.storedBytes;
+  await state.flush();
+
+  const deleteSlice = async (scopeId: number, usedBefore: number): Promise<boolean> => {
+    const found = findSlice(state, scopeId, usedBefore);
+    if (found === undefined) return false;
+    const { table, rows } = found;
+    const deleted = await deleteRows(state, { table, scopeId, rows, usedBefore });
+    if (table === "actions") counts.actions += deleted;
+    else if (table === "blobs") counts.blobs += deleted;
+    else counts.keyedValues += deleted;
+    return deleted > 0;
+  };
+
+  for (const scope of state.index.scopes()) {
+    if (views.has(scope.viewId)) continue;
+    while (await deleteSlice(scope.id, EVERYTHING)) continue;
+    if (await state.write("deleteScope", scope.id)) {
+      state.forgetScope(scope.viewId, scope.instance);
+    }
+  }
+
+  // A period may have begun when it was noted and not be over yet.
+  const usedBefore = periodOf(nowMs - ttlMs - PERIOD_MS);
+  /** Deletes what was used first in any of the scopes; false when all of it is too fresh. */
+  const deleteOldest = async (scopes: readonly ScopeRow[]): Promise<boolean> => {
+    const oldest = scopes
+      .map(({ id }) => ({ id, accessed: findSlice(state, id, usedBefore, 1)?.accessed }))
+      .filter((scope) => scope.accessed !== undefined)
+      .toSorted((one, other) => (one.accessed ?? 0) - (other.accessed ?? 0))[0];
+    return oldest !== undefined && (await deleteSlice(oldest.id, usedBefore));
+  };
+
+  const fullViews = new Set<number>();
+  for (const [viewId, { maxBytes: viewBytes }] of views) {
+    if (viewBytes === undefined) continue;
+    for (;;) {
+      const scopes = state.index.scopes().filter((scope) => scope.viewId === viewId);
+      const bytes = scopes.reduce((sum, { storedBytes }) => sum + storedBytes, 0);
+      if (bytes <= viewBytes) break;
+      if (await deleteOldest(scopes)) continue;
+      fullViews.add(viewId);
+      break;
+    }
+  }
+  while (state.storedBytes + state.reservedBytes + spareBytes > maxBytes) {
+    if (!(await deleteOldest(state.index.scopes()))) break;
+  }
+  return { ...counts, freedBytes: Math.max(0, bytesBefore - state.storedBytes), fullViews };
+}
+
+/** The rows of a scope that go first. */
+function findSlice(
+  { index }: TenantState,
+  scopeId: number,
+  usedBefore: number,
+  limit: number = ROWS_PER_SLICE,
+):
+  | { readonly table: EvictableTable; readonly rows: readonly OldRow[]; readonly accessed: number }
+  | undefined {
+  let first: { table: EvictableTable; rows: readonly OldRow[]; accessed: number } | undefined;
+  for (const table of TABLES) {
+    const rows = index.oldest(table, scopeId, usedBefore, limit);
+    const accessed = rows[0]?.accessed;
+    if (accessed === undefined || (first !== undefined && first.accessed <= accessed)) continue;
+    first = { table, rows, accessed };
+  }
+  if (first === undefined) return undefined;
+  // A blob may be needed by an ActionResult of its own period or a later one, never of an earlier one only.
+  const { accessed } = first;
+  return { ...first, rows: first.rows.filter((row) => row.accessed === accessed) };
+}
+
+async function deleteRows(
+  state: TenantState,
+  slice: {
+    readonly table: EvictableTable;
+    readonly scopeId: number;
+    readonly rows: readonly OldRow[];
+    readonly usedBefore: number;
+  },
+): Promise<number> {
+  const { table, scopeId, usedBefore } = slice;
+  // What was used since the index was told is no longer old.
+  const rows = slice.rows.filter(({ name }) => lastUse(state, table, scopeId, name) < usedBefore);
+  if (rows.length === 0) return 0;
+  const names = rows.map(({ name }) =>
+    typeof name === "string" ? name : Buffer.from(name).toString("hex"),
+  );
+  using _going = state.letGo(table, scopeId, names);
+  for (const { name } of rows) forget(state, table, scopeId, name);
+  if (table === "keyed_values") {
+    const change = await state.write("deleteValues", scopeId, names, usedBefore);
+    await state.settle(change);
+    return change.deleted;
+  }
+  const hashes = rows.flatMap(({ name }) => (typeof name === "string" ? [] : [name]));
+  const method = table === "actions" ? "deleteActions" : "deleteBlobs";
+  await state.settle(await state.write(method, scopeId, hashes, usedBefore));
+  return rows.length;
+}
+
+function lastUse(
+  state: TenantState,
+  table: EvictableTable,
+  scopeId: number,
+  name: Uint8Array | string,
+): number {
+  if (typeof name === "string") return state.valueTouchedAt(scopeId, name);
+  const memory: Slots = table === "actions" ? state.actions.table : state.blobs;
+  const slot = memory.find(scopeId, Sha256Key.fromBytes(name));
+  return slot === 0 ? 0 : (memory.touched[slot] as number);
+}
+
+function forget(
+  state: TenantState,
+  table: EvictableTable,
+  scopeId: number,
+  name: Uint8Array | string,
+): void {
+  if (typeof name === "string") return;
+  const memory: Slots = table === "actions" ? state.actions.table : state.blobs;
+  const slot = memory.find(scopeId, Sha256Key.fromBytes(name));
+  if (slot !== 0) memory.remove(slot);
+}

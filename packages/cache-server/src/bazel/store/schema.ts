@@ -1,0 +1,85 @@
+/**
+ * The schema of a tenant's Bazel index, one step per version. Steps are never changed once released.
+ *
+ * `accessed` is a period of `touches.ts`. An ActionResult is never accessed later than what it refers to, which
+ * is why what was accessed last may be kept by that alone, and no table says who refers to a blob.
+ */
+export const BAZEL_SCHEMA_STEPS: readonly string[] = [
+  `
+  -- An instance name: a view, or what lies below it.
+  CREATE TABLE scopes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    view_id INTEGER NOT NULL,
+    instance TEXT NOT NULL,
+    stored_bytes INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (view_id, instance)
+  ) STRICT;
+
+  -- Bytes as they are stored: in contents when they are few, else in a file.
+  CREATE TABLE objects (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    form INTEGER NOT NULL CHECK (form IN (0, 1)),
+    size_bytes INTEGER NOT NULL CHECK (size_bytes >= 0),
+    stored_bytes INTEGER NOT NULL CHECK (stored_bytes >= 0),
+    file TEXT,
+    owners INTEGER NOT NULL CHECK (owners > 0)
+  ) STRICT;
+
+  CREATE UNIQUE INDEX objects_by_file ON objects (file) WHERE file IS NOT NULL;
+
+  CREATE TABLE contents (
+    object_id INTEGER PRIMARY KEY REFERENCES objects (id) ON DELETE CASCADE,
+    data BLOB NOT NULL
+  ) STRICT;
+
+  -- The hash comes first, to find the object that another scope of the tenant has.
+  CREATE TABLE blobs (
+    hash BLOB NOT NULL,
+    scope_id INTEGER NOT NULL,
+    object_id INTEGER NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    accessed INTEGER NOT NULL,
+    PRIMARY KEY (hash, scope_id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX blobs_by_access ON blobs (scope_id, accessed);
+
+  -- How a blob is cut into chunks: the digests, one after the other.
+  CREATE TABLE layouts (
+    hash BLOB NOT NULL,
+    scope_id INTEGER NOT NULL,
+    chunks BLOB NOT NULL,
+    PRIMARY KEY (hash, scope_id),
+    FOREIGN KEY (hash, scope_id) REFERENCES blobs (hash, scope_id) ON DELETE CASCADE
+  ) STRICT, WITHOUT ROWID;
+
+  -- result is a serialized ActionResult; refers_to lists the digests of all blobs it needs, those in its trees
+  -- too, and is NULL as long as a tree is missing.
+  CREATE TABLE actions (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL,
+    scope_id INTEGER NOT NULL,
+    result BLOB NOT NULL,
+    refers_to BLOB,
+    accessed INTEGER NOT NULL,
+    UNIQUE (hash, scope_id)
+  ) STRICT;
+  CREATE INDEX actions_by_access ON actions (scope_id, accessed);
+
+  -- Opaque values under any key; nothing of Bazel's reads them.
+  CREATE TABLE keyed_values (
+    scope_id INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    object_id INTEGER NOT NULL,
+    sha256 BLOB NOT NULL,
+    accessed INTEGER NOT NULL,
+    PRIMARY KEY (scope_id, key)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX keyed_values_by_access ON keyed_values (scope_id, accessed);
+
+  CREATE TABLE totals (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    stored_bytes INTEGER NOT NULL
+  ) STRICT;
+  INSERT INTO totals (id, stored_bytes) VALUES (1, 0);
+  `,
+];

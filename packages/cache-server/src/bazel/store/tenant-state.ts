@@ -1,0 +1,248 @@
+import { CacheError, type Logger } from "@glorious/core";
+import type { BlobStore } from "@glorious/storage";
+
+import { ActionMemory } from "./action-memory.ts";
+import type { BazelIndex, EvictableTable } from "./bazel-index.ts";
+import type { StoredBlob } from "./bazel-store.ts";
+import type { BazelWrites, StoreChange } from "./bazel-writers.ts";
+import { KeyTable, type Slots } from "./key-table.ts";
+import type { Sha256Key } from "./sha256-key.ts";
+import { periodOf } from "./touches.ts";
+
+/** What a tenant's store is made of. */
+export interface TenantStateOptions {
+  readonly index: BazelIndex;
+  readonly files: BlobStore;
+  readonly now: () => number;
+  readonly logger: Logger;
+  readonly maxBlobBytes: number;
+  /** Bytes of memory for what was used lately. */
+  readonly memoryBytes: number;
+  /** Makes sure that so many more bytes fit, for a view. @throws {CacheError} `STORAGE_FULL`. */
+  readonly requireRoom: (viewId: number, sizeBytes: number) => Promise<void>;
+}
+
+/** What the table of blobs takes for each. */
+const ENTRY_BYTES = 75;
+/** Uses that wait for the index, before it is told early. */
+const MAX_DIRTY = 200_000;
+/** Instance names of one view: anybody who may push can make one up. */
+const MAX_SCOPES_PER_VIEW = 10_000;
+const MAX_HASHES_PER_WRITE = 2000;
+
+/** What the scopes of one tenant share: the index, and the memory in front of it. */
+export class TenantState {
+  readonly index: BazelIndex;
+  readonly files: BlobStore;
+  readonly maxBlobBytes: number;
+  readonly blobs: KeyTable<StoredBlob>;
+  readonly actions: ActionMemory;
+  /** Of uploads under way. */
+  reservedBytes = 0;
+  storedBytes: number;
+  readonly #options: TenantStateOptions;
+  readonly #scopeIds: Map<string, number> = new Map();
+  readonly #scopesOfView: Map<number, number> = new Map();
+  /** What is being deleted, and so absent, although the index still has it. */
+  readonly #going: Set<string> = new Set();
+  readonly #touchedValues: Map<string, { scopeId: number; key: string; period: number }> =
+    new Map();
+  #flushing: Promise<void> | undefined;
+
+  constructor(options: TenantStateOptions) {
+    const { index, files, memoryBytes } = options;
+    this.#options = options;
+    this.index = index;
+    this.files = files;
+    this.maxBlobBytes = options.maxBlobBytes;
+    this.storedBytes = index.storedBytes();
+    for (const { id, viewId, instance } of index.scopes()) this.#noteScope(id, viewId, instance);
+    this.blobs = new KeyTable({
+      maxEntries: Math.max(2048, Math.floor(memoryBytes / 2 / ENTRY_BYTES)),
+      maxValueBytes: memoryBytes / 5,
+      valueSize: ({ storedBytes }) => storedBytes + 350,
+    });
+    this.actions = new ActionMemory({
+      blobs: this.blobs,
+      maxEntries: Math.max(2048, Math.floor(memoryBytes / 4 / 2 / ENTRY_BYTES)),
+      maxBytes: (memoryBytes * 3) / 10,
+    });
+  }
+
+  period(): number {
+    return periodOf(this.#options.now());
+  }
+
+  findScope(viewId: number, instance: string): number | undefined {
+    return this.#scopeIds.get(`${viewId}/${instance}`);
+  }
+
+  /** The scope's id, made when this is the first thing that it holds. */
+  async openScope(viewId: number, instance: string): Promise<number> {
+    const known = this.findScope(viewId, instance);
+    if (known !== undefined) return known;
+    if ((this.#scopesOfView.get(viewId) ?? 0) >= MAX_SCOPES_PER_VIEW) {
+      throw new CacheError(
+        "STORAGE_FULL",
+        `The view has ${MAX_SCOPES_PER_VIEW} instance names below it, which is the limit`,
+        { hint: "Use fewer names; those that hold nothing are forgotten." },
+      );
+    }
+    const id = await this.index.write("openScope", viewId, instance);
+    if (this.findScope(viewId, instance) === undefined) this.#noteScope(id, viewId, instance);
+    return id;
+  }
+
+  forgetScope(viewId: number, instance: string): void {
+    this.#scopeIds.delete(`${viewId}/${instance}`);
+    this.#scopesOfView.set(viewId, (this.#scopesOfView.get(viewId) ?? 1) - 1);
+  }
+
+  /** The slot of a blob, from memory or index; 0 when it is absent. */
+  lookUpBlob(scopeId: number, key: Sha256Key): number {
+    const slot = this.blobs.find(scopeId, key);
+    if (slot !== 0) return slot;
+    if (this.#going.size > 0 && this.isGoing("blobs", scopeId, key.toHex())) return 0;
+    const row = this.index.findBlob(scopeId, key.bytes);
+    if (row === undefined) return 0;
+    this.#flushWhenMany();
+    // Without room it counts as absent: its use could not be noted, and it might be evicted.
+    return this.blobs.add(scopeId, key, row.sizeBytes, row.accessed);
+  }
+
+  rememberBlob(
+    scopeId: number,
+    key: Sha256Key,
+    blob: { readonly sizeBytes: number; readonly accessed: number },
+  ): void {
+    this.#flushWhenMany();
+    if (this.blobs.find(scopeId, key) !== 0) return;
+    this.blobs.add(scopeId, key, blob.sizeBytes, blob.accessed);
+  }
+
+  isGoing(table: EvictableTable, scopeId: number, name: string): boolean {
+    return this.#going.has(`${table}/${scopeId}/${name}`);
+  }
+
+  /** Makes names absent until the returned handle is disposed of, when the index no longer has them. */
+  letGo(table: EvictableTable, scopeId: number, names: readonly string[]): Disposable {
+    const going = names.map((name) => `${table}/${scopeId}/${name}`);
+    for (const each of going) this.#going.add(each);
+    return {
+      [Symbol.dispose]: () => {
+        for (const each of going) this.#going.delete(each);
+      },
+    };
+  }
+
+  /** Holds room for an upload while it is under way. */
+  async reserve(viewId: number, sizeBytes: number): Promise<Disposable> {
+    await this.#options.requireRoom(viewId, sizeBytes);
+    this.reservedBytes += sizeBytes;
+    return {
+      [Symbol.dispose]: () => {
+        this.reservedBytes -= sizeBytes;
+      },
+    };
+  }
+
+  write<Method extends keyof BazelWrites>(
+    method: Method,
+    ...parameters: Parameters<BazelWrites[Method]>
+  ): Promise<ReturnType<BazelWrites[Method]>> {
+    return this.index.write(method, ...parameters);
+  }
+
+  /** Counts what a write changed, and deletes the files that nothing refers to any more. */
+  async settle({ addedBytes, unusedFiles }: StoreChange): Promise<void> {
+    this.storedBytes += addedBytes;
+    for (const file of unusedFiles) {
+      await this.files.delete(file).catch((error: unknown) => {
+        this.#options.logger.error("A file that nothing needs was not deleted", { file, error });
+      });
+    }
+  }
+
+  touchValue(scopeId: number, key: string): void {
+    this.#touchedValues.set(`${scopeId}/${key}`, { scopeId, key, period: this.period() });
+    this.#flushWhenMany();
+  }
+
+  /** The last period in which a value was used, as far as the index does not know it. */
+  valueTouchedAt(scopeId: number, key: string): number {
+    return this.#touchedValues.get(`${scopeId}/${key}`)?.period ?? 0;
+  }
+
+  async lose(key: Sha256Key): Promise<void> {
+    const hex = key.toHex();
+    using _going = new DisposableStack();
+    for (const scopeId of this.#scopeIds.values()) {
+      const slot = this.blobs.find(scopeId, key);
+      if (slot !== 0) this.blobs.remove(slot);
+      _going.use(this.letGo("blobs", scopeId, [hex]));
+    }
+    this.#options.logger.error("A stored blob is lost, and absent from now on", { sha256: hex });
+    await this.settle(await this.write("loseBlob", key.bytes));
+  }
+
+  /** Tells the index what was used since the last time. */
+  flush(): Promise<void> {
+    this.#flushing ??= this.#flush().finally(() => (this.#flushing = undefined));
+    return this.#flushing;
+  }
+
+  #flushWhenMany(): void {
+    const dirty = this.blobs.dirtyCount + this.actions.table.dirtyCount + this.#touchedValues.size;
+    if (dirty < MAX_DIRTY || this.#flushing !== undefined) return;
+    this.flush().catch((error: unknown) => {
+      this.#options.logger.error("What was used could not be noted in the index", { error });
+    });
+  }
+
+  async #flush(): Promise<void> {
+    // Blobs first: after a crash in between, no ActionResult is fresher than what it needs.
+    await this.#flushTable("touchBlobs", this.blobs);
+    await this.#flushTable("touchActions", this.actions.table);
+    const values = [...this.#touchedValues.values()];
+    this.#touchedValues.clear();
+    for (const { scopeId, key, period } of values) {
+      await this.write("touchValues", scopeId, [key], period);
+    }
+  }
+
+  async #flushTable(
+    method: "touchBlobs" | "touchActions",
+    table: Slots,
+  ): Promise<void> {
+    const slots = table.beginFlush();
+    if (slots.length === 0) return;
+    const batches = new Map<string, { scopeId: number; period: number; slots: number[] }>();
+    for (const slot of slots) {
+      const scopeId = table.scopeOf(slot);
+      const period = table.touched[slot] as number;
+      const name = `${scopeId}/${period}`;
+      const batch = batches.get(name) ?? { scopeId, period, slots: [] };
+      batch.slots.push(slot);
+      batches.set(name, batch);
+    }
+    let isDone = false;
+    try {
+      const writes: Promise<void>[] = [];
+      for (const batch of batches.values()) {
+        for (let at = 0; at < batch.slots.length; at += MAX_HASHES_PER_WRITE) {
+          const hashes = table.hashesOf(batch.slots.slice(at, at + MAX_HASHES_PER_WRITE));
+          writes.push(this.write(method, batch.scopeId, hashes, batch.period));
+        }
+      }
+      await Promise.all(writes);
+      isDone = true;
+    } finally {
+      table.endFlush(isDone);
+    }
+  }
+
+  #noteScope(id: number, viewId: number, instance: string): void {
+    this.#scopeIds.set(`${viewId}/${instance}`, id);
+    this.#scopesOfView.set(viewId, (this.#scopesOfView.get(viewId) ?? 0) + 1);
+  }
+}

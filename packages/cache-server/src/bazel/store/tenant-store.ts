@@ -1,0 +1,231 @@
+import { access, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+
+import { CacheError, type Logger, silentLogger } from "@glorious/core";
+import {
+  type BlobStore,
+  type FsyncPolicy,
+  makeDurableDirectory,
+  openFilesystemStore,
+  tryLockFile,
+} from "@glorious/storage";
+
+import { type BazelIndex, openBazelIndex } from "./bazel-index.ts";
+import type { BazelScope, BazelStore, EvictionResult } from "./bazel-store.ts";
+import { evict, type ViewLimit } from "./eviction.ts";
+import type { Sha256Key } from "./sha256-key.ts";
+import { TenantScope } from "./tenant-scope.ts";
+import { TenantState } from "./tenant-state.ts";
+
+/** What bounds the Bazel data of each tenant. */
+export interface BazelLimits {
+  /** Stored bytes of one tenant. */
+  readonly maxBytes: number;
+  readonly maxBlobBytes: number;
+  /** How long what was used is kept, whatever else needs the room. */
+  readonly ttlMs: number;
+  /** Bytes of memory for what was used lately. */
+  readonly memoryBytes: number;
+}
+
+export interface TenantStoreOptions {
+  /** Holds this tenant's data and nothing else; made when absent. */
+  readonly directory: string;
+  readonly limits: BazelLimits;
+  /** The tenant's views there are, each with its limit, by their ids. */
+  readonly views: () => Promise<ReadonlyMap<number, ViewLimit>>;
+  readonly fsync?: FsyncPolicy;
+  readonly logger?: Logger;
+  readonly now?: () => number;
+}
+
+const FLUSH_INTERVAL_MS = 60_000;
+/** After eviction found nothing old enough, it is not asked again for this time. */
+const FULL_FOR_MS = 10_000;
+
+/**
+ * Opens one tenant's Bazel data. Nothing is scanned, however much there is.
+ *
+ * @throws {CacheError} `CONFIG` when another process has it open, and what opening index and store throw.
+ */
+export async function openTenantStore(options: TenantStoreOptions): Promise<BazelStore> {
+  const { directory, fsync = "full", logger = silentLogger, now = Date.now } = options;
+  await makeDurableDirectory(directory, fsync);
+  const opened = new AsyncDisposableStack();
+  try {
+    const lock = tryLockFile(join(directory, "lock"));
+    if (lock === undefined) {
+      throw new CacheError("CONFIG", `Another process serves the Bazel data in ${directory}`, {
+        hint: "Stop it, or give this server another data directory.",
+      });
+    }
+    opened.defer(() => lock.release());
+    const index = opened.use(
+      await openBazelIndex({
+        file: join(directory, "index.sqlite"),
+        synchronous: fsync === "full" ? "full" : "off",
+        logger,
+      }),
+    );
+    const files = opened.use(
+      await openFilesystemStore({ directory: join(directory, "store"), fsync, logger }),
+    );
+    const store = new TenantStore({ ...options, logger, now }, { index, files, opened });
+    await store.start();
+    return store;
+  } catch (error) {
+    await opened.disposeAsync();
+    throw error;
+  }
+}
+
+interface TenantParts {
+  readonly index: BazelIndex;
+  readonly files: BlobStore;
+  readonly opened: AsyncDisposableStack;
+}
+
+class TenantStore implements BazelStore {
+  readonly #options: TenantStoreOptions & { readonly logger: Logger; readonly now: () => number };
+  readonly #parts: TenantParts;
+  readonly #state: TenantState;
+  readonly #scopes: Map<string, TenantScope> = new Map();
+  #flushTimer: NodeJS.Timeout | undefined;
+  #evicting: Promise<EvictionResult> | undefined;
+  #fullViews: ReadonlySet<number> = new Set();
+  #fullUntilMs = 0;
+  #closing: Promise<void> | undefined;
+
+  constructor(
+    options: TenantStoreOptions & { readonly logger: Logger; readonly now: () => number },
+    parts: TenantParts,
+  ) {
+    const { limits, logger, now } = options;
+    this.#options = options;
+    this.#parts = parts;
+    this.#state = new TenantState({
+      ...parts,
+      logger,
+      now,
+      maxBlobBytes: limits.maxBlobBytes,
+      memoryBytes: limits.memoryBytes,
+      requireRoom: (viewId, sizeBytes) => this.#requireRoom(viewId, sizeBytes),
+    });
+  }
+
+  async start(): Promise<void> {
+    const { logger } = this.#options;
+    const mark = join(this.#options.directory, "in-use");
+    const wasKilled = await access(mark).then(
+      () => true,
+      () => false,
+    );
+    await writeFile(mark, "");
+    this.#flushTimer = setInterval(() => {
+      this.flush().catch((error: unknown) => {
+        logger.error("What was used could not be noted in the index", { error });
+      });
+    }, FLUSH_INTERVAL_MS);
+    this.#flushTimer.unref();
+    if (!wasKilled) return;
+    this.#deleteOrphans(Date.now()).catch((error: unknown) => {
+      logger.error("Files of uploads that a crash cut were not all deleted", { error });
+    });
+  }
+
+  scope(viewId: number, instance: string): BazelScope {
+    const name = `${viewId}/${instance}`;
+    const known = this.#scopes.get(name);
+    if (known !== undefined) return known;
+    const scope = new TenantScope(this.#state, viewId, instance);
+    // Names that hold nothing are made up as fast as somebody can ask.
+    if (this.#state.findScope(viewId, instance) !== undefined) this.#scopes.set(name, scope);
+    return scope;
+  }
+
+  get storedBytes(): number {
+    return this.#state.storedBytes;
+  }
+
+  get isFull(): boolean {
+    return this.#options.now() < this.#fullUntilMs;
+  }
+
+  evict(): Promise<EvictionResult> {
+    this.#evicting ??= this.#evict(0).finally(() => (this.#evicting = undefined));
+    return this.#evicting;
+  }
+
+  flush(): Promise<void> {
+    return this.#state.flush();
+  }
+
+  lose(key: Sha256Key): Promise<void> {
+    return this.#state.lose(key);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closing ??= (async () => {
+      clearInterval(this.#flushTimer);
+      await this.#evicting?.catch(() => {});
+      await this.flush();
+      await this.#parts.opened.disposeAsync();
+      await rm(join(this.#options.directory, "in-use"), { force: true });
+    })();
+    return this.#closing;
+  }
+
+  async #requireRoom(viewId: number, sizeBytes: number): Promise<void> {
+    if (this.#fits(viewId, sizeBytes)) return;
+    if (!this.isFull) {
+      await this.#evicting?.catch(() => {});
+      this.#evicting ??= this.#evict(sizeBytes).finally(() => (this.#evicting = undefined));
+      await this.#evicting;
+      if (this.#fits(viewId, sizeBytes)) return;
+      this.#fullUntilMs = this.#options.now() + FULL_FOR_MS;
+    }
+    throw new CacheError(
+      "STORAGE_FULL",
+      "The cache is full of what was used too lately to be evicted",
+      { hint: "Raise bazel.maxSize or the view's maximum size, or lower bazel.ttl." },
+    );
+  }
+
+  #fits(viewId: number, sizeBytes: number): boolean {
+    if (this.#fullViews.has(viewId)) return false;
+    const { storedBytes, reservedBytes } = this.#state;
+    return storedBytes + reservedBytes + sizeBytes <= this.#options.limits.maxBytes;
+  }
+
+  async #evict(wantedBytes: number): Promise<EvictionResult> {
+    const { limits, views, now, logger } = this.#options;
+    const { maxBytes, ttlMs } = limits;
+    const { fullViews, ...result } = await evict({
+      state: this.#state,
+      views: await views(),
+      maxBytes,
+      ttlMs,
+      nowMs: now(),
+      // Some more than what is wanted, so that not every upload waits for an eviction.
+      spareBytes:
+        this.#state.storedBytes + wantedBytes > maxBytes * 0.98
+          ? Math.min(maxBytes, wantedBytes + maxBytes * 0.05)
+          : 0,
+    });
+    this.#fullViews = fullViews;
+    if (result.freedBytes > 0) logger.info("evicted Bazel data", { ...result });
+    return result;
+  }
+
+  /** A crash between a file and its row leaves the file, which nothing would ever delete. */
+  async #deleteOrphans(startedAtMs: number): Promise<void> {
+    const { index, files } = this.#parts;
+    for await (const { key, modifiedAtMs } of files.list("")) {
+      if (this.#closing !== undefined) return;
+      const mayBeUnderWay = modifiedAtMs >= startedAtMs - 1000;
+      if (!mayBeUnderWay && !key.startsWith("ping/") && !index.hasFile(key)) {
+        await files.delete(key);
+      }
+    }
+  }
+}

@@ -1,0 +1,152 @@
+import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { expect, test } from "vitest";
+
+import { openTenantStore } from "../../src/bazel/store/tenant-store.ts";
+import { blobOf, randomBlob } from "./blobs.ts";
+import {
+  describeBazelStore,
+  HOUR_MS,
+  listOf,
+  type OpenedStore,
+  put,
+  read,
+  type StoreLimits,
+} from "./store-contract.ts";
+
+interface OpenedTenant extends OpenedStore {
+  readonly directory: string;
+}
+
+async function openTenant(limits: StoreLimits = {}): Promise<OpenedTenant> {
+  const directory = await mkdtemp(join(tmpdir(), "tenant-store-"));
+  let offsetMs = 0;
+  const views = limits.views ?? new Map([1, 2].map((id) => [id, { maxBytes: undefined }] as const));
+  const open = (): ReturnType<typeof openTenantStore> =>
+    openTenantStore({
+      directory,
+      fsync: "none",
+      now: () => Date.now() + offsetMs,
+      views: async () => views,
+      limits: {
+        maxBytes: limits.maxBytes ?? 2 ** 40,
+        maxBlobBytes: limits.maxBlobBytes ?? 2 ** 32,
+        ttlMs: 3 * HOUR_MS,
+        memoryBytes: limits.memoryBytes ?? 16 * 2 ** 20,
+      },
+    });
+  let store = await open();
+  return {
+    directory,
+    get store() {
+      return store;
+    },
+    async reopen() {
+      await store[Symbol.asyncDispose]();
+      store = await open();
+    },
+    advance(durationMs) {
+      offsetMs += durationMs;
+    },
+    async [Symbol.asyncDispose]() {
+      await store[Symbol.asyncDispose]();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+describeBazelStore("SQLite and files", openTenant);
+
+test("a file that is gone makes its blob absent, and the next upload heals it", async () => {
+  await using opened = await openTenant();
+  const scope = opened.store.scope(1, "main");
+  const blob = randomBlob(100_000);
+  await put(scope, blob);
+  await scope.putAction(blob.key, Buffer.from("result"), listOf([blob]));
+  expect(scope.recallAction(blob.key)).toBeDefined();
+  await rm(join(opened.directory, "store", "blobs", "cas"), { recursive: true });
+
+  await expect(read(scope, blob)).rejects.toMatchObject({ code: "NOT_FOUND" });
+
+  expect(await scope.findMissing([blob])).toEqual([blob]);
+  expect(scope.recallAction(blob.key)).toBeUndefined();
+  expect(await scope.findAction(blob.key)).toEqual({ kind: "incomplete" });
+  expect(await put(scope, blob)).toBe("stored");
+  expect(await read(scope, blob)).toEqual(blob.bytes);
+  expect(await scope.findAction(blob.key)).toMatchObject({ kind: "hit" });
+});
+
+test("a refused upload leaves no file, and an evicted blob's file goes", async () => {
+  await using opened = await openTenant({ maxBytes: 250_000 });
+  const scope = opened.store.scope(1, "main");
+  const liar = { ...randomBlob(100_000), bytes: randomBlob(100_000).bytes };
+  await expect(put(scope, liar)).rejects.toMatchObject({ code: "CORRUPT" });
+  expect(await filesIn(opened.directory)).toEqual([]);
+
+  const [old, fresh] = [randomBlob(200_000), randomBlob(200_000)];
+  await put(scope, old);
+  opened.advance(5 * HOUR_MS);
+  await put(scope, fresh);
+  expect(await filesIn(opened.directory)).toEqual([expect.stringContaining(fresh.hash)]);
+});
+
+test("two uploads of one blob at the same time leave one file", async () => {
+  await using opened = await openTenant();
+  const scope = opened.store.scope(1, "main");
+  const blob = randomBlob(200_000);
+
+  await Promise.all([1, 2, 3, 4].map(() => put(scope, blob)));
+
+  expect(await filesIn(opened.directory)).toHaveLength(1);
+  expect(opened.store.storedBytes).toBe(200_000);
+});
+
+test("after a crash the files that nothing refers to are deleted, and no others", async () => {
+  await using opened = await openTenant();
+  const blob = randomBlob(100_000);
+  await put(opened.store.scope(1, "main"), blob);
+  const orphan = blobOf("an upload that was cut").hash;
+  const folder = join(
+    opened.directory,
+    "store",
+    "blobs",
+    "cas",
+    orphan.slice(0, 2),
+    orphan.slice(2, 3),
+  );
+  await opened.reopen();
+  await mkdir(folder, { recursive: true });
+  const file = join(folder, `${orphan}-0123456789ab`);
+  await writeFile(file, "an upload that was cut");
+  await utimes(file, new Date(0), new Date(0));
+  await opened.reopen();
+  expect(await filesIn(opened.directory)).toHaveLength(2);
+
+  // As a process leaves it that was killed.
+  await opened.store[Symbol.asyncDispose]();
+  await writeFile(join(opened.directory, "in-use"), "");
+  await opened.reopen();
+
+  await expect.poll(() => filesIn(opened.directory)).toEqual([expect.stringContaining(blob.hash)]);
+});
+
+test("one tenant's data is open in one process at a time", async () => {
+  await using opened = await openTenant();
+  const { directory } = opened;
+  const second = openTenantStore({
+    directory,
+    views: async () => new Map(),
+    limits: { maxBytes: 1, maxBlobBytes: 1, ttlMs: 1, memoryBytes: 1 },
+  });
+  await expect(second).rejects.toMatchObject({ code: "CONFIG" });
+});
+
+async function filesIn(directory: string): Promise<string[]> {
+  const names = await readdir(join(directory, "store", "blobs"), {
+    recursive: true,
+    withFileTypes: true,
+  });
+  return names.filter((entry) => entry.isFile()).map(({ name }) => name);
+}
