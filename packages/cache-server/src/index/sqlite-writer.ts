@@ -127,10 +127,12 @@ function isSource(url: string): boolean {
 }
 
 function startWorker(workerData: WriterThreadData): Worker {
-  const script = new URL(moduleBeside("sqlite-writer-thread", import.meta.url));
   // Packages resolve by a condition that a thread does not inherit from every parent: a test runner has its
   // own loader.
   return isSource(import.meta.url)
-    ? new Worker(script, { workerData, execArgv: ["--conditions=source"] })
-    : new Worker(script, { workerData });
+    ? new Worker(new URL("./sqlite-writer-thread.ts", import.meta.url), {
+        workerData,
+        execArgv: ["--conditions=source"],
+      })
+    : new Worker(new URL("./sqlite-writer-thread.js", import.meta.url), { workerData });
 }

@@ -12,8 +12,7 @@ interface RememberedAction {
 }
 
 /** The SHA-256 of nothing: that blob is everywhere. */
-export const EMPTY_SHA256: string =
-  "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+const EMPTY_SHA256: string = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const EMPTY_KEY = requiredKey(EMPTY_SHA256);
 
 /** Whether this is the digest of nothing, which is never stored and always there. */

@@ -317,7 +317,11 @@ function* eachHash(hashes: Uint8Array): Iterable<Uint8Array> {
 /** This module's address, for the writer thread. */
 export const BAZEL_WRITERS: string = moduleBeside("bazel-writers", import.meta.url);
 
-/** The writers of a tenant's Bazel index, for the thread that runs its batches. */
+/**
+ * The writers of a tenant's Bazel index, for the thread that runs its batches.
+ *
+ * @public The thread imports this module by its address.
+ */
 export function createWriters(database: DatabaseSync): readonly object[] {
   return [new BazelWrites(database)];
 }

@@ -210,10 +210,7 @@ export class TenantState {
     }
   }
 
-  async #flushTable(
-    method: "touchBlobs" | "touchActions",
-    table: Slots,
-  ): Promise<void> {
+  async #flushTable(method: "touchBlobs" | "touchActions", table: Slots): Promise<void> {
     const slots = table.beginFlush();
     if (slots.length === 0) return;
     const batches = new Map<string, { scopeId: number; period: number; slots: number[] }>();
