@@ -1,5 +1,4 @@
-import { promisify } from "node:util";
-import { constants, zstdCompress, type ZstdOptions } from "node:zlib";
+import { constants, createZstdCompress } from "node:zlib";
 
 import { abortable } from "@glorious/core";
 
@@ -17,9 +16,8 @@ export interface EncodeNarOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-const compress: (block: Uint8Array, options: ZstdOptions) => Promise<Buffer> =
-  promisify(zstdCompress);
-
+/** The largest output buffer. */
+const MAX_PIECE_BYTES = 2 ** 20;
 /** The first allocation for a block: most NARs are far smaller than a frame. */
 const FIRST_ALLOCATION_BYTES = 64 * 1024;
 
@@ -29,8 +27,8 @@ const FIRST_ALLOCATION_BYTES = 64 * 1024;
  * The output depends on the input bytes, the level and the zstd version only: not on how the input
  * is cut into chunks, nor on `concurrency`. Every frame has its content size in the header and no
  * checksum, because the whole object is named by its SHA-256. Empty input gives one empty frame.
- * Each yielded buffer is one whole frame and belongs to the consumer; input chunks are copied, so
- * the source may reuse them.
+ * The yielded buffers are frames or pieces of them, of at most 1 MiB, and belong to the consumer; input chunks
+ * are copied, so the source may reuse them.
  *
  * @throws {CacheError} `CANCELLED` when `signal` aborts; whatever `source` throws.
  */
@@ -42,7 +40,7 @@ export async function* encodeNar(
   requireInteger("level", level, 1, 22);
   requireInteger("concurrency", concurrency, 1, 1024);
 
-  const inFlight: Promise<Buffer>[] = [];
+  const inFlight: Promise<Buffer[]>[] = [];
   const spare: Buffer[] = [];
   let block: Buffer = Buffer.alloc(0);
   let filledBytes = 0;
@@ -65,7 +63,7 @@ export async function* encodeNar(
     let offset = 0;
     while (offset < chunk.length) {
       if (filledBytes === NAR_ENCODING.frameBytes) {
-        if (inFlight.length >= concurrency) yield await takeFirst(inFlight);
+        if (inFlight.length >= concurrency) yield* await takeFirst(inFlight);
         startFrame();
       }
       const pieceBytes = Math.min(chunk.length - offset, NAR_ENCODING.frameBytes - filledBytes);
@@ -76,10 +74,10 @@ export async function* encodeNar(
     }
   }
   if (filledBytes > 0 || !hasFrames) {
-    if (inFlight.length >= concurrency) yield await takeFirst(inFlight);
+    if (inFlight.length >= concurrency) yield* await takeFirst(inFlight);
     startFrame();
   }
-  while (inFlight.length > 0) yield await takeFirst(inFlight);
+  while (inFlight.length > 0) yield* await takeFirst(inFlight);
 }
 
 function requireInteger(name: string, value: number, min: number, max: number): void {
@@ -88,7 +86,7 @@ function requireInteger(name: string, value: number, min: number, max: number): 
   }
 }
 
-function takeFirst(frames: Promise<Buffer>[]): Promise<Buffer> {
+function takeFirst(frames: Promise<Buffer[]>[]): Promise<Buffer[]> {
   const first = frames.shift();
   if (first === undefined) throw new Error("no frame is in flight");
   return first;
@@ -115,10 +113,15 @@ function reserve(
   return larger;
 }
 
-function compressFrame(block: Uint8Array, level: number): Promise<Buffer> {
-  return compress(block, {
-    // Room for the whole frame, so that it is one piece of work for one thread.
-    chunkSize: block.length + Math.ceil(block.length / 128) + 1024,
+/**
+ * Compresses one frame on the thread pool. What it gives is as large as the frame, not as the block: buffers
+ * outside of V8's heap are what garbage collections are about here.
+ */
+function compressFrame(block: Uint8Array, level: number): Promise<Buffer[]> {
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer[]>();
+  const pieces: Buffer[] = [];
+  const encoder = createZstdCompress({
+    chunkSize: Math.min(block.length + Math.ceil(block.length / 128) + 1024, MAX_PIECE_BYTES),
     // Also bounds the window: zstd takes the level's own (2 MiB at 3), never more than the block.
     // A window of the whole block would save 0.4 % and cost every encoder and decoder 6 MiB.
     pledgedSrcSize: block.length,
@@ -128,4 +131,9 @@ function compressFrame(block: Uint8Array, level: number): Promise<Buffer> {
       [constants.ZSTD_c_checksumFlag]: 0,
     },
   });
+  encoder.on("data", (piece: Buffer) => pieces.push(piece));
+  encoder.once("end", () => resolve(pieces));
+  encoder.once("error", reject);
+  encoder.end(block);
+  return promise;
 }
