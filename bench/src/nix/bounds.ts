@@ -1,13 +1,12 @@
-import { createHash } from "node:crypto";
 import { open, rm } from "node:fs/promises";
 import { type AddressInfo, createServer } from "node:net";
+import { availableParallelism } from "node:os";
 import path from "node:path";
 import { Worker } from "node:worker_threads";
-import { constants, zstdCompressSync, zstdDecompressSync } from "node:zlib";
 
 /** What this machine can do, bytes per second, measured in the same run. */
 export interface Bounds {
-  /** Of one core. */
+  /** Of one core, while all are at work. */
   readonly sha256: number;
   /** NAR bytes that one core compresses at level 3. */
   readonly zstd: number;
@@ -20,23 +19,49 @@ export interface Bounds {
 }
 
 const PIECE_BYTES = 2 ** 20;
-const FRAME_BYTES = 8 * 2 ** 20;
 
+/** Processor rates are taken with every core at work, as cores that share a chip or a host slow each other down. */
 export async function measureBounds(sample: Buffer, directory: string): Promise<Bounds> {
-  const frames = cut(sample, FRAME_BYTES);
-  const encoded = frames.map(compress);
-  const encodedBytes = encoded.reduce((sum, frame) => sum + frame.length, 0);
+  const { bytes, ratio } = await measureCores(sample);
   return {
-    sha256: fastest(sample.length, () => {
-      const hash = createHash("sha256");
-      for (const piece of cut(sample, PIECE_BYTES)) hash.update(piece);
-      hash.digest();
-    }),
-    zstd: fastest(sample.length, () => frames.forEach(compress)),
-    unzstd: fastest(sample.length, () => encoded.forEach((frame) => zstdDecompressSync(frame))),
-    zstdRatio: encodedBytes / sample.length,
+    ...bytes,
+    zstdRatio: ratio,
     diskWrite: await measureDisk(sample, path.join(directory, "disk.probe")),
     loopback: await measureLoopback(),
+  };
+}
+
+interface CoreRates {
+  readonly bytes: Pick<Bounds, "sha256" | "zstd" | "unzstd">;
+  readonly ratio: number;
+}
+
+/** The rates of one core while all others do the same. */
+async function measureCores(sample: Buffer): Promise<CoreRates> {
+  const shared = new SharedArrayBuffer(sample.length);
+  sample.copy(Buffer.from(shared));
+  const all = await Promise.all(
+    Array.from(
+      { length: availableParallelism() },
+      () =>
+        new Promise<CoreRates>((resolve, reject) => {
+          const worker = new Worker(new URL("./core-rates.ts", import.meta.url), {
+            workerData: shared,
+          });
+          worker.once("message", resolve);
+          worker.once("error", reject);
+        }),
+    ),
+  );
+  const mean = (pick: (rates: CoreRates) => number): number =>
+    all.reduce((sum, rates) => sum + pick(rates), 0) / all.length;
+  return {
+    bytes: {
+      sha256: mean(({ bytes }) => bytes.sha256),
+      zstd: mean(({ bytes }) => bytes.zstd),
+      unzstd: mean(({ bytes }) => bytes.unzstd),
+    },
+    ratio: mean(({ ratio }) => ratio),
   };
 }
 
@@ -77,23 +102,6 @@ function cut(bytes: Buffer, pieceBytes: number): Buffer[] {
   return Array.from({ length: count }, (_, at) =>
     bytes.subarray(at * pieceBytes, (at + 1) * pieceBytes),
   );
-}
-
-function compress(frame: Buffer): Buffer {
-  return zstdCompressSync(frame, {
-    pledgedSrcSize: frame.length,
-    params: { [constants.ZSTD_c_compressionLevel]: 3 },
-  });
-}
-
-function fastest(bytes: number, work: () => void): number {
-  let best = Infinity;
-  for (let round = 0; round < 3; round += 1) {
-    const startedMs = performance.now();
-    work();
-    best = Math.min(best, performance.now() - startedMs);
-  }
-  return bytes / (best / 1000);
 }
 
 async function measureDisk(sample: Buffer, file: string): Promise<number> {
