@@ -47,7 +47,8 @@ export interface HousekeepingIndex {
    *
    * NARs that no path of the view has any more expire at `narExpiresAtMs`, and their listings with them.
    *
-   * Its time grows with the candidates and the references among them: a few thousand are a good slice.
+   * Its time grows with the candidates and the references among them, and nobody else writes meanwhile: a few
+   * hundred are a good slice.
    */
   collectPaths(
     viewId: number,
@@ -86,7 +87,8 @@ export interface HousekeepingIndex {
 
   /**
    * Reads everything and returns what is wrong, a sentence each: damage to the database, and whatever is kept twice
-   * and differs. Nothing else is answered meanwhile, which takes seconds per gigabyte.
+   * and differs. Nothing else is answered meanwhile, for ten seconds and more per gigabyte: not for a server at
+   * work.
    */
   checkConsistency(): Promise<string[]>;
 }

@@ -29,7 +29,9 @@ export function openConnection(file: string, synchronous: Synchronous): Database
       });
     }
     database.exec(`PRAGMA cache_size = ${-32 * 1024}`);
-    database.exec(`PRAGMA mmap_size = ${256 * 2 ** 20}`);
+    // Mapped into memory, a large index is no faster, adds itself to the process for each connection, and turns
+    // a read error into a crash.
+    database.exec("PRAGMA mmap_size = 0");
     database.exec("PRAGMA temp_store = MEMORY");
     // A burst may make the log long; afterwards it shrinks back to this many bytes.
     database.exec(`PRAGMA journal_size_limit = ${64 * 2 ** 20}`);
