@@ -124,7 +124,7 @@ export interface GraphNode {
   readonly references: readonly string[];
 }
 
-/** A path that may be deleted if nobody used it since. */
+/** A path that may be deleted if nobody used it since. Of one given twice, the first time counts. */
 export interface CollectCandidate {
   readonly storePathHash: string;
   readonly accessedAtMs: number;

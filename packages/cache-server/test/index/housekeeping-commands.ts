@@ -88,22 +88,23 @@ const collectPaths = fc
   .record({
     view: viewName,
     names: fc.array(pathName, { minLength: 1, maxLength: 6 }),
-    wrong: fc.option(pathName),
+    wrong: fc.option(fc.record({ at: fc.nat(5), byMs: fc.constantFrom(-1, 1) })),
     life: lifeMs,
   })
   .map(({ view, names, wrong, life }) => {
     const candidates = (
       model: IndexModel,
     ): { readonly storePathHash: string; readonly accessedAtMs: number }[] =>
-      names.map((name) => {
+      names.map((name, at) => {
         const storePathHash = storePathHashOf(name);
         const node = model
           .listGraph(model.idOf(view))
           .find((known) => known.storePathHash === storePathHash);
-        return { storePathHash, accessedAtMs: name === wrong ? -1 : (node?.accessedAtMs ?? 0) };
+        const wrongByMs = wrong?.at === at ? wrong.byMs : 0;
+        return { storePathHash, accessedAtMs: (node?.accessedAtMs ?? 0) + wrongByMs };
       });
     return step(
-      `collectPaths ${view} ${names.join(" ")}, wrong about ${wrong}`,
+      `collectPaths ${view} ${names.join(" ")}, wrong ${JSON.stringify(wrong)}`,
       (model) => model.collectPaths(model.idOf(view), candidates(model), model.nowMs + life),
       (index, model) => index.collectPaths(model.idOf(view), candidates(model), model.nowMs + life),
     );
