@@ -17,6 +17,16 @@ import {
 import { ResponseError } from "./response-error.ts";
 import { DEFAULT_RETRY_POLICY, withRetry } from "./retry.ts";
 import { parseServerUrl, requireViewName } from "./server-url.ts";
+import {
+  formatScrubRequest,
+  type QuarantineList,
+  QuarantineListSchema,
+  type ScrubReport,
+  ScrubReportSchema,
+  type ScrubRequest,
+  type ScrubState,
+  ScrubStateSchema,
+} from "./wire-scrub.ts";
 
 /** Options of {@link createAdminClient}. */
 export interface AdminClientOptions {
@@ -156,6 +166,12 @@ export interface AdminClient extends AsyncDisposable {
    * can forget it then.
    */
   revokeToken(jti: string, expiresAtSeconds?: number): Promise<void>;
+  /** Lets the server check what it stores, or joins or continues a scrub under way. Ours; needs an admin token. */
+  scrub(request?: ScrubRequest): Promise<ScrubReport>;
+  /** Ours; needs an admin token. */
+  scrubState(): Promise<ScrubState>;
+  /** Ours; needs an admin token. */
+  listQuarantined(): Promise<QuarantineList>;
   /** Ours. */
   serverInfo(): Promise<ServerInfo>;
 }
@@ -265,6 +281,9 @@ export function createAdminClient(options: AdminClientOptions): AdminClient {
       const query = expiresAtSeconds === undefined ? "" : `?expiresAt=${expiresAtSeconds}`;
       await onlyOurs(send("DELETE", `_flywheel/v1/tokens/${encodeURIComponent(jti)}${query}`));
     },
+    scrub: (request = {}) => ask(ScrubReportSchema, "POST", `scrub?${formatScrubRequest(request)}`),
+    scrubState: () => ask(ScrubStateSchema, "GET", "scrub"),
+    listQuarantined: () => ask(QuarantineListSchema, "GET", "quarantine"),
     serverInfo: () => ask(Info, "GET", "info"),
     [Symbol.asyncDispose]: () => http[Symbol.asyncDispose](),
   };

@@ -36,3 +36,11 @@ export {
   type RetryPolicy,
 } from "./retry.ts";
 export { parseServerUrl } from "./server-url.ts";
+export type {
+  AffectedPath,
+  QuarantinedObject,
+  QuarantineList,
+  ScrubReport,
+  ScrubRequest,
+  ScrubState,
+} from "./wire-scrub.ts";

@@ -9,6 +9,7 @@ import { createAccessRecorder } from "./housekeeping/access-recorder.ts";
 import { createCollector } from "./housekeeping/collector.ts";
 import { createQuarantine } from "./housekeeping/quarantine.ts";
 import { createResigner } from "./housekeeping/resigner.ts";
+import { createScrubber } from "./housekeeping/scrubber.ts";
 import { startSweeper } from "./housekeeping/sweeper.ts";
 import { KEEP_ALIVE_TIMEOUT_MS, type Listener, startListener } from "./http/listener.ts";
 import { createRequestHandler } from "./http/request-handler.ts";
@@ -77,7 +78,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     requireExpiry: settings.tokenRequireExpiry,
   });
   const gate = createTrustGate({ index, verifier, now, changes: parts.indexChanges });
-  const metrics = createServerMetrics();
+  const metrics = createServerMetrics({ countQuarantined: () => index.countQuarantined() });
   const resigner = createResigner({ index, logger, intervalMs: RESIGN_INTERVAL_MS });
   const quarantine = createQuarantine({
     index,
@@ -103,6 +104,17 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     narGraceMs: settings.narGraceMs,
     intervalMs: settings.collectIntervalMs,
     onCollected: metrics.countCollection,
+  });
+  const scrubber = createScrubber({
+    index,
+    store,
+    quarantine,
+    logger,
+    now,
+    intervalMs: settings.scrubIntervalMs,
+    bytesPerSecond: settings.scrubBytesPerSecond,
+    onScanned: metrics.countScrubbed,
+    onFullPass: metrics.setFullPass,
   });
   const services: RouteServices = {
     index,
@@ -132,6 +144,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     quarantine,
     accesses,
     collector,
+    scrubber,
     logger,
     now,
     limits: settings,
@@ -181,11 +194,13 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     },
   );
   started.defer(() => stopListening(listener));
-  // Before the requests, which would wait for it.
+  // Before the requests, which would wait for them.
   started.defer(() => collector.stop());
+  started.defer(() => scrubber.stop());
   resigner.start();
   accesses.start();
   collector.start();
+  scrubber.start();
   const sweeper = startSweeper({
     index,
     store,

@@ -102,6 +102,11 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
     load: () => import("./commands/token-revoke.ts"),
   },
   {
+    name: "scrub",
+    summary: "Check every stored object, and name the bad ones",
+    load: () => import("./commands/scrub.ts"),
+  },
+  {
     name: "doctor nix",
     summary: "Tell whether this machine's Nix would use a view, and if not, why",
     load: () => import("./commands/doctor-nix.ts"),

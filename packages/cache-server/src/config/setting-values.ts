@@ -1,4 +1,4 @@
-import { CacheError, parseDurationMs } from "@glorious/core";
+import { CacheError, parseDurationMs, parseSizeBytes } from "@glorious/core";
 
 /** Where to listen. */
 export interface ListenAddress {
@@ -21,6 +21,13 @@ export function parseTimerMs(text: string): number {
   const durationMs = parseDurationMs(text);
   if (durationMs <= MAX_TIMER_MS) return durationMs;
   throw invalid(`${JSON.stringify(text)} is too long to wait for`, "Ten days (10d) are the most.");
+}
+
+/** Reads how many bytes a second may pass. */
+export function parseRate(text: string): number {
+  const bytes = parseSizeBytes(text);
+  if (bytes >= 1024) return bytes;
+  throw invalid(`${JSON.stringify(text)} a second is too slow`, "1 KiB is the least.");
 }
 
 /** Reads `host:port`, `[ipv6]:port` or `:port` (all addresses). */

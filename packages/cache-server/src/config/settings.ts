@@ -8,6 +8,7 @@ import {
   parseList,
   parsePath,
   parsePublicUrl,
+  parseRate,
   parseText,
   parseTimerMs,
   parseUrlPath,
@@ -56,6 +57,8 @@ export interface ServerSettings {
   readonly narGraceMs: number;
   readonly objectGraceMs: number;
   readonly sweepIntervalMs: number;
+  readonly scrubIntervalMs: number;
+  readonly scrubBytesPerSecond: number;
   readonly shutdownTimeoutMs: number;
   readonly fsync: "full" | "none";
   readonly accelRedirect: string | undefined;
@@ -255,6 +258,22 @@ export const SETTINGS: {
     default: "10m",
     meaning: "How often expired things are removed.",
     parse: parseTimerMs,
+  },
+  scrubIntervalMs: {
+    key: "scrub.interval",
+    variable: "FLYWHEEL_SCRUB_INTERVAL",
+    default: "30d",
+    meaning:
+      "How often the server reads each stored object and compares it with its hash (docs/how-to/scrub.md). " +
+      "`0s`: only when told to.",
+    parse: parseDurationMs,
+  },
+  scrubBytesPerSecond: {
+    key: "scrub.bytesPerSecond",
+    variable: "FLYWHEEL_SCRUB_BYTES_PER_SECOND",
+    default: "16 MiB",
+    meaning: "How fast it reads then; a quarter of that while it has others to serve.",
+    parse: parseRate,
   },
   shutdownTimeoutMs: {
     key: "shutdownTimeout",

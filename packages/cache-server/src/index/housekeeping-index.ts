@@ -80,6 +80,8 @@ export interface HousekeepingIndex {
   restoreObject(fileHash: string): Promise<void>;
   /** What is in quarantine, the longest first. */
   listQuarantined(page: { readonly limit: number }): Promise<QuarantineRecord[]>;
+  /** How many objects are in quarantine. */
+  countQuarantined(): Promise<number>;
   /** At most `limit` of the paths that name an object, by view; lost ones too. */
   listPathsOfObject(fileHash: string, limit: number): Promise<AffectedPath[]>;
   /** An object that is known, whether a view refers to it or not: for telling what lies in the store. */

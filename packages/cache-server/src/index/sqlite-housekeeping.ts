@@ -95,6 +95,9 @@ export class SqliteHousekeepingReads {
         (SELECT count(*) FROM paths WHERE object_id = o.id AND ${viewIsThere("paths.view_id")}) AS paths
       FROM objects AS o WHERE o.quarantined_at_ms IS NOT NULL
       ORDER BY o.quarantined_at_ms, o.id LIMIT ?1`);
+    this.#countQuarantined = this.#prepare(
+      `SELECT count(*) AS count FROM objects WHERE quarantined_at_ms IS NOT NULL`,
+    );
     this.#findObjectState = this.#prepare(`
       SELECT ${OBJECT_COLUMNS}, o.verified_at_ms AS verifiedAtMs,
         o.quarantined_at_ms AS quarantinedAtMs, o.is_referenced AS isReferenced, o.id
@@ -131,6 +134,11 @@ export class SqliteHousekeepingReads {
   listObjects(page: { readonly after?: string; readonly limit: number }): ObjectStateRecord[] {
     const after = page.after === undefined ? new Uint8Array() : toHashBytes(page.after);
     return this.#listObjects.all(after, page.limit).map(toObjectStateRecord);
+  }
+
+  readonly #countQuarantined: Query<{ readonly count: number }>;
+  countQuarantined(): number {
+    return this.#countQuarantined.get()?.count ?? 0;
   }
 
   readonly #findObjectState: Query<KnownObjectRow>;

@@ -323,6 +323,10 @@ class SqliteIndex implements CacheIndex {
     return this.#read(() => this.#housekeeping.listQuarantined(page));
   }
 
+  async countQuarantined(): Promise<number> {
+    return this.#read(() => this.#housekeeping.countQuarantined());
+  }
+
   async listPathsOfObject(fileHash: string, limit: number): Promise<AffectedPath[]> {
     return this.#read(() => this.#housekeeping.listPathsOfObject(fileHash, limit));
   }

@@ -1,5 +1,5 @@
 /** Where objects lie in the store. */
-const OBJECT_KEY_PREFIX = "nar/";
+export const OBJECT_KEY_PREFIX = "nar/";
 
 /** The blob's name of an object. */
 export function objectKey(fileHash: string): string {

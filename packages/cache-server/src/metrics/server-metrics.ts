@@ -4,6 +4,7 @@ import type { CollectionReport } from "../housekeeping/collector.ts";
 import type { SweepResult } from "../housekeeping/sweeper.ts";
 import type { AnsweredRequest } from "../http/request-handler.ts";
 import type { NarIngest } from "../ingest/nar-ingest.ts";
+import { createScrubMetrics } from "./scrub-metrics.ts";
 
 /** What the server counts, for Prometheus. No label names a tenant, a view, a path or a token. */
 export interface ServerMetrics {
@@ -14,6 +15,9 @@ export interface ServerMetrics {
   readonly countQuarantined: () => void;
   /** `undefined`: one that failed. */
   readonly countCollection: (report: CollectionReport | undefined) => void;
+  readonly countScrubbed: (fileSize: number) => void;
+  /** Notes when a scrub last went through everything. */
+  readonly setFullPass: (atMs: number) => void;
   /** The text format of Prometheus, and its content type. */
   render(): Promise<{ readonly text: string; readonly contentType: string }>;
 }
@@ -31,7 +35,12 @@ const READS: Readonly<Record<string, string>> = {
 /** Memory, processor time, garbage collection and event-loop delay are the process's, not a server's. */
 let processMetrics: Registry | undefined;
 
-export function createServerMetrics(): ServerMetrics {
+/** Figures that are asked for when they are read. */
+export interface MetricsSources {
+  readonly countQuarantined: () => Promise<number>;
+}
+
+export function createServerMetrics(sources: MetricsSources): ServerMetrics {
   if (processMetrics === undefined) {
     processMetrics = new Registry();
     collectDefaultMetrics({ register: processMetrics });
@@ -91,12 +100,8 @@ export function createServerMetrics(): ServerMetrics {
     labelNames: ["kind"] as const,
     registers,
   });
-  const quarantined = new Counter({
-    name: "flywheel_objects_quarantined_total",
-    help: "Stored objects that were found lost or damaged, and put in quarantine.",
-    registers,
-  });
   const countCollection = createCollectionMetrics(registers);
+  const scrubs = createScrubMetrics(registers);
 
   return {
     countRequest(request) {
@@ -128,9 +133,12 @@ export function createServerMetrics(): ServerMetrics {
     countSweep(result) {
       for (const [kind, count] of Object.entries(result)) swept.inc({ kind }, count);
     },
-    countQuarantined: () => quarantined.inc(),
+    countQuarantined: scrubs.countQuarantined,
     countCollection,
+    countScrubbed: scrubs.countScrubbed,
+    setFullPass: scrubs.setFullPass,
     async render() {
+      scrubs.setQuarantined(await sources.countQuarantined());
       const texts = await Promise.all([registry.metrics(), processMetrics?.metrics() ?? ""]);
       return { text: texts.join("\n"), contentType: registry.contentType };
     },

@@ -10,6 +10,7 @@ import { nixWriteRoutes } from "./nix-write.ts";
 import { pinRoutes } from "./pins.ts";
 import { retentionRoutes } from "./retention.ts";
 import type { RouteServices } from "./route-services.ts";
+import { scrubRoutes } from "./scrub.ts";
 import { signingKeyRoutes } from "./signing-keys.ts";
 
 /** Everything the server answers; `docs/reference/http-api.md` is tested against it. */
@@ -23,6 +24,7 @@ export function allRoutes(services: RouteServices): Route[] {
     ...signingKeyRoutes(services),
     ...retentionRoutes(services),
     ...pinRoutes(services),
+    ...scrubRoutes(services),
     ...atticConfigRoutes(services),
     ...atticPushRoutes(services),
     ...nixReadRoutes(services),

@@ -7,6 +7,7 @@ import type { AccessRecorder } from "../housekeeping/access-recorder.ts";
 import type { Collector } from "../housekeeping/collector.ts";
 import type { Quarantine } from "../housekeeping/quarantine.ts";
 import type { Resigner } from "../housekeeping/resigner.ts";
+import type { Scrubber } from "../housekeeping/scrubber.ts";
 import type { CacheIndex } from "../index/cache-index.ts";
 import type { NarIngest } from "../ingest/nar-ingest.ts";
 import type { ServerMetrics } from "../metrics/server-metrics.ts";
@@ -23,6 +24,7 @@ export interface RouteServices {
   readonly quarantine: Quarantine;
   readonly accesses: AccessRecorder;
   readonly collector: Collector;
+  readonly scrubber: Scrubber;
   readonly logger: Logger;
   readonly now: () => number;
   readonly limits: RouteLimits;

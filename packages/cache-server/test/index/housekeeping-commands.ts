@@ -252,6 +252,7 @@ export async function inspectHousekeeping(
   }
   const quarantined = await index.listQuarantined({ limit: 100 });
   expect(new Set(quarantined)).toEqual(new Set(model.listQuarantined()));
+  expect(await index.countQuarantined()).toBe(quarantined.length);
   const times = quarantined.map(({ atMs }) => atMs);
   expect(times).toEqual(times.toSorted((a, b) => a - b));
   expect(await index.checkConsistency()).toEqual([]);
