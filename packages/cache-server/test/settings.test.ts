@@ -36,6 +36,7 @@ test("a flag wins over a variable, a variable over the file, the file over the d
 
 test.each([
   "FLYWHEEL_RETENTION_SWEEP_INTERVAL",
+  "FLYWHEEL_RETENTION_COLLECT_INTERVAL",
   "FLYWHEEL_TLS_RELOAD_INTERVAL",
   "FLYWHEEL_SHUTDOWN_TIMEOUT",
   "FLYWHEEL_LIMITS_IDLE_TIMEOUT",

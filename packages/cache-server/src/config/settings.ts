@@ -235,7 +235,7 @@ export const SETTINGS: {
     variable: "FLYWHEEL_RETENTION_COLLECT_INTERVAL",
     default: "1h",
     meaning: "How often views are collected that have a retention or a size limit.",
-    parse: parseDurationMs,
+    parse: parseTimerMs,
   },
   narGraceMs: {
     key: "retention.narGrace",
