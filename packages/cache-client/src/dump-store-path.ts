@@ -6,7 +6,12 @@ import { type NarEntry, writeNar } from "@glorious/nix-store";
 
 import { cancelled } from "./cancellation.ts";
 import { toFileError } from "./file-error.ts";
-import { openRegularFile, unsupportedFile } from "./read-file.ts";
+import {
+  type BufferSource,
+  createBufferSource,
+  openRegularFile,
+  unsupportedFile,
+} from "./read-file.ts";
 
 /** Options of {@link dumpStorePath}. */
 export interface DumpStorePathOptions {
@@ -66,10 +71,11 @@ async function* readEntries(
   reuseBuffers: boolean,
 ): AsyncGenerator<NarEntry, void, undefined> {
   const { signal } = options;
+  const nextBuffer = createBufferSource(reuseBuffers);
   const pending: Promise<NarEntry>[] = [];
   for await (const found of walk(realPath, options.caseHack ?? process.platform === "darwin")) {
     if (signal?.aborted === true) throw cancelled(signal, `Reading ${realPath}`);
-    const entry = readEntry(found, reuseBuffers);
+    const entry = readEntry(found, nextBuffer);
     // An entry behind one that fails is never asked for.
     entry.catch(() => {});
     pending.push(entry);
@@ -147,7 +153,7 @@ async function readChildren(file: string): Promise<Dirent<Buffer>[]> {
   }
 }
 
-async function readEntry({ path, file, kind }: Found, reuseBuffers: boolean): Promise<NarEntry> {
+async function readEntry({ path, file, kind }: Found, nextBuffer: BufferSource): Promise<NarEntry> {
   try {
     if (kind === "directory") return { type: "directory", path };
     if (kind === "symlink") {
@@ -157,7 +163,7 @@ async function readEntry({ path, file, kind }: Found, reuseBuffers: boolean): Pr
     if (kind === "other") throw unsupportedFile(show(file));
     const opened = await openRegularFile(toPathBytes(file), show(file), {
       wholeBytes: WHOLE_FILE_BYTES,
-      reuseBuffers,
+      nextBuffer,
     });
     return { type: "regular", path, ...opened };
   } catch (error) {

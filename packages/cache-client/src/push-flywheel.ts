@@ -1,5 +1,5 @@
 import { isCacheError } from "@glorious/core";
-import { encodeNar, NAR_ENCODING } from "@glorious/nix-store";
+import { createBlockPool, encodeNar, NAR_ENCODING } from "@glorious/nix-store";
 
 import { readCheckedNar } from "./checked-nar.ts";
 import type { PathInfo } from "./path-info.ts";
@@ -26,6 +26,8 @@ import {
 
 /** How often a commit that found something gone is mended and tried again. */
 const MAX_REPAIRS = 2;
+/** Blocks of 8 MiB that one upload leaves for the next. */
+const MAX_IDLE_BLOCKS = 4;
 
 /** Asks our server what a view lacks, in as few requests as it allows. */
 export async function findMissingFlywheel(
@@ -75,6 +77,7 @@ class FlywheelPush {
   /** What the server stored for a NAR hash. */
   readonly #fileHashes = new Map<string, string>();
   readonly #uploadedNars = new Set<string>();
+  readonly #blocks = createBlockPool(MAX_IDLE_BLOCKS);
   #narBytes = 0;
   #sentBytes = 0;
 
@@ -118,7 +121,12 @@ class FlywheelPush {
             (bodySignal) =>
               encodeNar(
                 readCheckedNar(path, { onRead, signal: bodySignal, consumerCopies: true }),
-                { concurrency, signal: bodySignal },
+                {
+                  concurrency,
+                  sizeBytes: path.narSize,
+                  blocks: this.#blocks,
+                  signal: bodySignal,
+                },
               ),
             { onSent, signal },
           );

@@ -25,11 +25,30 @@ export interface OpenedFile {
 export interface ReadOptions {
   /** A file of at most this size is read at once. */
   readonly wholeBytes: number;
-  /**
-   * Large files are read into the same few buffers again and again: a chunk is good until two more have
-   * been asked for. Otherwise every chunk is the consumer's to keep.
-   */
-  readonly reuseBuffers: boolean;
+  /** What a larger one is read into, chunk by chunk. */
+  readonly nextBuffer: BufferSource;
+}
+
+/** Gives a buffer of the size asked for, or a larger one. */
+export type BufferSource = (sizeBytes: number) => Buffer;
+
+/**
+ * Where chunks of large files come from. Either each is the consumer's to keep, or the same few are used again and
+ * again: a chunk is good until two more have been asked for, of this file or the next.
+ */
+export function createBufferSource(reuseBuffers: boolean): BufferSource {
+  if (!reuseBuffers) return (sizeBytes) => Buffer.allocUnsafeSlow(sizeBytes);
+  const buffers: Buffer[] = [];
+  let next = 0;
+  return (sizeBytes) => {
+    let buffer = buffers[next];
+    if (buffer === undefined || buffer.length < sizeBytes) {
+      buffer = Buffer.allocUnsafeSlow(sizeBytes);
+      buffers[next] = buffer;
+    }
+    next = (next + 1) % REUSED_BUFFERS;
+    return buffer;
+  };
 }
 
 /**
@@ -43,7 +62,7 @@ export interface ReadOptions {
 export async function openRegularFile(
   path: Buffer,
   shown: string,
-  { wholeBytes, reuseBuffers }: ReadOptions,
+  { wholeBytes, nextBuffer }: ReadOptions,
 ): Promise<OpenedFile> {
   const descriptor = await openFile(path, FLAGS);
   try {
@@ -52,8 +71,7 @@ export async function openRegularFile(
     // The owner's bit, as Nix looks at it.
     const executable = (stats.mode & constants.S_IXUSR) !== 0;
     if (stats.size > wholeBytes) {
-      const buffers = createBufferSource(reuseBuffers);
-      const contents = readLarge(path, shown, stats, buffers);
+      const contents = readLarge(path, shown, stats, nextBuffer);
       return { sizeBytes: stats.size, executable, contents };
     }
     const contents = await readWhole(descriptor, stats.size, shown);
@@ -87,22 +105,11 @@ async function readWhole(descriptor: number, sizeBytes: number, shown: string): 
   return buffer.subarray(0, sizeBytes);
 }
 
-function createBufferSource(reuseBuffers: boolean): () => Buffer {
-  if (!reuseBuffers) return () => Buffer.allocUnsafeSlow(CHUNK_BYTES);
-  const buffers: Buffer[] = [];
-  let next = 0;
-  return () => {
-    const buffer = (buffers[next] ??= Buffer.allocUnsafeSlow(CHUNK_BYTES));
-    next = (next + 1) % REUSED_BUFFERS;
-    return buffer;
-  };
-}
-
 async function* readLarge(
   path: Buffer,
   shown: string,
   seen: Stats,
-  nextBuffer: () => Buffer,
+  nextBuffer: BufferSource,
 ): AsyncGenerator<Buffer, void, undefined> {
   const descriptor = await openFile(path, FLAGS);
   let ahead: Promise<Buffer> | undefined;
@@ -110,7 +117,8 @@ async function* readLarge(
     requireUnchanged(seen, await statFile(descriptor), shown);
     const readChunk = (offset: number): Promise<Buffer> | undefined => {
       if (offset >= seen.size) return undefined;
-      const target = nextBuffer().subarray(0, seen.size - offset);
+      const chunkBytes = Math.min(CHUNK_BYTES, seen.size - offset);
+      const target = nextBuffer(chunkBytes).subarray(0, chunkBytes);
       const chunk = readExactly(descriptor, offset, target, shown);
       // The consumer may stop before it asks for this one.
       chunk.catch(() => {});

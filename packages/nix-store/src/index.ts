@@ -46,7 +46,12 @@ export {
   parseStorePathBaseName,
   type StorePath,
 } from "./store-path.ts";
-export { encodeNar, type EncodeNarOptions } from "./nar-encoder.ts";
+export {
+  type BlockPool,
+  createBlockPool,
+  encodeNar,
+  type EncodeNarOptions,
+} from "./nar-encoder.ts";
 export { maxEncodedBytes, NAR_ENCODING } from "./nar-encoding.ts";
 export { decodeZstd, type DecodeZstdOptions } from "./zstd-decoder.ts";
 export {

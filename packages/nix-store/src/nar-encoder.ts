@@ -13,13 +13,36 @@ export interface EncodeNarOptions {
    * Never changes the bytes. A large NAR takes about 40 MiB for each, a small one hardly any.
    */
   readonly concurrency?: number;
+  /** How large the NAR will be, in bytes, if known: memory is then taken once, not as it grows. */
+  readonly sizeBytes?: number | undefined;
+  /** Where large blocks come from and go to; by default each encoding has its own. */
+  readonly blocks?: BlockPool;
   readonly signal?: AbortSignal | undefined;
+}
+
+/** Blocks of {@link NAR_ENCODING}`.frameBytes` that encodings use one after another. */
+export interface BlockPool {
+  take(): Buffer;
+  give(block: Buffer): void;
+}
+
+/** Creates a pool that keeps at most `maxIdle` blocks, of 8 MiB each, while nobody uses them. */
+export function createBlockPool(maxIdle: number): BlockPool {
+  const idle: Buffer[] = [];
+  return {
+    take: () => idle.pop() ?? Buffer.allocUnsafeSlow(NAR_ENCODING.frameBytes),
+    give: (block) => {
+      if (idle.length < maxIdle) idle.push(block);
+    },
+  };
 }
 
 /** The largest output buffer. */
 const MAX_PIECE_BYTES = 2 ** 20;
 /** The first allocation for a block: most NARs are far smaller than a frame. */
 const FIRST_ALLOCATION_BYTES = 64 * 1024;
+/** Of a block that needs this much, the memory is worth being used again. */
+const POOLED_BYTES = 2 ** 20;
 
 /**
  * Compresses a NAR (any bytes) into its stored encoding: one zstd frame for every 8 MiB of input.
@@ -36,12 +59,12 @@ export async function* encodeNar(
   source: AsyncIterable<Uint8Array>,
   options: EncodeNarOptions = {},
 ): AsyncGenerator<Buffer, void, undefined> {
-  const { level = NAR_ENCODING.level, concurrency = 2, signal } = options;
+  const { level = NAR_ENCODING.level, concurrency = 2, sizeBytes = 0, signal } = options;
+  const blocks = options.blocks ?? createBlockPool(concurrency + 1);
   requireInteger("level", level, 1, 22);
   requireInteger("concurrency", concurrency, 1, 1024);
 
   const inFlight: Promise<Buffer[]>[] = [];
-  const spare: Buffer[] = [];
   let block: Buffer = Buffer.alloc(0);
   let filledBytes = 0;
   let hasFrames = false;
@@ -49,7 +72,7 @@ export async function* encodeNar(
   const startFrame = (): void => {
     const buffer = block;
     const frame = compressFrame(buffer.subarray(0, filledBytes), level).finally(() => {
-      if (buffer.length === NAR_ENCODING.frameBytes) spare.push(buffer);
+      if (buffer.length === NAR_ENCODING.frameBytes) blocks.give(buffer);
     });
     // A frame that nobody waits for any more must not end the process.
     frame.catch(() => {});
@@ -67,7 +90,12 @@ export async function* encodeNar(
         startFrame();
       }
       const pieceBytes = Math.min(chunk.length - offset, NAR_ENCODING.frameBytes - filledBytes);
-      block = reserve(block, filledBytes, filledBytes + pieceBytes, hasFrames, spare);
+      if (block.length < filledBytes + pieceBytes) {
+        const neededBytes = Math.max(filledBytes + pieceBytes, block.length * 2, sizeBytes);
+        const larger = allocate(hasFrames ? NAR_ENCODING.frameBytes : neededBytes, blocks);
+        larger.set(block.subarray(0, filledBytes));
+        block = larger;
+      }
       block.set(chunk.subarray(offset, offset + pieceBytes), filledBytes);
       filledBytes += pieceBytes;
       offset += pieceBytes;
@@ -92,25 +120,10 @@ function takeFirst(frames: Promise<Buffer[]>[]): Promise<Buffer[]> {
   return first;
 }
 
-/** Gives a buffer of at least `neededBytes` that starts with the first `filledBytes` of `block`. */
-function reserve(
-  block: Buffer,
-  filledBytes: number,
-  neededBytes: number,
-  isLargeNar: boolean,
-  spare: Buffer[],
-): Buffer {
-  if (block.length >= neededBytes) return block;
-  const size = isLargeNar
-    ? NAR_ENCODING.frameBytes
-    : Math.min(
-        Math.max(neededBytes, block.length * 2, FIRST_ALLOCATION_BYTES),
-        NAR_ENCODING.frameBytes,
-      );
-  const larger =
-    (size === NAR_ENCODING.frameBytes ? spare.pop() : undefined) ?? Buffer.allocUnsafeSlow(size);
-  larger.set(block.subarray(0, filledBytes));
-  return larger;
+/** A buffer for what is expected of a block, or for a whole one. */
+function allocate(expectedBytes: number, blocks: BlockPool): Buffer {
+  if (expectedBytes > POOLED_BYTES) return blocks.take();
+  return Buffer.allocUnsafeSlow(Math.max(expectedBytes, FIRST_ALLOCATION_BYTES));
 }
 
 /**

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 
 import { CacheError } from "@glorious/core";
 import {
+  createBlockPool,
   createZstdScanner,
   encodeNar,
   maxEncodedBytes,
@@ -74,6 +75,9 @@ interface NarFacts {
   readonly narSize: number;
 }
 
+/** Blocks of 8 MiB that the encoder leaves for the next NAR. */
+const MAX_IDLE_BLOCKS = 2;
+
 /** An upload under way. */
 interface Intake {
   readonly upload: NarUpload;
@@ -84,6 +88,7 @@ interface Intake {
 export function createNarIngest(options: NarIngestOptions): NarIngest {
   const { index, store, quarantine, now, maxNarSizeBytes } = options;
   const flights = createSingleFlight();
+  const blocks = createBlockPool(MAX_IDLE_BLOCKS);
 
   /** Names the blob once its bytes are known to be right, after telling the sweep to leave it alone. */
   const reserve = async (object: ObjectRecord, intake: Intake): Promise<string> => {
@@ -103,9 +108,9 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
     facts: () => Promise<NarFacts>,
     intake: Intake,
   ): Promise<ObjectRecord> => {
-    const { level = options.level, signal } = intake.upload;
+    const { level = options.level, signal, expected } = intake.upload;
     let object: ObjectRecord | undefined;
-    await store.put(encodeNar(nar, { level, signal }), {
+    await store.put(encodeNar(nar, { level, signal, blocks, sizeBytes: expected.narSize }), {
       signal,
       key: async (written) => {
         object = describeObject(written, "zstd", await facts());
