@@ -53,6 +53,13 @@ export {
   type EncodeNarOptions,
 } from "./nar-encoder.ts";
 export { maxEncodedBytes, NAR_ENCODING } from "./nar-encoding.ts";
+export {
+  countNarParts,
+  type EncodedNarPart,
+  encodeNarParts,
+  narPartSize,
+  type NarParts,
+} from "./nar-parts.ts";
 export { decodeZstd, type DecodeZstdOptions } from "./zstd-decoder.ts";
 export {
   createZstdFrameReader,
