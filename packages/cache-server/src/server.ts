@@ -15,6 +15,7 @@ import { KEEP_ALIVE_TIMEOUT_MS, type Listener, startListener } from "./http/list
 import { createRequestHandler } from "./http/request-handler.ts";
 import type { CacheIndex } from "./index/cache-index.ts";
 import { createNarIngest } from "./ingest/nar-ingest.ts";
+import { createPartUploads } from "./ingest/part-uploads.ts";
 import { createServerMetrics } from "./metrics/server-metrics.ts";
 import type { IndexChanges } from "./read-cache/index-changes.ts";
 import { allRoutes } from "./routes/all-routes.ts";
@@ -41,6 +42,8 @@ export interface ServerParts {
 export interface ServerTimings {
   /** How long a second upload of one NAR waits for the first before it does the work itself. */
   readonly maxDuplicateWaitMs: number;
+  /** How long a request waits for an upload's parts to become one object before it is told to ask again. */
+  readonly maxCompletionWaitMs: number;
   /** How long a connection may stand still while the server waits for its client. */
   readonly connectionTimeoutMs: number;
   /** How often access times are written, at most; every write empties the memory of what was read. */
@@ -63,6 +66,7 @@ function defaultTimings({ idleTimeoutMs }: ServerSettings): ServerTimings {
   return {
     maxDuplicateWaitMs: 30_000,
     accessFlushIntervalMs: 60_000,
+    maxCompletionWaitMs: 20_000,
     connectionTimeoutMs: Math.max(2 * idleTimeoutMs, KEEP_ALIVE_TIMEOUT_MS + 1000),
   };
 }
@@ -116,24 +120,39 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     onScanned: metrics.countScrubbed,
     onFullPass: metrics.setFullPass,
   });
+  const ingest = metrics.countUploads(
+    createNarIngest({
+      index,
+      store,
+      quarantine,
+      now,
+      maxNarSizeBytes: settings.maxNarSizeBytes,
+      level: settings.compressionLevel,
+      pendingMaxAgeMs: settings.pendingNarMaxAgeMs,
+      maxWaitMs: timings.maxDuplicateWaitMs,
+    }),
+  );
+  const partUploads = createPartUploads({
+    index,
+    store,
+    ingest,
+    now,
+    maxNarSizeBytes: settings.maxNarSizeBytes,
+    maxAgeMs: settings.pendingNarMaxAgeMs,
+    limits: {
+      maxUploads: settings.maxPartUploads,
+      maxNarBytes: settings.maxPartUploadNarBytes,
+    },
+    maxWaitMs: timings.maxCompletionWaitMs,
+  });
   const services: RouteServices = {
     index,
     store,
     gate,
     metrics,
     metricsNeedAdmin: settings.metricsNeedAdmin,
-    ingest: metrics.countUploads(
-      createNarIngest({
-        index,
-        store,
-        quarantine,
-        now,
-        maxNarSizeBytes: settings.maxNarSizeBytes,
-        level: settings.compressionLevel,
-        pendingMaxAgeMs: settings.pendingNarMaxAgeMs,
-        maxWaitMs: timings.maxDuplicateWaitMs,
-      }),
-    ),
+    ingest,
+    partUploads,
     committer: createPathCommitter({
       index,
       logger,
@@ -168,6 +187,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
   // After the requests, one of which may wait for it.
   started.defer(() => resigner.stop());
   started.defer(() => accesses.stop());
+  started.defer(() => partUploads.stop());
   const listener = await startListener(
     createRequestHandler({
       routes: allRoutes(services),

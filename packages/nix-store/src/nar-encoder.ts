@@ -59,6 +59,14 @@ export async function* encodeNar(
   source: AsyncIterable<Uint8Array>,
   options: EncodeNarOptions = {},
 ): AsyncGenerator<Buffer, void, undefined> {
+  for await (const frame of encodeNarFrames(source, options)) yield* frame;
+}
+
+/** As {@link encodeNar}, frame by frame: each has its pieces in order. */
+export async function* encodeNarFrames(
+  source: AsyncIterable<Uint8Array>,
+  options: EncodeNarOptions = {},
+): AsyncGenerator<readonly Buffer[], void, undefined> {
   const { level = NAR_ENCODING.level, concurrency = 2, sizeBytes = 0, signal } = options;
   const blocks = options.blocks ?? createBlockPool(concurrency + 1);
   requireInteger("level", level, 1, 22);
@@ -86,7 +94,7 @@ export async function* encodeNar(
     let offset = 0;
     while (offset < chunk.length) {
       if (filledBytes === NAR_ENCODING.frameBytes) {
-        if (inFlight.length >= concurrency) yield* await takeFirst(inFlight);
+        if (inFlight.length >= concurrency) yield await takeFirst(inFlight);
         startFrame();
       }
       const pieceBytes = Math.min(chunk.length - offset, NAR_ENCODING.frameBytes - filledBytes);
@@ -102,10 +110,10 @@ export async function* encodeNar(
     }
   }
   if (filledBytes > 0 || !hasFrames) {
-    if (inFlight.length >= concurrency) yield* await takeFirst(inFlight);
+    if (inFlight.length >= concurrency) yield await takeFirst(inFlight);
     startFrame();
   }
-  while (inFlight.length > 0) yield* await takeFirst(inFlight);
+  while (inFlight.length > 0) yield await takeFirst(inFlight);
 }
 
 function requireInteger(name: string, value: number, min: number, max: number): void {

@@ -55,8 +55,8 @@ async function encodeParts(
 ): Promise<Map<number, Buffer>> {
   const encoded = new Map<number, Buffer>();
   const nar = cut(NAR.subarray(0, parts.narSize), pieceBytes);
-  for await (const { number, frames } of encodeNarParts(nar, parts, { isWanted })) {
-    encoded.set(number, Buffer.concat(frames));
+  for await (const { number, pieces } of encodeNarParts(nar, parts, { isWanted })) {
+    encoded.set(number, Buffer.concat(pieces));
   }
   return encoded;
 }

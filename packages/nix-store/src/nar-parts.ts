@@ -1,4 +1,4 @@
-import { encodeNar, type EncodeNarOptions } from "./nar-encoder.ts";
+import { encodeNarFrames, type EncodeNarOptions } from "./nar-encoder.ts";
 import { NAR_ENCODING } from "./nar-encoding.ts";
 
 /**
@@ -15,8 +15,8 @@ export interface NarParts {
 /** One part as {@link encodeNarParts} makes it. */
 export interface EncodedNarPart {
   readonly number: number;
-  /** Its frames in order. */
-  readonly frames: readonly Buffer[];
+  /** Its bytes, in pieces. */
+  readonly pieces: readonly Buffer[];
 }
 
 /** How many parts a NAR has; their numbers start at 0. */
@@ -32,13 +32,13 @@ export function narPartSize({ narSize, partBytes }: NarParts, number: number): n
 
 /**
  * Encodes the wanted parts of a NAR, in order of their numbers. All parts after one another are exactly
- * what {@link encodeNar} makes of the NAR, and a part is the same whichever others are wanted.
+ * what `encodeNar` makes of the NAR, and a part is the same whichever others are wanted.
  *
  * The NAR is always read to its end, so a source that checks it says so before the last wanted part is
  * yielded. Memory is the encoder's and one encoded part.
  *
  * @throws {RangeError} when a part would not be a whole number of frames.
- * @throws whatever {@link encodeNar} throws.
+ * @throws whatever `encodeNar` throws.
  */
 export async function* encodeNarParts(
   source: AsyncIterable<Uint8Array>,
@@ -60,11 +60,11 @@ export async function* encodeNarParts(
     return;
   }
   // Whole parts left out leave frames where they were: only the last part may end within one.
-  let frames: Buffer[] = [];
-  for await (const frame of encodeNar(wantedBytes, options)) {
+  let frames: (readonly Buffer[])[] = [];
+  for await (const frame of encodeNarFrames(wantedBytes, options)) {
     frames.push(frame);
     if (part === undefined || frames.length < countFrames(parts, part)) continue;
-    yield { number: part, frames };
+    yield { number: part, pieces: frames.flat() };
     frames = [];
     part = wanted.next().value;
   }

@@ -1,5 +1,7 @@
 import { CacheError, parseDurationMs, parseSizeBytes } from "@glorious/core";
 
+import { isPartSize, PART_SIZE_HINT } from "../ingest/part-size.ts";
+
 /** Where to listen. */
 export interface ListenAddress {
   readonly host: string;
@@ -126,6 +128,13 @@ export function parseWhole(
     );
   }
   return value;
+}
+
+/** Reads how many NAR bytes a part of an upload has. */
+export function parsePartSize(text: string): number {
+  const sizeBytes = parseSizeBytes(text);
+  if (isPartSize(sizeBytes)) return sizeBytes;
+  throw invalid(`${JSON.stringify(text)} is no size of a part`, PART_SIZE_HINT);
 }
 
 /** Reads a JSON list of keys; the file gives the same list in YAML. */

@@ -6,6 +6,7 @@ import {
   parseChoice,
   parseListen,
   parseList,
+  parsePartSize,
   parsePath,
   parsePublicUrl,
   parseRate,
@@ -48,6 +49,10 @@ export interface ServerSettings {
   readonly maxNarInfoSizeBytes: number;
   readonly maxLogSizeBytes: number;
   readonly maxConcurrentUploads: number;
+  readonly partThresholdBytes: number;
+  readonly partBytes: number;
+  readonly maxPartUploads: number;
+  readonly maxPartUploadNarBytes: number;
   readonly compressionLevel: number;
   readonly uploadedFileMaxAgeMs: number;
   readonly pendingNarMaxAgeMs: number;
@@ -190,6 +195,37 @@ export const SETTINGS: {
     default: "8",
     meaning: "Uploads that the server advises one client to run at once.",
     parse: parseWhole,
+  },
+  partThresholdBytes: {
+    key: "uploads.partThreshold",
+    variable: "FLYWHEEL_UPLOADS_PART_THRESHOLD",
+    default: "64 MiB",
+    meaning:
+      "NARs from this size on are sent in parts by our client, so that a broken upload goes on where it was. " +
+      "Their bytes are written to the disk twice.",
+    parse: parseSizeBytes,
+  },
+  partBytes: {
+    key: "uploads.partSize",
+    variable: "FLYWHEEL_UPLOADS_PART_SIZE",
+    default: "16 MiB",
+    meaning:
+      "NAR bytes in each part, a multiple of 8 MiB up to 256 MiB. A client keeps two parts in memory.",
+    parse: parsePartSize,
+  },
+  maxPartUploads: {
+    key: "uploads.maxOpen",
+    variable: "FLYWHEEL_UPLOADS_MAX_OPEN",
+    default: "64",
+    meaning: "Unfinished uploads in parts that one view may have.",
+    parse: parseWhole,
+  },
+  maxPartUploadNarBytes: {
+    key: "uploads.maxOpenSize",
+    variable: "FLYWHEEL_UPLOADS_MAX_OPEN_SIZE",
+    default: "256 GiB",
+    meaning: "Bytes of all NARs together whose uploads in parts one view may have unfinished.",
+    parse: parseSizeBytes,
   },
   compressionLevel: {
     key: "compression.level",

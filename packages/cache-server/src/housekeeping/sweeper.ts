@@ -3,6 +3,7 @@ import type { BlobStore } from "@glorious/storage";
 
 import type { CacheIndex } from "../index/cache-index.ts";
 import { objectKey } from "../ingest/object-key.ts";
+import { sweepPartUploads } from "./sweep-part-uploads.ts";
 
 export interface SweeperOptions {
   readonly index: CacheIndex;
@@ -17,6 +18,7 @@ export interface SweepResult {
   readonly holdings: number;
   readonly uploadedFiles: number;
   readonly objects: number;
+  readonly partUploads: number;
 }
 
 const ROWS_PER_STEP = 1000;
@@ -27,11 +29,9 @@ const OBJECTS_PER_STEP = 100;
  * that nothing refers to any more. In small steps, so that others are served in between; what a crash
  * interrupts, the next sweep ends.
  */
-export async function sweep(
-  { index, store, logger, now, objectGraceMs }: SweeperOptions,
-  signal: AbortSignal,
-): Promise<SweepResult> {
-  const total = { holdings: 0, uploadedFiles: 0, objects: 0 };
+export async function sweep(options: SweeperOptions, signal: AbortSignal): Promise<SweepResult> {
+  const { index, store, logger, now, objectGraceMs } = options;
+  const total = { holdings: 0, uploadedFiles: 0, objects: 0, partUploads: 0 };
   let rows = 0;
   for (let purged = -1; purged !== 0; rows += purged) {
     signal.throwIfAborted();
@@ -54,7 +54,8 @@ export async function sweep(
     total.objects += claimed.length;
     if (claimed.length < OBJECTS_PER_STEP) break;
   }
-  if (total.holdings + total.uploadedFiles + total.objects > 0) {
+  total.partUploads = await sweepPartUploads(options, signal);
+  if (Object.values(total).some((count) => count > 0)) {
     logger.info("removed what had expired", total);
   }
   return total;

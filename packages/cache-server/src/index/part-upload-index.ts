@@ -5,8 +5,8 @@
  * expired or whose view is gone: `listExpiredUploads` names both until `deleteUpload`.
  */
 export interface PartUploadIndex {
-  /** @throws {CacheError} `CONFLICT` when the id is taken. */
-  createUpload(upload: PartUploadRecord): Promise<void>;
+  /** @throws {CacheError} `CONFLICT` when the id is taken, or the view would have more than `limits` allow. */
+  createUpload(upload: PartUploadRecord, limits?: PartUploadLimits): Promise<void>;
   /** An upload into this view, expired or not. */
   findUpload(viewId: number, id: string): Promise<PartUploadRecord | undefined>;
   /** The newest upload of a NAR into this view, in parts of that many NAR bytes, that has not expired. */
@@ -29,6 +29,13 @@ export interface PartUploadIndex {
   deleteUpload(id: string): Promise<boolean>;
   /** At most `limit` uploads that have expired, the longest expired first; those of deleted views before all. */
   listExpiredUploads(nowMs: number, limit: number): Promise<PartUploadRecord[]>;
+}
+
+/** What a view may have at the same time, expired uploads that are not removed yet included. */
+export interface PartUploadLimits {
+  readonly maxUploads: number;
+  /** Of the NARs that all of them announce. */
+  readonly maxNarBytes: number;
 }
 
 export interface PartUploadRecord {

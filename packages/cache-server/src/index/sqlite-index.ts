@@ -35,7 +35,7 @@ import type {
   PinRecord,
   QuarantineRecord,
 } from "./housekeeping-index.ts";
-import type { PartUploadRecord, UploadPart } from "./part-upload-index.ts";
+import type { PartUploadLimits, PartUploadRecord, UploadPart } from "./part-upload-index.ts";
 import { SCHEMA_STEPS } from "./schema.ts";
 import type { WriteOperation, WriteOutcome } from "./sqlite-batch.ts";
 import type { Synchronous } from "./sqlite-connection.ts";
@@ -339,8 +339,8 @@ class SqliteIndex implements CacheIndex {
     return this.#read(() => findInconsistencies(this.#database));
   }
 
-  createUpload(upload: PartUploadRecord): Promise<void> {
-    return this.#write("createUpload", upload);
+  createUpload(upload: PartUploadRecord, limits?: PartUploadLimits): Promise<void> {
+    return this.#write("createUpload", upload, limits);
   }
 
   async findUpload(viewId: number, id: string): Promise<PartUploadRecord | undefined> {

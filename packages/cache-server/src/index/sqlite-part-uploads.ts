@@ -2,7 +2,7 @@ import type { DatabaseSync } from "node:sqlite";
 
 import { CacheError } from "@glorious/core";
 
-import type { PartUploadRecord, UploadPart } from "./part-upload-index.ts";
+import type { PartUploadLimits, PartUploadRecord, UploadPart } from "./part-upload-index.ts";
 import { prepareQuery, type Query } from "./sqlite-connection.ts";
 import { fromHashBytes, toHashBytes, viewIsThere } from "./sqlite-rows.ts";
 
@@ -82,6 +82,9 @@ export class SqlitePartUploadWrites {
   constructor(database: DatabaseSync) {
     this.#database = database;
     this.#viewExists = this.#prepare(`SELECT 1 AS found WHERE ${viewIsThere("?1")}`);
+    this.#countUploads = this.#prepare(`
+      SELECT count(*) AS uploads, coalesce(sum(nar_size), 0) AS narBytes FROM uploads
+      WHERE view_id = ?1`);
     this.#insertUpload = this.#prepare(`
       INSERT INTO uploads (id, view_id, nar_hash, nar_size, part_bytes, created_at_ms, expires_at_ms)
       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO NOTHING`);
@@ -105,16 +108,31 @@ export class SqlitePartUploadWrites {
   }
 
   readonly #viewExists: Query<{ readonly found: number }>;
+  readonly #countUploads: Query<{ readonly uploads: number; readonly narBytes: number }>;
   readonly #insertUpload: Query<never>;
-  createUpload(upload: PartUploadRecord): void {
+  createUpload(upload: PartUploadRecord, limits?: PartUploadLimits): void {
     const { id, viewId, narHash, narSize, partBytes, createdAtMs, expiresAtMs } = upload;
     if (this.#viewExists.get(viewId) === undefined) {
       throw new CacheError("NOT_FOUND", `There is no view with id ${viewId}`);
     }
+    this.#requireRoom(upload, limits);
     const times = [createdAtMs, expiresAtMs];
     if (this.#insertUpload.run(id, viewId, toHashBytes(narHash), narSize, partBytes, ...times) > 0)
       return;
     throw new CacheError("CONFLICT", `There is an upload ${id} already`);
+  }
+
+  #requireRoom({ viewId, narSize }: PartUploadRecord, limits: PartUploadLimits | undefined): void {
+    const open = limits && this.#countUploads.get(viewId);
+    if (open === undefined || limits === undefined) return;
+    const isFull =
+      open.uploads >= limits.maxUploads || open.narBytes + narSize > limits.maxNarBytes;
+    if (!isFull) return;
+    throw new CacheError(
+      "CONFLICT",
+      `The view has ${open.uploads} uploads in parts open, of ${open.narBytes} NAR bytes, and no room for more`,
+      { hint: "Send the NAR whole, or wait until others are done or have expired." },
+    );
   }
 
   readonly #uploadExists: Query<{ readonly found: number }>;

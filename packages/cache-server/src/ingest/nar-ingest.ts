@@ -55,6 +55,8 @@ export interface IngestedNar {
  */
 export interface NarIngest {
   ingest(upload: NarUpload): Promise<IngestedNar>;
+  /** What the view holds of a NAR, kept for as long as a new upload; undefined when it has to be sent. */
+  hold(viewId: number, narHash: string): Promise<ObjectRecord | undefined>;
 }
 
 export interface NarIngestOptions {
@@ -214,6 +216,15 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
     return kind === "sound" ? holding : undefined;
   };
 
+  /** Keeps a holding for as long as a first upload would be: its path may still be minutes away. */
+  const holdOn = (viewId: number, { narHash, fileHash }: HoldingRecord): Promise<ObjectRecord> =>
+    index.holdNar({
+      viewId,
+      narHash,
+      fileHash,
+      expiresAtMs: now() + options.pendingMaxAgeMs,
+    });
+
   /** Ends what was wrong with an object whose bytes have just been put, in every view. */
   const restore = async ({ fileHash }: ObjectRecord): Promise<void> => {
     const known = await index.findObjectState(fileHash);
@@ -256,14 +267,7 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
     const held = upload.keepsFile ? undefined : await findSoundHolding(viewId, expected.narHash);
     if (held !== undefined) {
       await verifyOnly(upload);
-      // Held on to for as long as a first upload would be: its path may still be minutes away.
-      const object = await index.holdNar({
-        viewId,
-        narHash: held.narHash,
-        fileHash: held.fileHash,
-        expiresAtMs: now() + options.pendingMaxAgeMs,
-      });
-      return { kind: "deduplicated", object };
+      return { kind: "deduplicated", object: await holdOn(viewId, held) };
     }
     const intake: Intake = { upload, held: undefined };
     const { file, object } = await storeUpload(intake);
@@ -271,6 +275,10 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
   };
 
   return {
+    async hold(viewId, narHash) {
+      const held = await findSoundHolding(viewId, narHash);
+      return held && holdOn(viewId, held);
+    },
     async ingest(upload) {
       const { viewId, expected } = upload;
       // Said beforehand to be too large: not a byte of it is wanted.

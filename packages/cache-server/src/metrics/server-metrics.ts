@@ -96,7 +96,7 @@ export function createServerMetrics(sources: MetricsSources): ServerMetrics {
   });
   const swept = new Counter({
     name: "flywheel_swept_total",
-    help: "What the sweep removed, by kind: holdings, uploadedFiles, objects.",
+    help: "What the sweep removed, by kind: holdings, uploadedFiles, objects, partUploads.",
     labelNames: ["kind"] as const,
     registers,
   });
@@ -115,6 +115,7 @@ export function createServerMetrics(sources: MetricsSources): ServerMetrics {
       if (kind !== undefined) reads.inc({ kind, result: resultOf(request.status) });
     },
     countUploads: (ingest) => ({
+      ...ingest,
       async ingest(upload) {
         uploadsRunning.inc();
         try {

@@ -7,6 +7,7 @@ import { healthRoutes } from "./health.ts";
 import { metricsRoutes } from "./metrics.ts";
 import { nixReadRoutes } from "./nix-read.ts";
 import { nixWriteRoutes } from "./nix-write.ts";
+import { partUploadRoutes } from "./part-uploads.ts";
 import { pinRoutes } from "./pins.ts";
 import { retentionRoutes } from "./retention.ts";
 import type { RouteServices } from "./route-services.ts";
@@ -21,6 +22,7 @@ export function allRoutes(services: RouteServices): Route[] {
     ...metricsRoutes(services),
     ...flywheelManageRoutes(services),
     ...flywheelPushRoutes(services),
+    ...partUploadRoutes(services),
     ...signingKeyRoutes(services),
     ...retentionRoutes(services),
     ...pinRoutes(services),

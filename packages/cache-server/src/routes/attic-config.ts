@@ -68,6 +68,7 @@ export function atticConfigRoutes(services: RouteServices): Route[] {
         maxConcurrentUploads: limits.maxConcurrentUploads,
         compressionLevel: view.compressionLevel ?? limits.compressionLevel,
         ...(view.maxSizeBytes === undefined ? {} : { maxSizeBytes: view.maxSizeBytes }),
+        uploadParts: { thresholdBytes: limits.partThresholdBytes, partBytes: limits.partBytes },
       },
     });
   };

@@ -11,6 +11,7 @@ import type { Route } from "../http/router.ts";
 import { sendJson } from "../http/send.ts";
 import type { CommitResult, ViewRecord } from "../index/cache-index.ts";
 import { findMissingPaths } from "./missing-paths.ts";
+import { formatReceipt, isSha256, requireSha256 } from "./nar-receipt.ts";
 import type { RouteServices } from "./route-services.ts";
 
 const MAX_JSON_BYTES = 64 * 2 ** 20;
@@ -98,13 +99,7 @@ export function flywheelPushRoutes(services: RouteServices): Route[] {
       level: view.compressionLevel,
       signal,
     });
-    sendJson(exchange, {
-      kind: kind === "uploaded" ? "Uploaded" : "Deduplicated",
-      narHash: object.narHash,
-      narSize: object.narSize,
-      fileHash: object.fileHash,
-      fileSize: object.fileSize,
-    });
+    sendJson(exchange, formatReceipt(kind, object));
   };
 
   /** The paths with the objects the view holds; NARs it does not hold are named in the refusal. */
@@ -178,23 +173,6 @@ export function flywheelPushRoutes(services: RouteServices): Route[] {
     { method: "PUT", pattern: `${base}/nars/:narHash`, family: "flywheel", handler: uploadNar },
     { method: "POST", pattern: `${base}/closures`, family: "flywheel", handler: commitClosure },
   ];
-}
-
-function isSha256(text: string): boolean {
-  try {
-    parseSha256Hex(text);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function requireSha256(text: string): string {
-  if (/^[0-9a-f]{64}$/.test(text)) return text;
-  throw new CacheError(
-    "INVALID",
-    `${JSON.stringify(text.slice(0, 100))} is no hexadecimal SHA-256`,
-  );
 }
 
 function requireNarSize(text: string | null): number {

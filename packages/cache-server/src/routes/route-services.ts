@@ -10,6 +10,7 @@ import type { Resigner } from "../housekeeping/resigner.ts";
 import type { Scrubber } from "../housekeeping/scrubber.ts";
 import type { CacheIndex } from "../index/cache-index.ts";
 import type { NarIngest } from "../ingest/nar-ingest.ts";
+import type { PartUploads } from "../ingest/part-uploads.ts";
 import type { ServerMetrics } from "../metrics/server-metrics.ts";
 import type { TrustGate } from "../trust/trust-gate.ts";
 
@@ -19,6 +20,7 @@ export interface RouteServices {
   readonly store: BlobStore;
   readonly gate: TrustGate;
   readonly ingest: NarIngest;
+  readonly partUploads: PartUploads;
   readonly committer: PathCommitter;
   readonly resigner: Resigner;
   readonly quarantine: Quarantine;
@@ -59,6 +61,10 @@ export interface RouteLimits {
   readonly maxConcurrentUploads: number;
   /** zstd level of views that have none of their own. */
   readonly compressionLevel: number;
+  /** NARs from this size on are to be sent in parts. */
+  readonly partThresholdBytes: number;
+  /** NAR bytes in each part. */
+  readonly partBytes: number;
   /** How long a NAR stays readable once no path needs it. */
   readonly narGraceMs: number;
   /** How long an uploaded file stays readable as it came, once its path is there. */

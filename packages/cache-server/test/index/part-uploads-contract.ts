@@ -38,6 +38,23 @@ export function describePartUploads(open: OpenIndex): void {
     await expect(index.createUpload(upload)).rejects.toMatchObject({ code: "CONFLICT" });
   });
 
+  test("a view has no more uploads, and of no more bytes, than its limits allow", async () => {
+    await using index = await open();
+    const view = await addView(index);
+    const other = await addView(index, "other");
+    const limits = { maxUploads: 2, maxNarBytes: 100 };
+    const create = (id: string, narSize: number, viewId = view.id): Promise<void> =>
+      index.createUpload(uploadOf(viewId, id, { narSize }), limits);
+    await create("a", 60);
+
+    await expect(create("b", 41)).rejects.toMatchObject({ code: "CONFLICT" });
+    await create("b", 40);
+    await expect(create("c", 0)).rejects.toMatchObject({ code: "CONFLICT" });
+    await create("of another view", 100, other.id);
+    await index.deleteUpload("a");
+    await create("c", 60);
+  });
+
   test("of several uploads of a NAR the newest that lives is found", async () => {
     await using index = await open();
     const view = await addView(index);
