@@ -1,3 +1,72 @@
+export { ActionResultNeeds, type ActionResultSummary, readActionResult } from "./action-result.ts";
+export {
+  type BatchReadResult,
+  encodeBatchReadBlobsResponse,
+  parseBatchReadBlobsRequest,
+} from "./batch-read-blobs.ts";
+export {
+  type BatchedBlob,
+  encodeBatchUpdateBlobsResponse,
+  parseBatchUpdateBlobsRequest,
+} from "./batch-update-blobs.ts";
+export {
+  type ReadRequestFields,
+  type WriteRequestFields,
+  encodeQueryWriteStatusResponse,
+  encodeReadResponsePrefix,
+  encodeWriteResponse,
+  parseQueryWriteStatusRequest,
+  parseReadRequest,
+  parseWriteRequest,
+} from "./byte-stream.ts";
+export {
+  type BlobDigest,
+  type DigestKey,
+  EMPTY_DIGEST,
+  digestOf,
+  formatHash,
+  parseHash,
+} from "./digest.ts";
+export { DigestList } from "./digest-list.ts";
+export { DigestTable } from "./digest-table.ts";
+export { readDirectory, readTree } from "./directory.ts";
+export {
+  FAST_CDC_PARAMS,
+  type FastCdcChunker,
+  type FastCdcParams,
+  createFastCdcChunker,
+} from "./fast-cdc.ts";
+export {
+  encodeFindMissingBlobsResponse,
+  parseFindMissingBlobsRequest,
+} from "./find-missing-blobs.ts";
+export {
+  type GetActionResultFields,
+  type InlineWishes,
+  parseGetActionResultRequest,
+} from "./get-action-result.ts";
+export {
+  type InlineCandidates,
+  type InlineContents,
+  inlineActionResult,
+  listInlineCandidates,
+} from "./inline-action-result.ts";
+export { type InstanceName, RESERVED_SEGMENTS, parseInstanceName } from "./instance-name.ts";
+export { type BlobCompressor } from "./request-fields.ts";
+export {
+  type BlobResource,
+  type BlobResourceParts,
+  type UploadResource,
+  formatReadResourceName,
+  formatWriteResourceName,
+  parseReadResourceName,
+  parseWriteResourceName,
+} from "./resource-name.ts";
+export { type RpcStatus } from "./rpc-status.ts";
+export {
+  type UpdateActionResultFields,
+  parseUpdateActionResultRequest,
+} from "./update-action-result.ts";
 export {
   type Action,
   ActionCache,

@@ -1,0 +1,112 @@
+import { CacheError } from "@glorious/core";
+
+import {
+  type DigestKey,
+  EMPTY_DIGEST,
+  HASH_CHARACTERS,
+  KEY_BYTES,
+  NOT_HEXADECIMAL,
+  decodeHash,
+  describeLength,
+  formatHash,
+  parseHash,
+} from "./digest.ts";
+
+/** Words of a key: what comparing and hashing go by. */
+export const KEY_WORDS: number = KEY_BYTES / Int32Array.BYTES_PER_ELEMENT;
+const FIRST_CAPACITY = 16;
+const EMPTY_KEY = parseHash(EMPTY_DIGEST.hash);
+
+/**
+ * Digests side by side in one piece of memory, for use over and over: a message with thousands of
+ * them is read without making one object for each.
+ */
+export class DigestList {
+  /** How many there are. */
+  length = 0;
+  /** The keys as words, for {@link DigestTable}; replaced when the list grows. */
+  words: Int32Array = new Int32Array(FIRST_CAPACITY * KEY_WORDS);
+  /** The keys as bytes, over the same memory. */
+  bytes: Uint8Array = new Uint8Array(this.words.buffer);
+  #sizes = new Float64Array(FIRST_CAPACITY);
+
+  /** Forgets them all; the memory stays. */
+  clear(): void {
+    this.length = 0;
+  }
+
+  /** Adds a key of 32 bytes. */
+  push(key: DigestKey, sizeBytes: number): void {
+    if (key.length !== KEY_BYTES) throw new Error(`a key has 32 bytes, this one ${key.length}`);
+    this.#grow();
+    this.bytes.set(key, this.length * KEY_BYTES);
+    this.#sizes[this.length++] = sizeBytes;
+  }
+
+  /**
+   * Adds a hash in hexadecimal.
+   *
+   * @throws {CacheError} `INVALID` when it is not 64 lowercase hexadecimal characters.
+   */
+  pushHash(hash: string, sizeBytes: number): void {
+    if (hash.length !== HASH_CHARACTERS) {
+      throw new CacheError("INVALID", describeLength(hash.length));
+    }
+    if (!this.tryPushHash(Buffer.from(hash, "utf8"), 0, sizeBytes)) {
+      throw new CacheError("INVALID", NOT_HEXADECIMAL);
+    }
+  }
+
+  /** Adds the 64 characters at `offset`; false, and nothing added, when they are not a hash. */
+  tryPushHash(source: Uint8Array, offset: number, sizeBytes: number): boolean {
+    this.#grow();
+    if (!decodeHash(source, offset, this.bytes, this.length * KEY_BYTES)) return false;
+    this.#sizes[this.length++] = sizeBytes;
+    return true;
+  }
+
+  /** Adds all of another list. */
+  append(other: DigestList): void {
+    for (let index = 0; index < other.length; index++) {
+      this.push(other.keyView(index), other.sizeBytes(index));
+    }
+  }
+
+  /** A copy of a key, to keep. */
+  key(index: number): DigestKey {
+    return this.bytes.slice(index * KEY_BYTES, (index + 1) * KEY_BYTES);
+  }
+
+  /** A look at a key, good until the list changes: to bind in a statement at once. */
+  keyView(index: number): DigestKey {
+    return this.bytes.subarray(index * KEY_BYTES, (index + 1) * KEY_BYTES);
+  }
+
+  /** A hash in hexadecimal. */
+  hash(index: number): string {
+    return formatHash(this.keyView(index));
+  }
+
+  /** The size that belongs to a key, in bytes. */
+  sizeBytes(index: number): number {
+    return this.#sizes[index]!;
+  }
+
+  /** Whether this is {@link EMPTY_DIGEST}, which is there without being stored. */
+  isEmptyBlob(index: number): boolean {
+    if (this.#sizes[index] !== 0) return false;
+    const start = index * KEY_BYTES;
+    return EMPTY_KEY.every((byte, offset) => this.bytes[start + offset] === byte);
+  }
+
+  #grow(): void {
+    if (this.length < this.#sizes.length) return;
+    const { words, bytes } = this;
+    const sizes = this.#sizes;
+    this.#sizes = new Float64Array(sizes.length * 2);
+    this.#sizes.set(sizes);
+    this.words = new Int32Array(words.length * 2);
+    this.bytes = new Uint8Array(this.words.buffer, 0, bytes.length * 2);
+    this.words.set(words);
+  }
+}
