@@ -15,6 +15,13 @@ import {
   type TlsOptions,
 } from "./http-client.ts";
 import { ResponseError } from "./response-error.ts";
+import {
+  createRetentionClient,
+  formatLimits,
+  type OurRoutes,
+  type RetentionClient,
+  type ViewLimits,
+} from "./retention-client.ts";
 import { DEFAULT_RETRY_POLICY, withRetry } from "./retry.ts";
 import { parseServerUrl, requireViewName } from "./server-url.ts";
 import {
@@ -52,8 +59,8 @@ export interface NewView {
   readonly keypair?: string;
 }
 
-/** What to change about a view; what is left out stays as it is. */
-export interface ViewChange {
+/** What to change about a view; what is left out stays as it is. The limits are ours. */
+export interface ViewChange extends ViewLimits {
   readonly isPublic?: boolean;
   readonly storeDir?: string;
   readonly priority?: number;
@@ -72,6 +79,10 @@ export interface ViewInfo {
   readonly upstreamCacheKeyNames: readonly string[];
   /** Absent: the server's own rule. */
   readonly retentionSeconds?: number;
+  /** Absent: no limit. */
+  readonly maxSizeBytes?: number;
+  /** Absent: the server's own. */
+  readonly compressionLevel?: number;
   /** ISO 8601. */
   readonly createdAt?: string;
 }
@@ -139,7 +150,7 @@ export interface ServerInfo {
  * Management of one server. Views can be managed on an atticd too; the calls marked "ours" exist on our
  * server only and answer `UNSUPPORTED` elsewhere. Errors keep the server's message and `requestId`.
  */
-export interface AdminClient extends AsyncDisposable {
+export interface AdminClient extends RetentionClient, AsyncDisposable {
   createView(name: string, view?: NewView): Promise<void>;
   viewConfig(name: string): Promise<CacheConfig>;
   /** @throws {CacheError} `INVALID` when nothing would change. */
@@ -190,6 +201,8 @@ const Views = v.object({
       priority: v.number(),
       upstreamCacheKeyNames: v.optional(v.array(v.string()), []),
       retentionSeconds: v.nullish(v.number()),
+      maxSizeBytes: v.nullish(v.number()),
+      compressionLevel: v.nullish(v.number()),
       createdAt: v.nullish(v.string()),
     }),
   ),
@@ -235,18 +248,17 @@ export function createAdminClient(options: AdminClientOptions): AdminClient {
       signal,
     });
   };
-  const ask = async <Schema extends v.GenericSchema>(
-    schema: Schema,
-    method: HttpMethod,
-    path: string,
-    json?: unknown,
-  ): Promise<v.InferOutput<Schema>> => {
-    const text = await onlyOurs(
-      send(method, `_flywheel/v1/${path}`, json === undefined ? {} : { json }),
-    );
+  const sendOurs = (method: HttpMethod, path: string, json: unknown): Promise<string> =>
+    onlyOurs(send(method, `_flywheel/v1/${path}`, json === undefined ? {} : { json }));
+  const ask: OurRoutes["ask"] = async (schema, method, path, json) => {
+    const text = await sendOurs(method, path, json);
     return parseAnswer(schema, text, `${method} ${base.href}_flywheel/v1/${path}`);
   };
+  const tell: OurRoutes["tell"] = async (method, path, json) => {
+    await sendOurs(method, path, json);
+  };
   return {
+    ...createRetentionClient({ ask, tell }),
     createView: async (name, view = {}) => {
       await send("POST", configPath(name), { json: formatNewView(view) });
     },
@@ -256,10 +268,14 @@ export function createAdminClient(options: AdminClientOptions): AdminClient {
     },
     configureView: async (name, change) => {
       const json = formatViewChange(change);
-      if (Object.keys(json).length === 0) {
+      const limits = formatLimits(change);
+      const [isChanged, isLimited] = [json, limits].map((part) => Object.keys(part).length > 0);
+      if (isChanged !== true && isLimited !== true) {
         throw new CacheError("INVALID", `Nothing to change about view ${name} was named`);
       }
-      await send("PATCH", configPath(name), { json });
+      // First, because an atticd refuses it: then nothing is changed.
+      if (isLimited === true) await tell("PATCH", `views/${requireViewName(name)}`, limits);
+      if (isChanged === true) await send("PATCH", configPath(name), { json });
     },
     destroyView: async (name) => {
       await send("DELETE", configPath(name));
@@ -268,18 +284,17 @@ export function createAdminClient(options: AdminClientOptions): AdminClient {
     viewStats: (name) => ask(Stats, "GET", `views/${requireViewName(name)}/stats`),
     deletePath: async (view, storePathHash) => {
       const path = `views/${requireViewName(view)}/paths/${encodeURIComponent(storePathHash)}`;
-      await onlyOurs(send("DELETE", `_flywheel/v1/${path}`));
+      await tell("DELETE", path);
     },
     listKeys: (view) => ask(Keys, "GET", keysPath(view)),
     addKey: (view) => ask(Key, "POST", keysPath(view), {}),
     retireKey: async (view, name) => {
-      const path = `${keysPath(view)}/${encodeURIComponent(name)}`;
-      await onlyOurs(send("DELETE", `_flywheel/v1/${path}`));
+      await tell("DELETE", `${keysPath(view)}/${encodeURIComponent(name)}`);
     },
     createToken: (token) => ask(Token, "POST", "tokens", formatNewToken(token)),
     revokeToken: async (jti, expiresAtSeconds) => {
       const query = expiresAtSeconds === undefined ? "" : `?expiresAt=${expiresAtSeconds}`;
-      await onlyOurs(send("DELETE", `_flywheel/v1/tokens/${encodeURIComponent(jti)}${query}`));
+      await tell("DELETE", `tokens/${encodeURIComponent(jti)}${query}`);
     },
     scrub: (request = {}) => ask(ScrubReportSchema, "POST", `scrub?${formatScrubRequest(request)}`),
     scrubState: () => ask(ScrubStateSchema, "GET", "scrub"),
@@ -298,7 +313,7 @@ function keysPath(view: string): string {
 }
 
 function toViewInfo(view: v.InferOutput<typeof Views>["views"][number]): ViewInfo {
-  const { retentionSeconds, createdAt } = view;
+  const { retentionSeconds, maxSizeBytes, compressionLevel, createdAt } = view;
   return {
     name: view.name,
     isPublic: view.isPublic,
@@ -306,6 +321,8 @@ function toViewInfo(view: v.InferOutput<typeof Views>["views"][number]): ViewInf
     priority: view.priority,
     upstreamCacheKeyNames: view.upstreamCacheKeyNames,
     ...(typeof retentionSeconds === "number" && { retentionSeconds }),
+    ...(typeof maxSizeBytes === "number" && { maxSizeBytes }),
+    ...(typeof compressionLevel === "number" && { compressionLevel }),
     ...(typeof createdAt === "string" && { createdAt }),
   };
 }

@@ -32,6 +32,10 @@ export interface FlywheelConfig {
   readonly publicKeys?: readonly string[];
   /** How many uploads at a time the server wishes from one client. */
   readonly maxConcurrentUploads?: number;
+  /** The zstd level that the view wants its NARs encoded at. */
+  readonly compressionLevel?: number;
+  /** How large the view may be, in stored bytes; absent: as large as it gets. */
+  readonly maxSizeBytes?: number;
 }
 
 const UploadAdvice = v.pipe(v.number(), v.integer(), v.minValue(1));
@@ -53,6 +57,8 @@ const Wire = v.object({
       server: v.nullish(v.string()),
       publicKeys: v.nullish(v.array(v.string())),
       maxConcurrentUploads: v.nullish(UploadAdvice),
+      compressionLevel: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(19))),
+      maxSizeBytes: v.nullish(v.number()),
     }),
   ),
 });
@@ -97,6 +103,8 @@ export function parseCacheConfig(text: string, request: string): CacheConfig {
         ...(isGiven(flywheel.server) && { serverVersion: flywheel.server }),
         ...(isGiven(flywheel.publicKeys) && { publicKeys: flywheel.publicKeys }),
         ...(isGiven(maxConcurrentUploads) && { maxConcurrentUploads }),
+        ...(isGiven(flywheel.compressionLevel) && { compressionLevel: flywheel.compressionLevel }),
+        ...(isGiven(flywheel.maxSizeBytes) && { maxSizeBytes: flywheel.maxSizeBytes }),
       },
     }),
   };

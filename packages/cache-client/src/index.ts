@@ -27,6 +27,7 @@ export {
 export type { PathInfo } from "./path-info.ts";
 export type { PushConflict, PushEvent, PushSummary, SkippedPaths } from "./push-events.ts";
 export type { RetryEnvironment } from "./push-session.ts";
+export type { Collection, Pin, RetentionClient, ViewLimits } from "./retention-client.ts";
 export { queryClosure, type QueryClosureOptions } from "./query-closure.ts";
 export { ResponseError, type ResponseErrorOptions } from "./response-error.ts";
 export {

@@ -237,6 +237,7 @@ async function push(
   const session: PushSession = {
     ...shared,
     concurrency: chooseConcurrency(options.concurrency, config.flywheel?.maxConcurrentUploads),
+    compressionLevel: config.flywheel?.compressionLevel,
     emit,
     signal: options.signal,
   };

@@ -109,6 +109,7 @@ class FlywheelPush {
   async #uploadNar(path: PathInfo, signal: AbortSignal): Promise<void> {
     const frames = Math.ceil(path.narSize / NAR_ENCODING.frameBytes);
     const concurrency = encoderConcurrency(frames);
+    const level = this.#session.compressionLevel;
     const upload = await uploadWithRetry(
       this.#session,
       path,
@@ -126,6 +127,7 @@ class FlywheelPush {
                   sizeBytes: path.narSize,
                   blocks: this.#blocks,
                   signal: bodySignal,
+                  ...(level === undefined ? {} : { level }),
                 },
               ),
             { onSent, signal },

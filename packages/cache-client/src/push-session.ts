@@ -22,6 +22,8 @@ export interface PushSession {
   readonly budget: ByteBudget;
   /** Uploads at the same time. */
   readonly concurrency: number;
+  /** zstd level of NARs that are encoded here; default the encoder's own. */
+  readonly compressionLevel: number | undefined;
   readonly emit: (event: PushEvent) => void;
   readonly signal: AbortSignal | undefined;
 }

@@ -63,6 +63,60 @@ test("a view is created, changed, read and destroyed as Attic's own client does 
   ]);
 });
 
+test("limits go to our own route, before anything of Attic's is changed", async () => {
+  const [ours, attic] = ["/_flywheel/v1/views/main", "/_api/v1/cache-config/main"];
+  await using wire = await startRecordingWire({ [`PATCH ${ours}`]: "", [`PATCH ${attic}`]: "" });
+  await using admin = createAdminClient({ server: wire.url, token: "t" });
+
+  await admin.configureView("main", { maxSizeBytes: 5, compressionLevel: 7, priority: 1 });
+  await admin.configureView("main", { maxSizeBytes: "none", compressionLevel: "default" });
+  expect(wire.bodies).toEqual([
+    { maxSizeBytes: 5, compressionLevel: 7 },
+    { priority: 1 },
+    { maxSizeBytes: null, compressionLevel: null },
+  ]);
+
+  await using elsewhere = await startRecordingWire({ [`PATCH ${attic}`]: "" });
+  await using onAttic = createAdminClient({ server: elsewhere.url });
+  await expect(
+    onAttic.configureView("main", { maxSizeBytes: 5, priority: 1 }),
+  ).rejects.toMatchObject({ code: "UNSUPPORTED" });
+  expect(elsewhere.bodies).toHaveLength(1);
+});
+
+test("views are collected, and pins listed, put and removed", async () => {
+  const base = "/_flywheel/v1";
+  const report = {
+    view: "main",
+    dryRun: true,
+    examined: 9,
+    roots: 1,
+    deleted: 4,
+    spared: 0,
+    freedBytes: 40,
+    remainingBytes: 50,
+    durationMs: 3,
+  };
+  const storePath = `/nix/store/${"0".repeat(32)}-hello`;
+  const pin = { name: "release", storePath, createdAt: "2026-01-01T00:00:00.000Z" };
+  await using wire = await startRecordingWire({
+    [`POST ${base}/views/main/gc`]: report,
+    [`POST ${base}/gc`]: { dryRun: false, views: [report] },
+    [`GET ${base}/views/main/pins`]: { pins: [pin] },
+    [`PUT ${base}/views/main/pins/release`]: { kind: "created", name: "release", storePath },
+    [`DELETE ${base}/views/main/pins/a%2Fb`]: "",
+  });
+  await using admin = createAdminClient({ server: wire.url, token: "t" });
+
+  expect(await admin.collectView("main", { dryRun: true })).toEqual(report);
+  expect(await admin.collectAll()).toEqual([report]);
+  expect(await admin.listPins("main")).toEqual([pin]);
+  expect(await admin.putPin("main", "release", storePath)).toBe("created");
+  await admin.deletePin("main", "a/b");
+  expect(wire.queries.slice(0, 2)).toEqual(["dryRun=1", "dryRun=0"]);
+  expect(wire.bodies[3]).toEqual({ storePath });
+});
+
 test("a change of nothing is refused before it is sent", async () => {
   await using wire = await startRecordingWire({});
   await using admin = createAdminClient({ server: wire.url });

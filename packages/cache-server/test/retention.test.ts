@@ -238,6 +238,22 @@ test("a view that is too large loses the closures that were unused longest, unti
   expect(await present("main", paths)).toEqual(["libc"]);
 });
 
+test("a use that is not recorded protects a path for as long as one that is", async () => {
+  await using cache = await setUp();
+  const { server, token, pass, configure, collect } = cache;
+  const path = await createTestPath("libc");
+  await pushClosure(server, token, "main", [path]);
+  await configure("main", { maxSizeBytes: 0, retentionSeconds: 60 });
+  const minute = HOUR_MS / 60;
+
+  await pass(59 * minute);
+  await server.send("GET", `/main/${path.storePathHash}.narinfo`, { token });
+  await pass(59 * minute);
+  expect(await collect("main")).toMatchObject({ examined: 1, deleted: 0 });
+  await pass(3 * minute);
+  expect(await collect("main")).toMatchObject({ deleted: 1 });
+});
+
 test("a pin keeps its whole closure from both limits, until it is removed", async () => {
   await using cache = await setUp();
   const { server, token, pass, configure, collect, present } = cache;
@@ -283,7 +299,7 @@ test("only what the view has can be pinned, as it has it, under a plain name", a
   expect(await pin("a", "/elsewhere/x")).toBe(400);
   expect(await pin(".a", path.storePath)).toBe(400);
   expect(await pin("a%2Fb", path.storePath)).toBe(400);
-  expect(await pin("a".repeat(211), path.storePath)).toBe(200);
+  expect(await pin("a".repeat(255), path.storePath)).toBe(200);
 });
 
 test("a dry run deletes nothing and says what the collection then does", async () => {

@@ -72,6 +72,26 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
     load: () => import("./commands/path-delete.ts"),
   },
   {
+    name: "path pin",
+    summary: "Keep store paths and all they refer to",
+    load: () => import("./commands/path-pin.ts"),
+  },
+  {
+    name: "path unpin",
+    summary: "Keep what a pin kept no longer than other paths",
+    load: () => import("./commands/path-unpin.ts"),
+  },
+  {
+    name: "path pins",
+    summary: "Show what a view keeps for good",
+    load: () => import("./commands/path-pins.ts"),
+  },
+  {
+    name: "gc",
+    summary: "Delete what a view need not keep",
+    load: () => import("./commands/gc.ts"),
+  },
+  {
     name: "key list",
     summary: "Show the keys that sign a view",
     load: () => import("./commands/key-list.ts"),

@@ -71,6 +71,8 @@ export interface CollectorOptions {
   readonly onCollected: (report: CollectionReport | undefined) => void;
 }
 
+/** What a longer timer would do is come at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 const PATHS_PER_PAGE = 500;
 const PATHS_PER_DELETION = 500;
 
@@ -90,6 +92,11 @@ export function createCollector(options: CollectorOptions): Collector {
       retentionSeconds === undefined ? options.defaultRetentionMs : retentionSeconds * 1000;
     return { retentionMs: retentionMs === 0 ? undefined : retentionMs, maxSizeBytes };
   };
+
+  /** The access time that the index has at least of what was used within a time, and within the resolution. */
+  const unusedSince = (nowMs: number, ageMs: number): number =>
+    // A use may have gone unrecorded because one before it, by less than the resolution, was not.
+    nowMs - Math.max(ageMs, accessResolutionMs) - accessResolutionMs;
 
   const readGraph = async (view: ViewRecord): Promise<PathGraph> => {
     const graph = new PathGraph();
@@ -164,11 +171,10 @@ export function createCollector(options: CollectorOptions): Collector {
     }
     const topology = await sortByReference(graph, pause);
     const lastUses = await orderByLastUse(graph, topology, { pins, pause });
-    const evictsBeforeMs = nowMs - accessResolutionMs;
     const doomed = chooseDoomed(graph, lastUses, {
-      expiresBeforeMs: retentionMs === undefined ? undefined : evictsBeforeMs - retentionMs,
+      expiresBeforeMs: retentionMs === undefined ? undefined : unusedSince(nowMs, retentionMs),
       maxSizeBytes,
-      evictsBeforeMs,
+      evictsBeforeMs: unusedSince(nowMs, 0),
     });
     const done = await deleteDoomed(view, graph, topology, { doomed, isDryRun });
     return {
@@ -243,7 +249,7 @@ export function createCollector(options: CollectorOptions): Collector {
           if (!stopping.signal.aborted) schedule(options.intervalMs);
         });
       },
-      delayMs * (0.9 + 0.2 * Math.random()),
+      Math.min(MAX_TIMER_MS, delayMs * (0.9 + 0.2 * Math.random())),
     );
     timer.unref();
   };

@@ -63,8 +63,8 @@ export function pinRoutes(services: RouteServices): Route[] {
 }
 
 function requirePinName(name: string): string {
-  if (/^[A-Za-z0-9][A-Za-z0-9+\-._?=]{0,210}$/.test(name)) return name;
+  if (/^[A-Za-z0-9][A-Za-z0-9+\-._?=]{0,254}$/.test(name)) return name;
   throw new CacheError("INVALID", `${JSON.stringify(name.slice(0, 100))} is no name of a pin`, {
-    hint: "Use letters, digits and + - . _ ? =, at most 211, and begin with a letter or digit.",
+    hint: "Use letters, digits and + - . _ ? =, at most 255, and begin with a letter or digit.",
   });
 }

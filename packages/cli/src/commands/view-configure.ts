@@ -2,7 +2,7 @@ import { openAdminClient } from "../admin-client.ts";
 import { note } from "../cli-context.ts";
 import { type Command, defineCommand, flag, list, text, value } from "../command.ts";
 import { wholeNumber } from "../parse-number.ts";
-import { parseRetention } from "../retention.ts";
+import { parseCompressionLevel, parseMaxSize, parseRetention } from "../retention.ts";
 import {
   chooseServer,
   requireView,
@@ -37,6 +37,16 @@ export const command: Command = defineCommand({
       "Keep unused paths this long: 30d, forever or default",
       parseRetention,
     ),
+    maxSize: value(
+      "SIZE",
+      "Keep at most this much, as stored: 200GiB; none takes the limit away",
+      parseMaxSize,
+    ),
+    compressionLevel: value(
+      "N",
+      "zstd level of its NARs, 1 to 19; default returns to the server's",
+      parseCompressionLevel,
+    ),
     newKey: flag(
       "Sign with a new key alone; clients refuse it until they learn it, unlike with key rotate",
     ),
@@ -46,6 +56,10 @@ export const command: Command = defineCommand({
     {
       comment: "Keep unused paths for 30 days",
       command: "flywheel view configure main --retention 30d",
+    },
+    {
+      comment: "Keep it below 200 GiB, the longest unused paths go first",
+      command: "flywheel view configure main --max-size 200GiB",
     },
     { comment: "Open a view to everybody", command: "flywheel view configure acme+oss --public" },
   ],
@@ -59,7 +73,7 @@ export const command: Command = defineCommand({
     );
     const choice = await chooseServer(options, context);
     const view = requireView(args[0] ?? options.view, choice);
-    const { priority, storeDir, retention, upstreamKey } = options;
+    const { priority, storeDir, retention, upstreamKey, maxSize, compressionLevel } = options;
     const isDefault = retention === "global";
     const change = {
       ...(options.public || options.private ? { isPublic: options.public } : {}),
@@ -68,6 +82,8 @@ export const command: Command = defineCommand({
       ...(retention === undefined || isDefault ? {} : { retentionPeriod: retention }),
       ...(options.noUpstreamKeys ? { upstreamCacheKeyNames: [] } : {}),
       ...(upstreamKey.length > 0 ? { upstreamCacheKeyNames: upstreamKey } : {}),
+      ...(maxSize === undefined ? {} : { maxSizeBytes: maxSize }),
+      ...(compressionLevel === undefined ? {} : { compressionLevel }),
       ...(options.newKey ? { keypair: "generate" as const } : {}),
     };
     const isChanged = Object.keys(change).length > 0;

@@ -2,7 +2,7 @@ import { openAdminClient } from "../admin-client.ts";
 import { printLine } from "../cli-context.ts";
 import { type Command, defineCommand, flag } from "../command.ts";
 import { formatFacts } from "../format-table.ts";
-import { formatRetention } from "../retention.ts";
+import { formatMaxSize, formatRetention } from "../retention.ts";
 import {
   chooseServer,
   requireView,
@@ -46,7 +46,13 @@ export const command: Command = defineCommand({
       ["priority", config.priority === undefined ? unknown : String(config.priority)],
       ["upstream keys", upstream.length === 0 ? "none" : upstream.join(", ")],
       ["retention", formatRetention(config.retentionPeriod)],
+      ["size limit", formatMaxSize(config.flywheel?.maxSizeBytes)],
+      ["compression", describeLevel(config.flywheel?.compressionLevel)],
     ]);
     for (const line of facts) printLine(context, line);
   },
 });
+
+function describeLevel(level: number | undefined): string {
+  return level === undefined ? "unknown" : `zstd level ${level}`;
+}

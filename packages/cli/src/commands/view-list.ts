@@ -2,7 +2,7 @@ import { openAdminClient } from "../admin-client.ts";
 import { note, printLine } from "../cli-context.ts";
 import { type Command, defineCommand, flag } from "../command.ts";
 import { formatTable } from "../format-table.ts";
-import { formatRetention } from "../retention.ts";
+import { formatMaxSize, formatRetention } from "../retention.ts";
 import { chooseServer, SERVER_ENVIRONMENT, SERVER_OPTIONS } from "../server-options.ts";
 
 export const command: Command = defineCommand({
@@ -26,9 +26,10 @@ export const command: Command = defineCommand({
       formatRetention(
         view.retentionSeconds === undefined ? "global" : { seconds: view.retentionSeconds },
       ),
+      formatMaxSize(view.maxSizeBytes),
       view.createdAt ?? "unknown",
     ]);
-    const header = ["VIEW", "VISIBILITY", "PRIORITY", "RETENTION", "CREATED"];
+    const header = ["VIEW", "VISIBILITY", "PRIORITY", "RETENTION", "SIZE LIMIT", "CREATED"];
     for (const line of formatTable(header, rows)) printLine(context, line);
   },
 });
