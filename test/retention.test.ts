@@ -22,7 +22,7 @@ const LAUNCHER = fileURLToPath(new URL("../bin/flywheel", import.meta.url));
 const RESOLUTION_MS = 300;
 const QUICK = {
   FLYWHEEL_RETENTION_ACCESS_RESOLUTION: `${RESOLUTION_MS}ms`,
-  FLYWHEEL_RETENTION_COLLECT_INTERVAL: "20d",
+  FLYWHEEL_RETENTION_COLLECT_INTERVAL: "10d",
 };
 
 async function flywheel(server: RunningFlywheel, ...words: readonly string[]): Promise<string> {

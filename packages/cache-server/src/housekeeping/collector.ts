@@ -71,8 +71,6 @@ export interface CollectorOptions {
   readonly onCollected: (report: CollectionReport | undefined) => void;
 }
 
-/** What a longer timer would do is come at once. */
-const MAX_TIMER_MS = 2 ** 31 - 1;
 const PATHS_PER_PAGE = 500;
 const PATHS_PER_DELETION = 500;
 
@@ -249,7 +247,7 @@ export function createCollector(options: CollectorOptions): Collector {
           if (!stopping.signal.aborted) schedule(options.intervalMs);
         });
       },
-      Math.min(MAX_TIMER_MS, delayMs * (0.9 + 0.2 * Math.random())),
+      delayMs * (0.9 + 0.2 * Math.random()),
     );
     timer.unref();
   };
