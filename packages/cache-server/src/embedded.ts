@@ -11,6 +11,7 @@ import {
 } from "@glorious/storage";
 import { CACHE_PERMISSIONS, createTokenVerifier, signToken } from "@glorious/trust";
 
+import { bazelLimits, type BazelPlane, createBazelPlane } from "./bazel/bazel-plane.ts";
 import { type LoadOptions, loadSettings } from "./config/load-settings.ts";
 import type { ServerSettings } from "./config/settings.ts";
 import { loadTokenKeys, openOwnTokenKey, type TokenKeys } from "./config/token-keys.ts";
@@ -82,7 +83,21 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
         logger,
       }),
     );
+    const bazel = settings.bazelEnabled
+      ? opened.use(
+          createBazelPlane({
+            directory: join(data, "tenants"),
+            index,
+            limits: bazelLimits(settings),
+            fsync: settings.fsync,
+            logger,
+            now: Date.now,
+          }),
+        )
+      : undefined;
+    bazel?.start();
     return await startPlane({
+      bazel,
       options,
       settings,
       data,
@@ -100,6 +115,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
 }
 
 interface Parts {
+  readonly bazel: BazelPlane | undefined;
   readonly options: EmbeddedOptions;
   readonly settings: ServerSettings;
   readonly data: string;

@@ -2,6 +2,9 @@ import { CacheError, type Logger } from "@glorious/core";
 import type { BlobStore } from "@glorious/storage";
 import { createTokenVerifier } from "@glorious/trust";
 
+import type { BazelPlane } from "./bazel/bazel-plane.ts";
+import { createInstanceGate } from "./bazel/services/instance-access.ts";
+import { createBazelCounters } from "./bazel/view-counters.ts";
 import { createPathCommitter } from "./commit/path-committer.ts";
 import type { ServerSettings } from "./config/settings.ts";
 import type { TokenKeys } from "./config/token-keys.ts";
@@ -19,8 +22,8 @@ import { createPartUploads } from "./ingest/part-uploads.ts";
 import { createServerMetrics } from "./metrics/server-metrics.ts";
 import type { IndexChanges } from "./read-cache/index-changes.ts";
 import { allRoutes } from "./routes/all-routes.ts";
-import type { RouteServices } from "./routes/route-services.ts";
-import { createTrustGate } from "./trust/trust-gate.ts";
+import type { BazelServices, RouteServices } from "./routes/route-services.ts";
+import { createTrustGate, type TrustGate } from "./trust/trust-gate.ts";
 import { SERVER_VERSION } from "./version.ts";
 
 /** What a server stands on. It uses them and does not close them. */
@@ -29,6 +32,8 @@ export interface ServerParts {
   readonly index: CacheIndex;
   readonly store: BlobStore;
   readonly tokenKeys: TokenKeys;
+  /** Every tenant's Bazel data; without it there is no Bazel cache. */
+  readonly bazel?: BazelPlane | undefined;
   readonly logger: Logger;
   /** Milliseconds since the epoch; the system's clock by default. */
   readonly now?: () => number;
@@ -146,6 +151,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     maxWaitMs: timings.maxCompletionWaitMs,
   });
   const services: RouteServices = {
+    bazel: parts.bazel && bazelServices(parts.bazel, gate),
     index,
     store,
     gate,
@@ -235,4 +241,9 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
   const running = started.move();
   const close = (): Promise<void> => running.disposeAsync();
   return { url: listener.url, close, [Symbol.asyncDispose]: close };
+}
+
+function bazelServices(plane: BazelPlane, gate: TrustGate): BazelServices {
+  const counters = createBazelCounters();
+  return { plane, counters, instances: createInstanceGate(gate, plane, counters) };
 }

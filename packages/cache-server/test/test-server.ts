@@ -12,6 +12,7 @@ import type { LogFields, Logger } from "@glorious/core";
 import { type BlobStore, openFilesystemStore } from "@glorious/storage";
 import { type CachePermission, signToken, type TokenClaims, type TokenKey } from "@glorious/trust";
 
+import { bazelLimits, type BazelPlane, createBazelPlane } from "../src/bazel/bazel-plane.ts";
 import { loadSettings } from "../src/config/load-settings.ts";
 import type { SettingName } from "../src/config/settings.ts";
 import type { CacheIndex, ViewRecord } from "../src/index/cache-index.ts";
@@ -50,6 +51,7 @@ export interface TestServer extends AsyncDisposable {
   readonly directory: string;
   readonly index: CacheIndex;
   readonly store: BlobStore;
+  readonly bazel: BazelPlane;
   readonly logs: readonly LogLine[];
   /** Moves the server's clock. */
   advance(durationMs: number): void;
@@ -88,17 +90,29 @@ export async function startTestServer(
   const store = opened.use(
     await openFilesystemStore({ directory: join(directory, "store"), fsync: "none" }),
   );
+  const loaded = await loadSettings({
+    environment: {},
+    flags: Object.fromEntries(
+      Object.entries({ listen: "127.0.0.1:0", ...settings }).map(([name, value]) => [
+        name,
+        { flag: name, value },
+      ]),
+    ),
+  });
+  const bazel = opened.use(
+    createBazelPlane({
+      directory: join(directory, "tenants"),
+      index,
+      limits: bazelLimits(loaded),
+      fsync: "none",
+      logger: recordingLogger(logs),
+      now,
+    }),
+  );
   const server = opened.use(
     await startCacheServer({
-      settings: await loadSettings({
-        environment: {},
-        flags: Object.fromEntries(
-          Object.entries({ listen: "127.0.0.1:0", ...settings }).map(([name, value]) => [
-            name,
-            { flag: name, value },
-          ]),
-        ),
-      }),
+      settings: loaded,
+      bazel,
       index,
       indexChanges,
       store: wrapStore(store),
@@ -114,6 +128,7 @@ export async function startTestServer(
     directory,
     index,
     store,
+    bazel,
     logs,
     advance(durationMs) {
       offsetMs += durationMs;

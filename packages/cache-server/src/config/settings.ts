@@ -67,6 +67,11 @@ export interface ServerSettings {
   readonly shutdownTimeoutMs: number;
   readonly fsync: "full" | "none";
   readonly accelRedirect: string | undefined;
+  readonly bazelEnabled: boolean;
+  readonly bazelMaxSizeBytes: number;
+  readonly bazelMaxBlobSizeBytes: number;
+  readonly bazelTtlMs: number;
+  readonly bazelMemoryBytes: number;
   readonly logLevel: "debug" | "info" | "warn" | "error";
   readonly logRequests: boolean;
   readonly metricsNeedAdmin: boolean;
@@ -333,6 +338,45 @@ export const SETTINGS: {
       "Path under which nginx serves the store internally, such as `/_store/`: NARs asked for through it are " +
       "then sent by nginx itself (docs/behind-nginx.md). Unset: the server sends them.",
     parse: parseUrlPath,
+  },
+  bazelEnabled: {
+    key: "bazel.enabled",
+    variable: "FLYWHEEL_BAZEL_ENABLED",
+    default: "true",
+    meaning: "Serves the Bazel remote cache, over HTTP and gRPC, on the same port.",
+    parse: parseBoolean,
+  },
+  bazelMaxSizeBytes: {
+    key: "bazel.maxSize",
+    variable: "FLYWHEEL_BAZEL_MAX_SIZE",
+    default: "100 GiB",
+    meaning:
+      "What the Bazel data of one tenant may take. Beyond it what was not used for longest goes; a view's own " +
+      "maximum size holds for its Bazel data as well.",
+    parse: parseSizeBytes,
+  },
+  bazelMaxBlobSizeBytes: {
+    key: "bazel.maxBlobSize",
+    variable: "FLYWHEEL_BAZEL_MAX_BLOB_SIZE",
+    default: "8 GiB",
+    meaning: "The largest blob and value, uncompressed.",
+    parse: parseSizeBytes,
+  },
+  bazelTtlMs: {
+    key: "bazel.ttl",
+    variable: "FLYWHEEL_BAZEL_TTL",
+    default: "3h",
+    meaning:
+      "How long what a build was told of is kept, whatever else needs the room; Bazel counts on 3 hours " +
+      "(`--experimental_remote_cache_ttl`).",
+    parse: parseDurationMs,
+  },
+  bazelMemoryBytes: {
+    key: "bazel.memory",
+    variable: "FLYWHEEL_BAZEL_MEMORY",
+    default: "192 MiB",
+    meaning: "Memory for what a tenant used lately; it grows to that as it is needed.",
+    parse: parseSizeBytes,
   },
   logLevel: {
     key: "log.level",

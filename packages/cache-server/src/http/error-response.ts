@@ -92,6 +92,8 @@ function statusFor(error: CacheError, { family, userAgent }: ErrorContext): numb
     // Attic answers damaged bytes with 400.
     if (error.code === "CORRUPT") return 400;
   }
+  // Bazel's clients know no 422.
+  if (family === "bazel" && error.code === "CORRUPT") return 400;
   const status = HTTP_STATUS[error.code];
   // Nix until 2.28 repeats a PUT without rewinding its body and then hangs: give it a status it takes as final.
   const isTransient = status >= 500 || status === 408;

@@ -4,8 +4,8 @@ import type { Logger } from "@glorious/core";
 
 import type { Caller } from "../trust/trust-gate.ts";
 
-/** Which error body a route speaks: Attic's kinds on Attic's own routes, our codes elsewhere. */
-export type RouteFamily = "attic" | "nix-write" | "flywheel";
+/** Which error body and statuses a route speaks: Attic's kinds on Attic's own routes, our codes elsewhere. */
+export type RouteFamily = "attic" | "nix-write" | "bazel" | "flywheel";
 
 /** One request under way, and what every route needs to answer it. */
 export interface Exchange {

@@ -42,7 +42,17 @@ export interface RequestHandlerOptions {
 const DRAIN = { maxSizeBytes: 64 * 2 ** 20, timeoutMs: 10_000 };
 
 /** Others come from strangers, who must not be able to make up labels. */
-const KNOWN_METHODS = new Set(["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"]);
+const KNOWN_METHODS = new Set([
+  "GET",
+  "HEAD",
+  "PUT",
+  "POST",
+  "PATCH",
+  "DELETE",
+  "OPTIONS",
+  "PROPFIND",
+  "MKCOL",
+]);
 
 /** Answers requests: finds the route, identifies the caller, runs the handler, turns errors into answers. */
 export function createRequestHandler(
@@ -89,6 +99,7 @@ export function createRequestHandler(
         requireHost(request, options.allowedHosts);
       }
       if (match.kind === "found") {
+        family = match.route.family;
         run.route = match.route.pattern;
         run.params = match.params;
         if (recall(run, match.route)) return;
@@ -108,7 +119,6 @@ export function createRequestHandler(
           },
         );
       }
-      family = match.route.family;
       run.search = query;
       const { authorization } = request.headers;
       run.caller = gate.recall(authorization) ?? (await gate.identify(authorization));

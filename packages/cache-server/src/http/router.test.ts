@@ -20,6 +20,9 @@ const find = createRouter([
   route("GET", "/:view/:hash.narinfo"),
   route("GET", "/:view/:hash.ls"),
   route("GET", "/:view/nar/:file"),
+  route("GET", "/:view/kv/:key*"),
+  route("MKCOL", "/:view/kv/:key*"),
+  route("GET", "/:view/:instance*/ac/:hash"),
 ]);
 
 function found(method: string, path: string): unknown {
@@ -37,6 +40,23 @@ test.each([
   ["GET", "/a%2Bb/abc.ls", "/:view/:hash.ls", { view: "a+b", hash: "abc" }],
   ["GET", "/main/nar/x.nar.zst", "/:view/nar/:file", { view: "main", file: "x.nar.zst" }],
   ["GET", "/a%2f..%2fb/info", "/:view/info", { view: "a/../b" }],
+  ["GET", "/main/ac/12", "/:view/:instance*/ac/:hash", { view: "main", instance: "", hash: "12" }],
+  [
+    "HEAD",
+    "/main/pr/7%2F/ac/12",
+    "/:view/:instance*/ac/:hash",
+    { view: "main", instance: "pr/7/", hash: "12" },
+  ],
+  [
+    "GET",
+    "/main/ac/ac/12",
+    "/:view/:instance*/ac/:hash",
+    { view: "main", instance: "ac", hash: "12" },
+  ],
+  ["GET", "/main/kv/ac/12", "/:view/kv/:key*", { view: "main", key: "ac/12" }],
+  ["GET", "/main/kv/", "/:view/kv/:key*", { view: "main", key: "" }],
+  ["MKCOL", "/main/kv", "/:view/kv/:key*", { view: "main", key: "" }],
+  ["GET", "/main/kv/a//b/", "/:view/kv/:key*", { view: "main", key: "a//b/" }],
 ])("%s %s is %s", (method, path, pattern, params) => {
   expect(found(method, path)).toEqual([pattern, params]);
 });

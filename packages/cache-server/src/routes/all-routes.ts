@@ -1,9 +1,11 @@
 import type { Route } from "../http/router.ts";
 import { atticConfigRoutes } from "./attic-config.ts";
 import { atticPushRoutes } from "./attic-push.ts";
+import { bazelHttpRoutes } from "./bazel-http.ts";
 import { flywheelManageRoutes } from "./flywheel-manage.ts";
 import { flywheelPushRoutes } from "./flywheel-push.ts";
 import { healthRoutes } from "./health.ts";
+import { keyedValueRoutes } from "./keyed-values.ts";
 import { metricsRoutes } from "./metrics.ts";
 import { nixReadRoutes } from "./nix-read.ts";
 import { nixWriteRoutes } from "./nix-write.ts";
@@ -31,5 +33,8 @@ export function allRoutes(services: RouteServices): Route[] {
     ...atticPushRoutes(services),
     ...nixReadRoutes(services),
     ...nixWriteRoutes(services),
+    // What lies below kv/ may look like Bazel's.
+    ...keyedValueRoutes(services),
+    ...bazelHttpRoutes(services),
   ];
 }

@@ -1,7 +1,10 @@
-import type { Logger } from "@glorious/core";
+import { CacheError, type Logger } from "@glorious/core";
 import type { BlobStore } from "@glorious/storage";
 import type { TokenKey } from "@glorious/trust";
 
+import type { BazelPlane } from "../bazel/bazel-plane.ts";
+import type { InstanceGate } from "../bazel/services/instance-access.ts";
+import type { BazelCounters } from "../bazel/view-counters.ts";
 import type { PathCommitter } from "../commit/path-committer.ts";
 import type { AccessRecorder } from "../housekeeping/access-recorder.ts";
 import type { Collector } from "../housekeeping/collector.ts";
@@ -39,8 +42,25 @@ export interface RouteServices {
   /** Memory for narinfos and small NARs that were read, in bytes. */
   readonly answerCacheBytes: number;
   readonly metrics: ServerMetrics;
+  /** `undefined` where the Bazel cache is off. */
+  readonly bazel: BazelServices | undefined;
   /** Figures are for administrators only. */
   readonly metricsNeedAdmin: boolean;
+}
+
+/** What the faces of the Bazel cache share. */
+export interface BazelServices {
+  readonly plane: BazelPlane;
+  readonly instances: InstanceGate;
+  readonly counters: BazelCounters;
+}
+
+/** @throws {CacheError} `NOT_FOUND` where the Bazel cache is off. */
+export function requireBazel({ bazel }: Pick<RouteServices, "bazel">): BazelServices {
+  if (bazel !== undefined) return bazel;
+  throw new CacheError("NOT_FOUND", "This server has no Bazel cache", {
+    hint: "Its operator turned it off with bazel.enabled.",
+  });
 }
 
 /** How the tokens are made that an administrator asks for, so that this server accepts them. */

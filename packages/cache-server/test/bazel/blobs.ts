@@ -1,10 +1,11 @@
 import { createHash, randomBytes } from "node:crypto";
 
-import type { BlobDigest } from "../../src/bazel/store/bazel-store.ts";
-import { Sha256Key } from "../../src/bazel/store/sha256-key.ts";
+import { DigestList, parseHash } from "@glorious/reapi";
+
+import type { BlobName } from "../../src/bazel/store/bazel-store.ts";
 
 /** A blob with its digest in every form. */
-export interface TestBlob extends BlobDigest {
+export interface TestBlob extends BlobName {
   readonly bytes: Buffer;
   readonly hash: string;
 }
@@ -13,7 +14,7 @@ export interface TestBlob extends BlobDigest {
 export function blobOf(content: Uint8Array | string): TestBlob {
   const bytes = Buffer.from(content);
   const hash = createHash("sha256").update(bytes).digest("hex");
-  return { bytes, hash, key: keyOf(hash), sizeBytes: bytes.length };
+  return { bytes, hash, key: parseHash(hash), sizeBytes: bytes.length };
 }
 
 /** A blob of random bytes: no two calls give the same. */
@@ -27,10 +28,11 @@ export function textBlob(sizeBytes: number): TestBlob {
   return blobOf(line.repeat(Math.ceil(sizeBytes / line.length)).slice(0, sizeBytes));
 }
 
-export function keyOf(hash: string): Sha256Key {
-  const key = Sha256Key.fromHex(hash);
-  if (key === undefined) throw new Error(`${hash} is no SHA-256`);
-  return key;
+/** The digests of blobs, in order. */
+export function listOf(blobs: readonly BlobName[]): DigestList {
+  const list = new DigestList();
+  for (const { key, sizeBytes } of blobs) list.push(key, sizeBytes);
+  return list;
 }
 
 /** Bytes as a stream of pieces. */

@@ -7,14 +7,14 @@ import { expect, test } from "vitest";
 
 import type { BazelScope, BazelStore } from "../../src/bazel/store/bazel-store.ts";
 import { openTenantStore } from "../../src/bazel/store/tenant-store.ts";
-import { blobOf, keyOf } from "./blobs.ts";
-import { HOUR_MS, listOf, put, read } from "./store-contract.ts";
+import { blobOf, listOf } from "./blobs.ts";
+import { HOUR_MS, missingOf, put, read } from "./store-contract.ts";
 
 const TTL_MS = 3 * HOUR_MS;
 const BLOBS = Array.from({ length: 8 }, (_, at) =>
   blobOf(`blob ${at} `.repeat(at % 2 === 0 ? 100 : 5000)),
 );
-const ACTIONS = Array.from({ length: 6 }, (_, at) => keyOf(blobOf(`action ${at}`).hash));
+const ACTIONS = Array.from({ length: 6 }, (_, at) => blobOf(`action ${at}`).key);
 
 type Step =
   | { readonly do: "upload"; readonly blob: number; readonly scope: number }
@@ -119,7 +119,7 @@ test("whatever happens, what an ActionResult needs is there when it is given and
             if (!isFull) promises.give(`${each.scope}/${each.blob}`, nowMs);
           } else if (each.do === "find") {
             const blob = BLOBS[each.blob] ?? blobOf("");
-            const missing = await scopeOf(each.scope).findMissing([blob]);
+            const missing = await missingOf(scopeOf(each.scope), [blob]);
             const name = `${each.scope}/${each.blob}`;
             if (missing.length === 0) promises.give(name, nowMs);
             else expect(promises.holds(name, nowMs)).toBe(false);
@@ -148,7 +148,7 @@ test("whatever happens, what an ActionResult needs is there when it is given and
         }
         for (const at of [0, 1]) {
           const held = BLOBS.filter((_, index) => promises.holds(`${at}/${index}`, nowMs));
-          expect(await scopeOf(at).findMissing(held)).toEqual([]);
+          expect(await missingOf(scopeOf(at), held)).toEqual([]);
         }
         expect(store.storedBytes).toBeLessThanOrEqual(100_000 + 10_000);
       } finally {

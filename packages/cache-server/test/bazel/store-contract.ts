@@ -1,12 +1,17 @@
 import { randomBytes } from "node:crypto";
 import { zstdCompressSync } from "node:zlib";
 
+import { type DigestKey, DigestList } from "@glorious/reapi";
 import { describe, expect, test } from "vitest";
 
-import type { BazelScope, BazelStore, StoredBlob } from "../../src/bazel/store/bazel-store.ts";
-import { DigestList } from "../../src/bazel/store/digest-list.ts";
+import type {
+  BazelScope,
+  BazelStore,
+  BlobName,
+  StoredBlob,
+} from "../../src/bazel/store/bazel-store.ts";
 import { decodeBlob } from "../../src/bazel/store/zstd-form.ts";
-import { blobOf, keyOf, pieces, randomBlob, type TestBlob, textBlob } from "./blobs.ts";
+import { blobOf, listOf, pieces, randomBlob, type TestBlob, textBlob } from "./blobs.ts";
 
 /** A store under test, and what happens to it. */
 export interface OpenedStore extends AsyncDisposable {
@@ -41,13 +46,13 @@ export function describeBazelStore(
       const scope = opened.store.scope(1, "main");
       for (const size of SIZES) {
         const blob = randomBlob(size);
-        expect(await scope.findMissing([blob])).toEqual([blob]);
-        expect(await scope.findBlob(blob.key, blob.sizeBytes)).toBeUndefined();
+        expect(await missingOf(scope, [blob])).toEqual([blob]);
+        expect(await scope.findBlob(blob)).toBeUndefined();
 
         expect(await put(scope, blob)).toBe("stored");
 
-        expect(scope.recallBlob(blob.key, blob.sizeBytes)).toBe(true);
-        expect(await scope.findMissing([blob])).toEqual([]);
+        expect(scope.remembersAll(listOf([blob]))).toBe(true);
+        expect(await missingOf(scope, [blob])).toEqual([]);
         expect(await read(scope, blob)).toEqual(blob.bytes);
         expect(await put(scope, blob)).toBe("present");
       }
@@ -56,7 +61,7 @@ export function describeBazelStore(
     test("what was stored is there after the store was opened anew, without a scan", async () => {
       await using opened = await open();
       const blobs = SIZES.map(randomBlob);
-      const action = keyOf(randomBlob(10).hash);
+      const action = randomBlob(10).key;
       for (const blob of blobs) await put(opened.store.scope(1, "main"), blob);
       await opened.store.scope(1, "main").putAction(action, Buffer.from("result"), listOf(blobs));
       const { storedBytes } = opened.store;
@@ -77,7 +82,7 @@ export function describeBazelStore(
       const scope = opened.store.scope(1, "main");
       const empty = blobOf("");
 
-      expect(await scope.findMissing([empty])).toEqual([]);
+      expect(await missingOf(scope, [empty])).toEqual([]);
       expect(await read(scope, empty)).toEqual(Buffer.alloc(0));
       expect(await put(scope, empty)).toBe("present");
       const liar = { ...randomBlob(5), bytes: Buffer.alloc(0), sizeBytes: 0 };
@@ -91,9 +96,9 @@ export function describeBazelStore(
         const blob = randomBlob(size);
         await put(scope, blob);
         const wrong = { key: blob.key, sizeBytes: size + 1 };
-        expect(scope.recallBlob(wrong.key, wrong.sizeBytes)).toBe(false);
-        expect(await scope.findMissing([wrong])).toEqual([wrong]);
-        expect(await scope.findBlob(wrong.key, wrong.sizeBytes)).toBeUndefined();
+        expect(scope.remembersAll(listOf([wrong]))).toBe(false);
+        expect(await missingOf(scope, [wrong])).toEqual([wrong]);
+        expect(await scope.findBlob(wrong)).toBeUndefined();
       }
     });
 
@@ -120,7 +125,7 @@ export function describeBazelStore(
                 ? expect.stringMatching(/CORRUPT|TOO_LARGE/)
                 : code,
           });
-          expect(await scope.findMissing([blob])).toEqual([blob]);
+          expect(await missingOf(scope, [blob])).toEqual([blob]);
           expect(opened.store.storedBytes).toBe(0);
         }
       }
@@ -135,7 +140,7 @@ export function describeBazelStore(
         const before = opened.store.storedBytes;
         await scope.putBlob({ ...blob, form: "zstd", source: pieces(encoded) });
 
-        const stored = await scope.findBlob(blob.key, blob.sizeBytes);
+        const stored = await scope.findBlob(blob);
         expect(stored).toMatchObject({
           form: "zstd",
           sizeBytes: size,
@@ -163,7 +168,7 @@ export function describeBazelStore(
         for (const encode of encodings) {
           const blob = textBlob(size);
           await scope.putBlob({ ...blob, form: "zstd", source: pieces(encode(blob.bytes)) });
-          const stored = await scope.findBlob(blob.key, blob.sizeBytes);
+          const stored = await scope.findBlob(blob);
           expect(stored).toMatchObject({ form: "identity", storedBytes: size });
           expect(await storedBytesOf(stored)).toEqual(blob.bytes);
         }
@@ -191,7 +196,7 @@ export function describeBazelStore(
             code: expect.stringMatching(/^(CORRUPT|TRUNCATED|TOO_LARGE)$/),
           });
         }
-        expect(await scope.findMissing([blob])).toEqual([blob]);
+        expect(await missingOf(scope, [blob])).toEqual([blob]);
       }
     });
 
@@ -215,7 +220,7 @@ export function describeBazelStore(
       const { store } = opened;
       const scopes = [store.scope(1, "main"), store.scope(1, "main/pr"), store.scope(2, "dev")];
       const blob = randomBlob(100_000);
-      const action = keyOf(blobOf("action").hash);
+      const action = blobOf("action").key;
       const [first] = scopes;
       await put(first as BazelScope, blob);
       await (first as BazelScope).putAction(action, Buffer.from("result"), listOf([blob]));
@@ -223,13 +228,13 @@ export function describeBazelStore(
       const { storedBytes } = store;
 
       for (const other of scopes.slice(1)) {
-        expect(await other.findMissing([blob])).toEqual([blob]);
-        expect(await other.findBlob(blob.key, blob.sizeBytes)).toBeUndefined();
+        expect(await missingOf(other, [blob])).toEqual([blob]);
+        expect(await other.findBlob(blob)).toBeUndefined();
         expect(await other.findAction(action)).toEqual({ kind: "absent" });
         expect(await other.findValue("key")).toBeUndefined();
         const thief = { ...blob, bytes: randomBytes(blob.sizeBytes) };
         await expect(put(other, thief)).rejects.toMatchObject({ code: "CORRUPT" });
-        expect(await other.findMissing([blob])).toEqual([blob]);
+        expect(await missingOf(other, [blob])).toEqual([blob]);
 
         expect(await put(other, blob)).toBe("stored");
         expect(await read(other, blob)).toEqual(blob.bytes);
@@ -241,18 +246,18 @@ export function describeBazelStore(
       await using opened = await open();
       const scope = opened.store.scope(1, "main");
       const blobs = [randomBlob(10), randomBlob(50_000), blobOf("")];
-      const action = keyOf(blobOf("the action").hash);
+      const action = blobOf("the action").key;
       const result = Buffer.from("an ActionResult");
 
       await scope.putAction(action, result, listOf(blobs));
       expect(await scope.findAction(action)).toEqual({ kind: "incomplete" });
-      expect(scope.recallAction(action)).toBeUndefined();
+      expect(recall(scope, action)).toBeUndefined();
       for (const blob of blobs) await put(scope, blob);
       expect(await scope.findAction(action)).toEqual({ kind: "hit", result });
-      expect(scope.recallAction(action)).toEqual(result);
+      expect(recall(scope, action)).toEqual(result);
 
       await opened.store.lose(blobs[1]?.key ?? action);
-      expect(scope.recallAction(action)).toBeUndefined();
+      expect(recall(scope, action)).toBeUndefined();
       expect(await scope.findAction(action)).toEqual({ kind: "incomplete" });
 
       await put(scope, blobs[1] as TestBlob);
@@ -262,14 +267,14 @@ export function describeBazelStore(
     test("an ActionResult whose trees are unknown says so, and a new one replaces it", async () => {
       await using opened = await open();
       const scope = opened.store.scope(1, "main");
-      const action = keyOf(blobOf("another action").hash);
+      const action = blobOf("another action").key;
       const [one, two] = [Buffer.from("one"), Buffer.from("two")];
 
       await scope.putAction(action, one, undefined);
       expect(await scope.findAction(action)).toEqual({ kind: "unresolved", result: one });
       await scope.putAction(action, two, new DigestList());
       expect(await scope.findAction(action)).toEqual({ kind: "hit", result: two });
-      expect(scope.recallAction(action)).toEqual(two);
+      expect(recall(scope, action)).toEqual(two);
     });
 
     test("values live under any key, apart from everything else", async () => {
@@ -282,7 +287,7 @@ export function describeBazelStore(
         const found = await scope.findValue(key);
         expect(found).toMatchObject({ sha256: blob.hash, value: { sizeBytes: size } });
         expect(await storedBytesOf(found?.value)).toEqual(blob.bytes);
-        if (size > 0) expect(await scope.findMissing([blob])).toEqual([blob]);
+        if (size > 0) expect(await missingOf(scope, [blob])).toEqual([blob]);
 
         const other = randomBlob(70_000);
         expect(await scope.putValue(key, pieces(other.bytes))).toBe(false);
@@ -303,7 +308,7 @@ export function describeBazelStore(
       expect(await scope.findLayout(blob.key)).toBeUndefined();
 
       await scope.putLayout(blob.key, chunks);
-      expect((await scope.findLayout(blob.key))?.toBytes()).toEqual(chunks.toBytes());
+      expect((await scope.findLayout(blob.key)) ?? new DigestList()).toEqual(chunks);
       await opened.store.lose(blob.key);
       expect(await scope.findLayout(blob.key)).toBeUndefined();
     });
@@ -312,7 +317,7 @@ export function describeBazelStore(
       await using opened = await open({ maxBytes: 40_000 });
       const scope = opened.store.scope(1, "main");
       const blobs = [1, 2, 3].map(() => randomBlob(10_000));
-      const actions = blobs.map(({ hash }) => keyOf(blobOf(hash).hash));
+      const actions = blobs.map(({ hash }) => blobOf(hash).key);
       for (const [at, blob] of blobs.entries()) {
         await put(scope, blob);
         await scope.putAction(actions[at] ?? blob.key, Buffer.from("result"), listOf([blob]));
@@ -325,7 +330,7 @@ export function describeBazelStore(
 
       await put(scope, randomBlob(15_000));
 
-      expect(await scope.findMissing(blobs)).toEqual([blobs[1]]);
+      expect(await missingOf(scope, blobs)).toEqual([blobs[1]]);
       const kinds = await Promise.all(
         actions.map(async (key) => (await scope.findAction(key)).kind),
       );
@@ -339,14 +344,14 @@ export function describeBazelStore(
       await put(scope, used);
       await put(scope, old);
       opened.advance(4 * HOUR_MS);
-      expect(await scope.findMissing([used])).toEqual([]);
+      expect(await missingOf(scope, [used])).toEqual([]);
       opened.advance(2 * HOUR_MS);
 
       await put(scope, randomBlob(15_000));
-      expect(await scope.findMissing([old, used])).toEqual([old]);
+      expect(await missingOf(scope, [old, used])).toEqual([old]);
       await expect(put(scope, randomBlob(15_000))).rejects.toMatchObject({ code: "STORAGE_FULL" });
       expect(opened.store.isFull).toBe(true);
-      expect(await scope.findMissing([used])).toEqual([]);
+      expect(await missingOf(scope, [used])).toEqual([]);
 
       opened.advance(5 * HOUR_MS);
       expect(opened.store.isFull).toBe(false);
@@ -370,9 +375,9 @@ export function describeBazelStore(
 
       expect(await opened.store.evict()).toMatchObject({ blobs: 2 });
 
-      expect(await opened.store.scope(2, "dev").findMissing(blobs)).toEqual([]);
-      expect(await scopes[0]?.findMissing([blobs[0], blobs[2]] as TestBlob[])).toEqual([blobs[0]]);
-      expect(await scopes[1]?.findMissing([blobs[1], blobs[3]] as TestBlob[])).toEqual([blobs[1]]);
+      expect(await missingOf(opened.store.scope(2, "dev"), blobs)).toEqual([]);
+      expect(await missingOf(scopes[0], [blobs[0], blobs[2]] as TestBlob[])).toEqual([blobs[0]]);
+      expect(await missingOf(scopes[1], [blobs[1], blobs[3]] as TestBlob[])).toEqual([blobs[1]]);
     });
 
     test("what a view held is gone when the view is", async () => {
@@ -408,7 +413,7 @@ export function describeBazelStore(
       const scope = opened.store.scope(1, "main");
       await put(scope, randomBlob(1000));
       await put(scope, randomBlob(100_000));
-      await scope.putAction(keyOf(blobOf("a").hash), Buffer.alloc(50), new DigestList());
+      await scope.putAction(blobOf("a").key, Buffer.alloc(50), new DigestList());
 
       expect(await scope.usage()).toMatchObject({ blobs: 2, actions: 1, keyedValues: 0 });
       expect((await scope.usage()).storedBytes).toBe(opened.store.storedBytes);
@@ -420,10 +425,10 @@ export function describeBazelStore(
       const blobs = Array.from({ length: 5000 }, (_, at) => blobOf(`content ${at}`));
       await Promise.all(blobs.map((blob) => put(scope, blob)));
       const strangers = Array.from({ length: 100 }, (_, at) => blobOf(`stranger ${at}`));
-      await scope.putAction(keyOf(blobOf("all").hash), Buffer.from("all"), listOf(blobs));
+      await scope.putAction(blobOf("all").key, Buffer.from("all"), listOf(blobs));
       await opened.store.flush();
 
-      expect(await scope.findMissing([...blobs, ...strangers])).toEqual(strangers);
+      expect(await missingOf(scope, [...blobs, ...strangers])).toEqual(strangers);
       expect(await read(scope, blobs[7] as TestBlob)).toEqual(blobs[7]?.bytes);
     });
   });
@@ -437,7 +442,7 @@ export function put(scope: BazelScope, blob: TestBlob): Promise<"stored" | "pres
 
 /** The content of a blob, decoded. */
 export async function read(scope: BazelScope, blob: TestBlob): Promise<Buffer | undefined> {
-  const stored = await scope.findBlob(blob.key, blob.sizeBytes);
+  const stored = await scope.findBlob(blob);
   if (stored === undefined) return undefined;
   const bytes = await storedBytesOf(stored);
   if (stored.form === "identity") return bytes;
@@ -451,9 +456,16 @@ async function storedBytesOf(stored: StoredBlob | undefined): Promise<Buffer> {
   return Buffer.concat(await Array.fromAsync(blob.stream()));
 }
 
-/** The digests of blobs as an ActionResult's needs. */
-export function listOf(blobs: readonly TestBlob[]): DigestList {
-  const list = new DigestList();
-  for (const { key, sizeBytes } of blobs) list.push(key, sizeBytes);
-  return list;
+/** Of the blobs, those that are absent. */
+export async function missingOf<Name extends BlobName>(
+  scope: BazelScope | undefined,
+  blobs: readonly Name[],
+): Promise<Name[]> {
+  const missing = (await scope?.findMissing(listOf(blobs))) ?? [];
+  return missing.flatMap((index) => blobs[index] ?? []);
+}
+
+/** The ActionResult that memory has. */
+export function recall(scope: BazelScope, key: DigestKey): Buffer | undefined {
+  return scope.recallAction(listOf([{ key, sizeBytes: 0 }]), 0);
 }

@@ -5,14 +5,15 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 
 import { openTenantStore } from "../../src/bazel/store/tenant-store.ts";
-import { blobOf, randomBlob } from "./blobs.ts";
+import { blobOf, listOf, randomBlob } from "./blobs.ts";
 import {
   describeBazelStore,
   HOUR_MS,
-  listOf,
+  missingOf,
   type OpenedStore,
   put,
   read,
+  recall,
   type StoreLimits,
 } from "./store-contract.ts";
 
@@ -65,13 +66,13 @@ test("a file that is gone makes its blob absent, and the next upload heals it", 
   const blob = randomBlob(100_000);
   await put(scope, blob);
   await scope.putAction(blob.key, Buffer.from("result"), listOf([blob]));
-  expect(scope.recallAction(blob.key)).toBeDefined();
+  expect(recall(scope, blob.key)).toBeDefined();
   await rm(join(opened.directory, "store", "blobs", "cas"), { recursive: true });
 
   await expect(read(scope, blob)).rejects.toMatchObject({ code: "NOT_FOUND" });
 
-  expect(await scope.findMissing([blob])).toEqual([blob]);
-  expect(scope.recallAction(blob.key)).toBeUndefined();
+  expect(await missingOf(scope, [blob])).toEqual([blob]);
+  expect(recall(scope, blob.key)).toBeUndefined();
   expect(await scope.findAction(blob.key)).toEqual({ kind: "incomplete" });
   expect(await put(scope, blob)).toBe("stored");
   expect(await read(scope, blob)).toEqual(blob.bytes);

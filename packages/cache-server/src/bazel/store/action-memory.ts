@@ -1,6 +1,7 @@
-import type { DigestList } from "./digest-list.ts";
+import { type DigestKey, EMPTY_DIGEST, parseHash } from "@glorious/reapi";
+
 import { KeyTable, type Slots } from "./key-table.ts";
-import { Sha256Key } from "./sha256-key.ts";
+import { type Digests, wordsOf } from "./packed-digests.ts";
 
 /** An ActionResult whose every blob was found in the table of blobs. */
 interface RememberedAction {
@@ -11,13 +12,11 @@ interface RememberedAction {
   wholeAt: number;
 }
 
-/** The SHA-256 of nothing: that blob is everywhere. */
-const EMPTY_SHA256: string = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-const EMPTY_KEY = requiredKey(EMPTY_SHA256);
+const EMPTY_WORDS = wordsOf(parseHash(EMPTY_DIGEST.hash));
 
-/** Whether this is the digest of nothing, which is never stored and always there. */
-export function isEmptyDigest(key: Sha256Key, sizeBytes: number): boolean {
-  return sizeBytes === 0 && key.words.every((word, at) => word === EMPTY_KEY.words[at]);
+/** Whether the digest is that of nothing, which is never stored and always there. */
+export function isEmptyDigest(words: Int32Array, from: number, sizeBytes: number): boolean {
+  return sizeBytes === 0 && EMPTY_WORDS.every((word, at) => word === words[from + at]);
 }
 
 /**
@@ -27,7 +26,6 @@ export function isEmptyDigest(key: Sha256Key, sizeBytes: number): boolean {
 export class ActionMemory {
   readonly table: KeyTable<RememberedAction>;
   readonly #blobs: Slots;
-  readonly #key: Sha256Key = new Sha256Key();
 
   constructor(options: {
     readonly blobs: Slots;
@@ -43,9 +41,9 @@ export class ActionMemory {
   }
 
   /** The ActionResult, when it is known to be whole; counts as a use of it and of all it needs. */
-  recall(scopeId: number, key: Sha256Key, period: number): Buffer | undefined {
+  recall(scopeId: number, words: Int32Array, from: number, period: number): Buffer | undefined {
     const { table } = this;
-    const slot = table.find(scopeId, key);
+    const slot = table.find(scopeId, words, from);
     if (slot === 0) return undefined;
     const action = table.value(slot);
     if (action === undefined || !this.#isWhole(action)) return undefined;
@@ -65,16 +63,16 @@ export class ActionMemory {
    * @param lookUp Finds a blob's slot in memory or index, 0 when it is absent.
    */
   resolve(
-    refersTo: DigestList,
+    refersTo: Digests,
     period: number,
-    lookUp: (key: Sha256Key, sizeBytes: number) => number,
+    lookUp: (words: Int32Array, from: number, sizeBytes: number) => number,
   ): number[] | undefined {
-    const key = this.#key;
+    const { words } = refersTo;
     const needs: number[] = [];
     for (let index = 0; index < refersTo.length; index += 1) {
-      const sizeBytes = refersTo.read(index, key);
-      if (isEmptyDigest(key, sizeBytes)) continue;
-      const slot = lookUp(key, sizeBytes);
+      const sizeBytes = refersTo.sizeBytes(index);
+      if (isEmptyDigest(words, 8 * index, sizeBytes)) continue;
+      const slot = lookUp(words, 8 * index, sizeBytes);
       if (slot === 0) return undefined;
       this.#blobs.touch(slot, period);
       needs.push(slot, this.#blobs.generations[slot] as number);
@@ -85,7 +83,7 @@ export class ActionMemory {
   /** Remembers an ActionResult whose needs were just resolved. */
   remember(
     scopeId: number,
-    key: Sha256Key,
+    key: DigestKey,
     action: {
       readonly result: Uint8Array;
       readonly needs: readonly number[];
@@ -95,7 +93,10 @@ export class ActionMemory {
   ): void {
     const { table } = this;
     const { result, needs, accessed, period } = action;
-    const slot = table.find(scopeId, key) || table.add(scopeId, key, result.length, accessed);
+    const words = wordsOf(key);
+    const slot =
+      table.find(scopeId, words) ||
+      table.add(scopeId, words, 0, { sizeBytes: result.length, accessed });
     if (slot === 0) return;
     table.putValue(slot, {
       result: Buffer.from(result.buffer, result.byteOffset, result.byteLength),
@@ -105,8 +106,8 @@ export class ActionMemory {
     table.touch(slot, period);
   }
 
-  forget(scopeId: number, key: Sha256Key): void {
-    const slot = this.table.find(scopeId, key);
+  forget(scopeId: number, key: DigestKey): void {
+    const slot = this.table.find(scopeId, wordsOf(key));
     if (slot !== 0) this.table.remove(slot);
   }
 
@@ -120,10 +121,4 @@ export class ActionMemory {
     action.wholeAt = blobs.removals;
     return true;
   }
-}
-
-function requiredKey(hex: string): Sha256Key {
-  const key = Sha256Key.fromHex(hex);
-  if (key === undefined) throw new Error(`${hex} is no SHA-256`);
-  return key;
 }

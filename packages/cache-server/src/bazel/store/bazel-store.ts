@@ -1,20 +1,18 @@
+import type { DigestKey, DigestList } from "@glorious/reapi";
 import type { Blob, ByteRange } from "@glorious/storage";
-
-import type { DigestList } from "./digest-list.ts";
-import type { Sha256Key } from "./sha256-key.ts";
 
 /** How bytes are encoded, stored or on the wire. */
 export type BlobForm = "identity" | "zstd";
 
-/** What a client calls a blob. */
-export interface BlobDigest {
-  readonly key: Sha256Key;
+/** A digest by itself. */
+export interface BlobName {
+  readonly key: DigestKey;
   /** Of the blob itself, however it is encoded. */
   readonly sizeBytes: number;
 }
 
 /** A blob on its way in. */
-export interface BlobUpload extends BlobDigest {
+export interface BlobUpload extends BlobName {
   readonly form: BlobForm;
   /** The bytes as encoded. Chunks are handed over. */
   readonly source: Uint8Array | AsyncIterable<Buffer>;
@@ -74,15 +72,17 @@ export interface ScopeUsage {
 export interface BazelScope {
   readonly viewId: number;
   readonly instance: string;
-  /** Whether the blob is here, of that size. */
-  recallBlob(key: Sha256Key, sizeBytes: number): boolean | undefined;
-  /** Of the digests, those that are not here; each once, in the order asked. */
-  findMissing(digests: readonly BlobDigest[]): Promise<BlobDigest[]>;
-  /** A small blob's stored bytes. */
-  recallContent(key: Sha256Key, sizeBytes: number): StoredBlob | undefined;
-  findBlob(key: Sha256Key, sizeBytes: number): Promise<StoredBlob | undefined>;
+  /** Whether memory has all of these; when it says no, some may be here all the same. */
+  remembersAll(digests: DigestList): boolean;
+  /** The places in the list of the digests that are not here, each digest once, in order. */
+  findMissing(digests: DigestList): Promise<number[]>;
+  /** A small blob, by its place in a list. */
+  recallBlob(digests: DigestList, index: number): StoredBlob | undefined;
   /** The same when only the hash is known. */
-  findBlobOfHash(key: Sha256Key): Promise<StoredBlob | undefined>;
+  recallBlobOfHash(key: DigestKey): StoredBlob | undefined;
+  findBlob(name: BlobName): Promise<StoredBlob | undefined>;
+  /** The same when only the hash is known. */
+  findBlobOfHash(key: DigestKey): Promise<StoredBlob | undefined>;
   /**
    * Verifies a blob and stores it. When the scope has it already, its source is not read.
    *
@@ -91,14 +91,16 @@ export interface BazelScope {
    */
   putBlob(upload: BlobUpload): Promise<"stored" | "present">;
 
-  /** An ActionResult that is known to be whole. */
-  recallAction(key: Sha256Key): Buffer | undefined;
-  findAction(key: Sha256Key): Promise<ActionFinding>;
+  /** An ActionResult that is known to be whole, by its action's place in a list. */
+  recallAction(digests: DigestList, index: number): Buffer | undefined;
+  /** The same by the action's hash. */
+  recallActionOf(key: DigestKey): Buffer | undefined;
+  findAction(key: DigestKey): Promise<ActionFinding>;
   /**
    * Stores a serialized ActionResult with the digests of everything it needs; `undefined` while its trees are
    * missing. It replaces the one that is here.
    */
-  putAction(key: Sha256Key, result: Uint8Array, refersTo: DigestList | undefined): Promise<void>;
+  putAction(key: DigestKey, result: Uint8Array, refersTo: DigestList | undefined): Promise<void>;
 
   findValue(key: string): Promise<KeyedValue | undefined>;
   /** @returns Whether the key is new. */
@@ -113,8 +115,8 @@ export interface BazelScope {
   deleteValue(key: string): Promise<boolean>;
 
   /** The chunks that a blob was put together from. */
-  findLayout(key: Sha256Key): Promise<DigestList | undefined>;
-  putLayout(key: Sha256Key, chunks: DigestList): Promise<void>;
+  findLayout(key: DigestKey): Promise<DigestList | undefined>;
+  putLayout(key: DigestKey, chunks: DigestList): Promise<void>;
 
   usage(): Promise<ScopeUsage>;
 }
@@ -143,5 +145,5 @@ export interface BazelStore extends AsyncDisposable {
   /** Tells the index what was used; otherwise done about once a minute. */
   flush(): Promise<void>;
   /** Makes a blob absent in every scope, because its bytes are damaged or gone: its next upload replaces it. */
-  lose(key: Sha256Key): Promise<void>;
+  lose(key: DigestKey): Promise<void>;
 }

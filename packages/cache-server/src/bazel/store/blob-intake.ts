@@ -1,6 +1,7 @@
 import { createHash, hash, randomBytes } from "node:crypto";
 
 import { CacheError } from "@glorious/core";
+import { formatHash } from "@glorious/reapi";
 import type { BlobStore, Written } from "@glorious/storage";
 
 import { fanOut } from "../../ingest/fan-out.ts";
@@ -81,7 +82,7 @@ async function takeLarge(
 ): Promise<NewObject> {
   const { key, sizeBytes, signal } = upload;
   const file = newFileName(upload);
-  await files.put(chunks, { key: file, expected: { sha256: key.toHex(), sizeBytes }, signal });
+  await files.put(chunks, { key: file, expected: { sha256: formatHash(key), sizeBytes }, signal });
   return { form: 0, sizeBytes, storedBytes: sizeBytes, file, data: undefined };
 }
 
@@ -181,7 +182,7 @@ function requireDigest({ key, sizeBytes }: BlobUpload, content: Uint8Array): voi
     );
   }
   const actual = sha256Of(content);
-  if (Buffer.compare(actual, key.bytes) !== 0) throw wrongHash(key.toHex(), actual);
+  if (Buffer.compare(actual, key) !== 0) throw wrongHash(formatHash(key), actual);
 }
 
 async function requireStreamDigest(
@@ -196,7 +197,7 @@ async function requireStreamDigest(
   }
   if (contentBytes < sizeBytes) throw truncated(contentBytes, sizeBytes);
   const actual = hasher.digest();
-  if (Buffer.compare(actual, key.bytes) !== 0) throw wrongHash(key.toHex(), actual);
+  if (Buffer.compare(actual, key) !== 0) throw wrongHash(formatHash(key), actual);
 }
 
 function wrongHash(expected: string, actual: Buffer): CacheError {
@@ -254,5 +255,5 @@ function sha256Of(bytes: Uint8Array): Buffer {
 
 /** Every upload has a file of its own: one that is being deleted never meets one that comes anew. */
 function newFileName({ key }: BlobUpload): string {
-  return `cas/${key.toHex()}-${randomBytes(6).toString("hex")}`;
+  return `cas/${formatHash(key)}-${randomBytes(6).toString("hex")}`;
 }

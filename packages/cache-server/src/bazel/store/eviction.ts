@@ -1,7 +1,7 @@
 import type { EvictableTable, OldRow, ScopeRow } from "./bazel-index.ts";
 import type { EvictionResult } from "./bazel-store.ts";
 import type { Slots } from "./key-table.ts";
-import { Sha256Key } from "./sha256-key.ts";
+import { wordsOf } from "./packed-digests.ts";
 import type { TenantState } from "./tenant-state.ts";
 import { periodOf, PERIOD_MS } from "./touches.ts";
 
@@ -147,7 +147,7 @@ function lastUse(
 ): number {
   if (typeof name === "string") return state.valueTouchedAt(scopeId, name);
   const memory: Slots = table === "actions" ? state.actions.table : state.blobs;
-  const slot = memory.find(scopeId, Sha256Key.fromBytes(name));
+  const slot = memory.find(scopeId, wordsOf(name));
   return slot === 0 ? 0 : (memory.touched[slot] as number);
 }
 
@@ -159,6 +159,6 @@ function forget(
 ): void {
   if (typeof name === "string") return;
   const memory: Slots = table === "actions" ? state.actions.table : state.blobs;
-  const slot = memory.find(scopeId, Sha256Key.fromBytes(name));
+  const slot = memory.find(scopeId, wordsOf(name));
   if (slot !== 0) memory.remove(slot);
 }

@@ -1,7 +1,5 @@
 import { randomBytes } from "node:crypto";
 
-import type { Sha256Key } from "./sha256-key.ts";
-
 /** The scope, and the eight words of the hash. */
 const KEY_WORDS = 9;
 
@@ -70,22 +68,21 @@ export class KeyTable<Value> {
     return this.#count;
   }
 
-  /** The slot of an entry, 0 when there is none. */
-  find(scopeId: number, key: Sha256Key): number {
-    const { words } = key;
+  /** The slot of the entry whose hash begins at a word, 0 when there is none. */
+  find(scopeId: number, words: Int32Array, from = 0): number {
     const keys = this.#keys;
-    let slot = this.#heads[this.#bucketOf(scopeId, words)] as number;
+    let slot = this.#heads[this.#bucketOf(scopeId, words, from)] as number;
     while (slot !== 0) {
       const at = slot * KEY_WORDS;
       if (
-        keys[at + 1] === words[0] &&
-        keys[at + 2] === words[1] &&
-        keys[at + 3] === words[2] &&
-        keys[at + 4] === words[3] &&
-        keys[at + 5] === words[4] &&
-        keys[at + 6] === words[5] &&
-        keys[at + 7] === words[6] &&
-        keys[at + 8] === words[7] &&
+        keys[at + 1] === words[from] &&
+        keys[at + 2] === words[from + 1] &&
+        keys[at + 3] === words[from + 2] &&
+        keys[at + 4] === words[from + 3] &&
+        keys[at + 5] === words[from + 4] &&
+        keys[at + 6] === words[from + 5] &&
+        keys[at + 7] === words[from + 6] &&
+        keys[at + 8] === words[from + 7] &&
         keys[at] === scopeId
       ) {
         this.#flags[slot] = (this.#flags[slot] as number) | USED;
@@ -101,18 +98,23 @@ export class KeyTable<Value> {
    *
    * @returns Its slot; 0 when there is no room, because all entries wait for the index to know their touches.
    */
-  add(scopeId: number, key: Sha256Key, sizeBytes: number, touched: number): number {
+  add(
+    scopeId: number,
+    words: Int32Array,
+    from: number,
+    entry: { readonly sizeBytes: number; readonly accessed: number },
+  ): number {
     const slot = this.#takeSlot();
     if (slot === 0) return 0;
-    const { words } = key;
     const at = slot * KEY_WORDS;
     this.#keys[at] = scopeId;
-    this.#keys.set(words, at + 1);
-    const bucket = this.#bucketOf(scopeId, words);
+    for (let word = 0; word < 8; word += 1)
+      this.#keys[at + 1 + word] = words[from + word] as number;
+    const bucket = this.#bucketOf(scopeId, words, from);
     this.#next[slot] = this.#heads[bucket] as number;
     this.#heads[bucket] = slot;
-    this.sizes[slot] = sizeBytes;
-    this.touched[slot] = touched;
+    this.sizes[slot] = entry.sizeBytes;
+    this.touched[slot] = entry.accessed;
     this.#flags[slot] = USED;
     this.#isTaken[slot] = 1;
     this.#count += 1;
@@ -123,7 +125,7 @@ export class KeyTable<Value> {
   remove(slot: number): void {
     const at = slot * KEY_WORDS;
     const scopeId = this.#keys[at] as number;
-    const bucket = this.#bucketOf(scopeId, this.#keys.subarray(at + 1, at + KEY_WORDS));
+    const bucket = this.#bucketOf(scopeId, this.#keys, at + 1);
     let previous = 0;
     for (
       let each = this.#heads[bucket] as number;
@@ -219,17 +221,17 @@ export class KeyTable<Value> {
     return this.#dirty.length;
   }
 
-  #bucketOf(scopeId: number, words: Int32Array): number {
+  #bucketOf(scopeId: number, words: Int32Array, from: number): number {
     const seed = this.#seed;
     let hash = Math.imul(scopeId, seed[0] as number);
-    hash = Math.imul(hash ^ (words[0] as number), seed[1] as number);
-    hash = Math.imul(hash ^ (words[1] as number), seed[2] as number) ^ (hash >>> 15);
-    hash = Math.imul(hash ^ (words[2] as number), seed[3] as number) ^ (hash >>> 15);
-    hash = Math.imul(hash ^ (words[3] as number), seed[4] as number) ^ (hash >>> 15);
-    hash = Math.imul(hash ^ (words[4] as number), seed[5] as number) ^ (hash >>> 15);
-    hash = Math.imul(hash ^ (words[5] as number), seed[6] as number) ^ (hash >>> 15);
-    hash = Math.imul(hash ^ (words[6] as number), seed[7] as number) ^ (hash >>> 15);
-    hash = Math.imul(hash ^ (words[7] as number), seed[8] as number);
+    hash = Math.imul(hash ^ (words[from] as number), seed[1] as number);
+    hash = Math.imul(hash ^ (words[from + 1] as number), seed[2] as number) ^ (hash >>> 15);
+    hash = Math.imul(hash ^ (words[from + 2] as number), seed[3] as number) ^ (hash >>> 15);
+    hash = Math.imul(hash ^ (words[from + 3] as number), seed[4] as number) ^ (hash >>> 15);
+    hash = Math.imul(hash ^ (words[from + 4] as number), seed[5] as number) ^ (hash >>> 15);
+    hash = Math.imul(hash ^ (words[from + 5] as number), seed[6] as number) ^ (hash >>> 15);
+    hash = Math.imul(hash ^ (words[from + 6] as number), seed[7] as number) ^ (hash >>> 15);
+    hash = Math.imul(hash ^ (words[from + 7] as number), seed[8] as number);
     return (hash ^ (hash >>> 16)) & (this.#heads.length - 1);
   }
 
@@ -289,8 +291,7 @@ export class KeyTable<Value> {
     for (let slot = 1; slot < this.#unused; slot += 1) {
       if (this.#isTaken[slot] === 0) continue;
       const at = slot * KEY_WORDS;
-      const words = this.#keys.subarray(at + 1, at + KEY_WORDS);
-      const bucket = this.#bucketOf(this.#keys[at] as number, words);
+      const bucket = this.#bucketOf(this.#keys[at] as number, this.#keys, at + 1);
       this.#next[slot] = this.#heads[bucket] as number;
       this.#heads[bucket] = slot;
     }

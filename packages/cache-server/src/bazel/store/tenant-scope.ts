@@ -1,18 +1,25 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 
+import { type DigestKey, type DigestList, formatHash } from "@glorious/reapi";
+
 import { isEmptyDigest } from "./action-memory.ts";
 import type {
   ActionFinding,
   BazelScope,
-  BlobDigest,
+  BlobName,
   BlobUpload,
   KeyedValue,
   ScopeUsage,
   StoredBlob,
 } from "./bazel-store.ts";
 import { takeBlob, takeValue } from "./blob-intake.ts";
-import { DigestList } from "./digest-list.ts";
-import type { Sha256Key } from "./sha256-key.ts";
+import {
+  type Digests,
+  packDigests,
+  unpackDigests,
+  viewDigests,
+  wordsOf,
+} from "./packed-digests.ts";
 import { emptyBlob, toStoredBlob } from "./stored-blob.ts";
 import type { TenantState } from "./tenant-state.ts";
 
@@ -32,66 +39,75 @@ export class TenantScope implements BazelScope {
     this.instance = instance;
   }
 
-  recallBlob(key: Sha256Key, sizeBytes: number): boolean | undefined {
+  remembersAll(digests: DigestList): boolean {
     const scopeId = this.#known();
-    if (isEmptyDigest(key, sizeBytes)) return true;
     if (scopeId === undefined) return false;
+    const { words, length } = digests;
     const { blobs } = this.#state;
-    const slot = blobs.find(scopeId, key);
-    if (slot === 0) return undefined;
-    if (blobs.sizes[slot] !== sizeBytes) return false;
-    blobs.touch(slot, this.#state.period());
+    const period = this.#state.period();
+    for (let index = 0; index < length; index += 1) {
+      const slot = blobs.find(scopeId, words, 8 * index);
+      if (slot !== 0 && blobs.sizes[slot] === digests.sizeBytes(index)) blobs.touch(slot, period);
+      else if (!digests.isEmptyBlob(index)) return false;
+    }
     return true;
   }
 
-  async findMissing(digests: readonly BlobDigest[]): Promise<BlobDigest[]> {
-    const missing = new Map<string, BlobDigest>();
+  async findMissing(digests: DigestList): Promise<number[]> {
+    const missing = new Map<string, number>();
     let lookUps = 0;
-    for (const digest of digests) {
-      const { key, sizeBytes } = digest;
-      let isHere = this.recallBlob(key, sizeBytes);
-      if (isHere === undefined) {
-        lookUps += 1;
-        if (lookUps % LOOK_UPS_PER_TURN === 0) await nextTurn();
-        isHere = this.#isHere(key, sizeBytes);
-      }
-      if (!isHere) missing.set(`${key.toHex()}/${sizeBytes}`, digest);
+    for (let index = 0; index < digests.length; index += 1) {
+      if (this.#isHere(digests.words, 8 * index, digests.sizeBytes(index))) continue;
+      const name = `${digests.hash(index)}/${digests.sizeBytes(index)}`;
+      if (!missing.has(name)) missing.set(name, index);
+      lookUps += 1;
+      if (lookUps % LOOK_UPS_PER_TURN === 0) await nextTurn();
     }
     return [...missing.values()];
   }
 
-  recallContent(key: Sha256Key, sizeBytes: number): StoredBlob | undefined {
+  recallBlob(digests: DigestList, index: number): StoredBlob | undefined {
     const scopeId = this.#known();
     if (scopeId === undefined) return undefined;
     const { blobs } = this.#state;
-    const slot = blobs.find(scopeId, key);
-    const content = slot === 0 ? undefined : blobs.value(slot);
-    if (content === undefined || content.sizeBytes !== sizeBytes) return undefined;
+    const slot = blobs.find(scopeId, digests.words, 8 * index);
+    const blob = slot === 0 ? undefined : blobs.value(slot);
+    if (blob === undefined || blob.sizeBytes !== digests.sizeBytes(index)) return undefined;
     blobs.touch(slot, this.#state.period());
-    return content;
+    return blob;
   }
 
-  async findBlob(key: Sha256Key, sizeBytes: number): Promise<StoredBlob | undefined> {
-    if (isEmptyDigest(key, sizeBytes)) return emptyBlob();
+  recallBlobOfHash(key: DigestKey): StoredBlob | undefined {
+    const scopeId = this.#known();
+    if (scopeId === undefined) return undefined;
+    const { blobs } = this.#state;
+    const slot = blobs.find(scopeId, wordsOf(key));
+    const blob = slot === 0 ? undefined : blobs.value(slot);
+    if (blob !== undefined) blobs.touch(slot, this.#state.period());
+    return blob;
+  }
+
+  async findBlob({ key, sizeBytes }: BlobName): Promise<StoredBlob | undefined> {
     const blob = await this.findBlobOfHash(key);
     return blob?.sizeBytes === sizeBytes ? blob : undefined;
   }
 
-  async findBlobOfHash(key: Sha256Key): Promise<StoredBlob | undefined> {
-    if (isEmptyDigest(key, 0)) return emptyBlob();
+  async findBlobOfHash(key: DigestKey): Promise<StoredBlob | undefined> {
+    const words = wordsOf(key);
+    if (isEmptyDigest(words, 0, 0)) return emptyBlob();
     const scopeId = this.#known();
     if (scopeId === undefined) return undefined;
     const state = this.#state;
-    const slot = state.lookUpBlob(scopeId, key);
+    const slot = state.lookUpBlob(scopeId, words);
     if (slot === 0) return undefined;
     state.blobs.touch(slot, state.period());
     const remembered = state.blobs.value(slot);
     if (remembered !== undefined) return remembered;
-    const row = state.index.readBlob(scopeId, key.bytes);
+    const row = state.index.readBlob(scopeId, key);
     if (row === undefined) return undefined;
     const blob = toStoredBlob(row, {
       files: state.files,
-      name: key.toHex(),
+      name: formatHash(key),
       onLost: () => state.lose(key),
     });
     if (blob.bytes !== undefined) state.blobs.putValue(slot, blob);
@@ -100,7 +116,7 @@ export class TenantScope implements BazelScope {
 
   async putBlob(upload: BlobUpload): Promise<"stored" | "present"> {
     const { key, sizeBytes } = upload;
-    if (this.recallBlob(key, sizeBytes) ?? this.#isHere(key, sizeBytes)) return "present";
+    if (this.#isHere(wordsOf(key), 0, sizeBytes)) return "present";
     const state = this.#state;
     using _room = await state.reserve(this.viewId, sizeBytes);
     const object = await takeBlob(upload, state);
@@ -109,7 +125,7 @@ export class TenantScope implements BazelScope {
     const change = await state.write("putBlob", {
       ...object,
       scopeId,
-      hash: key.bytes,
+      hash: new Uint8Array(key),
       accessed,
     });
     state.rememberBlob(scopeId, key, { sizeBytes, accessed });
@@ -117,25 +133,33 @@ export class TenantScope implements BazelScope {
     return "stored";
   }
 
-  recallAction(key: Sha256Key): Buffer | undefined {
+  recallAction(digests: DigestList, index: number): Buffer | undefined {
     const scopeId = this.#known();
     if (scopeId === undefined) return undefined;
-    return this.#state.actions.recall(scopeId, key, this.#state.period());
+    const { actions } = this.#state;
+    return actions.recall(scopeId, digests.words, 8 * index, this.#state.period());
   }
 
-  async findAction(key: Sha256Key): Promise<ActionFinding> {
-    const result = this.recallAction(key);
-    if (result !== undefined) return { kind: "hit", result };
+  recallActionOf(key: DigestKey): Buffer | undefined {
+    const scopeId = this.#known();
+    if (scopeId === undefined) return undefined;
+    const { actions } = this.#state;
+    return actions.recall(scopeId, wordsOf(key), 0, this.#state.period());
+  }
+
+  async findAction(key: DigestKey): Promise<ActionFinding> {
     const scopeId = this.#known();
     if (scopeId === undefined) return { kind: "absent" };
     const state = this.#state;
-    const row = state.isGoing("actions", scopeId, key.toHex())
+    const result = state.actions.recall(scopeId, wordsOf(key), 0, state.period());
+    if (result !== undefined) return { kind: "hit", result };
+    const row = state.isGoing("actions", scopeId, formatHash(key))
       ? undefined
-      : state.index.findAction(scopeId, key.bytes);
+      : state.index.findAction(scopeId, key);
     if (row === undefined) return { kind: "absent" };
     if (row.refersTo === null) return { kind: "unresolved", result: Buffer.from(row.result) };
     const period = state.period();
-    const needs = this.#resolve(scopeId, new DigestList(row.refersTo), period);
+    const needs = this.#resolve(scopeId, viewDigests(row.refersTo), period);
     if (needs === undefined) return { kind: "incomplete" };
     const { accessed } = row;
     state.actions.remember(scopeId, key, { result: row.result, needs, accessed, period });
@@ -143,7 +167,7 @@ export class TenantScope implements BazelScope {
   }
 
   async putAction(
-    key: Sha256Key,
+    key: DigestKey,
     result: Uint8Array,
     refersTo: DigestList | undefined,
   ): Promise<void> {
@@ -154,10 +178,10 @@ export class TenantScope implements BazelScope {
     // Of its own memory: what crosses to the writer's thread takes all that it is a part of along.
     const stored = {
       result: new Uint8Array(result),
-      refersTo: refersTo?.toBytes(),
+      refersTo: refersTo && packDigests(refersTo),
       accessed: period,
     };
-    const change = await state.write("putAction", scopeId, key.bytes, stored);
+    const change = await state.write("putAction", scopeId, new Uint8Array(key), stored);
     const needs = refersTo && this.#resolve(scopeId, refersTo, period);
     if (needs === undefined) {
       state.actions.forget(scopeId, key);
@@ -218,16 +242,16 @@ export class TenantScope implements BazelScope {
     return change.deleted > 0;
   }
 
-  async findLayout(key: Sha256Key): Promise<DigestList | undefined> {
+  async findLayout(key: DigestKey): Promise<DigestList | undefined> {
     const scopeId = this.#known();
     if (scopeId === undefined) return undefined;
-    const chunks = this.#state.index.findLayout(scopeId, key.bytes);
-    return chunks && new DigestList(chunks);
+    const chunks = this.#state.index.findLayout(scopeId, key);
+    return chunks && unpackDigests(chunks);
   }
 
-  async putLayout(key: Sha256Key, chunks: DigestList): Promise<void> {
+  async putLayout(key: DigestKey, chunks: DigestList): Promise<void> {
     const scopeId = await this.#openId();
-    await this.#state.write("putLayout", scopeId, key.bytes, chunks.toBytes());
+    await this.#state.write("putLayout", scopeId, new Uint8Array(key), packDigests(chunks));
   }
 
   async usage(): Promise<ScopeUsage> {
@@ -236,20 +260,21 @@ export class TenantScope implements BazelScope {
     return this.#state.index.counts(scopeId);
   }
 
-  #isHere(key: Sha256Key, sizeBytes: number): boolean {
+  #isHere(words: Int32Array, from: number, sizeBytes: number): boolean {
+    if (isEmptyDigest(words, from, sizeBytes)) return true;
     const scopeId = this.#known();
     if (scopeId === undefined) return false;
     const state = this.#state;
-    const slot = state.lookUpBlob(scopeId, key);
+    const slot = state.lookUpBlob(scopeId, words, from);
     if (slot === 0 || state.blobs.sizes[slot] !== sizeBytes) return false;
     state.blobs.touch(slot, state.period());
     return true;
   }
 
-  #resolve(scopeId: number, refersTo: DigestList, period: number): number[] | undefined {
+  #resolve(scopeId: number, refersTo: Digests, period: number): number[] | undefined {
     const state = this.#state;
-    return state.actions.resolve(refersTo, period, (key, sizeBytes) => {
-      const slot = state.lookUpBlob(scopeId, key);
+    return state.actions.resolve(refersTo, period, (words, from, sizeBytes) => {
+      const slot = state.lookUpBlob(scopeId, words, from);
       return slot !== 0 && state.blobs.sizes[slot] === sizeBytes ? slot : 0;
     });
   }

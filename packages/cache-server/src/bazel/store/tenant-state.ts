@@ -1,4 +1,5 @@
 import { CacheError, type Logger } from "@glorious/core";
+import { type DigestKey, formatHash } from "@glorious/reapi";
 import type { BlobStore } from "@glorious/storage";
 
 import { ActionMemory } from "./action-memory.ts";
@@ -6,7 +7,7 @@ import type { BazelIndex, EvictableTable } from "./bazel-index.ts";
 import type { StoredBlob } from "./bazel-store.ts";
 import type { BazelWrites, StoreChange } from "./bazel-writers.ts";
 import { KeyTable, type Slots } from "./key-table.ts";
-import type { Sha256Key } from "./sha256-key.ts";
+import { keyAt, wordsOf } from "./packed-digests.ts";
 import { periodOf } from "./touches.ts";
 
 /** What a tenant's store is made of. */
@@ -98,26 +99,27 @@ export class TenantState {
     this.#scopesOfView.set(viewId, (this.#scopesOfView.get(viewId) ?? 1) - 1);
   }
 
-  /** The slot of a blob, from memory or index; 0 when it is absent. */
-  lookUpBlob(scopeId: number, key: Sha256Key): number {
-    const slot = this.blobs.find(scopeId, key);
+  /** The slot of the blob whose hash begins at a word, from memory or index; 0 when it is absent. */
+  lookUpBlob(scopeId: number, words: Int32Array, from = 0): number {
+    const slot = this.blobs.find(scopeId, words, from);
     if (slot !== 0) return slot;
-    if (this.#going.size > 0 && this.isGoing("blobs", scopeId, key.toHex())) return 0;
-    const row = this.index.findBlob(scopeId, key.bytes);
+    const key = keyAt(words, from);
+    if (this.#going.size > 0 && this.isGoing("blobs", scopeId, formatHash(key))) return 0;
+    const row = this.index.findBlob(scopeId, key);
     if (row === undefined) return 0;
     this.#flushWhenMany();
     // Without room it counts as absent: its use could not be noted, and it might be evicted.
-    return this.blobs.add(scopeId, key, row.sizeBytes, row.accessed);
+    return this.blobs.add(scopeId, words, from, row);
   }
 
   rememberBlob(
     scopeId: number,
-    key: Sha256Key,
+    key: DigestKey,
     blob: { readonly sizeBytes: number; readonly accessed: number },
   ): void {
     this.#flushWhenMany();
-    if (this.blobs.find(scopeId, key) !== 0) return;
-    this.blobs.add(scopeId, key, blob.sizeBytes, blob.accessed);
+    const words = wordsOf(key);
+    if (this.blobs.find(scopeId, words) === 0) this.blobs.add(scopeId, words, 0, blob);
   }
 
   isGoing(table: EvictableTable, scopeId: number, name: string): boolean {
@@ -173,16 +175,16 @@ export class TenantState {
     return this.#touchedValues.get(`${scopeId}/${key}`)?.period ?? 0;
   }
 
-  async lose(key: Sha256Key): Promise<void> {
-    const hex = key.toHex();
+  async lose(key: DigestKey): Promise<void> {
+    const hex = formatHash(key);
     using _going = new DisposableStack();
     for (const scopeId of this.#scopeIds.values()) {
-      const slot = this.blobs.find(scopeId, key);
+      const slot = this.blobs.find(scopeId, wordsOf(key));
       if (slot !== 0) this.blobs.remove(slot);
       _going.use(this.letGo("blobs", scopeId, [hex]));
     }
     this.#options.logger.error("A stored blob is lost, and absent from now on", { sha256: hex });
-    await this.settle(await this.write("loseBlob", key.bytes));
+    await this.settle(await this.write("loseBlob", new Uint8Array(key)));
   }
 
   /** Tells the index what was used since the last time. */

@@ -2,6 +2,7 @@ import { access, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { CacheError, type Logger, silentLogger } from "@glorious/core";
+import type { DigestKey } from "@glorious/reapi";
 import {
   type BlobStore,
   type FsyncPolicy,
@@ -13,7 +14,6 @@ import {
 import { type BazelIndex, openBazelIndex } from "./bazel-index.ts";
 import type { BazelScope, BazelStore, EvictionResult } from "./bazel-store.ts";
 import { evict, type ViewLimit } from "./eviction.ts";
-import type { Sha256Key } from "./sha256-key.ts";
 import { TenantScope } from "./tenant-scope.ts";
 import { TenantState } from "./tenant-state.ts";
 
@@ -160,7 +160,7 @@ class TenantStore implements BazelStore {
     return this.#state.flush();
   }
 
-  lose(key: Sha256Key): Promise<void> {
+  lose(key: DigestKey): Promise<void> {
     return this.#state.lose(key);
   }
 

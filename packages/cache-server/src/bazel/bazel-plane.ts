@@ -1,0 +1,166 @@
+import { readdir, rm, rmdir } from "node:fs/promises";
+import { join } from "node:path";
+
+import { CacheError, type Logger } from "@glorious/core";
+import { type FsyncPolicy, makeDurableDirectory } from "@glorious/storage";
+import { parseViewName } from "@glorious/trust";
+
+import type { ServerSettings } from "../config/settings.ts";
+import type { CacheIndex, ViewRecord } from "../index/cache-index.ts";
+import type { BazelScope, BazelStore } from "./store/bazel-store.ts";
+import type { ViewLimit } from "./store/eviction.ts";
+import { type BazelLimits, openTenantStore } from "./store/tenant-store.ts";
+
+/** The Bazel data of all tenants, each in a directory and an index of its own. */
+export interface BazelPlane extends AsyncDisposable {
+  /** What an instance name holds, when its tenant's data is open already. */
+  recallScope(view: ViewRecord, instance: string): BazelScope | undefined;
+  /** What an instance name holds, and the store it lies in. */
+  openScope(view: ViewRecord, instance: string): Promise<BazelScope>;
+  /** The store of a view's tenant. */
+  openStore(view: ViewRecord): Promise<BazelStore>;
+  /** Begins to make room, and to delete what views held that are gone, every while. */
+  start(): void;
+  /** Does once what `start` does every while. */
+  housekeep(): Promise<void>;
+}
+
+export interface BazelPlaneOptions {
+  /** Holds a directory for each tenant. */
+  readonly directory: string;
+  readonly index: Pick<CacheIndex, "listViews">;
+  readonly limits: BazelLimits;
+  readonly fsync: FsyncPolicy;
+  readonly logger: Logger;
+  readonly now: () => number;
+}
+
+/** No tenant has an underscore in its name. */
+const DEFAULT_TENANT = "_default";
+const HOUSEKEEPING_INTERVAL_MS = 30_000;
+
+export function createBazelPlane(options: BazelPlaneOptions): BazelPlane {
+  const { directory, index, limits, fsync, logger, now } = options;
+  const opening = new Map<string, Promise<BazelStore>>();
+  const opened = new Map<string, BazelStore>();
+  /** Tenants whose data is being deleted. */
+  const deleting = new Map<string, Promise<void>>();
+  let timer: NodeJS.Timeout | undefined;
+  let running: Promise<void> | undefined;
+  let isClosed = false;
+
+  const viewsOf = async (tenant: string): Promise<ReadonlyMap<number, ViewLimit>> => {
+    const views = await index.listViews();
+    return new Map(
+      views
+        .filter((view) => tenantOf(view.name) === tenant)
+        .map((view) => [view.id, { maxBytes: view.maxSizeBytes }]),
+    );
+  };
+
+  const open = async (tenant: string): Promise<BazelStore> => {
+    await deleting.get(tenant);
+    if (isClosed) throw new CacheError("UNAVAILABLE", "The server is stopping");
+    await makeDurableDirectory(directory, fsync);
+    const store = await openTenantStore({
+      directory: join(directory, tenant, "bazel"),
+      limits,
+      fsync,
+      logger,
+      now,
+      views: () => viewsOf(tenant),
+    });
+    opened.set(tenant, store);
+    return store;
+  };
+
+  const openStore = async (view: ViewRecord): Promise<BazelStore> => {
+    const tenant = tenantOf(view.name);
+    const known = opened.get(tenant);
+    if (known !== undefined) return known;
+    let store = opening.get(tenant);
+    if (store === undefined) {
+      store = open(tenant);
+      opening.set(tenant, store);
+      // A failure is not for ever: the next who asks tries again.
+      store.catch(() => opening.delete(tenant));
+    }
+    return await store;
+  };
+
+  const deleteTenant = async (tenant: string): Promise<void> => {
+    const store = await opening.get(tenant);
+    opening.delete(tenant);
+    opened.delete(tenant);
+    await store?.[Symbol.asyncDispose]();
+    await rm(join(directory, tenant, "bazel"), { recursive: true, force: true });
+    // It may hold what is not Bazel's.
+    await rmdir(join(directory, tenant)).catch(() => {});
+    logger.info("deleted the Bazel data of a tenant without views", { tenant });
+  };
+
+  const housekeep = async (): Promise<void> => {
+    const tenants = await readdir(directory).catch(() => []);
+    for (const tenant of tenants) {
+      if (isClosed) return;
+      if ((await viewsOf(tenant)).size > 0) {
+        await opened.get(tenant)?.evict();
+        continue;
+      }
+      const done = deleteTenant(tenant).finally(() => deleting.delete(tenant));
+      deleting.set(tenant, done);
+      await done;
+    }
+  };
+
+  return {
+    recallScope(view, instance) {
+      return opened.get(tenantOf(view.name))?.scope(view.id, instance);
+    },
+    async openScope(view, instance) {
+      return (await openStore(view)).scope(view.id, instance);
+    },
+    openStore,
+    housekeep,
+    start() {
+      timer = setInterval(() => {
+        running ??= housekeep()
+          .catch((error: unknown) => {
+            logger.error("Housekeeping of the Bazel data failed", { error });
+          })
+          .finally(() => (running = undefined));
+      }, HOUSEKEEPING_INTERVAL_MS);
+      timer.unref();
+    },
+    async [Symbol.asyncDispose]() {
+      isClosed = true;
+      clearInterval(timer);
+      await running;
+      await Promise.allSettled(opening.values());
+      await Promise.all([...opened.values()].map((store) => store[Symbol.asyncDispose]()));
+    },
+  };
+}
+
+/** What the settings allow each tenant. */
+export function bazelLimits(settings: ServerSettings): BazelLimits {
+  return {
+    maxBytes: settings.bazelMaxSizeBytes,
+    maxBlobBytes: settings.bazelMaxBlobSizeBytes,
+    ttlMs: settings.bazelTtlMs,
+    memoryBytes: settings.bazelMemoryBytes,
+  };
+}
+
+const tenants = new Map<string, string>();
+
+/** The directory name of a view's tenant. */
+function tenantOf(viewName: string): string {
+  let tenant = tenants.get(viewName);
+  if (tenant === undefined) {
+    tenant = parseViewName(viewName).tenant ?? DEFAULT_TENANT;
+    // As many as there are views; callers that make names up come no further than the trust gate.
+    tenants.set(viewName, tenant);
+  }
+  return tenant;
+}

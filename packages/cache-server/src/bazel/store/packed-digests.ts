@@ -1,0 +1,51 @@
+import { type DigestKey, DigestList } from "@glorious/reapi";
+
+const KEY_BYTES = 32;
+const SIZE_BYTES = 8;
+
+/** What can be asked of digests, in a list or packed. */
+export interface Digests {
+  readonly length: number;
+  /** The hashes as words, eight for each. */
+  readonly words: Int32Array;
+  sizeBytes(index: number): number;
+}
+
+/** Digests as the index keeps them: all hashes, then all sizes. */
+export function packDigests(list: DigestList): Uint8Array {
+  const { length } = list;
+  const packed = new Uint8Array(length * (KEY_BYTES + SIZE_BYTES));
+  packed.set(list.bytes.subarray(0, length * KEY_BYTES));
+  const sizes = new Float64Array(packed.buffer, length * KEY_BYTES, length);
+  for (let index = 0; index < length; index += 1) sizes[index] = list.sizeBytes(index);
+  return packed;
+}
+
+/** Looks into packed digests where they are; the memory must be theirs alone. */
+export function viewDigests(packed: Uint8Array): Digests {
+  const length = packed.length / (KEY_BYTES + SIZE_BYTES);
+  const words = new Int32Array(packed.buffer, packed.byteOffset, (length * KEY_BYTES) / 4);
+  const sizes = new Float64Array(packed.buffer, packed.byteOffset + length * KEY_BYTES, length);
+  return { length, words, sizeBytes: (index) => sizes[index] as number };
+}
+
+/** Packed digests as a list. */
+export function unpackDigests(packed: Uint8Array): DigestList {
+  const { length, sizeBytes } = viewDigests(packed);
+  const list = new DigestList();
+  for (let index = 0; index < length; index += 1) {
+    list.push(packed.subarray(index * KEY_BYTES, (index + 1) * KEY_BYTES), sizeBytes(index));
+  }
+  return list;
+}
+
+/** A hash as words. */
+export function wordsOf(key: DigestKey): Int32Array {
+  const aligned = key.byteOffset % 4 === 0 ? key : new Uint8Array(key);
+  return new Int32Array(aligned.buffer, aligned.byteOffset, KEY_BYTES / 4);
+}
+
+/** The hash that begins at a word. */
+export function keyAt(words: Int32Array, at: number): DigestKey {
+  return new Uint8Array(words.buffer, words.byteOffset + 4 * at, KEY_BYTES);
+}
