@@ -18,9 +18,9 @@ test("docs/reference/errors.md says what the codes are", async () => {
 
 test("docs/reference/http-api.md has a row for every route and no other", async () => {
   const page = await readFile(new URL(`${REFERENCE}/http-api.md`, import.meta.url), "utf8");
-  const documented = [...page.matchAll(/^\| (GET|PUT|POST|PATCH|DELETE) `([^`]+)` +\|/gm)].map(
-    ([, method, pattern]) => `${method} ${pattern?.replaceAll(/\{(\w+)\}/g, ":$1")}`,
-  );
+  const documented = [
+    ...page.matchAll(/^\| (GET|PUT|POST|PATCH|DELETE|PROPFIND|MKCOL) `([^`]+)` +\|/gm),
+  ].map(([, method, pattern]) => `${method} ${pattern?.replaceAll(/\{(\w+\*?)\}/g, ":$1")}`);
   const limits = {} as RouteServices["limits"];
   const served = allRoutes({ limits } as RouteServices).map(
     (route) => `${route.method} ${route.pattern}`,

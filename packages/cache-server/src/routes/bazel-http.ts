@@ -177,7 +177,7 @@ function requireUpload(exchange: Exchange): {
 /** The form to send a blob in: as it is stored, where the client takes that. */
 function formFor({ request }: Exchange, blob: StoredBlob): BlobForm {
   if (blob.form === "identity") return "identity";
-  return /\bzstd\b/.test(String(request.headers["accept-encoding"] ?? "")) ? "zstd" : "identity";
+  return /\bzstd\b/.test(request.headers["accept-encoding"] ?? "") ? "zstd" : "identity";
 }
 
 async function sendStored(exchange: Exchange, blob: StoredBlob): Promise<void> {

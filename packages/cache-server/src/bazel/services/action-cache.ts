@@ -34,7 +34,7 @@ const MAX_INLINED_BYTES = 3 * 2 ** 20;
 const WORKER = "flywheel";
 
 /** Whether a caller asks for content inside the ActionResult. */
-export function hasWishes(wishes: InlineWishes): boolean {
+function hasWishes(wishes: InlineWishes): boolean {
   return wishes.inlineStdout || wishes.inlineStderr || wishes.inlineOutputFiles.length > 0;
 }
 

@@ -31,10 +31,11 @@ export function viewDigests(packed: Uint8Array): Digests {
 
 /** Packed digests as a list. */
 export function unpackDigests(packed: Uint8Array): DigestList {
-  const { length, sizeBytes } = viewDigests(packed);
+  const digests = viewDigests(packed);
   const list = new DigestList();
-  for (let index = 0; index < length; index += 1) {
-    list.push(packed.subarray(index * KEY_BYTES, (index + 1) * KEY_BYTES), sizeBytes(index));
+  for (let index = 0; index < digests.length; index += 1) {
+    const key = packed.subarray(index * KEY_BYTES, (index + 1) * KEY_BYTES);
+    list.push(key, digests.sizeBytes(index));
   }
   return list;
 }
