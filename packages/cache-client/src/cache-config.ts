@@ -1,4 +1,5 @@
 import { CacheError } from "@glorious/core";
+import { NAR_ENCODING } from "@glorious/nix-store";
 import * as v from "valibot";
 
 /** How long a path stays: the server's own rule, or seconds since it was last of use (0 = for ever). */
@@ -36,6 +37,16 @@ export interface FlywheelConfig {
   readonly compressionLevel?: number;
   /** How large the view may be, in stored bytes; absent: as large as it gets. */
   readonly maxSizeBytes?: number;
+  /** Absent when the server takes NARs in one piece only, or in parts that are no whole frames of ours. */
+  readonly uploadParts?: UploadParts;
+}
+
+/** How the server wishes large NARs. */
+export interface UploadParts {
+  /** NARs from this size on. */
+  readonly thresholdBytes: number;
+  /** NAR bytes in each part. */
+  readonly partBytes: number;
 }
 
 const UploadAdvice = v.pipe(v.number(), v.integer(), v.minValue(1));
@@ -59,6 +70,12 @@ const Wire = v.object({
       maxConcurrentUploads: v.nullish(UploadAdvice),
       compressionLevel: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(19))),
       maxSizeBytes: v.nullish(v.number()),
+      uploadParts: v.nullish(
+        v.object({
+          thresholdBytes: v.pipe(v.number(), v.integer(), v.minValue(0)),
+          partBytes: UploadAdvice,
+        }),
+      ),
     }),
   ),
 });
@@ -83,6 +100,7 @@ export function parseCacheConfig(text: string, request: string): CacheConfig {
     );
   }
   const maxConcurrentUploads = flywheel?.maxConcurrentUploads;
+  const uploadParts = flywheel?.uploadParts;
   return {
     ...(isGiven(wire.substituter_endpoint) && { substituterEndpoint: wire.substituter_endpoint }),
     ...(isGiven(wire.api_endpoint) && { apiEndpoint: wire.api_endpoint }),
@@ -105,6 +123,8 @@ export function parseCacheConfig(text: string, request: string): CacheConfig {
         ...(isGiven(maxConcurrentUploads) && { maxConcurrentUploads }),
         ...(isGiven(flywheel.compressionLevel) && { compressionLevel: flywheel.compressionLevel }),
         ...(isGiven(flywheel.maxSizeBytes) && { maxSizeBytes: flywheel.maxSizeBytes }),
+        ...(isGiven(uploadParts) &&
+          uploadParts.partBytes % NAR_ENCODING.frameBytes === 0 && { uploadParts }),
       },
     }),
   };

@@ -238,6 +238,7 @@ async function push(
     ...shared,
     concurrency: chooseConcurrency(options.concurrency, config.flywheel?.maxConcurrentUploads),
     compressionLevel: config.flywheel?.compressionLevel,
+    uploadParts: config.flywheel?.uploadParts,
     emit,
     signal: options.signal,
   };

@@ -4,8 +4,10 @@ import { createBlockPool, encodeNar, NAR_ENCODING } from "@glorious/nix-store";
 import { readCheckedNar } from "./checked-nar.ts";
 import type { PathInfo } from "./path-info.ts";
 import type { PushConflict } from "./push-events.ts";
+import { uploadInParts } from "./push-parts.ts";
 import {
   encoderConcurrency,
+  encoderMemoryBytes,
   type PushOutcome,
   type PushSession,
   retryOptions,
@@ -68,6 +70,11 @@ export async function pushFlywheel(
   return run.commitAll();
 }
 
+/** What became of one NAR; the hash of what the server stored, when it told. */
+interface NarUpload extends UploadResult {
+  readonly fileHash?: string;
+}
+
 class FlywheelPush {
   readonly #wire: FlywheelWire;
   readonly #kept: ReadonlyMap<string, PathInfo>;
@@ -107,15 +114,37 @@ class FlywheelPush {
   }
 
   async #uploadNar(path: PathInfo, signal: AbortSignal): Promise<void> {
+    const upload =
+      (await this.#uploadInParts(path, signal)) ?? (await this.#uploadWhole(path, signal));
+    if (upload.fileHash !== undefined) this.#fileHashes.set(path.narHash, upload.fileHash);
+    this.#sentBytes += upload.sentBytes;
+    if (upload.result !== "uploaded" || this.#uploadedNars.has(path.narHash)) return;
+    this.#uploadedNars.add(path.narHash);
+    this.#narBytes += path.narSize;
+  }
+
+  /** `undefined` when the NAR is to be sent in one piece. */
+  async #uploadInParts(path: PathInfo, signal: AbortSignal): Promise<NarUpload | undefined> {
+    const { uploadParts } = this.#session;
+    if (uploadParts === undefined || path.narSize < uploadParts.thresholdBytes) return undefined;
+    return uploadInParts(this.#wire.parts, path, {
+      session: this.#session,
+      partBytes: uploadParts.partBytes,
+      blocks: this.#blocks,
+      signal,
+    });
+  }
+
+  #uploadWhole(path: PathInfo, signal: AbortSignal): Promise<NarUpload> {
     const frames = Math.ceil(path.narSize / NAR_ENCODING.frameBytes);
     const concurrency = encoderConcurrency(frames);
     const level = this.#session.compressionLevel;
-    const upload = await uploadWithRetry(
+    return uploadWithRetry(
       this.#session,
       path,
       encoderMemoryBytes(path.narSize, concurrency),
       signal,
-      async ({ onRead, onSent }): Promise<UploadResult & { fileHash?: string }> => {
+      async ({ onRead, onSent }): Promise<NarUpload> => {
         try {
           const receipt = await this.#wire.putNar(
             path,
@@ -141,11 +170,6 @@ class FlywheelPush {
         }
       },
     );
-    if (upload.fileHash !== undefined) this.#fileHashes.set(path.narHash, upload.fileHash);
-    this.#sentBytes += upload.sentBytes;
-    if (upload.result !== "uploaded" || this.#uploadedNars.has(path.narHash)) return;
-    this.#uploadedNars.add(path.narHash);
-    this.#narBytes += path.narSize;
   }
 
   async commitAll(): Promise<PushOutcome> {
@@ -247,11 +271,4 @@ class FlywheelPush {
       sentBytes: this.#sentBytes,
     };
   }
-}
-
-/** What the encoder keeps: for each frame in flight a block, a frame and zstd's window; and a block to fill. */
-function encoderMemoryBytes(narSize: number, concurrency: number): number {
-  const block = Math.min(narSize, NAR_ENCODING.frameBytes);
-  const readAhead = Math.min(narSize, 4 * 2 ** 20);
-  return block * (3 * concurrency + 1) + readAhead + 64 * 1024;
 }

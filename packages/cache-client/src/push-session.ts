@@ -1,6 +1,9 @@
 import { availableParallelism } from "node:os";
 
+import { NAR_ENCODING } from "@glorious/nix-store";
+
 import type { ByteBudget } from "./byte-budget.ts";
+import type { UploadParts } from "./cache-config.ts";
 import type { Clock } from "./clock.ts";
 import type { HttpClient } from "./http-client.ts";
 import type { PathInfo } from "./path-info.ts";
@@ -24,6 +27,8 @@ export interface PushSession {
   readonly concurrency: number;
   /** zstd level of NARs that are encoded here; default the encoder's own. */
   readonly compressionLevel: number | undefined;
+  /** How large NARs are to be sent; in one piece when the server says nothing. */
+  readonly uploadParts: UploadParts | undefined;
   readonly emit: (event: PushEvent) => void;
   readonly signal: AbortSignal | undefined;
 }
@@ -64,20 +69,32 @@ export async function uploadWithRetry<Result extends UploadResult>(
   signal: AbortSignal,
   attempt: (progress: UploadProgress) => Promise<Result>,
 ): Promise<Result> {
-  const { emit, retry, budget } = session;
   const storePath = path.storePath.path;
   const { narSize } = path;
-  const startedMs = retry.clock.nowMs();
-  const result = await withRetry(
-    async (number) => {
-      using _ = await budget.acquire(memoryBytes, signal);
-      emit({ type: "upload-started", storePath, narSize, attempt: number });
-      // Awaited here: the memory is given back when this block is left.
-      return await attempt(createProgress(session, path));
-    },
-    retryOptions(session, `upload of ${storePath}`, signal),
+  return reportUpload(session, path, () =>
+    withRetry(
+      async (number) => {
+        using _ = await session.budget.acquire(memoryBytes, signal);
+        session.emit({ type: "upload-started", storePath, narSize, attempt: number });
+        // Awaited here: the memory is given back when this block is left.
+        return await attempt(createProgress(session, path));
+      },
+      retryOptions(session, `upload of ${storePath}`, signal),
+    ),
   );
+}
+
+/** Runs an upload, its repetitions included, and tells when it is done. */
+export async function reportUpload<Result extends UploadResult>(
+  { emit, retry }: PushSession,
+  path: PathInfo,
+  run: () => Promise<Result>,
+): Promise<Result> {
+  const startedMs = retry.clock.nowMs();
+  const result = await run();
   const durationMs = retry.clock.nowMs() - startedMs;
+  const storePath = path.storePath.path;
+  const { narSize } = path;
   emit({
     type: "upload-done",
     storePath,
@@ -103,7 +120,8 @@ export function retryOptions(
   };
 }
 
-function createProgress({ emit }: PushSession, path: PathInfo): UploadProgress {
+/** Counts one attempt, and tells about it every MiB. */
+export function createProgress({ emit }: PushSession, path: PathInfo): UploadProgress {
   const storePath = path.storePath.path;
   let narBytes = 0;
   let sentBytes = 0;
@@ -131,4 +149,11 @@ const MAX_ENCODER_CONCURRENCY = 4;
 /** Frames of one NAR compressed at the same time: as many as there are cores, within Node's pool. */
 export function encoderConcurrency(frames: number): number {
   return Math.max(1, Math.min(frames, availableParallelism(), MAX_ENCODER_CONCURRENCY));
+}
+
+/** What the encoder keeps: for each frame in flight a block, a frame and zstd's window; and a block to fill. */
+export function encoderMemoryBytes(narSize: number, concurrency: number): number {
+  const block = Math.min(narSize, NAR_ENCODING.frameBytes);
+  const readAhead = Math.min(narSize, 4 * 2 ** 20);
+  return block * (3 * concurrency + 1) + readAhead + 64 * 1024;
 }

@@ -3,7 +3,9 @@ import * as v from "valibot";
 
 import { parseAnswer } from "./cache-config.ts";
 import type { BodySource, HttpClient } from "./http-client.ts";
+import { type NarReceipt, Receipt } from "./nar-receipt.ts";
 import type { PathInfo } from "./path-info.ts";
+import { PartsWire } from "./wire-parts.ts";
 
 /** The most paths our server takes in one question or one commit. */
 export const MAX_PATHS_PER_REQUEST = 20_000;
@@ -14,14 +16,6 @@ export interface MissingAnswer {
   readonly missingPaths: ReadonlySet<string>;
   /** NAR hashes, in hex, among those of the missing paths. */
   readonly missingNars: ReadonlySet<string>;
-}
-
-/** What the server did with a NAR. */
-export interface NarReceipt {
-  readonly kind: string;
-  /** SHA-256 of the stored object, in hex. */
-  readonly fileHash: string;
-  readonly fileSize: number;
 }
 
 /** A path to be made visible. */
@@ -39,7 +33,6 @@ export interface CommitAnswer {
 }
 
 const Missing = v.object({ missingPaths: v.array(v.string()), missingNars: v.array(v.string()) });
-const Receipt = v.object({ kind: v.string(), fileHash: v.string(), fileSize: v.number() });
 const Commit = v.object({
   created: v.array(v.string()),
   unchanged: v.array(v.string()),
@@ -54,11 +47,14 @@ const Incomplete = v.object({
 export class FlywheelWire {
   readonly #http: HttpClient;
   readonly #base: URL;
+  /** For NARs that are not sent in one piece. */
+  readonly parts: PartsWire;
 
   /** @param api - Where the server's own routes begin, with a trailing slash. */
   constructor(http: HttpClient, api: URL, view: string) {
     this.#http = http;
     this.#base = new URL(`views/${view}/`, api);
+    this.parts = new PartsWire(http, api, view);
   }
 
   async findMissing(

@@ -66,6 +66,8 @@ export interface FlywheelWireOptions {
   readonly intercept?: WireHandler;
   readonly config?: Readonly<Record<string, unknown>>;
   readonly maxConcurrentUploads?: number;
+  /** More of what our server adds to the configuration. */
+  readonly flywheel?: Readonly<Record<string, unknown>>;
 }
 
 /** Speaks our server's part of a push, strictly enough to notice a client that does not keep to it. */
@@ -91,6 +93,7 @@ export async function startFlywheelWire(options: FlywheelWireOptions = {}): Prom
           api: `http://${request.headers.host}/_flywheel/v1/`,
           server: "0.0.0",
           maxConcurrentUploads: options.maxConcurrentUploads ?? 8,
+          ...options.flywheel,
         },
       });
     } else if (request.path === `${API}missing`) {
