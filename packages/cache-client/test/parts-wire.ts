@@ -28,7 +28,7 @@ export interface PartsWireOptions {
   readonly intercept?: (wire: PartsWire, request: WireRequest, response: ServerResponse) => unknown;
 }
 
-export const PART_BYTES: number = 8 * 2 ** 20;
+const PART_BYTES = 8 * 2 ** 20;
 const API = "/_flywheel/v1/views/main/uploads";
 
 /** Speaks our server's uploads in parts beside the rest of its wire. */
