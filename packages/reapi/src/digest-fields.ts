@@ -1,5 +1,5 @@
 import type { DigestList } from "./digest-list.ts";
-import { HASH_CHARACTERS, NOT_HEXADECIMAL, describeLength } from "./digest.ts";
+import { HASH_CHARACTERS, NOT_HEXADECIMAL, describeLength, describeSize } from "./digest.ts";
 import type { WireReader } from "./wire-reader.ts";
 
 const HASH = 0x0a;
@@ -55,10 +55,8 @@ export class DigestFields {
     if (this.#hashLength !== HASH_CHARACTERS) {
       throw reader.invalidField(at(field, index), describeLength(this.#hashLength));
     }
-    if (this.#sizeBytes < 0 || this.#sizeBytes > Number.MAX_SAFE_INTEGER) {
-      const problem = this.#sizeBytes < 0 ? "is negative" : "is larger than any blob";
-      throw reader.invalidField(at(field, index), `the size ${this.#sizeBytes} ${problem}`);
-    }
+    const problem = describeSize(this.#sizeBytes);
+    if (problem !== undefined) throw reader.invalidField(at(field, index), problem);
     if (!list.tryPushHash(reader.bytes, this.#hashAt, this.#sizeBytes)) {
       throw reader.invalidField(at(field, index), NOT_HEXADECIMAL);
     }

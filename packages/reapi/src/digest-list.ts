@@ -8,13 +8,15 @@ import {
   NOT_HEXADECIMAL,
   decodeHash,
   describeLength,
+  describeSize,
   formatHash,
   parseHash,
 } from "./digest.ts";
 
-/** Words of a key: what comparing and hashing go by. */
-export const KEY_WORDS: number = KEY_BYTES / Int32Array.BYTES_PER_ELEMENT;
+const KEY_WORDS: number = KEY_BYTES / Int32Array.BYTES_PER_ELEMENT;
 const FIRST_CAPACITY = 16;
+/** A list that was longer does not keep its memory. */
+const MAX_KEPT_CAPACITY = 16_384;
 const EMPTY_KEY = parseHash(EMPTY_DIGEST.hash);
 
 /**
@@ -24,15 +26,16 @@ const EMPTY_KEY = parseHash(EMPTY_DIGEST.hash);
 export class DigestList {
   /** How many there are. */
   length = 0;
-  /** The keys as words, for {@link DigestTable}; replaced when the list grows. */
+  /** The keys as words, eight each, to hash and compare; replaced when the list grows. */
   words: Int32Array = new Int32Array(FIRST_CAPACITY * KEY_WORDS);
   /** The keys as bytes, over the same memory. */
   bytes: Uint8Array = new Uint8Array(this.words.buffer);
   #sizes = new Float64Array(FIRST_CAPACITY);
 
-  /** Forgets them all; the memory stays. */
+  /** Forgets them all; the memory stays, unless it is much. */
   clear(): void {
     this.length = 0;
+    if (this.#sizes.length > MAX_KEPT_CAPACITY) this.#allocate(FIRST_CAPACITY);
   }
 
   /** Adds a key of 32 bytes. */
@@ -55,6 +58,24 @@ export class DigestList {
     if (!this.tryPushHash(Buffer.from(hash, "utf8"), 0, sizeBytes)) {
       throw new CacheError("INVALID", NOT_HEXADECIMAL);
     }
+  }
+
+  /**
+   * Adds the digest of a message that the generated code read; `field` says where it stood.
+   *
+   * @throws {CacheError} `INVALID` when it is no SHA-256 with a size.
+   */
+  pushMessage(
+    digest: { readonly hash: string; readonly sizeBytes: bigint } | undefined,
+    field: string,
+  ): void {
+    const { hash, sizeBytes } = digest ?? { hash: "", sizeBytes: 0n };
+    const size = Number(sizeBytes);
+    const problem =
+      hash.length === HASH_CHARACTERS ? describeSize(size) : describeLength(hash.length);
+    if (problem !== undefined) throw new CacheError("INVALID", `${field}: ${problem}`);
+    if (this.tryPushHash(Buffer.from(hash, "utf8"), 0, size)) return;
+    throw new CacheError("INVALID", `${field}: ${NOT_HEXADECIMAL}`);
   }
 
   /** Adds the 64 characters at `offset`; false, and nothing added, when they are not a hash. */
@@ -101,12 +122,16 @@ export class DigestList {
 
   #grow(): void {
     if (this.length < this.#sizes.length) return;
-    const { words, bytes } = this;
+    const { words } = this;
     const sizes = this.#sizes;
-    this.#sizes = new Float64Array(sizes.length * 2);
-    this.#sizes.set(sizes);
-    this.words = new Int32Array(words.length * 2);
-    this.bytes = new Uint8Array(this.words.buffer, 0, bytes.length * 2);
+    this.#allocate(sizes.length * 2);
     this.words.set(words);
+    this.#sizes.set(sizes);
+  }
+
+  #allocate(capacity: number): void {
+    this.words = new Int32Array(capacity * KEY_WORDS);
+    this.bytes = new Uint8Array(this.words.buffer);
+    this.#sizes = new Float64Array(capacity);
   }
 }

@@ -58,6 +58,13 @@ export function describeLength(characters: number): string {
     : `the hash has ${characters} characters, a SHA-256 has ${HASH_CHARACTERS}`;
 }
 
+/** What is wrong with a size, if anything is. */
+export function describeSize(sizeBytes: number): string | undefined {
+  if (sizeBytes < 0) return `the size ${sizeBytes} is negative`;
+  if (sizeBytes <= Number.MAX_SAFE_INTEGER) return undefined;
+  return `the size ${sizeBytes} is larger than any blob`;
+}
+
 /** What is wrong with a hash of the right length. */
 export const NOT_HEXADECIMAL = "the hash is not lowercase hexadecimal";
 

@@ -27,6 +27,8 @@ export interface GetActionResultFields extends InlineWishes {
 }
 
 const NOTHING: readonly string[] = [];
+/** Wishes past these are not heard: they are hints, and a message could hold millions. */
+const MAX_WISHES = 1024;
 
 /**
  * Reads a `GetActionResultRequest`; `digests` is cleared and gets the action's digest.
@@ -48,8 +50,11 @@ export function parseGetActionResultRequest(
     else if (tag === TAG.instanceName) instanceName = reader.text();
     else if (tag === TAG.inlineStdout) inlineStdout = reader.bool();
     else if (tag === TAG.inlineStderr) inlineStderr = reader.bool();
-    else if (tag === TAG.inlineOutputFiles) (inlineOutputFiles ??= []).push(reader.text());
-    else if (tag === TAG.digestFunction) requireSha256(reader);
+    else if (tag === TAG.inlineOutputFiles) {
+      inlineOutputFiles ??= [];
+      if (inlineOutputFiles.length < MAX_WISHES) inlineOutputFiles.push(reader.text());
+      else reader.skipValue(tag);
+    } else if (tag === TAG.digestFunction) requireSha256(reader);
     else reader.skip(tag, KNOWN);
   }
   digests.clear();

@@ -28,7 +28,6 @@ export {
   parseHash,
 } from "./digest.ts";
 export { DigestList } from "./digest-list.ts";
-export { DigestTable } from "./digest-table.ts";
 export { readDirectory, readTree } from "./directory.ts";
 export {
   FAST_CDC_PARAMS,

@@ -412,3 +412,19 @@ describe("damaged and hostile messages are refused as INVALID or read as the gen
     expect(() => parseFindMissingBlobsRequest(wire, list)).toThrow(/BLAKE3 is not supported/);
   });
 });
+
+test("of more wishes than anybody has, the first are heard", () => {
+  const message = create(GetActionResultRequestSchema, {
+    actionDigest: { hash: "ab".repeat(32), sizeBytes: 1n },
+    inlineOutputFiles: Array.from({ length: 100_000 }, (_, index) => `file-${index}`),
+    inlineStderr: true,
+  });
+
+  const read = parseGetActionResultRequest(toBinary(GetActionResultRequestSchema, message), list);
+
+  expect([read.inlineOutputFiles.length, read.inlineOutputFiles.at(-1)]).toEqual([
+    1024,
+    "file-1023",
+  ]);
+  expect(read.inlineStderr).toBe(true);
+});

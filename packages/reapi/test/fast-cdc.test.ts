@@ -4,8 +4,12 @@ import { isCacheError } from "@glorious/core";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
-import { digestOf } from "./digest.ts";
-import { FAST_CDC_PARAMS, type FastCdcParams, createFastCdcChunker } from "./fast-cdc.ts";
+import {
+  FAST_CDC_PARAMS,
+  type FastCdcParams,
+  createFastCdcChunker,
+  digestOf,
+} from "../src/index.ts";
 
 const SMALL: FastCdcParams = { averageBytes: 1024, seed: 0 };
 

@@ -3,7 +3,6 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 
 import { DigestList } from "./digest-list.ts";
-import { DigestTable } from "./digest-table.ts";
 import { EMPTY_DIGEST, digestOf, formatHash, parseHash } from "./digest.ts";
 
 test("a hash survives as a key", () => {
@@ -61,51 +60,31 @@ test("a list keeps its digests when it grows, and another's when they are append
   expect([list.length, copy.length]).toEqual([0, 100]);
 });
 
-test("a table does what a map of texts does, through growth and deletion", () => {
+test("a digest of a generated message is taken when it is a SHA-256 with a size", () => {
   const list = new DigestList();
-  for (let index = 0; index < 200; index++) {
-    list.pushHash(digestOf(Buffer.from(String(index))).hash, index);
+  const { hash } = EMPTY_DIGEST;
+  list.pushMessage({ hash, sizeBytes: 7n }, "chunk_digests[3]");
+
+  expect([list.hash(0), list.sizeBytes(0)]).toEqual([hash, 7]);
+  for (const [digest, problem] of [
+    [undefined, "the hash is missing"],
+    [{ hash: "ab", sizeBytes: 1n }, "the hash has 2 characters"],
+    [{ hash: hash.toUpperCase(), sizeBytes: 1n }, "the hash is not lowercase hexadecimal"],
+    [{ hash, sizeBytes: -1n }, "the size -1 is negative"],
+    [{ hash, sizeBytes: 2n ** 60n }, "is larger than any blob"],
+  ] as const) {
+    expect(() => list.pushMessage(digest, "chunk_digests[3]")).toThrow(
+      new RegExp(`^chunk_digests\\[3\\]: .*${problem}`),
+    );
   }
-  const steps = fc.array(fc.tuple(fc.constantFrom("add", "add", "delete", "find"), fc.nat(199)), {
-    maxLength: 400,
-    size: "max",
-  });
-  fc.assert(
-    fc.property(steps, (list_) => {
-      const table = new DigestTable({ capacity: 1 });
-      const model = new Map<string, number>();
-      for (const [step, index] of list_) {
-        const hash = list.hash(index);
-        const known = model.get(hash);
-        if (step === "add") {
-          const id = table.add(list, index);
-          expect(known === undefined ? [...model.values()].includes(id) : id !== known).toBe(false);
-          model.set(hash, id);
-        } else if (step === "delete" && known !== undefined) {
-          table.delete(known);
-          model.delete(hash);
-        } else expect(table.find(list, index)).toBe(known ?? -1);
-      }
-      expect(table.size).toBe(model.size);
-      for (let index = 0; index < list.length; index++) {
-        const id = model.get(list.hash(index));
-        expect(table.find(list, index)).toBe(id ?? -1);
-        if (id !== undefined) expect(formatHash(table.key(id))).toBe(list.hash(index));
-      }
-    }),
-    { numRuns: 200 },
-  );
+  expect(list.length).toBe(1);
 });
 
-test("numbers stay small: those of deleted digests are used again", () => {
+test("a list that held very many digests gives their memory back when it is cleared", () => {
   const list = new DigestList();
-  const table = new DigestTable();
-  for (let index = 0; index < 5000; index++) {
-    list.clear();
-    list.pushHash(digestOf(Buffer.from(String(index))).hash, 1);
-    const id = table.add(list, 0);
-    expect(id).toBeLessThan(1);
-    table.delete(id);
-  }
-  expect(table.size).toBe(0);
+  for (let index = 0; index < 100_000; index++) list.pushHash(EMPTY_DIGEST.hash, index);
+
+  list.clear();
+
+  expect(list.bytes.length).toBeLessThan(32 * 1000);
 });
