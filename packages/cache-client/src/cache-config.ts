@@ -39,6 +39,16 @@ export interface FlywheelConfig {
   readonly maxSizeBytes?: number;
   /** Absent when the server takes NARs in one piece only, or in parts that are no whole frames of ours. */
   readonly uploadParts?: UploadParts;
+  /** Where Bazel finds the view; absent when the server serves no Bazel. */
+  readonly bazel?: BazelEndpoints;
+}
+
+/** The addresses of a view for Bazel's `--remote_cache`. */
+export interface BazelEndpoints {
+  /** `grpc://…` or `grpcs://…`; the view is the instance name. */
+  readonly grpc: string;
+  /** `http://…/<view>` or `https://…/<view>`. */
+  readonly http: string;
 }
 
 /** How the server wishes large NARs. */
@@ -74,6 +84,12 @@ const Wire = v.object({
         v.object({
           thresholdBytes: v.pipe(v.number(), v.integer(), v.minValue(0)),
           partBytes: UploadAdvice,
+        }),
+      ),
+      bazel: v.nullish(
+        v.object({
+          grpc: v.pipe(v.string(), v.regex(/^grpcs?:\/\/[\x21-\x7E]+$/)),
+          http: v.pipe(v.string(), v.regex(/^https?:\/\/[\x21-\x7E]+$/)),
         }),
       ),
     }),
@@ -125,6 +141,7 @@ export function parseCacheConfig(text: string, request: string): CacheConfig {
         ...(isGiven(flywheel.maxSizeBytes) && { maxSizeBytes: flywheel.maxSizeBytes }),
         ...(isGiven(uploadParts) &&
           uploadParts.partBytes % NAR_ENCODING.frameBytes === 0 && { uploadParts }),
+        ...(isGiven(flywheel.bazel) && { bazel: flywheel.bazel }),
       },
     }),
   };

@@ -27,6 +27,11 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
     load: () => import("./commands/use.ts"),
   },
   {
+    name: "use bazel",
+    summary: "Configure Bazel to use a view as its remote cache",
+    load: () => import("./commands/use-bazel.ts"),
+  },
+  {
     name: "push",
     summary: "Upload store paths with all they refer to",
     load: () => import("./commands/push.ts"),
@@ -130,6 +135,11 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
     name: "doctor nix",
     summary: "Tell whether this machine's Nix would use a view, and if not, why",
     load: () => import("./commands/doctor-nix.ts"),
+  },
+  {
+    name: "credential-helper",
+    summary: "Give Bazel the token for a server, in its own protocol",
+    load: () => import("./commands/credential-helper.ts"),
   },
   {
     name: "completion",

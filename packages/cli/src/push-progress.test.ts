@@ -74,6 +74,7 @@ test("the bar is drawn, also on a terminal without a size, and taken away at the
     stdin: new PassThrough(),
     stdout: new PassThrough(),
     stderr,
+    self: ["flywheel"],
     env: {},
     workingDirectory: "/",
     signal: new AbortController().signal,

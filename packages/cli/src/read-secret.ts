@@ -16,22 +16,22 @@ const MAX_SECRET_BYTES = 64 * 1024;
  * @throws {CacheError} `INVALID` when there is no token in it; the message never quotes what there is.
  */
 export async function readTokenFile(file: string, context: CliContext): Promise<string> {
-  if (file === "-") return requireToken(await readStdin(context), "Standard input");
+  if (file === "-") return requireToken(await readStandardInput(context), "Standard input");
   const text = await readOptionalFile(resolve(context.workingDirectory, file), "utf8");
   if (text === undefined)
     throw new CacheError("NOT_FOUND", `The token file ${file} does not exist`);
   return requireToken(text, file);
 }
 
-/** Everything that standard input holds. */
-async function readStdin(context: CliContext): Promise<string> {
+/** Everything that standard input holds. @throws {CacheError} `TOO_LARGE` beyond what anybody writes there. */
+export async function readStandardInput(context: CliContext): Promise<string> {
   const chunks: Buffer[] = [];
   let sizeBytes = 0;
   for await (const chunk of context.stdin) {
     const bytes = Buffer.from(chunk as Uint8Array);
     sizeBytes += bytes.length;
     if (sizeBytes > MAX_SECRET_BYTES) {
-      throw new CacheError("TOO_LARGE", "Standard input is too long for a token");
+      throw new CacheError("TOO_LARGE", "Standard input is longer than 64 KiB");
     }
     chunks.push(bytes);
   }

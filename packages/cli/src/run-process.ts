@@ -34,6 +34,7 @@ export async function runProcess(): Promise<void> {
     stdin: process.stdin,
     stdout: process.stdout,
     stderr: process.stderr,
+    self: [process.execPath, ...process.execArgv, process.argv[1] ?? ""],
     env: process.env,
     workingDirectory: process.cwd(),
     signal: interrupted.signal,

@@ -71,6 +71,9 @@ function nameOfFirst(group: string): string {
 }
 
 function findEntry(first: string, second: string | undefined): TableEntry {
+  // A command of one word may have others below it: `use` and `use bazel`.
+  const longer = COMMAND_TABLE.find(({ name }) => name === `${first} ${second}`);
+  if (longer !== undefined) return longer;
   const isGroup = Object.hasOwn(COMMAND_GROUPS, first);
   const wanted = isGroup ? `${first} ${second}` : first;
   const entry = COMMAND_TABLE.find(({ name }) => name === wanted);

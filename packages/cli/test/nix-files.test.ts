@@ -14,6 +14,7 @@ function contextOf(env: Readonly<Record<string, string>>): CliContext {
     stdin: new PassThrough(),
     stdout: new PassThrough(),
     stderr: new PassThrough(),
+    self: ["flywheel"],
     env,
     workingDirectory: "/",
     signal: new AbortController().signal,

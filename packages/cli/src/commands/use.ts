@@ -2,7 +2,7 @@ import { CacheError } from "@glorious/core";
 import { parsePublicKey } from "@glorious/nix-store";
 import { ADMIN_NAMESPACE, decodeTokenUnverified } from "@glorious/trust";
 
-import { type CliContext, note, printLine, warn } from "../cli-context.ts";
+import { type CliContext, note, warn } from "../cli-context.ts";
 import { type Command, defineCommand, flag } from "../command.ts";
 import type { NixCache } from "../nix-config/nix-conf.ts";
 import {
@@ -27,8 +27,7 @@ import {
   VIEW_OPTION,
 } from "../server-options.ts";
 import { applyChanges, readState } from "../user-files/apply-changes.ts";
-import type { FileChange } from "../user-files/file-change.ts";
-import { abbreviate } from "../user-folders.ts";
+import { reportChanges, showChanges } from "../user-files/report-changes.ts";
 
 export const command: Command = defineCommand({
   name: "use",
@@ -117,7 +116,7 @@ async function configure(
     setsNetrcFile: netrc.setsNetrcFile,
     trustedKeys: readTrustedKeys(texts),
   });
-  if (isDryRun) return showPlan(plan.changes, context);
+  if (isDryRun) return showChanges(plan.changes, context);
   await applyChanges(plan.changes);
   reportChanges(plan.changes, context);
   const warnings = [
@@ -150,28 +149,13 @@ async function undo(
       { hint: known.length === 0 ? undefined : `It has ${known.join(", ")}.` },
     );
   }
-  if (options.dryRun) return showPlan(plan.changes, context);
+  if (options.dryRun) return showChanges(plan.changes, context);
   await applyChanges(plan.changes);
   if (plan.removed.length === 0)
     return note(context, `There is nothing to undo in ${nixConf.path}.`);
   reportChanges(plan.changes, context);
   for (const { substituter } of plan.removed)
     note(context, `Nix no longer substitutes from ${substituter}.`);
-}
-
-function showPlan(changes: readonly FileChange[], context: CliContext): void {
-  if (changes.length === 0) note(context, "Nothing would change.");
-  for (const { path, text, isSecret } of changes) {
-    note(context, text === undefined ? `Would remove ${path}` : `Would write ${path}`);
-    // What is new in it is a token.
-    if (text !== undefined && !isSecret) printLine(context, Buffer.from(text, "latin1").toString());
-  }
-}
-
-function reportChanges(changes: readonly FileChange[], context: CliContext): void {
-  for (const { path, text } of changes) {
-    note(context, `${text === undefined ? "Removed" : "Wrote"} ${abbreviate(path, context.env)}.`);
-  }
 }
 
 /** Nix only ever pulls, and many processes can read what Nix reads. */

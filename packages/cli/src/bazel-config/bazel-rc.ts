@@ -1,0 +1,53 @@
+import { type BazelRelease, isAtLeast } from "./bazel-version.ts";
+
+/** What {@link formatBazelRc} writes down. */
+export interface BazelRcRequest {
+  readonly release: BazelRelease;
+  /** `grpc://…`, `grpcs://…`, or `http(s)://…/<view>`. */
+  readonly remoteCache: string;
+  /** `<view>[/<sub instance>]`; over HTTP it is in the address. */
+  readonly instanceName: string;
+  /** Whether results may be written; the server refuses them otherwise, this spares the attempt. */
+  readonly mayPush: boolean;
+  /** The program that gives Bazel the token; `undefined` where there is none, or netrc has it. */
+  readonly credentialHelper: string | undefined;
+}
+
+/** A single attempt. Uploads and downloads that take longer go on where they were. */
+const TIMEOUT_SECONDS = 10;
+const RETRIES = 2;
+
+/**
+ * The options that make a Bazel use a cache, and build on without it when it is down.
+ *
+ * Every line works with the release given: an option that Bazel does not know fails the build.
+ */
+export function formatBazelRc(request: BazelRcRequest): string {
+  const { release, remoteCache, credentialHelper } = request;
+  const isGrpc = /^grpcs?:/.test(remoteCache);
+  const lines = [`--remote_cache=${remoteCache}`];
+  if (isGrpc) lines.push(`--remote_instance_name=${request.instanceName}`);
+  if (credentialHelper !== undefined) {
+    lines.push(`--credential_helper=${hostOf(remoteCache)}=${credentialHelper}`);
+  }
+  if (!request.mayPush) lines.push("--noremote_upload_local_results");
+  lines.push(
+    "--remote_local_fallback",
+    `--remote_timeout=${isAtLeast(release, 4, 0) ? `${TIMEOUT_SECONDS}s` : TIMEOUT_SECONDS}`,
+    `--remote_retries=${RETRIES}`,
+    // Sources that change while they are compiled would poison what others get.
+    "--experimental_guard_against_concurrent_changes",
+  );
+  if (isAtLeast(release, 7, 0)) {
+    lines.push("--remote_retry_max_delay=1s", "--experimental_circuit_breaker_strategy=failure");
+    if (isGrpc) lines.push("--remote_cache_compression");
+  }
+  // From Bazel 8 on it is the default.
+  if (release.major === 7) lines.push("--experimental_remote_cache_eviction_retries=5");
+  return lines.map((line) => `build ${line}\n`).join("");
+}
+
+/** The host that a credential helper is for; Bazel's patterns know no ports. */
+function hostOf(remoteCache: string): string {
+  return new URL(remoteCache.replace(/^grpc/, "http")).hostname;
+}
