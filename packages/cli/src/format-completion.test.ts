@@ -46,7 +46,7 @@ test.runIf(HAS("bash")).each([
     ["bash", "zsh", "fish"],
   ],
   [["flywheel", "push", "--token-file", "package.js"], ["package.json"]],
-  [["flywheel", "use", ""], []],
+  [["flywheel", "use", ""], ["bazel"]],
 ])("bash completes %j to %j", (words, offered) => {
   expect(complete(...words)).toEqual(offered);
 });
