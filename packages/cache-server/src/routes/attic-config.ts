@@ -10,7 +10,7 @@ import { readJsonBody } from "../http/json-body.ts";
 import type { Route } from "../http/router.ts";
 import { sendEmpty, sendJson } from "../http/send.ts";
 import type { ViewChanges, ViewRecord } from "../index/cache-index.ts";
-import { baseUrl } from "./request-url.ts";
+import { baseUrl, bazelEndpoints } from "./request-url.ts";
 import type { RouteServices } from "./route-services.ts";
 
 const MAX_BODY_BYTES = 2 ** 20;
@@ -69,6 +69,7 @@ export function atticConfigRoutes(services: RouteServices): Route[] {
         compressionLevel: view.compressionLevel ?? limits.compressionLevel,
         ...(view.maxSizeBytes === undefined ? {} : { maxSizeBytes: view.maxSizeBytes }),
         uploadParts: { thresholdBytes: limits.partThresholdBytes, partBytes: limits.partBytes },
+        ...(services.bazel === undefined ? {} : { bazel: bazelEndpoints(base, view.name) }),
       },
     });
   };

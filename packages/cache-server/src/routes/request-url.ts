@@ -12,3 +12,10 @@ export function baseUrl(request: IncomingMessage, publicUrl: string | undefined)
     request.headers["x-forwarded-proto"] === "https";
   return `${isTls ? "https" : "http"}://${request.headers.host ?? "localhost"}/`;
 }
+
+/** Where Bazel reaches a view of the server at this base, for its `--remote_cache`. */
+export function bazelEndpoints(base: string, view: string): { grpc: string; http: string } {
+  const { protocol, host } = new URL(base);
+  const scheme = protocol === "https:" ? "grpcs" : "grpc";
+  return { grpc: `${scheme}://${host}`, http: `${base}${view}` };
+}

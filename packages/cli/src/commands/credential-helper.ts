@@ -68,8 +68,13 @@ async function answer(
   }
   return {
     headers: { Authorization: [`Bearer ${choice.token}`] },
-    expires: new Date(Math.min(endMs, nowMs + MAX_AGE_MS)).toISOString(),
+    expires: formatTime(Math.min(endMs, nowMs + MAX_AGE_MS)),
   };
+}
+
+/** Whole seconds: Bazel 7.7 takes no fraction, and fails the build over one. */
+function formatTime(timeMs: number): string {
+  return new Date(timeMs).toISOString().replace(/\.\d+Z$/, "Z");
 }
 
 function parseRequest(text: string): URL {
