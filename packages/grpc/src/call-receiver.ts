@@ -1,0 +1,75 @@
+import type { HeaderList } from "./hpack/header-list.ts";
+import type { Metadata } from "./metadata.ts";
+import { GRPC_STATUS } from "./status.ts";
+
+/** One call as its server sees it. Sends never throw because of the other end: after the call's end they do nothing. */
+export interface ServerCall {
+  /** `/package.Service/Method` */
+  readonly path: string;
+  readonly authority: string;
+  /** The same object for header blocks that repeat byte for byte, so what is derived from it can be kept. */
+  readonly headers: HeaderList;
+  /** In the clock of the connection; Infinity without one. When it passes, the call is answered and cancelled. */
+  readonly deadlineMs: number;
+  /** Finished or cancelled. */
+  readonly isOver: boolean;
+  /** How much {@link sendMessage} takes before it returns false. */
+  readonly writableBytes: number;
+  /** The receiver's own; undefined at first. */
+  state: unknown;
+  /** The whole answer of a unary call: headers, one message, status OK. */
+  respond(message: Uint8Array | readonly Uint8Array[]): void;
+  /** Sends the headers before the first message, which sends them otherwise. */
+  sendHeaders(metadata?: Metadata): void;
+  /**
+   * Sends a message, whole or in pieces. Pieces of 4 KiB and more go out without a copy and must not change.
+   *
+   * @returns false when enough waits: go on when `onDrain` comes. The message is taken all the same.
+   */
+  sendMessage(message: Uint8Array | readonly Uint8Array[]): boolean;
+  /** Ends the call, before the client has sent everything too. `message` is for people. */
+  finish(status: number, message?: string, trailers?: Metadata): void;
+  /** With `manualConsume`: the oldest delivered messages (one by default) are dealt with; the client may send more. */
+  consumed(messages?: number): void;
+}
+
+/** Why a call ended before it was finished: the client gave it up, its time was up, the connection broke. */
+export type CancelReason = "reset" | "deadline" | "connection";
+
+/** What happens on a call. The call is always passed, so one object can serve all calls of a method. */
+export interface CallReceiver {
+  /** A view of the bytes that were received, or of room of its own; keep a copy if it is kept for long. */
+  onMessage(call: ServerCall, message: Uint8Array): void;
+  /** The client has sent everything. */
+  onHalfClose(call: ServerCall): void;
+  /** Nothing more follows. Never after `finish`. */
+  onCancel?(call: ServerCall, reason: CancelReason): void;
+  onDrain?(call: ServerCall): void;
+  /**
+   * Give the flow-control window back only when `call.consumed` says so, instead of on delivery: a slow receiver
+   * then holds one stream window and one message at most.
+   */
+  readonly manualConsume?: boolean;
+}
+
+/**
+ * A receiver for methods with one request message, called when the request is whole. Anything but one message is
+ * answered INTERNAL. `call.state` is free for the handler.
+ */
+export function unary(handle: (call: ServerCall, request: Uint8Array) => void): CallReceiver {
+  return {
+    onMessage(call, message) {
+      if (call.state === undefined) call.state = message;
+      else call.finish(GRPC_STATUS.INTERNAL, "more than one message in a unary call");
+    },
+    onHalfClose(call) {
+      const request = call.state as Uint8Array | undefined;
+      if (request === undefined) {
+        call.finish(GRPC_STATUS.INTERNAL, "no message in a unary call");
+        return;
+      }
+      call.state = undefined;
+      handle(call, request);
+    },
+  };
+}

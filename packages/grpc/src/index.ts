@@ -1,0 +1,11 @@
+export { type CallReceiver, type CancelReason, type ServerCall, unary } from "./call-receiver.ts";
+export type { HeaderList } from "./hpack/header-list.ts";
+export type { ConnectionEnd } from "./http2/connection.ts";
+export { type ConnectionLimits, DEFAULT_LIMITS } from "./http2/limits.ts";
+export type { Metadata } from "./metadata.ts";
+export {
+  createServerConnection,
+  type ServerConnection,
+  type ServerConnectionOptions,
+} from "./server-connection.ts";
+export { GRPC_STATUS } from "./status.ts";
