@@ -146,6 +146,30 @@ describeEachNix("a scrub", (version) => {
   });
 });
 
+describeEachNix("`nix copy`", (version) => {
+  test("sends a NAR again that it had uploaded and that was lost since", async () => {
+    await using server = await startFlywheel();
+    const token = await server.readToken();
+    await using builder = await createNixSandbox(version, { netrc: [{ password: token }] });
+    const storePath = await build(builder, "copied-twice");
+    const copy = async (): Promise<void> => {
+      // A machine that remembers nothing of the cache.
+      await rm(path.join(builder.home, ".cache", "nix"), { recursive: true, force: true });
+      const copied = await builder.run("nix", ["copy", "--to", server.substituter, storePath]);
+      expect(copied, copied.stderr).toMatchObject({ status: 0 });
+    };
+    await copy();
+    await rm(await objectFile(server, storePath));
+    expect(await flywheel(server, "scrub")).toMatchObject({ status: 1 });
+    expect((await narInfo(server, storePath)).status).toBe(404);
+
+    await copy();
+
+    expect(await substitute(version, server, storePath)).toMatchObject({ status: 0 });
+    expect(await flywheel(server, "scrub")).toMatchObject({ status: 0 });
+  });
+});
+
 const [newest] = findNixVersions().toReversed();
 
 describe.skipIf(newest === undefined)("a scrub among others", () => {

@@ -1,10 +1,12 @@
 import { createHash } from "node:crypto";
 import { zstdDecompressSync } from "node:zlib";
 
+import { silentLogger } from "@glorious/core";
 import { expect, test } from "vitest";
 
+import { sweep } from "../src/housekeeping/sweeper.ts";
 import { DAMAGES, damageObject } from "./damage.ts";
-import { compressNar, openNixClient } from "./nix-client.ts";
+import { compressNar, DAY_MS, listStoreFiles, openNixClient } from "./nix-client.ts";
 import { createTestPath, type TestPath } from "./test-path.ts";
 import { startTestServer, type TestServer } from "./test-server.ts";
 import { closurePath, encode, postJson, pushAttic, putNar } from "./uploads.ts";
@@ -194,6 +196,46 @@ test.each(DAMAGES)("a listing that is made from a %s NAR finds it", async (damag
   expect(listing.status).toBe(404);
   expect(await read(scene, "main", path)).toEqual([404, 404]);
   expect(await server.index.listQuarantined({ limit: 10 })).toHaveLength(1);
+});
+
+test("a file that Nix uploaded is not said to be there for another upload of a NAR that was lost", async () => {
+  await using scene = await open();
+  const { server } = scene;
+  const client = await openNixClient(server, "main");
+  const path = await createTestPath("copied", "copied ".repeat(500));
+  const file = compressNar(path.nar, "gzip");
+  await client.copy(path, file);
+  await damageObject(server, await fileHashOf(scene, "main", path), "deleted");
+  expect(await read(scene, "main", path)).toEqual([404, 404]);
+
+  // Nix asks with HEAD whether it has to send the NAR; its own memory of the file lets it GET that.
+  expect((await client.head(file.url)).status).toBe(404);
+  expect((await client.get(file.url)).status).toBe(200);
+
+  await client.copy(path, file);
+  expect((await client.head(file.url)).status).toBe(200);
+  expect(await read(scene, "main", path)).toEqual([200, 200]);
+});
+
+test("a quarantined path that nobody has any more can be deleted, and its object with it", async () => {
+  await using scene = await open();
+  const { server, token } = scene;
+  const path = await createTestPath("given-up");
+  await pushAttic(server, token, "main", path);
+  await damageObject(server, await fileHashOf(scene, "main", path), "truncated");
+  expect(await read(scene, "main", path)).toEqual([404, 404]);
+  const client = await openNixClient(server, "main");
+
+  expect((await client.deletePath(path)).status).toBe(204);
+
+  const { index, store } = server;
+  const now = (): number => Date.now() + 10 * DAY_MS;
+  await sweep(
+    { index, store, logger: silentLogger, now, objectGraceMs: 0 },
+    new AbortController().signal,
+  );
+  expect(await index.listQuarantined({ limit: 10 })).toEqual([]);
+  expect(await listStoreFiles(server)).toEqual([]);
 });
 
 test("a push of other bytes for the same NAR heals the view that pushes", async () => {

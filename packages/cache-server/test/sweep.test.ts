@@ -179,6 +179,25 @@ test("a deleted path is gone at once, its NAR after its grace, its object with i
   expect(await listStoreFiles(server)).toEqual([]);
 });
 
+test("a file whose NAR is gone is not said to be there to Nix, which would send no NAR for its path", async () => {
+  await using server = await startClockedServer();
+  await server.createView("main");
+  const client = await openNixClient(server, "main");
+  const path = await createTestPath("back", contents("back"));
+  const file = compressNar(path.nar, "br");
+  await client.copy(path, file);
+  await client.deletePath(path);
+  await server.pass(23 * HOUR_MS);
+  expect((await client.head(file.url)).status).toBe(200);
+
+  await server.pass(2 * HOUR_MS);
+
+  expect((await client.get(file.url)).status).toBe(200);
+  expect((await client.head(file.url)).status).toBe(404);
+  await client.copy(path, file);
+  expect((await client.head(file.url)).status).toBe(200);
+});
+
 test("a deleted path that is pushed again within the grace keeps its NAR", async () => {
   await using server = await startClockedServer();
   await server.createView("main");

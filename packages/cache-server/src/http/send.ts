@@ -134,9 +134,11 @@ export async function sendBlob(exchange: Exchange, options: SendBlobOptions): Pr
   await using open = blob;
   if (open.sizeBytes !== sizeBytes) throw await badBlob(options, "size");
   if (range === undefined && request.method === "GET" && sizeBytes <= SMALL_BLOB_BYTES) {
-    const bytes = Buffer.concat(await Array.fromAsync(open.stream()));
     const { contentType, sha256: tag } = options;
-    if (hash("sha256", bytes) !== tag) throw await badBlob(options, "bytes");
+    const bytes = await readAll(open);
+    if (bytes === undefined || hash("sha256", bytes) !== tag) {
+      throw await badBlob(options, "bytes");
+    }
     const headers = { ...options.headers, "accept-ranges": "bytes" };
     const answer = prepareAnswer(bytes, contentType, { tag, headers });
     options.onRead?.(answer);
@@ -178,6 +180,16 @@ async function openBlob(
   } catch (error) {
     // The range is within the size that the index knows.
     if (isCacheError(error, "RANGE")) return undefined;
+    throw error;
+  }
+}
+
+/** All bytes of a small blob; `undefined` when they cannot all be read. */
+async function readAll(blob: Blob): Promise<Buffer | undefined> {
+  try {
+    return Buffer.concat(await Array.fromAsync(blob.stream()));
+  } catch (error) {
+    if (isCacheError(error, "CORRUPT")) return undefined;
     throw error;
   }
 }

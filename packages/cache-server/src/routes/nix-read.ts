@@ -139,8 +139,13 @@ export function nixReadRoutes(services: RouteServices): Route[] {
       }
     }
     if (object === undefined) {
-      throw new AtticError("NoSuchObject", "NOT_FOUND", `There is no nar/${name} in ${view.name}`);
+      throw noSuchNar(view, name);
     }
+    // Nix asks so whether it may send a narinfo without its NAR, which an uploaded file alone is not enough for.
+    const isOffered =
+      exchange.request.method !== "HEAD" ||
+      (await index.findHolding(view.id, object.narHash)) !== undefined;
+    if (!isOffered) throw noSuchNar(view, name);
     const served = object;
     useNar(view, exchange);
     await sendBlob(exchange, {
@@ -215,6 +220,10 @@ export function nameParam({ params }: Exchange): string {
 export function buildTraceName({ params }: Exchange): string {
   const derivation = requireDocumentName(params["derivation"] ?? "");
   return `${derivation}/${requireDocumentName(params["name"] ?? "")}`;
+}
+
+function noSuchNar(view: ViewRecord, name: string): AtticError {
+  return new AtticError("NoSuchObject", "NOT_FOUND", `There is no nar/${name} in ${view.name}`);
 }
 
 function noSuchPath(view: ViewRecord, hash: string): AtticError {
