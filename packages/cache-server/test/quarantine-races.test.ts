@@ -161,6 +161,6 @@ test("whatever is damaged while others push, read, delete, scrub and sweep: noth
         expect((await server.index.viewStats(view.id)).paths).toBe(PATHS);
       },
     ),
-    { numRuns: 15 },
+    { numRuns: 8 },
   );
 });

@@ -1,11 +1,14 @@
 import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
 import { zstdDecompressSync } from "node:zlib";
 
 import { silentLogger } from "@glorious/core";
 import { expect, test } from "vitest";
 
+import { createQuarantine } from "../src/housekeeping/quarantine.ts";
 import { sweep } from "../src/housekeeping/sweeper.ts";
-import { DAMAGES, damageObject } from "./damage.ts";
+import type { CacheIndex } from "../src/index/cache-index.ts";
+import { DAMAGES, damageObject, findObjectFile } from "./damage.ts";
 import { compressNar, DAY_MS, listStoreFiles, openNixClient } from "./nix-client.ts";
 import { createTestPath, type TestPath } from "./test-path.ts";
 import { startTestServer, type TestServer } from "./test-server.ts";
@@ -216,6 +219,58 @@ test("a file that Nix uploaded is not said to be there for another upload of a N
   expect((await client.head(file.url)).status).toBe(200);
   expect(await read(scene, "main", path)).toEqual([200, 200]);
 });
+
+test("an upload that stores an object between a look at it and its quarantine wins", async () => {
+  await using scene = await open();
+  const { server, token } = scene;
+  const path = await createTestPath("raced");
+  await pushAttic(server, token, "main", path);
+  const fileHash = await fileHashOf(scene, "main", path);
+  const object = await server.index.findObjectState(fileHash);
+  const bytes = await readFile(await findObjectFile(server, fileHash));
+  await damageObject(server, fileHash, "truncated");
+  // The upload has put the bytes and found no quarantine to lift.
+  const putAnew = async function* (): AsyncGenerator<Buffer> {
+    yield bytes;
+  };
+  const index = intercept(server.index, "quarantineObject", async () => {
+    await server.store.put(putAnew(), { key: `nar/${fileHash}` });
+  });
+  const found: string[] = [];
+  const quarantine = createQuarantine({
+    index,
+    store: server.store,
+    logger: silentLogger,
+    now: Date.now,
+    onQuarantined: () => found.push(fileHash),
+  });
+
+  const verdict = await quarantine.examine(object ?? { fileHash, fileSize: 0 }, "bytes");
+
+  expect(verdict).toEqual({ kind: "sound" });
+  expect(found).toEqual([]);
+  expect(await server.index.listQuarantined({ limit: 10 })).toEqual([]);
+  expect(await read(scene, "main", path)).toEqual([200, 200]);
+});
+
+/** The same index, with something that happens just before one of its calls. */
+function intercept(
+  index: CacheIndex,
+  method: keyof CacheIndex,
+  before: () => Promise<void>,
+): CacheIndex {
+  return new Proxy(index, {
+    get(target, name) {
+      const value: unknown = Reflect.get(target, name);
+      if (typeof value !== "function") return value;
+      if (name !== method) return value.bind(target) as unknown;
+      return async (...args: unknown[]) => {
+        await before();
+        return (await value.apply(target, args)) as unknown;
+      };
+    },
+  });
+}
 
 test("a quarantined path that nobody has any more can be deleted, and its object with it", async () => {
   await using scene = await open();
