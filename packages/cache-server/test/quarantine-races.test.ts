@@ -108,7 +108,7 @@ async function scrub({ server, admin: token }: Scene): Promise<void> {
 /** One at a time, as a server's own. */
 function sweepNext(scene: Scene): Promise<void> {
   const { index, store } = scene.server;
-  const parts = { index, store, logger: silentLogger, now: Date.now, objectGraceMs: 100 };
+  const parts = { index, store, logger: silentLogger, now: Date.now, objectGraceMs: 300 };
   scene.sweeping = scene.sweeping.then(async () => {
     await sweep(parts, new AbortController().signal);
   });

@@ -109,15 +109,14 @@ export interface CacheIndex extends HousekeepingIndex, PartUploadIndex, AsyncDis
    * `replaceObject` is set; paths committed before name the old object, so they are lost until they are
    * committed again.
    *
-   * @throws {Error} when the object was not reserved, or is not that NAR in zstd.
-   * @throws {CacheError} `UNAVAILABLE` when the sweep took the object since it was reserved.
+   * @throws {Error} when the object is not that NAR in zstd.
+   * @throws {CacheError} `UNAVAILABLE` when the object was not reserved, or the sweep took it since.
    */
   holdNar(holding: NewHolding): Promise<HoldingRecord>;
   /**
    * Records a file as this view's client uploaded it; a repeated upload extends its life.
    *
-   * @throws {Error} when no such object was reserved.
-   * @throws {CacheError} `UNAVAILABLE` when the sweep took the object since it was reserved.
+   * @throws {CacheError} `UNAVAILABLE` when no such object was reserved, or the sweep took it since.
    */
   addUploadedFile(file: UploadedFileRecord): Promise<void>;
   /**

@@ -387,11 +387,14 @@ export class SqliteWrites {
 
   #requireReserved(fileHash: string): ObjectStateRow {
     const object = this.#findObjectState.get(toHashBytes(fileHash));
-    if (object === undefined) throw new Error(`The object ${fileHash} was not reserved`);
-    if (object.isDeleting === 1) {
-      throw new CacheError("UNAVAILABLE", `The object ${fileHash} is being removed`, {
-        hint: "Its upload took longer than unreferenced objects live; send it again.",
-      });
+    if (object === undefined || object.isDeleting === 1) {
+      throw new CacheError(
+        "UNAVAILABLE",
+        `The object ${fileHash} was not reserved, or is no more`,
+        {
+          hint: "Its upload took longer than unreferenced objects live; send it again.",
+        },
+      );
     }
     return object;
   }

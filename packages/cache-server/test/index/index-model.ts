@@ -500,8 +500,9 @@ export class IndexModel {
 
   #requireReserved(fileHash: string): void {
     const known = this.objects.get(fileHash);
-    if (known === undefined) throw new Error("not reserved");
-    if (known.isDeleting) throw new CacheError("UNAVAILABLE", "being removed");
+    if (known === undefined || known.isDeleting) {
+      throw new CacheError("UNAVAILABLE", "not reserved, or no more");
+    }
   }
 }
 

@@ -78,16 +78,17 @@ export function describeObjects(open: OpenIndex): void {
     expect(await index.claimUnreferencedObjects(NOW + 1, 10)).toEqual([sampleObject("a").fileHash]);
   });
 
-  test("holding or recording what was never reserved is a programming error", async () => {
+  test("what was not reserved cannot be held or recorded, and other facts than reserved are a programming error", async () => {
     await using index = await open();
     const view = await addView(index);
     const { narHash, fileHash, compression, narSize } = sampleObject("a");
     const at = { viewId: view.id, narHash, fileHash, expiresAtMs: NOW };
     const plain = { name: "Error" };
+    const gone = { code: "UNAVAILABLE" };
 
-    await expect(index.holdNar(at)).rejects.toMatchObject(plain);
+    await expect(index.holdNar(at)).rejects.toMatchObject(gone);
     await expect(index.addUploadedFile({ ...at, compression, narSize })).rejects.toMatchObject(
-      plain,
+      gone,
     );
 
     const xz = { ...sampleObject("a"), compression: "xz" } as const;
