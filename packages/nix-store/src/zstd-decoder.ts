@@ -9,11 +9,16 @@ import { createZstdFrameReader, type ZstdFrameHeader } from "./zstd-frames.ts";
 export interface DecodeZstdOptions {
   /** Frames that need a window larger than `2 ** maxWindowLog` bytes are refused; default 27 (128 MiB). */
   readonly maxWindowLog?: number;
+  /**
+   * The consumer is done with a chunk when it asks for the next: its memory is freed then, and is no garbage.
+   */
+  readonly consumerIsDone?: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
-const OUTPUT_CHUNK_BYTES = 256 * 1024;
-const INPUT_BUFFER_BYTES = 256 * 1024;
+const OUTPUT_CHUNK_BYTES = 512 * 1024;
+/** Gathered before the thread pool is asked: the way there and back costs as much as decoding 64 KiB. */
+const INPUT_BYTES = 256 * 1024;
 
 /**
  * Decompresses a zstd stream strictly: every frame is decoded, skippable frames are left out, and
@@ -54,7 +59,10 @@ export async function* decodeZstd(
   });
   try {
     const chunks: AsyncIterable<Buffer> = decoder;
-    for await (const chunk of chunks) yield chunk;
+    for await (const chunk of chunks) {
+      yield chunk;
+      if (options.consumerIsDone === true) freeFilled(chunk);
+    }
     if (decoder.bytesWritten !== fedBytes) {
       throw new CacheError("CORRUPT", `zstd data ends early, at byte ${decoder.bytesWritten}`);
     }
@@ -71,11 +79,17 @@ export async function* decodeZstd(
 
 const WHAT = "Decoding zstd data";
 
+/** Frees the memory of a chunk that reaches to the end of it: the decoder has gone on to another. */
+function freeFilled({ buffer, byteOffset, byteLength }: Buffer): void {
+  if (byteOffset + byteLength < buffer.byteLength || byteLength === 0) return;
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === OUTPUT_CHUNK_BYTES) buffer.transfer(0);
+}
+
 function decoderOptions(maxWindowLog: number): ZstdOptions & TransformOptions {
   return {
     chunkSize: OUTPUT_CHUNK_BYTES,
     readableHighWaterMark: OUTPUT_CHUNK_BYTES,
-    writableHighWaterMark: INPUT_BUFFER_BYTES,
+    writableHighWaterMark: INPUT_BYTES,
     params: { [constants.ZSTD_d_windowLogMax]: maxWindowLog },
   };
 }
@@ -102,6 +116,37 @@ interface FeedOptions {
   readonly onWrite: (sizeBytes: number) => void;
 }
 
+/** Gathers what is to be decoded, each piece within one frame. */
+class FrameInput {
+  #parts: Uint8Array[] = [];
+  #partBytes = 0;
+  #ready: Uint8Array[] = [];
+  #isFrameEnding = false;
+
+  /** What comes next is the last of its frame. */
+  endFrame(): void {
+    this.#isFrameEnding = true;
+  }
+
+  add(bytes: Uint8Array): void {
+    this.#parts.push(bytes);
+    this.#partBytes += bytes.length;
+    if (!this.#isFrameEnding && this.#partBytes < INPUT_BYTES) return;
+    const [first] = this.#parts;
+    const isOne = this.#parts.length === 1 && first !== undefined;
+    this.#ready.push(isOne ? first : Buffer.concat(this.#parts, this.#partBytes));
+    this.#parts = [];
+    this.#partBytes = 0;
+    this.#isFrameEnding = false;
+  }
+
+  take(): readonly Uint8Array[] {
+    const ready = this.#ready;
+    this.#ready = [];
+    return ready;
+  }
+}
+
 /**
  * Writes the frames of `source` to `decoder`, each write within one frame.
  *
@@ -114,21 +159,24 @@ async function feed(
   decoder: ZstdDecompress,
   options: FeedOptions,
 ): Promise<void> {
-  const pieces: Uint8Array[] = [];
+  const input = new FrameInput();
   const reader = createZstdFrameReader({
     frame: (header) => requireDecodable(header, options.maxWindowBytes),
-    data: (bytes) => pieces.push(bytes),
+    frameEnd: () => input.endFrame(),
+    data: (bytes) => input.add(bytes),
   });
   let hasData = false;
+  const write = async (piece: Uint8Array): Promise<void> => {
+    hasData = true;
+    options.onWrite(piece.length);
+    if (!decoder.write(piece)) await writable(decoder);
+  };
   for await (const chunk of abortable(source, WHAT, options.signal)) {
     reader.write(chunk);
-    for (const piece of pieces) {
-      hasData = true;
-      options.onWrite(piece.length);
-      if (!decoder.write(piece)) await writable(decoder);
+    for (const piece of input.take()) {
+      await write(piece);
       if (decoder.destroyed) return;
     }
-    pieces.length = 0;
   }
   reader.end();
   if (hasData) decoder.end();

@@ -82,6 +82,7 @@ function unsupported(name: string): CacheError {
 
 /**
  * Undoes an upload's compression, strictly: damaged and cut streams, and bytes after the end, are errors.
+ * A chunk is good until the next is asked for.
  *
  * @throws {CacheError} `CORRUPT` or `TRUNCATED`.
  */
@@ -94,7 +95,7 @@ export function decodeNar(
     case "none":
       return source;
     case "zstd":
-      return decodeZstd(source, { signal });
+      return decodeZstd(source, { signal, consumerIsDone: true });
     case "xz":
       return decodeXz(source, signal);
     case "gzip":
