@@ -28,7 +28,7 @@ export interface OpenCacheOptions {
   readonly retry?: Partial<RetryPolicy> | undefined;
   /** A request without progress for this long is given up and counts as failed; default 120 000. */
   readonly idleTimeoutMs?: number | undefined;
-  /** What all uploads together may keep in memory; default 96 MiB, which keeps the process below 300 MiB. */
+  /** What all uploads together may keep in memory; default 64 MiB, which keeps the process below 300 MiB. */
   readonly memoryBytes?: number | undefined;
   readonly tls?: TlsOptions | undefined;
   /** Told what discovery found odd and what it retried. */
@@ -83,7 +83,7 @@ export interface Cache extends AsyncDisposable {
 }
 
 const DEFAULT_CONCURRENCY = 5;
-const DEFAULT_MEMORY_BYTES = 96 * 2 ** 20;
+const DEFAULT_MEMORY_BYTES = 64 * 2 ** 20;
 /** Someone may be watching: a server that is down should say so within seconds. */
 const DISCOVERY_ATTEMPTS = 3;
 

@@ -107,15 +107,17 @@ class FlywheelPush {
     }
     // The largest first: a big one started last would run on alone.
     const paths = [...byNarHash.values()].sort((a, b) => b.narSize - a.narSize);
-    await runParallel(paths, (path, signal) => this.#uploadNar(path, signal), {
+    const largeNars = paths.filter(({ narSize }) => framesOf(narSize) > 1).length;
+    await runParallel(paths, (path, signal) => this.#uploadNar(path, largeNars, signal), {
       concurrency: this.#session.concurrency,
       signal: this.#session.signal,
     });
   }
 
-  async #uploadNar(path: PathInfo, signal: AbortSignal): Promise<void> {
+  async #uploadNar(path: PathInfo, largeNars: number, signal: AbortSignal): Promise<void> {
     const upload =
-      (await this.#uploadInParts(path, signal)) ?? (await this.#uploadWhole(path, signal));
+      (await this.#uploadInParts(path, signal)) ??
+      (await this.#uploadWhole(path, largeNars, signal));
     if (upload.fileHash !== undefined) this.#fileHashes.set(path.narHash, upload.fileHash);
     this.#sentBytes += upload.sentBytes;
     if (upload.result !== "uploaded" || this.#uploadedNars.has(path.narHash)) return;
@@ -135,9 +137,8 @@ class FlywheelPush {
     });
   }
 
-  #uploadWhole(path: PathInfo, signal: AbortSignal): Promise<NarUpload> {
-    const frames = Math.ceil(path.narSize / NAR_ENCODING.frameBytes);
-    const concurrency = encoderConcurrency(frames);
+  #uploadWhole(path: PathInfo, largeNars: number, signal: AbortSignal): Promise<NarUpload> {
+    const concurrency = encoderConcurrency(framesOf(path.narSize), largeNars);
     const level = this.#session.compressionLevel;
     return uploadWithRetry(
       this.#session,
@@ -271,4 +272,8 @@ class FlywheelPush {
       sentBytes: this.#sentBytes,
     };
   }
+}
+
+function framesOf(narSize: number): number {
+  return Math.ceil(narSize / NAR_ENCODING.frameBytes);
 }

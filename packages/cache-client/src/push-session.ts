@@ -146,14 +146,19 @@ export function createProgress({ emit }: PushSession, path: PathInfo): UploadPro
 /** Threads Node compresses on, unless told otherwise by its user. */
 const MAX_ENCODER_CONCURRENCY = 4;
 
-/** Frames of one NAR compressed at the same time: as many as there are cores, within Node's pool. */
-export function encoderConcurrency(frames: number): number {
-  return Math.max(1, Math.min(frames, availableParallelism(), MAX_ENCODER_CONCURRENCY));
+/**
+ * Frames of one NAR compressed at the same time: together with the other NARs of several frames as many as there
+ * are cores, within Node's pool.
+ */
+export function encoderConcurrency(frames: number, largeNars = 1): number {
+  const cores = Math.min(availableParallelism(), MAX_ENCODER_CONCURRENCY);
+  return Math.max(1, Math.min(frames, Math.ceil(cores / largeNars)));
 }
 
 /** What the encoder keeps: for each frame in flight a block, a frame and zstd's window; and a block to fill. */
 export function encoderMemoryBytes(narSize: number, concurrency: number): number {
   const block = Math.min(narSize, NAR_ENCODING.frameBytes);
+  const window = Math.min(narSize, 4 * 2 ** 20);
   const readAhead = Math.min(narSize, 4 * 2 ** 20);
-  return block * (3 * concurrency + 1) + readAhead + 64 * 1024;
+  return (2 * block + window) * concurrency + block + readAhead + 64 * 1024;
 }
