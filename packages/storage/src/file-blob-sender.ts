@@ -7,13 +7,16 @@ import { createBufferPool } from "./buffer-pool.ts";
 
 /** Pieces of this size kept one connection and sixteen busiest in measurements. */
 const LARGE_PIECE_BYTES = 512 * 1024;
+const MAX_LARGE_BUFFERS = 40;
+/** For more readers than that: a way to the thread pool and back still counts for little. */
+const MEDIUM_PIECE_BYTES = 192 * 1024;
+const MAX_MEDIUM_BUFFERS = 128;
 /** For small blobs, for newcomers while many hold large buffers, and for readers slower than the disk by far. */
 const SMALL_PIECE_BYTES = 32 * 1024;
 const MAX_IDLE_SMALL_BUFFERS = 256;
-/** Together 32 MiB, whatever the number of readers. */
-const MAX_LARGE_BUFFERS = 64;
 /** Kept for readers that have shown to be fast: a crowd of slow newcomers cannot take all. */
-const BUFFERS_FOR_FAST = 32;
+const LARGE_FOR_FAST = 8;
+const MEDIUM_FOR_FAST = 112;
 
 /** A reader that leaves a piece waiting for this long is slow. */
 const SLOW_AFTER_MS = 100;
@@ -25,12 +28,18 @@ const largeBuffers = createBufferPool({
   bufferBytes: LARGE_PIECE_BYTES,
   maxTaken: MAX_LARGE_BUFFERS,
 });
+const mediumBuffers = createBufferPool({
+  bufferBytes: MEDIUM_PIECE_BYTES,
+  maxTaken: MAX_MEDIUM_BUFFERS,
+});
 /** One or two for each reader; used again, because garbage of this kind outweighs everything else. */
 const smallBuffers = createBufferPool({
   bufferBytes: SMALL_PIECE_BYTES,
   maxTaken: Infinity,
   maxIdle: MAX_IDLE_SMALL_BUFFERS,
 });
+
+const POOLS = [largeBuffers, mediumBuffers, smallBuffers];
 
 /** What {@link sendRange} reads. */
 export interface SendSource {
@@ -45,8 +54,8 @@ export interface SendSource {
  * written.
  *
  * A reader is fast until it leaves a piece waiting. A slow one holds one small piece and has nothing read ahead;
- * large buffers come from one pool for all. A thousand slow readers so hold 32 MiB plus what they were caught
- * with, and do not slow the fast ones down.
+ * larger buffers come from pools for all, together 44 MiB. A thousand slow readers so hold 32 MiB plus what they
+ * were caught with, and do not slow the fast ones down.
  *
  * @throws {CacheError} `CANCELLED` when a signal aborts or `writable` closes first; what `read` throws.
  */
@@ -88,8 +97,7 @@ export async function sendRange(
   } finally {
     if (next !== undefined) await release(next);
     for (const buffer of lent) {
-      largeBuffers.abandon(buffer);
-      smallBuffers.abandon(buffer);
+      for (const pool of POOLS) pool.abandon(buffer);
     }
   }
 }
@@ -112,14 +120,17 @@ function startRead(source: SendSource, position: number, pace: Pace): PendingRea
 }
 
 function takeBuffer(remainingBytes: number, pace: Pace): Buffer {
-  const wantsLarge = remainingBytes > SMALL_PIECE_BYTES && !pace.isSlow;
-  const large = wantsLarge ? largeBuffers.take(pace.isFast ? 0 : BUFFERS_FOR_FAST) : undefined;
-  return large ?? smallBuffers.take() ?? Buffer.allocUnsafeSlow(SMALL_PIECE_BYTES);
+  if (remainingBytes > SMALL_PIECE_BYTES && !pace.isSlow) {
+    const buffer =
+      largeBuffers.take(pace.isFast ? 0 : LARGE_FOR_FAST) ??
+      mediumBuffers.take(pace.isFast ? 0 : MEDIUM_FOR_FAST);
+    if (buffer !== undefined) return buffer;
+  }
+  return smallBuffers.take() ?? Buffer.allocUnsafeSlow(SMALL_PIECE_BYTES);
 }
 
 function giveBuffer(buffer: Buffer): void {
-  largeBuffers.give(buffer);
-  smallBuffers.give(buffer);
+  for (const pool of POOLS) pool.give(buffer);
 }
 
 /** A buffer is free only when the file system has let go of it. */
