@@ -6,160 +6,27 @@
  * `paths` is 1 000 000 unless given. The database is made in `directory`, a temporary one unless given, and is kept
  * and used again only when that is given. Every figure is printed as it is measured.
  */
-import { createHash } from "node:crypto";
 import { mkdir, mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import type { CacheIndex, NewPath, ObjectRecord } from "../src/index/cache-index.ts";
+import type { CacheIndex } from "../src/index/cache-index.ts";
 import { openSqliteIndex } from "../src/index/sqlite-index.ts";
+import {
+  CREATED_AT_MS,
+  DAY_MS,
+  fill,
+  format,
+  hashOf,
+  makeView,
+  measure,
+  objectOf,
+  pathOf,
+  pick,
+  report,
+} from "./million-paths.ts";
 
 const COUNT = Number(process.argv[2] ?? 1_000_000);
-const CLOSURE = 2000;
-const CREATED_AT_MS = 1_700_000_000_000;
-const DAY_MS = 24 * 3600 * 1000;
-
-const NIX32 = "0123456789abcdfghijklmnpqrsvwxyz";
-
-function bytesOf(kind: string, at: number): Buffer {
-  return createHash("sha256").update(`${kind} ${at}`).digest();
-}
-
-function hashOf(at: number): string {
-  return Array.from(bytesOf("path", at), (byte) => NIX32[byte % 32]).join("");
-}
-
-function nameOf(at: number): string {
-  return `${hashOf(at)}-python3.12-package-${at % 9973}-${at % 17}.${at % 10}.${at % 7}`;
-}
-
-/** A number below `bound`, the same for the same arguments. */
-function pick(kind: string, at: number, bound: number): number {
-  return bytesOf(kind, at).readUInt32BE() % bound;
-}
-
-/** Itself now and then, some of 300 that everybody needs, some of its closure: six on average. */
-function referencesOf(at: number): number[] {
-  const references = new Set<number>();
-  if (pick("self", at, 3) === 0) references.add(at);
-  for (let round = 0; round < pick("many", at, 6); round += 1) {
-    references.add(Math.min(at, pick(`popular ${round}`, at, 1 + pick(`rank ${round}`, at, 300))));
-  }
-  for (let round = 0; round < pick("few", at, 7); round += 1) {
-    references.add(Math.max(0, at - pick(`near ${round}`, at, 400)));
-  }
-  return [...references].sort((a, b) => a - b);
-}
-
-function objectOf(at: number): ObjectRecord {
-  return {
-    fileHash: bytesOf("file", at).toString("hex"),
-    fileSize: 10_000 + pick("size", at, 1_000_000),
-    compression: "zstd",
-    narHash: bytesOf("nar", at).toString("hex"),
-    narSize: 40_000 + pick("size", at, 4_000_000),
-  };
-}
-
-function pathOf(at: number): NewPath {
-  const { fileHash, fileSize, narHash, narSize } = objectOf(at);
-  const references = referencesOf(at);
-  const storePath = `/nix/store/${nameOf(at)}`;
-  const names = references.map(nameOf);
-  const signature = `main-1:${bytesOf("signature", at).toString("base64")}${bytesOf("s2", at).toString("base64")}`;
-  const deriver = `${hashOf(at + 0.5)}-${nameOf(at).slice(33)}.drv`;
-  const narInfo = [
-    `StorePath: ${storePath}`,
-    `URL: nar/${fileHash.slice(0, 52)}.nar.zst`,
-    "Compression: zstd",
-    `FileHash: sha256:${fileHash.slice(0, 52)}`,
-    `FileSize: ${fileSize}`,
-    `NarHash: sha256:${narHash.slice(0, 52)}`,
-    `NarSize: ${narSize}`,
-    `References: ${names.join(" ")}`,
-    `Deriver: ${deriver}`,
-    `Sig: ${signature}`,
-    "",
-  ].join("\n");
-  return {
-    storePathHash: hashOf(at),
-    storePath,
-    narHash,
-    fileHash,
-    references: names,
-    deriver,
-    ca: undefined,
-    system: undefined,
-    signatures: [],
-    narInfo,
-    keyGeneration: 0,
-    createdAtMs: CREATED_AT_MS + at,
-    createdBy: "ci",
-    // Later ones refer to paths elsewhere.
-    requiredReferences: at < COUNT ? references.map(hashOf) : [],
-  };
-}
-
-function report(what: string, figure: string): void {
-  process.stdout.write(`${what.padEnd(66)} ${figure}\n`);
-}
-
-function format(ms: number): string {
-  return ms < 1 ? `${(ms * 1000).toFixed(1)} µs` : `${ms.toFixed(1)} ms`;
-}
-
-/** Runs it so often and prints the median, the 99th percentile and the longest. */
-async function measure(
-  what: string,
-  times: number,
-  run: (round: number) => Promise<unknown>,
-): Promise<void> {
-  const durations: number[] = [];
-  for (let round = 0; round < times; round += 1) {
-    const begin = performance.now();
-    await run(round);
-    durations.push(performance.now() - begin);
-  }
-  durations.sort((a, b) => a - b);
-  const at = (share: number): string =>
-    format(durations[Math.min(times - 1, Math.floor(times * share))] ?? 0);
-  report(what, `p50 ${at(0.5)}   p99 ${at(0.99)}   max ${at(1)}   (${times} times)`);
-}
-
-async function fill(index: CacheIndex, viewId: number, from: number, to: number): Promise<void> {
-  for (let begin = from; begin < to; begin += CLOSURE) {
-    const closure = Array.from({ length: Math.min(CLOSURE, to - begin) }, (_, at) => begin + at);
-    const objects = closure.map(objectOf);
-    await Promise.all(objects.map((object) => index.reserveObject(object, CREATED_AT_MS)));
-    await Promise.all(
-      objects.map(({ narHash, fileHash }) =>
-        index.holdNar({ viewId, narHash, fileHash, expiresAtMs: CREATED_AT_MS + DAY_MS }),
-      ),
-    );
-    const result = await index.commitPaths(viewId, closure.map(pathOf));
-    if (result.kind !== "committed") throw new Error(`The closure at ${begin} is incomplete`);
-  }
-}
-
-async function makeView(index: CacheIndex): Promise<number> {
-  const key = { name: "main-1", secretKey: "s", publicKey: "p", createdAtMs: CREATED_AT_MS };
-  const view = await index.createView(
-    {
-      name: "main",
-      isPublic: false,
-      storeDir: "/nix/store",
-      priority: 41,
-      upstreamCacheKeyNames: [],
-      retentionSeconds: undefined,
-      maxSizeBytes: undefined,
-      compressionLevel: undefined,
-      createdAtMs: CREATED_AT_MS,
-    },
-    key,
-  );
-  return view.id;
-}
-
 async function measureLookUps(
   index: CacheIndex,
   viewId: number,
@@ -228,12 +95,20 @@ async function measureAll(index: CacheIndex, viewId: number): Promise<void> {
   const closure = Array.from({ length: 1000 }, (_, at) => pathOf(pick("again", at, COUNT)));
   await measure("commitPaths, 1000 that are there", 10, () => index.commitPaths(viewId, closure));
   const present = COUNT * 10;
-  await fill(index, viewId, present, present + 1);
+  await fill(index, viewId, { from: present, to: present + 1, isWhole: false });
   await measure("reserve, hold and commit one new path", 50, (round) =>
-    fill(index, viewId, present + 2 * round + 1, present + 2 * round + 2),
+    fill(index, viewId, {
+      from: present + 2 * round + 1,
+      to: present + 2 * round + 2,
+      isWhole: false,
+    }),
   );
   await measure("reserve, hold and commit 1000 new paths", 5, (round) =>
-    fill(index, viewId, present + 5000 + 1000 * round, present + 6000 + 1000 * round),
+    fill(index, viewId, {
+      from: present + 5000 + 1000 * round,
+      to: present + 6000 + 1000 * round,
+      isWhole: false,
+    }),
   );
 
   const sample = leaves.filter((_, at) => at % 7 === 0).slice(0, 20_000);
@@ -296,7 +171,7 @@ try {
   await using small = await openSqliteIndex({ file: join(directory, `small-${process.pid}`) });
   const smallView = await makeView(small);
   await measureLookUps(small, smallView, 0, "empty");
-  await fill(small, smallView, 0, 1000);
+  await fill(small, smallView, { from: 0, to: 1000 });
   await measureLookUps(small, smallView, 1000, "1000 paths");
 
   const file = join(directory, "index.sqlite");
@@ -305,7 +180,7 @@ try {
     const view = await index.findView("main");
     if (view === undefined) {
       const begin = performance.now();
-      await fill(index, await makeView(index), 0, COUNT);
+      await fill(index, await makeView(index), { from: 0, to: COUNT });
       report(`fill with ${COUNT} paths`, format(performance.now() - begin));
     }
   }

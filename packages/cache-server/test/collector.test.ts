@@ -170,7 +170,7 @@ test("what is used, pinned or referred to while the collection is under way stay
 
   const report = await collector.collect("main", { isDryRun: false });
 
-  expect(pages).toBe(4);
+  expect(pages).toBe(7);
   expect(report).toMatchObject({ examined: length, deleted: length - 4, spared: 3 });
   expect(await presentNumbers(index, id)).toEqual([1, 2, 3, 4]);
   const { fileSize } = sampleObject("1");

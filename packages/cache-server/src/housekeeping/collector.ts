@@ -71,7 +71,7 @@ export interface CollectorOptions {
   readonly onCollected: (report: CollectionReport | undefined) => void;
 }
 
-const PATHS_PER_PAGE = 500;
+const PATHS_PER_PAGE = 250;
 const PATHS_PER_DELETION = 500;
 
 export function createCollector(options: CollectorOptions): Collector {
