@@ -254,6 +254,53 @@ test("a use that is not recorded protects a path for as long as one that is", as
   expect(await collect("main")).toMatchObject({ deleted: 1 });
 });
 
+test("whoever finds a path while it is being deleted is told what became of it", async () => {
+  await using cache = await setUp();
+  const { server, token, pass, configure, collect } = cache;
+  const paths = await createGraph({ libc: [], gone: [] });
+  await pushClosure(server, token, "main", Object.values(paths));
+  await configure("main", { maxSizeBytes: 1 });
+  await pass(DAY_MS);
+  const { index } = server;
+  const { libc, gone } = paths as { libc: TestPath; gone: TestPath };
+  await server.send("GET", `/main/${libc.storePathHash}.narinfo`, { token });
+  const [entered, released] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const collectPaths = index.collectPaths.bind(index);
+  index.collectPaths = async (...given) => {
+    entered.resolve();
+    await released.promise;
+    return collectPaths(...given);
+  };
+  let looks = 0;
+  const [findPath, findMissing] = [index.findPath.bind(index), index.findMissingPaths.bind(index)];
+  index.findPath = (...given) => {
+    looks += 1;
+    return findPath(...given);
+  };
+  index.findMissingPaths = (...given) => {
+    looks += 1;
+    return findMissing(...given);
+  };
+
+  const collecting = collect("main");
+  await entered.promise;
+  const asked = Promise.all([
+    server.send("GET", `/main/${gone.storePathHash}.narinfo`, { token }),
+    postJson(server, token, `${API}/views/main/missing`, {
+      paths: [libc, gone].map(({ storePathHash, narHash }) => ({ storePathHash, narHash })),
+    }),
+  ]);
+  await expect.poll(() => looks).toBe(2);
+  const other = await server.send("GET", `/main/${libc.storePathHash}.narinfo`, { token });
+  expect(other.status).toBe(200);
+  released.resolve();
+
+  const [narInfo, missing] = await asked;
+  expect(narInfo.status).toBe(404);
+  expect(missing.json()).toMatchObject({ missingPaths: [gone.storePathHash] });
+  expect(await collecting).toMatchObject({ deleted: 1, remainingBytes: expect.any(Number) });
+});
+
 test("a pin keeps its whole closure from both limits, until it is removed", async () => {
   await using cache = await setUp();
   const { server, token, pass, configure, collect, present } = cache;
