@@ -82,6 +82,7 @@ export function readActionResult(
   let outputFiles = 0;
   let outputDirectories = 0;
   let outputSymlinks = 0;
+  let oldSymlinks = 0;
   let inlinedFiles = 0;
   needs.clear();
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
@@ -110,19 +111,32 @@ export function readActionResult(
         break;
       case TAG.outputFileSymlinks:
       case TAG.outputDirectorySymlinks:
+        readSymlink(
+          reader,
+          `output_${tag === TAG.outputFileSymlinks ? "file" : "directory"}_symlinks`,
+        );
+        oldSymlinks++;
+        break;
       case TAG.outputSymlinks:
         readSymlink(reader, `output_symlinks[${outputSymlinks++}]`);
         break;
       default:
         reader.skip(tag, KNOWN);
     }
-    if (outputFiles + outputDirectories + outputSymlinks > MAX_OUTPUTS) {
+    if (outputFiles + outputDirectories + outputSymlinks + oldSymlinks > MAX_OUTPUTS) {
       throw reader.invalid(`it has more than ${MAX_OUTPUTS} outputs`);
     }
   }
   if (!stdout.isAbsent) stdout.pushTo(needs.blobs, reader, "stdout_digest");
   if (!stderr.isAbsent) stderr.pushTo(needs.blobs, reader, "stderr_digest");
-  return { exitCode, outputFiles, outputDirectories, outputSymlinks, inlinedFiles };
+  return {
+    exitCode,
+    outputFiles,
+    outputDirectories,
+    // Bazel names every link twice, for servers old and new.
+    outputSymlinks: Math.max(outputSymlinks, oldSymlinks),
+    inlinedFiles,
+  };
 }
 
 /** True when the content is in the message. */
