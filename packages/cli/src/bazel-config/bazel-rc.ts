@@ -13,9 +13,13 @@ export interface BazelRcRequest {
   readonly credentialHelper: string | undefined;
 }
 
-/** A single attempt. Uploads and downloads that take longer go on where they were. */
+/**
+ * A single attempt, in seconds, and how many more there are. Bazel asks a gRPC cache what it can do before the build,
+ * and goes on without it when the last attempt ends: after 20 seconds where the server is silent. Uploads and
+ * downloads that take longer go on where they were.
+ */
 const TIMEOUT_SECONDS = 10;
-const RETRIES = 2;
+const RETRIES = 1;
 
 /**
  * The options that make a Bazel use a cache, and build on without it when it is down.
@@ -33,7 +37,7 @@ export function formatBazelRc(request: BazelRcRequest): string {
   if (!request.mayPush) lines.push("--noremote_upload_local_results");
   lines.push(
     "--remote_local_fallback",
-    `--remote_timeout=${isAtLeast(release, 4, 0) ? `${TIMEOUT_SECONDS}s` : TIMEOUT_SECONDS}`,
+    `--remote_timeout=${TIMEOUT_SECONDS}s`,
     `--remote_retries=${RETRIES}`,
     // Sources that change while they are compiled would poison what others get.
     "--experimental_guard_against_concurrent_changes",
