@@ -6,6 +6,19 @@ export type Pause = () => Promise<void>;
 const STEPS_PER_TURN = 8192;
 const RADIX = 65_536;
 
+/** Visits all ids in their order, and lets others have their turn in between. */
+export async function visitAll(
+  ids: Uint32Array,
+  pause: Pause,
+  visit: (id: number, position: number) => void,
+): Promise<void> {
+  for (let begin = 0; begin < ids.length; begin += STEPS_PER_TURN) {
+    const end = Math.min(begin + STEPS_PER_TURN, ids.length);
+    for (let position = begin; position < end; position += 1) visit(ids[position] ?? 0, position);
+    await pause();
+  }
+}
+
 /** Present paths, those that refer before those referred to. */
 export interface Topology {
   readonly order: Uint32Array;
@@ -141,11 +154,13 @@ export async function orderByLastUse(
 ): Promise<CollectionOrder> {
   const newestFirst = await sortByAccess(graph, topology.order, pause);
   const group = new Uint32Array(graph.idCount);
-  for (const [position, id] of newestFirst.entries()) group[id] = position + 1;
+  await visitAll(newestFirst, pause, (id, position) => {
+    group[id] = position + 1;
+  });
   for (const id of pins) group[id] = 0;
   await inherit(graph, topology, group, pause);
   return {
-    order: sortByGroup(topology.order, group),
+    order: await sortByGroup(topology.order, group, pause),
     group,
     groupAccessedAtMs: (number) => graph.accessedAtMs(newestFirst[number - 1] ?? 0),
   };
@@ -159,26 +174,25 @@ async function sortByAccess(
 ): Promise<Uint32Array> {
   let newest = -Infinity;
   let oldest = Infinity;
-  for (const id of ids) {
+  await visitAll(ids, pause, (id) => {
     newest = Math.max(newest, graph.accessedAtMs(id));
     oldest = Math.min(oldest, graph.accessedAtMs(id));
-  }
+  });
   let from = ids.slice();
   let to = new Uint32Array(ids.length);
   for (let unit = 1; unit <= newest - oldest; unit *= RADIX) {
     const digitOf = (id: number): number =>
       Math.floor((newest - graph.accessedAtMs(id)) / unit) % RADIX;
     const starts = new Uint32Array(RADIX + 1);
-    for (const id of from) count(starts, digitOf(id) + 1);
+    await visitAll(from, pause, (id) => void count(starts, digitOf(id) + 1));
     for (let digit = 1; digit <= RADIX; digit += 1) {
       starts[digit] = (starts[digit] ?? 0) + (starts[digit - 1] ?? 0);
     }
-    await pause();
-    for (const [step, id] of from.entries()) {
-      if (step % STEPS_PER_TURN === 0) await pause();
-      to[count(starts, digitOf(id))] = id;
-    }
-    [from, to] = [to, from];
+    const sorted = to;
+    await visitAll(from, pause, (id) => {
+      sorted[count(starts, digitOf(id))] = id;
+    });
+    [from, to] = [sorted, from];
   }
   return from;
 }
@@ -211,14 +225,22 @@ async function inherit(
 }
 
 /** Ids by group, the largest first; within one in the order given. */
-function sortByGroup(ids: Uint32Array, group: Uint32Array): Uint32Array {
+async function sortByGroup(
+  ids: Uint32Array,
+  group: Uint32Array,
+  pause: Pause,
+): Promise<Uint32Array> {
   const starts = new Uint32Array(ids.length + 2);
-  for (const id of ids) count(starts, ids.length - (group[id] ?? 0) + 1);
-  for (let at = 1; at < starts.length; at += 1) {
-    starts[at] = (starts[at] ?? 0) + (starts[at - 1] ?? 0);
-  }
+  await visitAll(ids, pause, (id) => void count(starts, ids.length - (group[id] ?? 0) + 1));
+  let before = 0;
+  await visitAll(starts, pause, (own, at) => {
+    before += own;
+    starts[at] = before;
+  });
   const sorted = new Uint32Array(ids.length);
-  for (const id of ids) sorted[count(starts, ids.length - (group[id] ?? 0))] = id;
+  await visitAll(ids, pause, (id) => {
+    sorted[count(starts, ids.length - (group[id] ?? 0))] = id;
+  });
   return sorted;
 }
 

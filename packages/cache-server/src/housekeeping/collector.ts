@@ -96,8 +96,8 @@ export function createCollector(options: CollectorOptions): Collector {
     // A use may have gone unrecorded because one before it, by less than the resolution, was not.
     nowMs - Math.max(ageMs, accessResolutionMs) - accessResolutionMs;
 
-  const readGraph = async (view: ViewRecord): Promise<PathGraph> => {
-    const graph = new PathGraph();
+  const readGraph = async (view: ViewRecord, pathCount: number): Promise<PathGraph> => {
+    const graph = new PathGraph(pathCount);
     let after = "";
     for (;;) {
       await pause();
@@ -131,7 +131,7 @@ export function createCollector(options: CollectorOptions): Collector {
     { component, order }: Topology,
     { doomed, isDryRun }: { readonly doomed: Uint32Array; readonly isDryRun: boolean },
   ): Promise<Pick<CollectionReport, "deleted" | "freedBytes" | "remainingBytes">> => {
-    const ledger = new NarLedger(graph, order);
+    const ledger = await NarLedger.open(graph, order, pause);
     const { sizeBytes } = ledger;
     let deleted = 0;
     for (const slice of sliceDoomed(doomed, component, PATHS_PER_DELETION)) {
@@ -152,7 +152,7 @@ export function createCollector(options: CollectorOptions): Collector {
     const { retentionMs, maxSizeBytes } = limitsOf(view);
     const nothing = { examined: 0, roots: 0, deleted: 0, spared: 0, freedBytes: 0 };
     const about = { view: view.name, isDryRun };
-    const { fileBytes } = await index.viewStats(view.id);
+    const { fileBytes, paths } = await index.viewStats(view.id);
     // A view holds at least the NARs of its paths.
     if (retentionMs === undefined && fileBytes <= (maxSizeBytes ?? Infinity)) {
       const durationMs = performance.now() - begin;
@@ -161,7 +161,7 @@ export function createCollector(options: CollectorOptions): Collector {
     await accesses.flush();
     // Before the graph: who uses anything from now on is seen when it is to be deleted.
     const nowMs = now();
-    const graph = await readGraph(view);
+    const graph = await readGraph(view, paths);
     const pins = [];
     for (const { storePathHash } of await index.listPins(view.id)) {
       const id = graph.idOf(storePathHash);
@@ -169,7 +169,8 @@ export function createCollector(options: CollectorOptions): Collector {
     }
     const topology = await sortByReference(graph, pause);
     const lastUses = await orderByLastUse(graph, topology, { pins, pause });
-    const doomed = chooseDoomed(graph, lastUses, {
+    const doomed = await chooseDoomed(graph, lastUses, {
+      pause,
       expiresBeforeMs: retentionMs === undefined ? undefined : unusedSince(nowMs, retentionMs),
       maxSizeBytes,
       evictsBeforeMs: unusedSince(nowMs, 0),

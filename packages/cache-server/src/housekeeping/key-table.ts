@@ -17,11 +17,14 @@ export class KeyTable {
   #slots: Uint32Array;
   #size = 0;
 
-  /** @param words How many 32-bit words a key has. */
-  constructor(words: number) {
+  /**
+   * @param words How many 32-bit words a key has.
+   * @param expected How many keys there is room for before the table must grow, which takes a while when it is large.
+   */
+  constructor(words: number, expected: number) {
     this.#words = words;
-    this.#keys = new Uint32Array(1024 * words);
-    this.#slots = new Uint32Array(2048);
+    this.#keys = new Uint32Array(Math.max(1024, expected) * words);
+    this.#slots = new Uint32Array(2 ** Math.ceil(Math.log2(2 * Math.max(1024, expected))));
   }
 
   /** How many keys there are. */

@@ -13,14 +13,15 @@ const NAR_WORDS = 4;
 const ABSENT = 2 ** 32 - 1;
 
 /**
- * The paths of a view and what refers to what, in arrays of numbers: about 120 bytes for a path with six references.
+ * The paths of a view and what refers to what, in arrays of numbers: about 130 bytes for a path with six references, and 200
+ * while they are sorted.
  *
  * Paths have ids in the order in which they were first named, be it as a reference. Those that are only named are
  * absent.
  */
 export class PathGraph {
-  readonly #paths = new KeyTable(PATH_WORDS);
-  readonly #nars = new KeyTable(NAR_WORDS);
+  readonly #paths: KeyTable;
+  readonly #nars: KeyTable;
   readonly #key = new Uint32Array(PATH_WORDS);
   readonly #narKey = new Uint32Array(NAR_WORDS);
   #present = 0;
@@ -31,6 +32,12 @@ export class PathGraph {
   #edgesEnd = new Uint32Array(1024);
   #edges = new Uint32Array(4096);
   #edgeCount = 0;
+
+  /** @param pathCount About how many paths will come; more are taken in too, with a hitch now and then. */
+  constructor(pathCount = 0) {
+    this.#paths = new KeyTable(PATH_WORDS, pathCount);
+    this.#nars = new KeyTable(NAR_WORDS, pathCount);
+  }
 
   /** Takes in a path; each once. */
   add(node: GraphNode): void {

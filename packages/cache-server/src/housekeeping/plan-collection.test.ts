@@ -45,7 +45,7 @@ async function plan({ paths, pins, ...limits }: SampleView, sliceSize = 3): Prom
   const topology = await sortByReference(graph, pause);
   const order = await orderByLastUse(graph, topology, { pins: ids, pause });
   const numbers = new Map(paths.map((_, number) => [hashOf(number), number]));
-  const doomed = chooseDoomed(graph, order, limits);
+  const doomed = await chooseDoomed(graph, order, { ...limits, pause });
   const slices = [...sliceDoomed(doomed, topology.component, sliceSize)];
   return slices.map((slice) =>
     Array.from(slice, (id) => numbers.get(graph.storePathHashOf(id)) ?? -1),
@@ -170,5 +170,5 @@ test("a chain of 100 000 paths is sorted, its end as young as its head", async (
   expect(graph.storePathHashOf(order[0] ?? 0)).toBe(nameOf(0));
   expect(graph.storePathHashOf(order[length - 1] ?? 0)).toBe(nameOf(length - 1));
   expect(groupAccessedAtMs(group[graph.idOf(nameOf(length - 1))] ?? 0)).toBe(1_700_000_000_000);
-  expect(new NarLedger(graph, order).sizeBytes).toBe(7);
+  expect((await NarLedger.open(graph, order, pause)).sizeBytes).toBe(7);
 });

@@ -1,4 +1,4 @@
-import type { CollectionOrder } from "./collection-order.ts";
+import { type CollectionOrder, type Pause, visitAll } from "./collection-order.ts";
 import type { PathGraph } from "./path-graph.ts";
 
 /** What a view may keep. */
@@ -11,22 +11,31 @@ export interface CollectionLimits {
   readonly evictsBeforeMs: number;
 }
 
+const GROUPS_PER_TURN = 1024;
+
 /** Counts what a view's NARs take while paths go. */
 export class NarLedger {
   readonly #graph: PathGraph;
   readonly #uses: Uint32Array;
   #sizeBytes = 0;
 
-  /** @param ids The paths there are. */
-  constructor(graph: PathGraph, ids: Uint32Array) {
+  private constructor(graph: PathGraph) {
     this.#graph = graph;
     this.#uses = new Uint32Array(graph.narCount);
-    for (const id of ids) {
-      const nar = graph.narOf(id);
-      const uses = this.#uses[nar] ?? 0;
-      if (uses === 0) this.#sizeBytes += graph.narBytes(nar);
-      this.#uses[nar] = uses + 1;
-    }
+  }
+
+  /** Counts what the paths with these ids have. */
+  static async open(graph: PathGraph, ids: Uint32Array, pause: Pause): Promise<NarLedger> {
+    const ledger = new NarLedger(graph);
+    await visitAll(ids, pause, (id) => ledger.#add(id));
+    return ledger;
+  }
+
+  #add(id: number): void {
+    const nar = this.#graph.narOf(id);
+    const uses = this.#uses[nar] ?? 0;
+    if (uses === 0) this.#sizeBytes += this.#graph.narBytes(nar);
+    this.#uses[nar] = uses + 1;
   }
 
   /** Stored bytes of the NARs that paths have. */
@@ -48,15 +57,16 @@ export class NarLedger {
  *
  * @returns Ids, those that refer before those referred to.
  */
-export function chooseDoomed(
+export async function chooseDoomed(
   graph: PathGraph,
   { order, group, groupAccessedAtMs }: CollectionOrder,
-  limits: CollectionLimits,
-): Uint32Array {
+  { pause, ...limits }: CollectionLimits & { readonly pause: Pause },
+): Promise<Uint32Array> {
   const { expiresBeforeMs = -Infinity, maxSizeBytes = Infinity, evictsBeforeMs } = limits;
-  const ledger = new NarLedger(graph, order);
+  const ledger = await NarLedger.open(graph, order, pause);
   let end = 0;
-  while (end < order.length) {
+  for (let groups = 0; end < order.length; groups += 1) {
+    if (groups % GROUPS_PER_TURN === 0) await pause();
     const oldest = group[order[end] ?? 0] ?? 0;
     if (oldest === 0) break;
     const accessedAtMs = groupAccessedAtMs(oldest);
