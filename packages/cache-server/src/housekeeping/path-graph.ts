@@ -13,8 +13,8 @@ const NAR_WORDS = 4;
 const ABSENT = 2 ** 32 - 1;
 
 /**
- * The paths of a view and what refers to what, in arrays of numbers: about 130 bytes for a path with six references, and 200
- * while they are sorted.
+ * The paths of a view and what refers to what, in arrays of numbers: about 130 bytes for a path with six references,
+ * and 200 while they are sorted.
  *
  * Paths have ids in the order in which they were first named, be it as a reference. Those that are only named are
  * absent.
