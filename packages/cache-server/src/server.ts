@@ -3,6 +3,7 @@ import type { BlobStore } from "@glorious/storage";
 import { createTokenVerifier } from "@glorious/trust";
 
 import type { BazelPlane } from "./bazel/bazel-plane.ts";
+import { createGrpcFace } from "./bazel/grpc/grpc-face.ts";
 import { createInstanceGate } from "./bazel/services/instance-access.ts";
 import { createBazelCounters } from "./bazel/view-counters.ts";
 import { createPathCommitter } from "./commit/path-committer.ts";
@@ -194,6 +195,16 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
   started.defer(() => resigner.stop());
   started.defer(() => accesses.stop());
   started.defer(() => partUploads.stop());
+  const grpc =
+    services.bazel &&
+    createGrpcFace({
+      gate,
+      instances: services.bazel.instances,
+      maxBlobBytes: settings.bazelMaxBlobSizeBytes,
+      logger,
+    });
+  // After the calls that run.
+  started.defer(() => grpc?.stop());
   const listener = await startListener(
     createRequestHandler({
       routes: allRoutes(services),
@@ -216,6 +227,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
               reloadIntervalMs: settings.tlsReloadIntervalMs,
             },
       connectionTimeoutMs: timings.connectionTimeoutMs,
+      grpc: grpc?.receivers,
       logger,
     },
   );

@@ -1,24 +1,38 @@
-import { createServer as createHttpServer, type RequestListener, type Server } from "node:http";
-import { createServer as createHttpsServer, type Server as HttpsServer } from "node:https";
-import type { AddressInfo } from "node:net";
+import {
+  createServer as createHttpServer,
+  type RequestListener,
+  type Server as HttpServer,
+} from "node:http";
+import {
+  type AddressInfo,
+  createServer as createNetServer,
+  type Server as NetServer,
+  type Socket,
+} from "node:net";
+import { createServer as createTlsServer, type Server as TlsServer } from "node:tls";
 
 import { CacheError, type Logger } from "@glorious/core";
 
 import type { ListenAddress } from "../config/setting-values.ts";
+import { attachGrpc, type GrpcSocket, type GrpcSocketOptions } from "./grpc-socket.ts";
+import { sniffProtocol } from "./protocol-sniffer.ts";
 import type { TlsFiles } from "./tls-files.ts";
 import { readTlsFiles, watchTlsFiles } from "./tls-files.ts";
+
+type GrpcReceivers = GrpcSocketOptions["receivers"];
 
 export interface ListenerOptions {
   readonly listen: ListenAddress;
   readonly tls: TlsFiles | undefined;
   /** How long a connection may stand still while its client is the one to go on. */
   readonly connectionTimeoutMs: number;
+  /** Who takes gRPC's calls; without them nothing but HTTP/1.1 is spoken. */
+  readonly grpc: GrpcReceivers | undefined;
   readonly logger: Logger;
 }
 
-/** A bound HTTP or HTTPS server. */
+/** A bound server of HTTP/1.1 and, on the same port, gRPC. */
 export interface Listener {
-  readonly server: Server | HttpsServer;
   readonly url: string;
   /** Stops accepting, lets running requests end until the deadline, then closes what is left. */
   close(timeoutMs: number, abort: () => void): Promise<void>;
@@ -33,53 +47,110 @@ export async function startListener(
   handler: RequestListener,
   options: ListenerOptions,
 ): Promise<Listener> {
-  const { listen, tls, logger } = options;
-  // The handler refuses a missing Host header itself, with a body that says so.
-  const server =
+  const { listen, tls, grpc, logger } = options;
+  const http = createHttp(handler, options.connectionTimeoutMs);
+  const grpcSockets = new Set<GrpcSocket>();
+  /** Those that have not said yet what they speak. */
+  const silent = new Set<Socket>();
+
+  const serveHttp = (socket: Socket): void => {
+    http.emit("connection", socket);
+  };
+  const serveGrpc = (socket: Socket, receivers: GrpcReceivers): void => {
+    const attached = attachGrpc(socket, { receivers, logger });
+    grpcSockets.add(attached);
+    socket.on("close", () => grpcSockets.delete(attached));
+  };
+
+  const front =
     tls === undefined
-      ? createHttpServer({ requireHostHeader: false })
-      : createHttpsServer({ ...(await readTlsFiles(tls)), requireHostHeader: false });
-  server.on("request", handler);
-  // Handlers say when a body is wanted, after they know who asks.
-  server.on("checkContinue", handler);
-  // Uploads may take hours; what is bounded is each pause in them.
-  server.requestTimeout = 0;
-  server.headersTimeout = HEADERS_TIMEOUT_MS;
-  server.keepAliveTimeout = KEEP_ALIVE_TIMEOUT_MS;
-  server.setTimeout(options.connectionTimeoutMs);
+      ? createNetServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+          if (grpc === undefined) serveHttp(socket);
+          else {
+            silent.add(socket);
+            socket.on("close", () => silent.delete(socket));
+            sniffProtocol(socket, HEADERS_TIMEOUT_MS, (protocol) => {
+              silent.delete(socket);
+              if (protocol === "http2") serveGrpc(socket, grpc);
+              else serveHttp(socket);
+            });
+          }
+        })
+      : createTlsServer(
+          {
+            ...(await readTlsFiles(tls)),
+            noDelay: true,
+            ALPNCallback: ({ protocols }) => chooseProtocol(protocols, grpc !== undefined),
+          },
+          (socket) => {
+            if (grpc !== undefined && socket.alpnProtocol === "h2") serveGrpc(socket, grpc);
+            else serveHttp(socket);
+          },
+        );
+  front.on("tlsClientError", (_: Error, socket: Socket) => socket.destroy());
   const stopWatching =
-    tls === undefined ? undefined : watchTlsFiles(tls, server as HttpsServer, logger);
+    tls === undefined ? undefined : watchTlsFiles(tls, front as TlsServer, logger);
   try {
-    await bind(server, listen);
+    await bind(front, listen);
   } catch (error) {
     stopWatching?.();
     throw error;
   }
-  const address = server.address() as AddressInfo;
+  // What it does when it listens itself: from then on it looks after its connections' timeouts.
+  http.emit("listening");
+  const address = front.address() as AddressInfo;
   const host = address.family === "IPv6" ? `[${address.address}]` : address.address;
   return {
-    server,
     url: `${tls === undefined ? "http" : "https"}://${reachable(host)}:${address.port}`,
     async close(timeoutMs, abort) {
       stopWatching?.();
       const closed = new Promise<void>((resolve) => {
-        server.close(() => resolve());
+        front.close(() => resolve());
       });
-      server.closeIdleConnections();
+      for (const socket of silent) socket.destroy();
+      for (const socket of grpcSockets) socket.drain();
+      http.closeIdleConnections();
       const timer = setTimeout(() => {
         abort();
-        server.closeAllConnections();
+        http.closeAllConnections();
+        for (const socket of grpcSockets) socket.destroy();
       }, timeoutMs);
       // Connections that fall idle while the server closes are not closed by themselves.
-      const idle = setInterval(() => server.closeIdleConnections(), 100);
+      const idle = setInterval(() => http.closeIdleConnections(), 100);
       await closed;
       clearInterval(idle);
       clearTimeout(timer);
+      // Ends what looks after the timeouts; it never listened itself.
+      http.close(() => {});
     },
   };
 }
 
-function bind(server: Server | HttpsServer, { host, port }: ListenAddress): Promise<void> {
+/** The server of HTTP/1.1; others hand it its connections. */
+function createHttp(handler: RequestListener, connectionTimeoutMs: number): HttpServer {
+  // The handler refuses a missing Host header itself, with a body that says so.
+  const http = createHttpServer({ requireHostHeader: false });
+  http.on("request", handler);
+  // Handlers say when a body is wanted, after they know who asks.
+  http.on("checkContinue", handler);
+  // Uploads may take hours; what is bounded is each pause in them.
+  http.requestTimeout = 0;
+  http.headersTimeout = HEADERS_TIMEOUT_MS;
+  http.keepAliveTimeout = KEEP_ALIVE_TIMEOUT_MS;
+  http.setTimeout(connectionTimeoutMs);
+  return http;
+}
+
+/**
+ * What to speak with a client that offers these. HTTP/2 is for those that offer nothing else, as gRPC's do: our
+ * other protocols are served over HTTP/1.1 only.
+ */
+function chooseProtocol(protocols: readonly string[], hasGrpc: boolean): string | undefined {
+  if (protocols.includes("http/1.1")) return "http/1.1";
+  return hasGrpc && protocols.includes("h2") ? "h2" : undefined;
+}
+
+function bind(server: NetServer, { host, port }: ListenAddress): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once("error", (cause: NodeJS.ErrnoException) => {
       const reason = cause.code === "EADDRINUSE" ? "is in use" : `cannot be used: ${cause.message}`;

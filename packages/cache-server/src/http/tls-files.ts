@@ -1,7 +1,6 @@
 import { unwatchFile, watchFile } from "node:fs";
 import { readFile } from "node:fs/promises";
-import type { Server } from "node:https";
-import { createSecureContext } from "node:tls";
+import { createSecureContext, type Server } from "node:tls";
 
 import { CacheError, type Logger } from "@glorious/core";
 

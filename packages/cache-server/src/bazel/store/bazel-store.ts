@@ -74,6 +74,8 @@ export interface BazelScope {
   readonly instance: string;
   /** Whether memory has all of these; when it says no, some may be here all the same. */
   remembersAll(digests: DigestList): boolean;
+  /** What `findMissing` finds, at once; `undefined` when there are too many to look up in one turn. */
+  findFewMissing(digests: DigestList): number[] | undefined;
   /** The places in the list of the digests that are not here, each digest once, in order. */
   findMissing(digests: DigestList): Promise<number[]>;
   /** A small blob, by its place in a list. */

@@ -50,3 +50,28 @@ export function wordsOf(key: DigestKey): Int32Array {
 export function keyAt(words: Int32Array, at: number): DigestKey {
   return new Uint8Array(words.buffer, words.byteOffset + 4 * at, KEY_BYTES);
 }
+
+/** Of places in a list, those whose digest is at no place before. */
+export function uniquePlaces(digests: Digests, places: readonly number[]): number[] {
+  const { words } = digests;
+  const byFirstWord = new Map<number, number[]>();
+  return places.filter((place) => {
+    const first = words[8 * place] as number;
+    const alike = byFirstWord.get(first);
+    if (alike === undefined) {
+      byFirstWord.set(first, [place]);
+      return true;
+    }
+    if (alike.some((other) => areEqual(digests, place, other))) return false;
+    alike.push(place);
+    return true;
+  });
+}
+
+function areEqual(digests: Digests, one: number, other: number): boolean {
+  const { words } = digests;
+  for (let word = 0; word < 8; word += 1) {
+    if (words[8 * one + word] !== words[8 * other + word]) return false;
+  }
+  return digests.sizeBytes(one) === digests.sizeBytes(other);
+}

@@ -16,6 +16,7 @@ import { takeBlob, takeValue } from "./blob-intake.ts";
 import {
   type Digests,
   packDigests,
+  uniquePlaces,
   unpackDigests,
   viewDigests,
   wordsOf,
@@ -53,17 +54,19 @@ export class TenantScope implements BazelScope {
     return true;
   }
 
+  findFewMissing(digests: DigestList): number[] | undefined {
+    if (digests.length > LOOK_UPS_PER_TURN) return undefined;
+    const missing = this.#missingOf(digests, []);
+    return missing.length > 1 ? uniquePlaces(digests, missing) : missing;
+  }
+
   async findMissing(digests: DigestList): Promise<number[]> {
-    const missing = new Map<string, number>();
-    let lookUps = 0;
-    for (let index = 0; index < digests.length; index += 1) {
-      if (this.#isHere(digests.words, 8 * index, digests.sizeBytes(index))) continue;
-      const name = `${digests.hash(index)}/${digests.sizeBytes(index)}`;
-      if (!missing.has(name)) missing.set(name, index);
-      lookUps += 1;
-      if (lookUps % LOOK_UPS_PER_TURN === 0) await nextTurn();
+    const missing: number[] = [];
+    for (let from = 0; from < digests.length; from += LOOK_UPS_PER_TURN) {
+      if (from > 0) await nextTurn();
+      this.#missingOf(digests, missing, from, from + LOOK_UPS_PER_TURN);
     }
-    return [...missing.values()];
+    return uniquePlaces(digests, missing);
   }
 
   recallBlob(digests: DigestList, index: number): StoredBlob | undefined {
@@ -258,6 +261,21 @@ export class TenantScope implements BazelScope {
     const scopeId = this.#known();
     if (scopeId === undefined) return { blobs: 0, actions: 0, keyedValues: 0, storedBytes: 0 };
     return this.#state.index.counts(scopeId);
+  }
+
+  /** Adds the places in a part of a list of the digests that are not here. */
+  #missingOf(
+    digests: DigestList,
+    missing: number[],
+    from = 0,
+    to: number = digests.length,
+  ): number[] {
+    const { words } = digests;
+    for (let index = from; index < Math.min(to, digests.length); index += 1) {
+      if (this.#isHere(words, 8 * index, digests.sizeBytes(index))) continue;
+      missing.push(index);
+    }
+    return missing;
   }
 
   #isHere(words: Int32Array, from: number, sizeBytes: number): boolean {

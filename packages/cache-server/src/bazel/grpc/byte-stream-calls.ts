@@ -1,0 +1,305 @@
+import { CacheError } from "@glorious/core";
+import type { CallReceiver, ServerCall } from "@glorious/grpc";
+import {
+  ByteStream,
+  DigestList,
+  encodeQueryWriteStatusResponse,
+  encodeReadResponsePrefix,
+  encodeWriteResponse,
+  parseQueryWriteStatusRequest,
+  parseReadRequest,
+  parseReadResourceName,
+  parseWriteRequest,
+  parseWriteResourceName,
+  type ReadRequestFields,
+  type WriteRequestFields,
+} from "@glorious/reapi";
+
+import { contentAtHand, streamContent } from "../services/blob-content.ts";
+import type { InstanceAccess } from "../services/instance-access.ts";
+import type { UploadSession, UploadSessions } from "../services/upload-session.ts";
+import type { BlobForm, StoredBlob } from "../store/bazel-store.ts";
+import type { CallContext } from "./call-context.ts";
+import { failCall } from "./call-errors.ts";
+import { methodPath } from "./method-path.ts";
+import { drained, receiveOne, receiveOneAndStream, signalOf } from "./receivers.ts";
+
+/** Messages of an answer; clients take up to 4 MiB. */
+const MAX_PIECE_BYTES = 2 ** 20;
+
+/** `google.bytestream.ByteStream`. */
+export function byteStreamCalls(
+  context: CallContext,
+  uploads: UploadSessions,
+): [path: string, receiver: CallReceiver][] {
+  // Read and forgotten within a turn.
+  const digests = new DigestList();
+
+  const read = receiveOneAndStream((call, message) => {
+    const request = parseReadRequest(message);
+    const { instanceName: instance, compressor } = parseReadResourceName(
+      request.resourceName,
+      digests,
+    );
+    requireReadable(request, digests.sizeBytes(0), compressor);
+    const access = context.recall(call, instance, "pull");
+    const isWhole = request.readOffset === 0 && request.readLimit === 0;
+    const blob = isWhole ? access?.scope.recallBlob(digests, 0) : undefined;
+    const bytes = blob && contentAtHand(blob, compressor);
+    if (access !== undefined && blob !== undefined && bytes !== undefined) {
+      countRead(access, blob);
+      call.respond([encodeReadResponsePrefix(bytes.length), bytes]);
+      return;
+    }
+    const name = { key: digests.key(0), sizeBytes: digests.sizeBytes(0) };
+    context.run(call, async () => {
+      const opened = access ?? (await context.open(call, instance, "pull"));
+      const found = await opened.scope.findBlob(name);
+      if (found === undefined) {
+        opened.counters.blobsNotRead += 1;
+        throw new CacheError("NOT_FOUND", `There is no blob ${request.resourceName}`);
+      }
+      await send(call, found, compressor, request);
+      countRead(opened, found);
+    });
+  });
+
+  const queryWriteStatus = receiveOne((call, message) => {
+    const { resourceName } = parseQueryWriteStatusRequest(message);
+    const own = new DigestList();
+    const { instanceName, compressor } = parseWriteResourceName(resourceName, own);
+    context.run(call, async () => {
+      const access = await context.open(call, instanceName, "push");
+      const isHere = (await access.scope.findMissing(own)).length === 0;
+      if (isHere) {
+        call.respond(encodeQueryWriteStatusResponse(own.sizeBytes(0), true));
+        return;
+      }
+      const session = uploads.find(sessionName(access, resourceName));
+      // What a client has sent of an encoding it cannot find again: its offsets are those of the content.
+      const committed = compressor === "identity" ? (session?.receivedBytes ?? 0) : 0;
+      call.respond(encodeQueryWriteStatusResponse(committed, false));
+    });
+  });
+
+  return [
+    [methodPath(ByteStream, "read"), read],
+    [methodPath(ByteStream, "write"), writeReceiver(context, uploads)],
+    [methodPath(ByteStream, "queryWriteStatus"), queryWriteStatus],
+  ];
+}
+
+function requireReadable(
+  { readOffset, readLimit, resourceName }: ReadRequestFields,
+  sizeBytes: number,
+  compressor: BlobForm,
+): void {
+  if (readOffset < 0 || readOffset > sizeBytes) {
+    throw new CacheError("RANGE", `The offset ${readOffset} is not within ${resourceName}`);
+  }
+  if (readLimit < 0) throw new CacheError("INVALID", `The limit ${readLimit} is negative`);
+  if (readLimit > 0 && compressor !== "identity") {
+    throw new CacheError("INVALID", "A compressed read has no limit");
+  }
+}
+
+async function send(
+  call: ServerCall,
+  blob: StoredBlob,
+  form: BlobForm,
+  { readOffset, readLimit }: ReadRequestFields,
+): Promise<void> {
+  const limit = readLimit === 0 ? undefined : readLimit;
+  const signal = signalOf(call);
+  for await (const chunk of streamContent(blob, form, { offset: readOffset, limit, signal })) {
+    for (let at = 0; at < chunk.length; at += MAX_PIECE_BYTES) {
+      if (call.isOver) return;
+      const piece = chunk.subarray(at, at + MAX_PIECE_BYTES);
+      if (!call.sendMessage([encodeReadResponsePrefix(piece.length), piece])) await drained(call);
+    }
+  }
+  call.finish(0);
+}
+
+function countRead({ counters }: InstanceAccess, blob: StoredBlob): void {
+  counters.blobsRead += 1;
+  counters.bytesRead += blob.sizeBytes;
+}
+
+function sessionName({ scope }: InstanceAccess, resourceName: string): string {
+  return `${scope.viewId}/${resourceName}`;
+}
+
+/** How a write gets on. */
+interface Writing {
+  readonly resourceName: string;
+  readonly form: BlobForm;
+  readonly sizeBytes: number;
+  readonly digests: DigestList;
+  access: InstanceAccess | undefined;
+  session: UploadSession | undefined;
+  /** Where the next message must begin; of an encoding only the first message's place is looked at. */
+  nextOffset: number;
+  isFinished: boolean;
+  isHalfClosed: boolean;
+  /** Messages that came before it was known whether the caller may write. */
+  waiting: Uint8Array[];
+}
+
+function writeReceiver(context: CallContext, uploads: UploadSessions): CallReceiver {
+  const start = (call: ServerCall, first: WriteRequestFields): Writing => {
+    const digests = new DigestList();
+    const { resourceName } = first;
+    if (resourceName === "")
+      throw new CacheError("INVALID", "The first message has no resource name");
+    const { instanceName, compressor } = parseWriteResourceName(resourceName, digests);
+    const writing: Writing = {
+      resourceName,
+      form: compressor,
+      sizeBytes: digests.sizeBytes(0),
+      digests,
+      access: context.recall(call, instanceName, "push"),
+      session: undefined,
+      nextOffset: first.writeOffset,
+      isFinished: false,
+      isHalfClosed: false,
+      waiting: [],
+    };
+    if (writing.access !== undefined) return writing;
+    context.run(call, async () => {
+      writing.access = await context.open(call, instanceName, "push");
+      for (const message of writing.waiting.splice(0)) {
+        if (call.isOver) return;
+        take(call, writing, message);
+      }
+      if (writing.isHalfClosed) endUnfinished(call, writing);
+    });
+    return writing;
+  };
+
+  const takeFirst = (call: ServerCall, writing: Writing, access: InstanceAccess): boolean => {
+    const { scope, counters } = access;
+    if (scope.findFewMissing(writing.digests)?.length === 0) {
+      counters.blobsPresent += 1;
+      call.respond(encodeWriteResponse(writing.form === "identity" ? writing.sizeBytes : -1));
+      return false;
+    }
+    const name = sessionName(access, writing.resourceName);
+    const running = uploads.find(name);
+    if (writing.nextOffset > 0) {
+      if (writing.form !== "identity" || running?.receivedBytes !== writing.nextOffset) {
+        throw new CacheError(
+          "RANGE",
+          `The write begins at ${writing.nextOffset}, where the upload is not`,
+          { hint: "Ask QueryWriteStatus where to go on." },
+        );
+      }
+      writing.session = running;
+    } else {
+      writing.session = uploads.begin(name, scope, {
+        key: writing.digests.key(0),
+        sizeBytes: writing.sizeBytes,
+        form: writing.form,
+      });
+    }
+    void answer(call, writing, access);
+    return true;
+  };
+
+  /** The upload ends with the last message, or with the first that is wrong. */
+  const answer = async (
+    call: ServerCall,
+    writing: Writing,
+    access: InstanceAccess,
+  ): Promise<void> => {
+    const { session, form, sizeBytes } = writing;
+    try {
+      const kind = await session?.outcome;
+      if (kind === "present") access.counters.blobsPresent += 1;
+      else {
+        access.counters.blobsStored += 1;
+        access.counters.bytesStored += sizeBytes;
+      }
+      // The bytes as they came: what every Bazel since 5 accepts.
+      const committed =
+        form === "identity" ? sizeBytes : kind === "present" ? -1 : session?.receivedBytes;
+      call.respond(encodeWriteResponse(committed ?? sizeBytes));
+    } catch (error) {
+      failCall(call, error);
+    }
+  };
+
+  const take = (call: ServerCall, writing: Writing, message: Uint8Array): void => {
+    try {
+      takeMessage(call, writing, message);
+    } catch (error) {
+      writing.session?.detach();
+      failCall(call, error);
+    }
+  };
+
+  const takeMessage = (call: ServerCall, writing: Writing, message: Uint8Array): void => {
+    const { access } = writing;
+    if (access === undefined) {
+      writing.waiting.push(message);
+      return;
+    }
+    const { resourceName, writeOffset, finishWrite, data } = parseWriteRequest(message);
+    if (resourceName !== "" && resourceName !== writing.resourceName) {
+      throw new CacheError("INVALID", "The resource name changed in the middle of a write");
+    }
+    if (writing.isFinished) throw new CacheError("INVALID", "A message came after the last one");
+    if (writing.session === undefined && !takeFirst(call, writing, access)) return;
+    if (writeOffset !== writing.nextOffset) {
+      throw new CacheError(
+        "INVALID",
+        `The message begins at ${writeOffset}, the one before ended at ${writing.nextOffset}`,
+      );
+    }
+    writing.nextOffset += data.length;
+    const { session } = writing;
+    if (data.length > 0) session?.write(data, () => call.consumed());
+    else call.consumed();
+    if (!finishWrite) return;
+    writing.isFinished = true;
+    session?.end();
+  };
+
+  return {
+    manualConsume: true,
+    onMessage(call, message) {
+      try {
+        call.state ??= start(call, parseWriteRequest(message));
+      } catch (error) {
+        failCall(call, error);
+        return;
+      }
+      take(call, call.state as Writing, message);
+    },
+    onHalfClose(call) {
+      const writing = call.state as Writing | undefined;
+      if (writing === undefined) {
+        failCall(call, new CacheError("INVALID", "The write has no message"));
+        return;
+      }
+      writing.isHalfClosed = true;
+      // Messages that wait have their turn first.
+      if (writing.access !== undefined) endUnfinished(call, writing);
+    },
+    onCancel(call) {
+      (call.state as Writing | undefined)?.session?.detach();
+    },
+  };
+}
+
+/** Without its last message the client may come back and go on. */
+function endUnfinished(call: ServerCall, writing: Writing): void {
+  if (writing.isFinished || call.isOver) return;
+  writing.session?.detach();
+  failCall(
+    call,
+    new CacheError("INVALID", "The write ended without finish_write", {
+      hint: "Go on where QueryWriteStatus says.",
+    }),
+  );
+}

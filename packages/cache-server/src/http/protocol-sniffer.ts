@@ -1,0 +1,46 @@
+import type { Socket } from "node:net";
+
+/** What a connection that knows no ALPN speaks, by the first bytes that it sends. */
+export type Protocol = "http1" | "http2";
+
+/** The first line of HTTP/2's preface; no request of HTTP/1.1 begins so. @see RFC 9113, section 3.4. */
+const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n");
+
+/**
+ * Waits for the first bytes of a connection, tells what it speaks, and leaves the bytes to be read.
+ *
+ * A connection that says nothing is closed after a while.
+ */
+export function sniffProtocol(
+  socket: Socket,
+  timeoutMs: number,
+  onKnown: (protocol: Protocol) => void,
+): void {
+  const timer = setTimeout(() => socket.destroy(), timeoutMs);
+  timer.unref();
+  const look = (): void => {
+    const bytes = socket.read() as Buffer | null;
+    if (bytes === null) return;
+    const known = Math.min(bytes.length, PREFACE.length);
+    const isPreface = bytes.compare(PREFACE, 0, known, 0, known) === 0;
+    socket.unshift(bytes);
+    // Another byte may still tell.
+    if (isPreface && known < PREFACE.length) return;
+    stop();
+    onKnown(isPreface ? "http2" : "http1");
+  };
+  const stop = (): void => {
+    clearTimeout(timer);
+    socket.off("readable", look);
+    socket.off("end", stop);
+    socket.off("close", stop);
+    socket.off("error", ignore);
+  };
+  socket.on("readable", look);
+  socket.on("end", stop);
+  socket.on("close", stop);
+  socket.on("error", ignore);
+}
+
+/** A connection that breaks before it said anything is nobody's concern. */
+function ignore(): void {}
