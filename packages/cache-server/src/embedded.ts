@@ -20,6 +20,7 @@ import { openSqliteIndex } from "./index/sqlite-index.ts";
 import { createLogger } from "./logger.ts";
 import { type IndexChanges, openSqliteChanges } from "./read-cache/index-changes.ts";
 import { createView } from "./routes/attic-config.ts";
+import { bazelEndpoints } from "./routes/request-url.ts";
 import { writeSecretFile } from "./secret-file.ts";
 import { type CacheServer, startCacheServer } from "./server.ts";
 
@@ -39,6 +40,9 @@ export interface EmbeddedPlane extends AsyncDisposable {
   readonly view: string;
   /** The view's address, for Nix's `substituters`. */
   readonly substituter: string;
+  /** The server and the view's HTTP cache for Bazel's `--remote_cache`; `undefined` where there is no Bazel cache. */
+  readonly bazelGrpc: string | undefined;
+  readonly bazelHttp: string | undefined;
   /** For Nix's `trusted-public-keys`. */
   readonly publicKey: string;
   /** Holds an administrator's token; only its owner can read it. */
@@ -141,10 +145,13 @@ async function startPlane(parts: Parts): Promise<EmbeddedPlane> {
     netrcFile,
     `machine ${new URL(url).hostname.replace(/^\[|\]$/g, "")}\nlogin flywheel\npassword ${token}\n`,
   );
+  const bazel = parts.bazel && bazelEndpoints(`${url}/`, view.name);
   return {
     url,
     view: view.name,
     substituter: `${url}/${view.name}`,
+    bazelGrpc: bazel?.grpc,
+    bazelHttp: bazel?.http,
     publicKey: key.publicKey,
     tokenFile,
     netrcFile,

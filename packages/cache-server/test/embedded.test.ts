@@ -54,6 +54,10 @@ async function visit(options: Partial<EmbeddedOptions> = {}): Promise<{
 test("the first start makes view, keys and token, and every later one finds them", async () => {
   const first = await visit();
   expect(first.plane).toMatchObject({ view: "main", isPublic: false, isFirstStart: true });
+  expect(first.plane).toMatchObject({
+    bazelGrpc: first.plane.url.replace("http:", "grpc:"),
+    bazelHttp: `${first.plane.url}/main`,
+  });
   expect(first.plane.publicKey).toMatch(/^main-[0-9a-f]{8}:[A-Za-z0-9+/]{43}=$/);
   expect(first.plane.substituter).toBe(`${first.plane.url}/main`);
   expect(first.status).toBe(200);

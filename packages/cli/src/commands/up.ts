@@ -104,6 +104,7 @@ function collectFlags(given: Partial<Record<SettingName, FlagValue>>): Flags {
 
 function announce(plane: EmbeddedPlane, isJson: boolean, context: CliContext): void {
   const { url, view, substituter, publicKey, tokenFile, netrcFile, isPublic, isFirstStart } = plane;
+  const { bazelGrpc, bazelHttp } = plane;
   const commands = formatTryLines({
     flywheel: findLauncher(),
     url,
@@ -125,6 +126,8 @@ function announce(plane: EmbeddedPlane, isJson: boolean, context: CliContext): v
       netrcFile,
       isPublic,
       isFirstStart,
+      bazelGrpc,
+      bazelHttp,
     };
     printLine(context, JSON.stringify({ ...ready, commands }));
     return;
@@ -136,6 +139,12 @@ function announce(plane: EmbeddedPlane, isJson: boolean, context: CliContext): v
     `  view         ${view} (${visibility})`,
     `  substituter  ${substituter}`,
     `  public key   ${publicKey}`,
+    ...(bazelGrpc === undefined
+      ? []
+      : [
+          `  Bazel        --remote_cache=${bazelGrpc} --remote_instance_name=${view}`,
+          `               or --remote_cache=${bazelHttp}`,
+        ]),
     `  token file   ${tokenFile}`,
     "",
     "Try it: paste these lines into another shell. They build something small, push it, and",
@@ -149,6 +158,7 @@ function announce(plane: EmbeddedPlane, isJson: boolean, context: CliContext): v
       .map(quoteShell)
       .join(" "),
     `${quoteShell(findLauncher())} use`,
+    ...(bazelGrpc === undefined ? [] : [`${quoteShell(findLauncher())} use bazel`]),
     "",
   ];
   for (const line of lines) printLine(context, line);

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 
 import { CacheError } from "@glorious/core";
-import { type DigestKey, DigestList, formatHash } from "@glorious/reapi";
+import { type DigestKey, type DigestList, formatHash } from "@glorious/reapi";
 
 import type { BazelScope, BlobName } from "../store/bazel-store.ts";
 import { streamContent } from "./blob-content.ts";
