@@ -98,7 +98,7 @@ export class BlockWriter {
 
 /** Reads frames as a client would. */
 export class FrameReader {
-  readonly #decoder = new HpackDecoder(4096, 1_000_000);
+  readonly #decoder = new HpackDecoder(100_000, 1_000_000);
   #rest: Buffer = Buffer.alloc(0);
   #block: Buffer = Buffer.alloc(0);
 

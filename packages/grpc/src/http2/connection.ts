@@ -137,7 +137,10 @@ export abstract class Http2Connection implements FrameSink, SendHost {
 
   /** Whether the transport should go on reading: not while answers pile up that nobody takes. */
   get wantsInput(): boolean {
-    return this.output.pendingBytes <= 2 * this.maxOutputBytes;
+    return (
+      this.output.pendingBytes <= 2 * this.maxOutputBytes &&
+      this.writer.controlBytes * 2 <= this.limits.maxControlOutputBytes
+    );
   }
 
   /** When {@link tick} wants to be called at the latest; Infinity when there is no need. */
