@@ -1,6 +1,6 @@
 export { type CallReceiver, type CancelReason, type ServerCall, unary } from "./call-receiver.ts";
 export type { HeaderList } from "./hpack/header-list.ts";
-export type { ConnectionEnd } from "./http2/connection.ts";
+export type { ConnectionEnd } from "./http2/connection-core.ts";
 export { type ConnectionLimits, DEFAULT_LIMITS } from "./http2/limits.ts";
 export type { Metadata } from "./metadata.ts";
 export {

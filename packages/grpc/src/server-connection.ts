@@ -1,6 +1,7 @@
 import type { CallReceiver, ServerCall } from "./call-receiver.ts";
 import type { HeaderList } from "./hpack/header-list.ts";
-import { type ConnectionEnd, Http2Connection } from "./http2/connection.ts";
+import type { ConnectionEnd } from "./http2/connection-core.ts";
+import { Http2Connection } from "./http2/connection.ts";
 import { type ConnectionLimits, DEFAULT_LIMITS } from "./http2/limits.ts";
 import { ERROR } from "./http2/protocol.ts";
 import { readRequestHead, type RequestHead } from "./http2/request-head.ts";

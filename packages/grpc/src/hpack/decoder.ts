@@ -8,7 +8,7 @@ import { STATIC_TABLE } from "./static-table.ts";
 const STATIC_FIELDS = STATIC_TABLE.map(([name, value]) => createHeaderField(name, value));
 
 const MEMO_SLOTS = 32;
-const MEMO_MAX_BLOCK_BYTES = 256;
+const MEMO_MAX_BLOCK_BYTES = 1024;
 const MEMO_MAX_LIST_BYTES = 4096;
 
 interface MemoEntry {

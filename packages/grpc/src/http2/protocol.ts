@@ -60,3 +60,16 @@ export class Http2ConnectionError extends Error {
     this.code = code;
   }
 }
+
+export function protocolError(message: string): Http2ConnectionError {
+  return new Http2ConnectionError(ERROR.PROTOCOL_ERROR, message);
+}
+
+/** @throws {Http2ConnectionError} unless a frame has the one length that its type may have */
+export function requireLength(what: string, length: number, expected: number): void {
+  if (length === expected) return;
+  throw new Http2ConnectionError(
+    ERROR.FRAME_SIZE_ERROR,
+    `${what} of ${length} bytes instead of ${expected}`,
+  );
+}

@@ -1,3 +1,4 @@
+import type { HpackEncoder } from "../hpack/encoder.ts";
 import {
   DEFAULT_WINDOW_BYTES,
   ERROR,
@@ -9,7 +10,6 @@ import {
 
 /** What the other end told us of itself. */
 export interface PeerSettings {
-  headerTableBytes: number;
   maxConcurrentStreams: number;
   initialWindowBytes: number;
   maxFrameBytes: number;
@@ -19,7 +19,6 @@ export interface PeerSettings {
 /** What holds before the other end says anything (RFC 9113, section 6.5.2). */
 export function createPeerSettings(): PeerSettings {
   return {
-    headerTableBytes: 4096,
     maxConcurrentStreams: Infinity,
     initialWindowBytes: DEFAULT_WINDOW_BYTES,
     maxFrameBytes: MIN_MAX_FRAME_BYTES,
@@ -34,6 +33,7 @@ export function createPeerSettings(): PeerSettings {
  */
 export function applySettings(
   settings: PeerSettings,
+  encoder: HpackEncoder,
   bytes: Uint8Array,
   start: number,
   end: number,
@@ -48,7 +48,8 @@ export function applySettings(
         (bytes[position + 5] as number));
     switch (id) {
       case SETTING.HEADER_TABLE_SIZE:
-        settings.headerTableBytes = value;
+        // At once, because the smallest of several values counts (RFC 7541, section 4.2).
+        encoder.setPeerTableBytes(value);
         break;
       case SETTING.ENABLE_PUSH:
         if (value > 1 || (peerIsServer && value === 1)) {

@@ -49,3 +49,11 @@ export abstract class Http2Stream {
 }
 
 const NOTHING: Uint8Array[] = [];
+
+/** Whether content-length and DATA disagree (RFC 9113, section 8.1.1). */
+export function isLengthWrong(stream: Http2Stream, isEnd: boolean): boolean {
+  if (stream.expectedBytes < 0) return false;
+  return isEnd
+    ? stream.receivedBytes !== stream.expectedBytes
+    : stream.receivedBytes > stream.expectedBytes;
+}
