@@ -113,6 +113,16 @@ test("much to write is written before its time, and what is remembered has a bou
   expect(paths).toHaveLength(6);
 });
 
+test("nothing that a push relies on is forgotten, however much it asks about at once", async () => {
+  const { recorder, paths } = record(10);
+  void recorder.usePaths(
+    1,
+    Array.from({ length: 1000 }, (_, number) => `${number}`),
+  );
+  await recorder.flush();
+  expect(paths).toHaveLength(1000);
+});
+
 test("a deletion knows every use before it, and whoever uses what is going waits for its end", async () => {
   const { recorder, paths } = record();
   void recorder.usePath(1, "used");

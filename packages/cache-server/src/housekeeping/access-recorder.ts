@@ -51,7 +51,7 @@ export interface AccessRecorderOptions {
   /** A use within this time of the last one recorded is not recorded. */
   readonly resolutionMs: number;
   readonly flushIntervalMs: number;
-  /** How much waits at most to be written, and ten times that is remembered. Default: 20 000. */
+  /** How much may wait while writes fail; half of it is written at once, ten times remembered. Default: 20 000. */
   readonly maxPending?: number;
 }
 
@@ -69,6 +69,8 @@ export function createAccessRecorder(options: AccessRecorderOptions): AccessReco
   let knownCount = 0;
   let paths: PathTouch[] = [];
   let nars: NarTouch[] = [];
+  /** Whether the last write failed: what waits is then given up rather than kept without end. */
+  let isFailing = false;
   let deletion: Deletion | undefined;
   let tail = Promise.resolve();
   let timer: NodeJS.Timeout | undefined;
@@ -83,7 +85,7 @@ export function createAccessRecorder(options: AccessRecorderOptions): AccessReco
     const isRecent = nowMs - lastMs < resolutionMs;
     if (isRecent && before !== undefined) return undefined;
     // Forgotten rather than remembered: the next use tries again.
-    if (!isRecent && paths.length + nars.length >= maxPending) return undefined;
+    if (!isRecent && isFailing && paths.length + nars.length >= maxPending) return undefined;
     if (before === undefined) {
       knownCount += 1;
       if (knownCount > 10 * maxPending) {
@@ -104,7 +106,9 @@ export function createAccessRecorder(options: AccessRecorderOptions): AccessReco
     try {
       // Asked for together, so that they are one commit.
       await Promise.all([index.touchPaths(pathTouches), index.touchNars(narTouches)]);
+      isFailing = false;
     } catch (error) {
+      isFailing = true;
       paths = [...pathTouches, ...paths];
       nars = [...narTouches, ...nars];
       throw error;
