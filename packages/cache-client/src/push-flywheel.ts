@@ -145,23 +145,22 @@ class FlywheelPush {
       path,
       encoderMemoryBytes(path.narSize, concurrency),
       signal,
-      async ({ onRead, onSent }): Promise<NarUpload> => {
+      async ({ onRead, onSent }, giveMemoryBack): Promise<NarUpload> => {
+        const blocks = this.#blocks;
+        async function* body(bodySignal: AbortSignal): AsyncGenerator<Buffer> {
+          const source = { onRead, signal: bodySignal, consumerCopies: true };
+          yield* encodeNar(readCheckedNar(path, source), {
+            concurrency,
+            sizeBytes: path.narSize,
+            blocks,
+            signal: bodySignal,
+            ...(level === undefined ? {} : { level }),
+          });
+          // The next upload begins while the server makes this one durable.
+          giveMemoryBack();
+        }
         try {
-          const receipt = await this.#wire.putNar(
-            path,
-            (bodySignal) =>
-              encodeNar(
-                readCheckedNar(path, { onRead, signal: bodySignal, consumerCopies: true }),
-                {
-                  concurrency,
-                  sizeBytes: path.narSize,
-                  blocks: this.#blocks,
-                  signal: bodySignal,
-                  ...(level === undefined ? {} : { level }),
-                },
-              ),
-            { onSent, signal },
-          );
+          const receipt = await this.#wire.putNar(path, body, { onSent, signal });
           const result = receipt.kind === "Deduplicated" ? "deduplicated" : "uploaded";
           return { result, sentBytes: receipt.sentBytes, fileHash: receipt.fileHash };
         } catch (error) {

@@ -61,23 +61,24 @@ const PROGRESS_STEP_BYTES = 2 ** 20;
  * that waits for its next try holds nothing.
  *
  * @param memoryBytes - The most an attempt keeps in memory.
+ * @param attempt - May give the memory back before its end, such as when only the answer is still to come.
  */
 export async function uploadWithRetry<Result extends UploadResult>(
   session: PushSession,
   path: PathInfo,
   memoryBytes: number,
   signal: AbortSignal,
-  attempt: (progress: UploadProgress) => Promise<Result>,
+  attempt: (progress: UploadProgress, giveMemoryBack: () => void) => Promise<Result>,
 ): Promise<Result> {
   const storePath = path.storePath.path;
   const { narSize } = path;
   return reportUpload(session, path, () =>
     withRetry(
       async (number) => {
-        using _ = await session.budget.acquire(memoryBytes, signal);
+        using lease = await session.budget.acquire(memoryBytes, signal);
         session.emit({ type: "upload-started", storePath, narSize, attempt: number });
-        // Awaited here: the memory is given back when this block is left.
-        return await attempt(createProgress(session, path));
+        // Awaited here: the memory is given back when this block is left, if not before.
+        return await attempt(createProgress(session, path), () => lease[Symbol.dispose]());
       },
       retryOptions(session, `upload of ${storePath}`, signal),
     ),
