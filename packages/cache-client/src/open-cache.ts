@@ -1,6 +1,5 @@
-import { CacheError } from "@glorious/core";
+import { CacheError, createByteBudget } from "@glorious/core";
 
-import { createByteBudget } from "./byte-budget.ts";
 import { type CacheConfig, parseCacheConfig } from "./cache-config.ts";
 import { systemClock } from "./clock.ts";
 import { createHttpClient, type HttpClient, type TlsOptions } from "./http-client.ts";

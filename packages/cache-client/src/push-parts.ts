@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 
-import { isCacheError } from "@glorious/core";
+import { isCacheError, createByteBudget } from "@glorious/core";
 import {
   type BlockPool,
   encodeNarParts,
@@ -8,7 +8,6 @@ import {
   type EncodedNarPart,
 } from "@glorious/nix-store";
 
-import { createByteBudget } from "./byte-budget.ts";
 import { onAbort } from "./cancellation.ts";
 import { readCheckedNar } from "./checked-nar.ts";
 import type { NarReceipt } from "./nar-receipt.ts";

@@ -1,8 +1,8 @@
 import { availableParallelism } from "node:os";
 
+import type { ByteBudget } from "@glorious/core";
 import { NAR_ENCODING } from "@glorious/nix-store";
 
-import type { ByteBudget } from "./byte-budget.ts";
 import type { UploadParts } from "./cache-config.ts";
 import type { Clock } from "./clock.ts";
 import type { HttpClient } from "./http-client.ts";

@@ -20,6 +20,7 @@ import { createRequestHandler } from "./http/request-handler.ts";
 import type { CacheIndex } from "./index/cache-index.ts";
 import { createNarIngest } from "./ingest/nar-ingest.ts";
 import { createPartUploads } from "./ingest/part-uploads.ts";
+import { createUploadMemory } from "./ingest/upload-memory.ts";
 import { createServerMetrics } from "./metrics/server-metrics.ts";
 import type { IndexChanges } from "./read-cache/index-changes.ts";
 import { allRoutes } from "./routes/all-routes.ts";
@@ -131,6 +132,11 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
       index,
       store,
       quarantine,
+      memory: createUploadMemory({
+        totalBytes: settings.uploadMemoryBytes,
+        maxWaitMs: settings.idleTimeoutMs,
+        onChange: metrics.setUploadMemory,
+      }),
       now,
       maxNarSizeBytes: settings.maxNarSizeBytes,
       level: settings.compressionLevel,

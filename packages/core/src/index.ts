@@ -1,4 +1,5 @@
 export { abortable, cancelledError } from "./abortable.ts";
+export { type ByteBudget, createByteBudget } from "./byte-budget.ts";
 export {
   CACHE_ERROR_CODES,
   CacheError,

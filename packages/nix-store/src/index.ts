@@ -68,6 +68,7 @@ export {
   type ZstdFrameReader,
   type ZstdFrameSummary,
 } from "./zstd-frames.ts";
+export { readZstdWindow } from "./zstd-window.ts";
 export { createZstdScanner, type ZstdScanner } from "./zstd-scanner.ts";
 export {
   createNarLister,

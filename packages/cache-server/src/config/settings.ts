@@ -49,6 +49,7 @@ export interface ServerSettings {
   readonly maxNarInfoSizeBytes: number;
   readonly maxLogSizeBytes: number;
   readonly maxConcurrentUploads: number;
+  readonly uploadMemoryBytes: number;
   readonly partThresholdBytes: number;
   readonly partBytes: number;
   readonly maxPartUploads: number;
@@ -200,6 +201,15 @@ export const SETTINGS: {
     default: "8",
     meaning: "Uploads that the server advises one client to run at once.",
     parse: parseWhole,
+  },
+  uploadMemoryBytes: {
+    key: "limits.uploadMemory",
+    variable: "FLYWHEEL_LIMITS_UPLOAD_MEMORY",
+    default: "1 GiB",
+    meaning:
+      "Memory that all uploads under way may take for decoding and encoding. Beyond it they wait in turn, for up to " +
+      "limits.idleTimeout, and are then asked to come again.",
+    parse: parseSizeBytes,
   },
   partThresholdBytes: {
     key: "uploads.partThreshold",

@@ -42,10 +42,11 @@ test("damaged bytes are 400 to Attic's clients and 422 to others", () => {
   expect(FAMILIES.map((family) => respond(error, family).status)).toEqual([400, 422, 422]);
 });
 
-test("only a refusal for want of a token asks for one", () => {
+test("only a refusal for want of a token asks for one, and only a passing one says when to come again", () => {
   for (const code of CACHE_ERROR_CODES) {
     const { headers } = respond(new CacheError(code, "what"), "attic");
-    expect(Object.keys(headers)).toEqual(code === "UNAUTHENTICATED" ? ["www-authenticate"] : []);
+    expect("www-authenticate" in headers).toBe(code === "UNAUTHENTICATED");
+    expect("retry-after" in headers).toBe(code === "UNAVAILABLE");
   }
 });
 

@@ -71,10 +71,7 @@ export function toErrorResponse(error: unknown, context: ErrorContext): ErrorRes
   const status = statusFor(known, context);
   return {
     status,
-    headers:
-      status === 401
-        ? { "www-authenticate": 'Basic realm="GloriousFlywheel", charset="UTF-8"' }
-        : {},
+    headers: headersOf(status),
     body: {
       code: status,
       error: context.family === "attic" ? atticKind(known) : known.code,
@@ -84,6 +81,15 @@ export function toErrorResponse(error: unknown, context: ErrorContext): ErrorRes
     },
     isInternal: HTTP_STATUS[known.code] >= 500,
   };
+}
+
+const RETRY_AFTER_SECONDS = 5;
+
+function headersOf(status: number): Readonly<Record<string, string>> {
+  if (status === 401) {
+    return { "www-authenticate": 'Basic realm="GloriousFlywheel", charset="UTF-8"' };
+  }
+  return status === 503 ? { "retry-after": String(RETRY_AFTER_SECONDS) } : {};
 }
 
 function statusFor(error: CacheError, { family, userAgent }: ErrorContext): number {

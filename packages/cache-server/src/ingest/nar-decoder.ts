@@ -90,12 +90,17 @@ export function decodeNar(
   source: AsyncIterable<Buffer>,
   compression: ObjectCompression,
   signal?: AbortSignal,
+  maxWindowLog?: number,
 ): AsyncIterable<Buffer> {
   switch (compression) {
     case "none":
       return source;
     case "zstd":
-      return decodeZstd(source, { signal, consumerIsDone: true });
+      return decodeZstd(source, {
+        signal,
+        consumerIsDone: true,
+        ...(maxWindowLog === undefined ? {} : { maxWindowLog }),
+      });
     case "xz":
       return decodeXz(source, signal);
     case "gzip":

@@ -22,6 +22,7 @@ import { fanOut } from "./fan-out.ts";
 import { decodeNar } from "./nar-decoder.ts";
 import { objectKey } from "./object-key.ts";
 import { createSingleFlight } from "./single-flight.ts";
+import type { UploadMemory } from "./upload-memory.ts";
 
 /** A NAR as a client sends it. */
 export interface NarUpload {
@@ -63,6 +64,7 @@ export interface NarIngestOptions {
   readonly index: CacheIndex;
   readonly store: BlobStore;
   readonly quarantine: Quarantine;
+  readonly memory: UploadMemory;
   readonly now: () => number;
   readonly maxNarSizeBytes: number;
   readonly level: number;
@@ -88,7 +90,7 @@ interface Intake {
 }
 
 export function createNarIngest(options: NarIngestOptions): NarIngest {
-  const { index, store, quarantine, now, maxNarSizeBytes } = options;
+  const { index, store, quarantine, memory, now, maxNarSizeBytes } = options;
   const flights = createSingleFlight();
   const blocks = createBlockPool(MAX_IDLE_BLOCKS);
 
@@ -142,13 +144,18 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
   };
 
   /** The stored object of an upload whose own encoding may not be served to others, or was none. */
-  const reencode = async (file: ObjectRecord, intake: Intake): Promise<ObjectRecord> => {
+  const reencode = async (
+    file: ObjectRecord,
+    intake: Intake,
+    maxWindowLog: number,
+  ): Promise<ObjectRecord> => {
     const { signal } = intake.upload;
+    using _ = await memory.admitEncoding(maxWindowLog, file.narSize, signal);
     const blob = await store.get(objectKey(file.fileHash), { signal });
     if (blob === undefined)
       throw new CacheError("UNAVAILABLE", "The upload is gone from the store");
     await using open = blob;
-    const nar = decodeNar(open.stream(), file.compression, signal);
+    const nar = decodeNar(open.stream(), file.compression, signal, maxWindowLog);
     return await storeEncoded(nar, () => Promise.resolve(file), intake);
   };
 
@@ -156,6 +163,9 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
     intake: Intake,
   ): Promise<{ readonly file: ObjectRecord | undefined; readonly object: ObjectRecord }> => {
     const { upload } = intake;
+    // Given back before more is taken for encoding again: who holds some never waits for more.
+    using admitted = await memory.admit({ ...upload, narSize: upload.expected.narSize });
+    const { source, maxWindowLog } = admitted;
     const facts = Promise.withResolvers<NarFacts>();
     // Awaited by whoever names a blob; a failure is also thrown by the stream itself.
     facts.promise.catch(() => {});
@@ -176,13 +186,13 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
     const getFacts = (): Promise<NarFacts> => facts.promise;
     if (upload.compression === "none") {
       if (!upload.keepsFile) {
-        const [, object] = await fanOut<[void, ObjectRecord]>(upload.source, [
+        const [, object] = await fanOut<[void, ObjectRecord]>(source, [
           measure,
           (chunks) => storeEncoded(chunks, getFacts, intake),
         ]);
         return { file: undefined, object };
       }
-      const [, file, object] = await fanOut<[void, ObjectRecord, ObjectRecord]>(upload.source, [
+      const [, file, object] = await fanOut<[void, ObjectRecord, ObjectRecord]>(source, [
         measure,
         (chunks) => storeAsIs(chunks, intake, getFacts),
         (chunks) => storeEncoded(chunks, getFacts, intake),
@@ -190,18 +200,22 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
       return { file, object };
     }
     const scanner = upload.compression === "zstd" ? createZstdScanner() : undefined;
-    const scanned = scanner === undefined ? upload.source : scan(upload.source, scanner);
+    const scanned = scanner === undefined ? source : scan(source, scanner);
     const [, file] = await fanOut<[void, ObjectRecord]>(scanned, [
-      (chunks) => measure(decodeNar(chunks, upload.compression, upload.signal)),
+      (chunks) => measure(decodeNar(chunks, upload.compression, upload.signal, maxWindowLog)),
       (chunks) => storeAsIs(chunks, intake, getFacts),
     ]);
     const isAcceptable = scanner !== undefined && isAcceptableEncoding(scanner, file);
-    return { file, object: isAcceptable ? file : await reencode(file, intake) };
+    if (isAcceptable) return { file, object: file };
+    admitted[Symbol.dispose]();
+    return { file, object: await reencode(file, intake, maxWindowLog) };
   };
 
   /** Another proof of a NAR the view holds already: verified like a first upload, stored no second time. */
   const verifyOnly = async (upload: NarUpload): Promise<void> => {
-    const nar = decodeNar(upload.source, upload.compression, upload.signal);
+    using admitted = await memory.admit({ ...upload, narSize: upload.expected.narSize });
+    const { source, maxWindowLog } = admitted;
+    const nar = decodeNar(source, upload.compression, upload.signal, maxWindowLog);
     await measureNar(nar, upload, maxNarSizeBytes);
   };
 

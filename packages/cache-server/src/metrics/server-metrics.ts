@@ -13,6 +13,7 @@ export interface ServerMetrics {
   countUploads(ingest: NarIngest): NarIngest;
   readonly countSweep: (result: SweepResult) => void;
   readonly countQuarantined: () => void;
+  readonly setUploadMemory: (takenBytes: number, waitingUploads: number) => void;
   /** `undefined`: one that failed. */
   readonly countCollection: (report: CollectionReport | undefined) => void;
   readonly countScrubbed: (fileSize: number) => void;
@@ -94,6 +95,16 @@ export function createServerMetrics(sources: MetricsSources): ServerMetrics {
     help: "NARs being taken in now.",
     registers,
   });
+  const uploadMemory = new Gauge({
+    name: "flywheel_upload_memory_bytes",
+    help: "Memory set aside for the uploads under way.",
+    registers,
+  });
+  const uploadsWaiting = new Gauge({
+    name: "flywheel_uploads_waiting",
+    help: "Uploads that wait for memory.",
+    registers,
+  });
   const swept = new Counter({
     name: "flywheel_swept_total",
     help: "What the sweep removed, by kind: holdings, uploadedFiles, objects, partUploads.",
@@ -138,6 +149,10 @@ export function createServerMetrics(sources: MetricsSources): ServerMetrics {
     countCollection,
     countScrubbed: scrubs.countScrubbed,
     setFullPass: scrubs.setFullPass,
+    setUploadMemory(takenBytes, waitingUploads) {
+      uploadMemory.set(takenBytes);
+      uploadsWaiting.set(waitingUploads);
+    },
     async render() {
       scrubs.setQuarantined(await sources.countQuarantined());
       const texts = await Promise.all([registry.metrics(), processMetrics?.metrics() ?? ""]);

@@ -1,4 +1,4 @@
-import { cancelled } from "./cancellation.ts";
+import { cancelledError } from "./abortable.ts";
 
 /** A bounded number of bytes that concurrent work shares. */
 export interface ByteBudget {
@@ -48,7 +48,7 @@ export function createByteBudget(totalBytes: number): ByteBudget {
       return freeBytes;
     },
     acquire: async (sizeBytes, signal) => {
-      if (signal?.aborted === true) throw cancelled(signal, "Waiting for memory");
+      if (signal?.aborted === true) throw cancelledError("Waiting for memory", signal);
       const wanted = Math.min(sizeBytes, totalBytes);
       if (waiters.length === 0 && wanted <= freeBytes) return take(wanted);
       const { promise, resolve, reject } = Promise.withResolvers<Disposable>();
@@ -58,7 +58,7 @@ export function createByteBudget(totalBytes: number): ByteBudget {
         const at = waiters.indexOf(waiter);
         if (at === -1 || signal === undefined) return;
         waiters.splice(at, 1);
-        reject(cancelled(signal, "Waiting for memory"));
+        reject(cancelledError("Waiting for memory", signal));
         serve();
       };
       signal?.addEventListener("abort", onAbort, { once: true });
