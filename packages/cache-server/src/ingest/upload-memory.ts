@@ -109,6 +109,7 @@ function windowLogOf(head: Uint8Array): number {
 
 /**
  * The dictionary that an xz stream's first block names; the largest that is decoded when there is no telling.
+ * A later block that names a larger one is not counted: encoders write the same in all.
  *
  * @see https://tukaani.org/xz/xz-file-format.txt, 2.1, 3.1 and 5.3.1.
  */
