@@ -120,7 +120,7 @@ class PartsUpload {
     const { narSize, storePath } = this.#path;
     const frames = Math.ceil(narSize / NAR_ENCODING.frameBytes);
     const concurrency = encoderConcurrency(frames);
-    // One part is being made while as many bytes are on their way.
+    // One part is being made while one is on its way, or several that are small together.
     const memoryBytes = encoderMemoryBytes(narSize, concurrency) + 2 * partBytes;
     using _ = await session.budget.acquire(memoryBytes, this.#options.signal);
     session.emit({ type: "upload-started", storePath: storePath.path, narSize, attempt: round });
@@ -128,7 +128,7 @@ class PartsUpload {
     using _stop = onAbort(this.#options.signal, () => stop.abort(this.#options.signal.reason));
     const progress = createProgress(session, this.#path);
     const present = new Set(upload.parts);
-    const room = createByteBudget(partBytes);
+    const room = createByteBudget(partBytes / 2);
     const running = new Set<Promise<void>>();
     const failures: unknown[] = [];
     const source = readCheckedNar(this.#path, {
