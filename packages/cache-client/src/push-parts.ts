@@ -14,7 +14,6 @@ import type { NarReceipt } from "./nar-receipt.ts";
 import type { PathInfo } from "./path-info.ts";
 import {
   createProgress,
-  encoderConcurrency,
   encoderMemoryBytes,
   type PushSession,
   reportUpload,
@@ -28,8 +27,10 @@ import type { OpenUpload, PartsWire } from "./wire-parts.ts";
 
 /** How often an upload that turns out to be over is begun again. */
 const MAX_ROUNDS = 3;
+/** Frames that are encoded at the same time: a second one takes the process beyond 300 MiB, with parts to keep. */
+const FRAMES_AT_ONCE = 1;
 /** Requests of one NAR at the same time; their bytes are bounded besides. */
-const MAX_PARTS_AT_ONCE = 4;
+const MAX_PARTS_AT_ONCE = 2;
 /** A large upload has more to lose than a small one by giving up while a server restarts. */
 const MORE_ATTEMPTS = 4;
 const COMPLETION_PAUSE_MS = 500;
@@ -118,10 +119,8 @@ class PartsUpload {
   async #sendMissing(upload: OpenUpload, round: number): Promise<void> {
     const { session, partBytes } = this.#options;
     const { narSize, storePath } = this.#path;
-    const frames = Math.ceil(narSize / NAR_ENCODING.frameBytes);
-    const concurrency = encoderConcurrency(frames);
     // One part is being made while one is on its way, or several that are small together.
-    const memoryBytes = encoderMemoryBytes(narSize, concurrency) + 2 * partBytes;
+    const memoryBytes = encoderMemoryBytes(narSize, FRAMES_AT_ONCE) + 2 * partBytes;
     using _ = await session.budget.acquire(memoryBytes, this.#options.signal);
     session.emit({ type: "upload-started", storePath: storePath.path, narSize, attempt: round });
     const stop = new AbortController();
@@ -142,7 +141,7 @@ class PartsUpload {
       {
         isWanted: (number) => !present.has(number),
         level: upload.level,
-        concurrency,
+        concurrency: FRAMES_AT_ONCE,
         blocks: this.#options.blocks,
         sizeBytes: narSize,
         signal: stop.signal,
