@@ -1,12 +1,7 @@
 import { createHash } from "node:crypto";
 
 import { isCacheError, createByteBudget } from "@glorious/core";
-import {
-  type BlockPool,
-  encodeNarParts,
-  NAR_ENCODING,
-  type EncodedNarPart,
-} from "@glorious/nix-store";
+import { type BlockPool, encodeNarParts, type EncodedNarPart } from "@glorious/nix-store";
 
 import { onAbort } from "./cancellation.ts";
 import { readCheckedNar } from "./checked-nar.ts";
@@ -38,7 +33,7 @@ const COMPLETION_PAUSE_MS = 500;
 /** What {@link uploadInParts} needs beside the path. */
 export interface PartsUploadOptions {
   readonly session: PushSession;
-  /** NAR bytes in each part, a multiple of {@link NAR_ENCODING.frameBytes}. */
+  /** NAR bytes in each part, a whole number of frames. */
   readonly partBytes: number;
   readonly blocks: BlockPool;
   readonly signal: AbortSignal;
