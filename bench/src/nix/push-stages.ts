@@ -44,10 +44,12 @@ export async function pushCold(setting: PushSetting): Promise<Row[]> {
   const seconds: number[] = [];
   const peaks: number[] = [];
   const processor: number[] = [];
+  const directories: string[] = [];
   let storedBytes = 0;
   for (let round = 0; round < setting.rounds; round += 1) {
     setting.say(`cold push ${round + 1}`);
     const dataDirectory = path.join(work, `push-${round}`);
+    directories.push(dataDirectory);
     const server = await startFlywheel({ dataDirectory, env: { FLYWHEEL_LOG_REQUESTS: "false" } });
     try {
       const before = processorSeconds(server.pid);
@@ -58,9 +60,10 @@ export async function pushCold(setting: PushSetting): Promise<Row[]> {
       storedBytes = await sizeOf(path.join(dataDirectory, "store", "blobs"));
     } finally {
       await server.stop();
-      await rm(dataDirectory, { recursive: true, force: true });
     }
   }
+  // Not before: a file system may look for a long while at what has just been deleted.
+  for (const directory of directories) await rm(directory, { recursive: true, force: true });
   const best = Math.min(...seconds);
   const bound = pushBound(bounds, { narBytes: corpus.narBytes, storedBytes, cores });
   const bare = Math.max(bound.client, bound.disk);
