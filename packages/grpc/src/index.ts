@@ -1,4 +1,11 @@
 export { type CallReceiver, type CancelReason, type ServerCall, unary } from "./call-receiver.ts";
+export type { CallEnd, CallStart, ClientCall, ClientReceiver } from "./client-call.ts";
+export {
+  type ClientConnection,
+  type ClientConnectionOptions,
+  createClientConnection,
+} from "./client-connection.ts";
+export type { GrpcTransport } from "./grpc-connection.ts";
 export type { HeaderList } from "./hpack/header-list.ts";
 export type { ConnectionEnd } from "./http2/connection-core.ts";
 export { type ConnectionLimits, DEFAULT_LIMITS } from "./http2/limits.ts";

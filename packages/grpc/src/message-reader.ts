@@ -33,7 +33,8 @@ export class MessageReader {
   readonly #sink: MessageSink;
   readonly #maxBytes: number;
   readonly #budget: AssemblyBudget;
-  readonly #isGzip: boolean;
+  /** Whether messages may be compressed: grpc-encoding says so. */
+  isGzip = false;
   /** Prefix bytes that came alone. */
   #prefix: Buffer | undefined;
   #prefixBytes = 0;
@@ -43,11 +44,10 @@ export class MessageReader {
   #length = -1;
   #isCompressed = false;
 
-  constructor(sink: MessageSink, maxBytes: number, budget: AssemblyBudget, isGzip: boolean) {
+  constructor(sink: MessageSink, maxBytes: number, budget: AssemblyBudget) {
     this.#sink = sink;
     this.#maxBytes = maxBytes;
     this.#budget = budget;
-    this.#isGzip = isGzip;
   }
 
   /** Whether the stream may end here. */
@@ -123,7 +123,7 @@ export class MessageReader {
     if (flag > 1) {
       return { status: GRPC_STATUS.INTERNAL, message: `a message with the unknown flag ${flag}` };
     }
-    if (flag === 1 && !this.#isGzip) {
+    if (flag === 1 && !this.isGzip) {
       return {
         status: GRPC_STATUS.INTERNAL,
         message: "a compressed message in a call that names no grpc-encoding",

@@ -1,11 +1,11 @@
 import type { CallReceiver, ServerCall } from "./call-receiver.ts";
+import { isGrpcContentType } from "./content-type.ts";
+import { GrpcConnection, type GrpcTransport } from "./grpc-connection.ts";
 import type { HeaderList } from "./hpack/header-list.ts";
 import type { ConnectionEnd } from "./http2/connection-core.ts";
-import { Http2Connection } from "./http2/connection.ts";
 import { type ConnectionLimits, DEFAULT_LIMITS } from "./http2/limits.ts";
 import { ERROR } from "./http2/protocol.ts";
 import { readRequestHead, type RequestHead } from "./http2/request-head.ts";
-import type { AssemblyBudget } from "./message-reader.ts";
 import { ServerStream } from "./server-stream.ts";
 import { GRPC_STATUS } from "./status.ts";
 import { parseTimeoutMs } from "./timeout.ts";
@@ -25,25 +25,7 @@ export interface ServerConnectionOptions {
 }
 
 /** The server's side of one gRPC connection: bytes in; events and bytes out. */
-export interface ServerConnection {
-  /** Over: nothing is read any more. What `takeOutput` still gives is to be written. */
-  readonly isClosed: boolean;
-  /** Whether the transport should go on reading. */
-  readonly wantsInput: boolean;
-  /** When {@link tick} is to be called at the latest; Infinity when there is no need. */
-  readonly nextTickMs: number;
-  /** Takes bytes as they arrived; they must not change afterwards. `nowMs` is any monotonic clock. */
-  receive(bytes: Uint8Array, nowMs: number): void;
-  /** Everything to write now, in order. Not to be called while the transport is full: that is the back-pressure. */
-  takeOutput(): Uint8Array[];
-  tick(nowMs: number): void;
-  /** Ends when the open calls have ended; new ones are not taken. */
-  drain(nowMs: number): void;
-  /** Ends now; open calls are cancelled. */
-  close(): void;
-  /** The transport is gone; open calls are cancelled. */
-  transportClosed(): void;
-}
+export type ServerConnection = GrpcTransport;
 
 /** Starts the server's side of a connection at the time `nowMs`; its hello is output at once. */
 export function createServerConnection(
@@ -53,23 +35,16 @@ export function createServerConnection(
   return new GrpcServerConnection(options, nowMs);
 }
 
-export class GrpcServerConnection extends Http2Connection implements ServerConnection {
-  readonly assembly: AssemblyBudget;
+class GrpcServerConnection extends GrpcConnection {
   readonly #onCall: ServerConnectionOptions["onCall"];
   readonly #onError: ServerConnectionOptions["onError"];
 
   constructor(options: ServerConnectionOptions, nowMs: number) {
     const limits = { ...DEFAULT_LIMITS, ...options.limits };
     super(true, { limits, nowMs, onOutput: options.onOutput, onEnd: options.onEnd });
-    this.assembly = { usedBytes: 0, maxBytes: limits.maxAssemblyBytes };
     this.#onCall = options.onCall;
     this.#onError = options.onError;
     this.sendHello(undefined);
-  }
-
-  /** A request that HTTP/2 calls malformed. */
-  failMalformed(stream: ServerStream): void {
-    this.failStream(stream, ERROR.PROTOCOL_ERROR);
   }
 
   onReceiverError(stream: ServerStream, error: unknown): void {
@@ -87,15 +62,8 @@ export class GrpcServerConnection extends Http2Connection implements ServerConne
       this.refuseStream(streamId, ERROR.PROTOCOL_ERROR);
       return;
     }
-    const stream = new ServerStream(
-      this,
-      streamId,
-      this.peer.initialWindowBytes,
-      head.path,
-      head.authority,
-      list,
-      head.encoding === "gzip",
-    );
+    const stream = new ServerStream(this, streamId, this.peer.initialWindowBytes, head, list);
+    if (head.encoding === "gzip") stream.acceptGzip();
     stream.expectedBytes = head.contentLength;
     stream.isRemoteClosed = isEnd;
     this.addStream(stream);
@@ -144,7 +112,7 @@ export class GrpcServerConnection extends Http2Connection implements ServerConne
       return false;
     }
     stream.deadlineMs = this.nowMs + timeoutMs;
-    this.timers.earliestDeadlineMs = Math.min(this.timers.earliestDeadlineMs, stream.deadlineMs);
+    this.watchDeadline(stream.deadlineMs);
     return true;
   }
 
@@ -166,18 +134,4 @@ export class GrpcServerConnection extends Http2Connection implements ServerConne
   protected onGoAway(): void {
     // The client opens no more calls; those that are open go on.
   }
-
-  protected onDeadlines(nowMs: number): void {
-    let earliest = Infinity;
-    for (const stream of [...this.streams.values()] as ServerStream[]) {
-      if (stream.deadlineMs <= nowMs) stream.expire();
-      else earliest = Math.min(earliest, stream.deadlineMs);
-    }
-    this.timers.earliestDeadlineMs = earliest;
-  }
-}
-
-function isGrpcContentType(type: string | undefined): boolean {
-  if (type === "application/grpc") return true;
-  return type !== undefined && /^application\/grpc(\+|;)/i.test(type);
 }

@@ -1,3 +1,5 @@
+import { ERROR } from "./http2/protocol.ts";
+
 /** The status codes of gRPC. */
 export const GRPC_STATUS = {
   OK: 0,
@@ -49,4 +51,39 @@ export function parseStatusMessage(text: string): string {
     }
   }
   return Buffer.from(bytes).toString("utf8");
+}
+
+/** What the code of a RST_STREAM means to a client, by gRPC's own table. */
+export function statusOfReset(code: number): number {
+  switch (code) {
+    case ERROR.REFUSED_STREAM:
+      return GRPC_STATUS.UNAVAILABLE;
+    case ERROR.CANCEL:
+      return GRPC_STATUS.CANCELLED;
+    case ERROR.ENHANCE_YOUR_CALM:
+      return GRPC_STATUS.RESOURCE_EXHAUSTED;
+    default:
+      return GRPC_STATUS.INTERNAL;
+  }
+}
+
+/** What an HTTP status means to a client that got no grpc-status, by gRPC's own table. */
+export function statusOfHttp(status: number): number {
+  switch (status) {
+    case 400:
+      return GRPC_STATUS.INTERNAL;
+    case 401:
+      return GRPC_STATUS.UNAUTHENTICATED;
+    case 403:
+      return GRPC_STATUS.PERMISSION_DENIED;
+    case 404:
+      return GRPC_STATUS.UNIMPLEMENTED;
+    case 429:
+    case 502:
+    case 503:
+    case 504:
+      return GRPC_STATUS.UNAVAILABLE;
+    default:
+      return GRPC_STATUS.UNKNOWN;
+  }
 }

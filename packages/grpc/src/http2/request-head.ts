@@ -130,6 +130,6 @@ export function findTrailerProblem({ fields }: HeaderList): string | undefined {
   return undefined;
 }
 
-function parseContentLength(value: string): number {
+export function parseContentLength(value: string): number {
   return /^\d{1,15}$/.test(value) ? Number(value) : -1;
 }
