@@ -1,10 +1,18 @@
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import path from "node:path";
 import process from "node:process";
 
 import { capture, findOnPath, lastLines } from "./command.mjs";
 
-/** What the test lanes run that Debian has, by the command that shows it is there. */
-const PACKAGE_OF_COMMAND = { nix: "nix-bin", openssl: "openssl", curl: "curl" };
+/** What the test lanes run that Debian has, by the command or file that shows it is there. */
+const PACKAGE_OF_COMMAND = {
+  nix: "nix-bin",
+  openssl: "openssl",
+  curl: "curl",
+  h2load: "nghttp2-client",
+  "/usr/lib/python3/dist-packages/h2/__init__.py": "python3-h2",
+};
 const APT_OPTIONS = [
   "--option=DPkg::Lock::Timeout=120",
   "--option=Acquire::Retries=1",
@@ -20,7 +28,9 @@ const APT_OPTIONS = [
  */
 export async function bringDebianPackages(say) {
   const packages = Object.entries(PACKAGE_OF_COMMAND)
-    .filter(([command]) => findOnPath(command) === undefined)
+    .filter(([sign]) =>
+      path.isAbsolute(sign) ? !existsSync(sign) : findOnPath(sign) === undefined,
+    )
     .map(([, name]) => name);
   if (packages.length === 0) return undefined;
   const names = packages.join(", ");

@@ -3,8 +3,8 @@ import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:h
 
 import { expect, test } from "vitest";
 
-import { message } from "./raw-frames.ts";
-import { startTestServer } from "./test-server.ts";
+import { message } from "../raw-frames.ts";
+import { startTestServer } from "../test-server.ts";
 
 function startCall(session: ClientHttp2Session, method: string): ClientHttp2Stream {
   return session.request({
