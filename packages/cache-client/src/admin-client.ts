@@ -98,6 +98,31 @@ export interface ViewStats {
   readonly uploads: number;
   readonly uploadedNarBytes: number;
   readonly conflicts: number;
+  /** Of its Bazel face; `undefined` where there is none. */
+  readonly bazel?: ViewBazelStats | undefined;
+}
+
+/** What a view holds for Bazel, and what was asked of it since the server's start. */
+export interface ViewBazelStats {
+  /** Instance names that hold something. */
+  readonly instances: number;
+  readonly blobs: number;
+  readonly actions: number;
+  readonly keyedValues: number;
+  /** Uncompressed bytes. */
+  readonly logicalBytes: number;
+  readonly storedBytes: number;
+  readonly actionHits: number;
+  readonly actionsAbsent: number;
+  /** ActionResults that were there and not given, because something that they need was not. */
+  readonly actionsIncomplete: number;
+  readonly blobsRead: number;
+  /** Uncompressed bytes. */
+  readonly bytesRead: number;
+  readonly blobsStored: number;
+  readonly bytesStored: number;
+  readonly valueHits: number;
+  readonly valueMisses: number;
 }
 
 /** A key that signs what a view serves; its secret stays with the server. */
@@ -215,6 +240,25 @@ const Stats = v.object({
   uploads: v.number(),
   uploadedNarBytes: v.number(),
   conflicts: v.number(),
+  bazel: v.optional(
+    v.object({
+      instances: v.number(),
+      blobs: v.number(),
+      actions: v.number(),
+      keyedValues: v.number(),
+      logicalBytes: v.number(),
+      storedBytes: v.number(),
+      actionHits: v.number(),
+      actionsAbsent: v.number(),
+      actionsIncomplete: v.number(),
+      blobsRead: v.number(),
+      bytesRead: v.number(),
+      blobsStored: v.number(),
+      bytesStored: v.number(),
+      valueHits: v.number(),
+      valueMisses: v.number(),
+    }),
+  ),
 });
 const Key = v.object({ name: v.string(), publicKey: v.string(), createdAt: v.string() });
 const Keys = v.object({ keys: v.array(Key), outdatedPaths: v.number() });

@@ -11,6 +11,7 @@ export {
   type SigningKeys,
   type ViewChange,
   type ViewInfo,
+  type ViewBazelStats,
   type ViewStats,
 } from "./admin-client.ts";
 export { type CacheConfig, type FlywheelConfig, type RetentionPeriod } from "./cache-config.ts";

@@ -3,6 +3,7 @@ import type { BlobStore } from "@glorious/storage";
 import { createTokenVerifier } from "@glorious/trust";
 
 import type { BazelPlane } from "./bazel/bazel-plane.ts";
+import { createCallMeters } from "./bazel/grpc/call-meters.ts";
 import { createGrpcFace } from "./bazel/grpc/grpc-face.ts";
 import { createInstanceGate } from "./bazel/services/instance-access.ts";
 import { createBazelCounters } from "./bazel/view-counters.ts";
@@ -21,6 +22,7 @@ import type { CacheIndex } from "./index/cache-index.ts";
 import { createNarIngest } from "./ingest/nar-ingest.ts";
 import { createPartUploads } from "./ingest/part-uploads.ts";
 import { createUploadMemory } from "./ingest/upload-memory.ts";
+import { renderBazelMetrics } from "./metrics/bazel-metrics.ts";
 import { createServerMetrics } from "./metrics/server-metrics.ts";
 import type { IndexChanges } from "./read-cache/index-changes.ts";
 import { allRoutes } from "./routes/all-routes.ts";
@@ -89,7 +91,13 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     requireExpiry: settings.tokenRequireExpiry,
   });
   const gate = createTrustGate({ index, verifier, now, changes: parts.indexChanges });
-  const metrics = createServerMetrics({ countQuarantined: () => index.countQuarantined() });
+  const bazel = parts.bazel && bazelServices(parts.bazel, gate);
+  const meters = createCallMeters();
+  const metrics = createServerMetrics({
+    countQuarantined: () => index.countQuarantined(),
+    renderBazel: () =>
+      bazel === undefined ? "" : renderBazelMetrics(bazel.counters.all(), meters.figures()),
+  });
   const resigner = createResigner({ index, logger, intervalMs: RESIGN_INTERVAL_MS });
   const quarantine = createQuarantine({
     index,
@@ -158,7 +166,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     maxWaitMs: timings.maxCompletionWaitMs,
   });
   const services: RouteServices = {
-    bazel: parts.bazel && bazelServices(parts.bazel, gate),
+    bazel,
     index,
     store,
     gate,
@@ -202,10 +210,11 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
   started.defer(() => accesses.stop());
   started.defer(() => partUploads.stop());
   const grpc =
-    services.bazel &&
+    bazel &&
     createGrpcFace({
       gate,
-      instances: services.bazel.instances,
+      meters,
+      instances: bazel.instances,
       maxBlobBytes: settings.bazelMaxBlobSizeBytes,
       logger,
     });

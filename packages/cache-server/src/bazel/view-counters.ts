@@ -20,6 +20,7 @@ export class ViewCounters {
 /** The counters of all views by their ids; of a view that is gone they stay until the server ends. */
 export interface BazelCounters {
   of(viewId: number): ViewCounters;
+  all(): Iterable<ViewCounters>;
 }
 
 export function createBazelCounters(): BazelCounters {
@@ -30,5 +31,6 @@ export function createBazelCounters(): BazelCounters {
       if (counters === undefined) views.set(viewId, (counters = new ViewCounters()));
       return counters;
     },
+    all: () => views.values(),
   };
 }

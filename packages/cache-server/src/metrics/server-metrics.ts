@@ -39,6 +39,8 @@ let processMetrics: Registry | undefined;
 /** Figures that are asked for when they are read. */
 export interface MetricsSources {
   readonly countQuarantined: () => Promise<number>;
+  /** What the Bazel cache counts by itself, in the text format; empty where there is none. */
+  readonly renderBazel: () => string;
 }
 
 export function createServerMetrics(sources: MetricsSources): ServerMetrics {
@@ -156,6 +158,7 @@ export function createServerMetrics(sources: MetricsSources): ServerMetrics {
     async render() {
       scrubs.setQuarantined(await sources.countQuarantined());
       const texts = await Promise.all([registry.metrics(), processMetrics?.metrics() ?? ""]);
+      texts.push(sources.renderBazel());
       return { text: texts.join("\n"), contentType: registry.contentType };
     },
   };

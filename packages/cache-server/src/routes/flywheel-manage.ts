@@ -4,13 +4,16 @@ import { CacheError } from "@glorious/core";
 import { ADMIN_NAMESPACE, ATTIC_NAMESPACE, parseTokenClaims, signToken } from "@glorious/trust";
 import * as v from "valibot";
 
+import type { ScopeUsage } from "../bazel/store/bazel-store.ts";
+import type { ViewCounters } from "../bazel/view-counters.ts";
 import type { Exchange } from "../http/exchange.ts";
 import { readJsonBody } from "../http/json-body.ts";
 import type { Route } from "../http/router.ts";
 import { sendEmpty, sendJson } from "../http/send.ts";
+import type { ViewRecord } from "../index/cache-index.ts";
 import { requireStorePathHash } from "./nix-files.ts";
 import { describeView } from "./retention.ts";
-import type { RouteServices } from "./route-services.ts";
+import type { BazelServices, RouteServices } from "./route-services.ts";
 
 const DEFAULT_TOKEN_SECONDS = 90 * 24 * 3600;
 
@@ -54,7 +57,11 @@ export function flywheelManageRoutes(services: RouteServices): Route[] {
 
   const stats = async (exchange: Exchange): Promise<void> => {
     const view = await gate.requireView(exchange.caller, exchange.params["view"] ?? "", "pull");
-    sendJson(exchange, await index.viewStats(view.id));
+    const { bazel } = services;
+    sendJson(exchange, {
+      ...(await index.viewStats(view.id)),
+      ...(bazel === undefined ? {} : { bazel: await bazelStats(bazel, view) }),
+    });
   };
 
   const deletePath = async (exchange: Exchange): Promise<void> => {
@@ -132,4 +139,13 @@ export function flywheelManageRoutes(services: RouteServices): Route[] {
     { method: "POST", pattern: `${base}/tokens`, family: "flywheel", handler: createToken },
     { method: "DELETE", pattern: `${base}/tokens/:jti`, family: "flywheel", handler: revokeToken },
   ];
+}
+
+/** What a view's Bazel data is, and what its callers asked and got since the server's start. */
+async function bazelStats(
+  { plane, counters }: BazelServices,
+  view: ViewRecord,
+): Promise<ScopeUsage & ViewCounters> {
+  const store = await plane.openStore(view);
+  return Object.assign({}, await store.usageOf(view.id), counters.of(view.id));
 }

@@ -616,6 +616,44 @@ test("both faces show the same data, on one port", async () => {
   expect((await client.read(readName(two))).bytes).toEqual(two.bytes);
 });
 
+test("the view's figures and the server's tell what was asked and what came of it", async () => {
+  await using started = await start();
+  const { server, client, token } = started;
+  const blob = textBlob(100_000);
+  const encoded = zstdCompressSync(blob.bytes);
+  await client.write(writesOf(zstdWriteName(blob), encoded));
+  await client.read(readName(blob));
+  await client.read(readName(randomBlob(5)));
+  for (const _ of [1, 2]) await getResult(client, blob);
+  await client.unary(ActionCache.method.updateActionResult, {
+    instanceName: "main",
+    actionDigest: digestOf(blob),
+    actionResult: { stdoutDigest: digestOf(blob) },
+  });
+  await getResult(client, blob);
+
+  const stats = await server.send("GET", "/_flywheel/v1/views/main/stats", { token });
+  expect(stats.json()["bazel"]).toMatchObject({
+    instances: 1,
+    blobs: 1,
+    actions: 1,
+    logicalBytes: 100_000,
+    actionHits: 1,
+    actionsAbsent: 2,
+    blobsRead: 1,
+    blobsNotRead: 1,
+    blobsStored: 1,
+    bytesStored: 100_000,
+  });
+  const { text } = await server.send("GET", "/metrics");
+  expect(text).toContain('flywheel_bazel_actions_total{result="hit"} 1\n');
+  expect(text).toContain(
+    'flywheel_grpc_calls_total{method="ActionCache/GetActionResult",status="5"} 2\n',
+  );
+  expect(text).toContain('flywheel_grpc_calls_total{method="ByteStream/Write",status="0"} 1\n');
+  expect(text).toContain('flywheel_grpc_call_seconds_count{method="ByteStream/Read"} 2\n');
+});
+
 test("a server that stops lets calls end and takes no more", async () => {
   await using started = await start();
   const { server, client } = started;

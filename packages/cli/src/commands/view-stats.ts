@@ -1,3 +1,4 @@
+import type { ViewBazelStats } from "@glorious/cache-client";
 import { formatSizeBytes } from "@glorious/core";
 
 import { openAdminClient } from "../admin-client.ts";
@@ -14,8 +15,9 @@ import {
 
 export const command: Command = defineCommand({
   name: "view stats",
-  summary: "Show what a view holds",
-  description: "Sizes are counted as if no other view shared anything with this one.",
+  summary: "Show what a view holds, for Nix and for Bazel",
+  description: `Sizes are counted as if no other view shared anything with this one. Hits, misses and what was read
+and uploaded of its Bazel face are counted from the server's start.`,
   args: [
     { name: "VIEW", help: "The view; default is --view", isOptional: true, completes: "nothing" },
   ],
@@ -38,7 +40,23 @@ export const command: Command = defineCommand({
       ["stored", formatSizeBytes(stats.fileBytes)],
       ["uploads", `${stats.uploads} (${formatSizeBytes(stats.uploadedNarBytes)} uncompressed)`],
       ["conflicts", String(stats.conflicts)],
+      ...(stats.bazel === undefined ? [] : bazelFacts(stats.bazel)),
     ]);
     for (const line of facts) printLine(context, line);
   },
 });
+
+function bazelFacts(bazel: ViewBazelStats): [name: string, value: string][] {
+  const misses = bazel.actionsAbsent + bazel.actionsIncomplete;
+  const stored = formatSizeBytes(bazel.storedBytes);
+  return [
+    ["Bazel blobs", `${bazel.blobs} (${formatSizeBytes(bazel.logicalBytes)}, stored ${stored})`],
+    ["Bazel actions", String(bazel.actions)],
+    ["Bazel instances", String(bazel.instances)],
+    ["action hits", String(bazel.actionHits)],
+    ["action misses", `${misses} (${bazel.actionsIncomplete} of them incomplete)`],
+    ["blobs read", `${bazel.blobsRead} (${formatSizeBytes(bazel.bytesRead)})`],
+    ["blobs uploaded", `${bazel.blobsStored} (${formatSizeBytes(bazel.bytesStored)})`],
+    ["keyed values", `${bazel.keyedValues} (${bazel.valueHits} hits, ${bazel.valueMisses} misses)`],
+  ];
+}

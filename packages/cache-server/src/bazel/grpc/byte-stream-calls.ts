@@ -182,6 +182,7 @@ function writeReceiver(context: CallContext, uploads: UploadSessions): CallRecei
     if (scope.findFewMissing(writing.digests)?.length === 0) {
       counters.blobsPresent += 1;
       call.respond(encodeWriteResponse(writing.form === "identity" ? writing.sizeBytes : -1));
+      context.answered(call);
       return false;
     }
     const name = sessionName(access, writing.resourceName);
@@ -227,6 +228,7 @@ function writeReceiver(context: CallContext, uploads: UploadSessions): CallRecei
     } catch (error) {
       failCall(call, error);
     }
+    context.answered(call);
   };
 
   const take = (call: ServerCall, writing: Writing, message: Uint8Array): void => {
@@ -235,6 +237,7 @@ function writeReceiver(context: CallContext, uploads: UploadSessions): CallRecei
     } catch (error) {
       writing.session?.detach();
       failCall(call, error);
+      context.answered(call);
     }
   };
 

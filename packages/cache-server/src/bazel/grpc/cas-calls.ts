@@ -36,7 +36,7 @@ import { decode, drained, receiveOne, receiveOneAndStream } from "./receivers.ts
 
 const NOTHING = new Uint8Array();
 /** Beyond it a request is dealt with apart from the one list that all short ones share. */
-const SHORT_REQUEST_BYTES = 64 * 1024;
+const SHORT_REQUEST_BYTES = 512 * 1024;
 
 /** `build.bazel.remote.execution.v2.ContentAddressableStorage`. */
 export function casCalls(context: CallContext): [path: string, receiver: CallReceiver][] {

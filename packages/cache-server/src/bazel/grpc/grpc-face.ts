@@ -7,6 +7,7 @@ import { createUploadSessions } from "../services/upload-session.ts";
 import { actionCacheCalls } from "./action-cache-calls.ts";
 import { byteStreamCalls } from "./byte-stream-calls.ts";
 import { createCallContext } from "./call-context.ts";
+import type { CallMeters } from "./call-meters.ts";
 import { casCalls } from "./cas-calls.ts";
 import { capabilitiesCalls, fetchCalls, healthCalls } from "./other-calls.ts";
 
@@ -14,6 +15,7 @@ export interface GrpcFaceOptions {
   readonly gate: TrustGate;
   readonly instances: InstanceGate;
   readonly maxBlobBytes: number;
+  readonly meters: CallMeters;
   readonly logger: Logger;
 }
 
@@ -30,20 +32,23 @@ export interface GrpcFace {
 }
 
 export function createGrpcFace(options: GrpcFaceOptions): GrpcFace {
+  const { meters } = options;
   const context = createCallContext(options);
   const uploads = createUploadSessions({
     resumeMs: RESUME_MS,
     maxDetached: MAX_DETACHED_UPLOADS,
   });
   return {
-    receivers: new Map([
-      ...capabilitiesCalls(context, options),
-      ...actionCacheCalls(context),
-      ...casCalls(context),
-      ...byteStreamCalls(context, uploads),
-      ...fetchCalls(context),
-      ...healthCalls(),
-    ]),
+    receivers: new Map(
+      [
+        ...capabilitiesCalls(context, options),
+        ...actionCacheCalls(context),
+        ...casCalls(context),
+        ...byteStreamCalls(context, uploads),
+        ...fetchCalls(context),
+        ...healthCalls(),
+      ].map(([path, receiver]) => [path, meters.measured(path, receiver)]),
+    ),
     stop: () => uploads.abortAll(),
   };
 }

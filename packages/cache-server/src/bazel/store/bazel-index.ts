@@ -8,6 +8,7 @@ import { fromFailure, fromSqliteError } from "../../index/sqlite-errors.ts";
 import { openDatabase } from "../../index/sqlite-open.ts";
 import { type SqliteWriter, startThreadWriter } from "../../index/sqlite-writer.ts";
 import { WriteQueue } from "../../index/write-queue.ts";
+import type { ScopeUsage } from "./bazel-store.ts";
 import { BAZEL_WRITERS, type BazelWrites } from "./bazel-writers.ts";
 import { BAZEL_SCHEMA_STEPS } from "./schema.ts";
 
@@ -54,6 +55,14 @@ export const EVICTABLE = {
 
 export type EvictableTable = keyof typeof EVICTABLE;
 
+const USAGE_SUMS = [
+  "coalesce(sum(blobs), 0) AS blobs",
+  "coalesce(sum(actions), 0) AS actions",
+  "coalesce(sum(keyed_values), 0) AS keyedValues",
+  "coalesce(sum(logical_bytes), 0) AS logicalBytes",
+  "coalesce(sum(stored_bytes), 0) AS storedBytes",
+].join(", ");
+
 /** Opens a tenant's Bazel index, made when absent. */
 export async function openBazelIndex(options: {
   readonly file: string;
@@ -93,12 +102,7 @@ export class BazelIndex implements AsyncDisposable {
   readonly #readValue: Query<ObjectRow & { readonly sha256: Uint8Array }>;
   readonly #findLayout: Query<{ readonly chunks: Uint8Array }>;
   readonly #oldest: Record<EvictableTable, Query<OldRow>>;
-  readonly #counts: Query<{
-    readonly blobs: number;
-    readonly actions: number;
-    readonly keyedValues: number;
-    readonly storedBytes: number;
-  }>;
+  readonly #usage: Query<ScopeUsage>;
   #closing: Promise<void> | undefined;
 
   constructor(file: string, database: DatabaseSync, writer: SqliteWriter) {
@@ -128,11 +132,9 @@ export class BazelIndex implements AsyncDisposable {
       keyed_values: oldest("keyed_values"),
       blobs: oldest("blobs"),
     };
-    this.#counts = prepare(`
-      SELECT (SELECT count(*) FROM blobs WHERE scope_id = ?1) AS blobs,
-        (SELECT count(*) FROM actions WHERE scope_id = ?1) AS actions,
-        (SELECT count(*) FROM keyed_values WHERE scope_id = ?1) AS keyedValues,
-        (SELECT coalesce(sum(stored_bytes), 0) FROM scopes WHERE id = ?1) AS storedBytes`);
+    this.#usage = prepare(`
+      SELECT count(*) AS instances, ${USAGE_SUMS} FROM scopes WHERE view_id = ?1
+        AND (?2 IS NULL OR instance = ?2)`);
   }
 
   findBlob(scopeId: number, hash: Uint8Array): BlobRow | undefined {
@@ -173,14 +175,11 @@ export class BazelIndex implements AsyncDisposable {
     );
   }
 
-  counts(scopeId: number): {
-    readonly blobs: number;
-    readonly actions: number;
-    readonly keyedValues: number;
-    readonly storedBytes: number;
-  } {
-    const counts = this.#read(() => this.#counts.get(scopeId));
-    return counts ?? { blobs: 0, actions: 0, keyedValues: 0, storedBytes: 0 };
+  /** What a view's instance name holds, or all of them together. */
+  usage(viewId: number, instance: string | undefined): ScopeUsage {
+    const usage = this.#read(() => this.#usage.get(viewId, instance ?? null));
+    if (usage === undefined) throw new Error("A sum over no rows is a row all the same");
+    return usage;
   }
 
   storedBytes(): number {

@@ -51,11 +51,15 @@ export interface KeyedValue {
   readonly sha256: string;
 }
 
-/** What one scope holds. */
+/** What one scope holds, or all scopes of a view; bytes that they share count for each. */
 export interface ScopeUsage {
+  /** Instance names that hold something. */
+  readonly instances: number;
   readonly blobs: number;
   readonly actions: number;
   readonly keyedValues: number;
+  /** Of blobs and values, uncompressed. */
+  readonly logicalBytes: number;
   readonly storedBytes: number;
 }
 
@@ -135,6 +139,8 @@ export interface EvictionResult {
 export interface BazelStore extends AsyncDisposable {
   /** The scope of an instance name, the view's full name with what follows it; it need not hold anything. */
   scope(viewId: number, instance: string): BazelScope;
+  /** What all scopes of a view hold. */
+  usageOf(viewId: number): Promise<ScopeUsage>;
   /** Bytes stored, as far as they count against the limit. */
   readonly storedBytes: number;
   /** True while the tenant's limit is reached and everything is too fresh to go. */

@@ -36,9 +36,22 @@ export interface StoreChange {
 
 interface ObjectRow {
   readonly file: string | null;
+  readonly sizeBytes: number;
   readonly storedBytes: number;
   readonly owners: number;
 }
+
+/** What a scope holds more, or less. */
+interface ScopeChange {
+  readonly storedBytes?: number;
+  readonly logicalBytes?: number;
+  readonly blobs?: number;
+  readonly actions?: number;
+  readonly keyedValues?: number;
+}
+
+const BLOB: ScopeChange = { blobs: -1 };
+const KEYED_VALUE: ScopeChange = { keyedValues: -1 };
 
 interface OwnedRow {
   readonly objectId: number;
@@ -53,7 +66,7 @@ const NEVER = 2 ** 31;
 /** Every write of a tenant's Bazel index; each method is one operation. */
 export class BazelWrites {
   readonly #insertScope: Query<{ readonly id: number }>;
-  readonly #addScopeBytes: Query<never>;
+  readonly #addToScope: Query<never>;
   readonly #addTotal: Query<never>;
   readonly #deleteScope: Query<never>;
   readonly #findBlob: Query<OwnedRow>;
@@ -81,9 +94,10 @@ export class BazelWrites {
     this.#insertScope = prepare(`
       INSERT INTO scopes (view_id, instance) VALUES (?1, ?2)
       ON CONFLICT (view_id, instance) DO UPDATE SET instance = excluded.instance RETURNING id`);
-    this.#addScopeBytes = prepare(
-      `UPDATE scopes SET stored_bytes = stored_bytes + ?2 WHERE id = ?1`,
-    );
+    this.#addToScope = prepare(`
+      UPDATE scopes SET stored_bytes = stored_bytes + ?2, logical_bytes = logical_bytes + ?3,
+        blobs = blobs + ?4, actions = actions + ?5, keyed_values = keyed_values + ?6
+      WHERE id = ?1`);
     this.#addTotal = prepare(`UPDATE totals SET stored_bytes = stored_bytes + ?1`);
     this.#deleteScope = prepare(`
       DELETE FROM scopes WHERE id = ?1
@@ -113,7 +127,8 @@ export class BazelWrites {
       RETURNING id`);
     this.#insertContent = prepare(`INSERT INTO contents (object_id, data) VALUES (?1, ?2)`);
     this.#getObject = prepare(
-      `SELECT file, stored_bytes AS storedBytes, owners FROM objects WHERE id = ?1`,
+      `SELECT file, size_bytes AS sizeBytes, stored_bytes AS storedBytes, owners
+       FROM objects WHERE id = ?1`,
     );
     this.#addOwner = prepare(`UPDATE objects SET owners = owners + ?2 WHERE id = ?1`);
     this.#deleteObject = prepare(`DELETE FROM objects WHERE id = ?1`);
@@ -169,13 +184,16 @@ export class BazelWrites {
     if (shared !== undefined) {
       this.#addOwner.run(shared.objectId, 1);
       this.#insertBlob.run(hash, scopeId, shared.objectId, sizeBytes, accessed);
-      this.#addToScope(scopeId, shared.storedBytes);
+      const { storedBytes } = shared;
+      this.#change(scopeId, { storedBytes, logicalBytes: sizeBytes, blobs: 1 });
       return { unusedFiles, addedBytes: 0 };
     }
     const objectId = this.#addObject(blob);
     this.#insertBlob.run(hash, scopeId, objectId, sizeBytes, accessed);
-    this.#count(scopeId, blob.storedBytes);
-    return { unusedFiles: [], addedBytes: blob.storedBytes };
+    const { storedBytes } = blob;
+    this.#change(scopeId, { storedBytes, logicalBytes: sizeBytes, blobs: 1 });
+    this.#addTotal.run(storedBytes);
+    return { unusedFiles: [], addedBytes: storedBytes };
   }
 
   /** Deletes those that were not used in this period or later. */
@@ -183,7 +201,7 @@ export class BazelWrites {
     const change = { unusedFiles: [] as string[], addedBytes: 0 };
     for (const hash of hashes) {
       const owned = this.#deleteBlob.get(hash, scopeId, usedBefore);
-      if (owned !== undefined) this.#disown(scopeId, owned.objectId, change);
+      if (owned !== undefined) this.#disown(scopeId, owned.objectId, BLOB, change);
     }
     return change;
   }
@@ -194,7 +212,7 @@ export class BazelWrites {
     const change = { unusedFiles: [] as string[], addedBytes: 0 };
     for (const scopeId of scopeIds) {
       const owned = this.#deleteBlob.get(hash, scopeId, NEVER);
-      if (owned !== undefined) this.#disown(scopeId, owned.objectId, change);
+      if (owned !== undefined) this.#disown(scopeId, owned.objectId, BLOB, change);
     }
     return { ...change, scopeIds };
   }
@@ -209,20 +227,26 @@ export class BazelWrites {
     action: { result: Uint8Array; refersTo: Uint8Array | undefined; accessed: number },
   ): StoreChange {
     const { result, refersTo, accessed } = action;
-    const before = this.#findActionBytes.get(hash, scopeId)?.bytes ?? 0;
+    const before = this.#findActionBytes.get(hash, scopeId)?.bytes;
     this.#upsertAction.run(hash, scopeId, result, refersTo ?? null, accessed);
-    const addedBytes = result.length + (refersTo?.length ?? 0) + ROW_BYTES - before;
-    this.#count(scopeId, addedBytes);
+    const addedBytes = result.length + (refersTo?.length ?? 0) + ROW_BYTES - (before ?? 0);
+    this.#change(scopeId, { storedBytes: addedBytes, actions: before === undefined ? 1 : 0 });
+    this.#addTotal.run(addedBytes);
     return { unusedFiles: [], addedBytes };
   }
 
   /** Deletes those that were not used in this period or later. */
   deleteActions(scopeId: number, hashes: readonly Uint8Array[], usedBefore: number): StoreChange {
     let addedBytes = 0;
+    let actions = 0;
     for (const hash of hashes) {
-      addedBytes -= this.#deleteAction.get(hash, scopeId, usedBefore)?.bytes ?? 0;
+      const deleted = this.#deleteAction.get(hash, scopeId, usedBefore);
+      if (deleted === undefined) continue;
+      addedBytes -= deleted.bytes;
+      actions -= 1;
     }
-    this.#count(scopeId, addedBytes);
+    this.#change(scopeId, { storedBytes: addedBytes, actions });
+    this.#addTotal.run(addedBytes);
     return { unusedFiles: [], addedBytes };
   }
 
@@ -231,10 +255,12 @@ export class BazelWrites {
     const change = this.deleteValues(scopeId, [key], NEVER);
     const objectId = this.#addObject(value);
     this.#insertValue.run(scopeId, key, objectId, sha256, accessed);
-    this.#count(scopeId, value.storedBytes + ROW_BYTES);
+    const storedBytes = value.storedBytes + ROW_BYTES;
+    this.#change(scopeId, { storedBytes, logicalBytes: value.sizeBytes, keyedValues: 1 });
+    this.#addTotal.run(storedBytes);
     return {
       unusedFiles: change.unusedFiles,
-      addedBytes: change.addedBytes + value.storedBytes + ROW_BYTES,
+      addedBytes: change.addedBytes + storedBytes,
       isNew: change.deleted === 0,
     };
   }
@@ -250,8 +276,9 @@ export class BazelWrites {
     for (const key of keys) {
       const owned = this.#deleteValue.get(scopeId, key, usedBefore);
       if (owned === undefined) continue;
-      this.#disown(scopeId, owned.objectId, change);
-      this.#count(scopeId, -ROW_BYTES);
+      this.#disown(scopeId, owned.objectId, KEYED_VALUE, change);
+      this.#change(scopeId, { storedBytes: -ROW_BYTES });
+      this.#addTotal.run(-ROW_BYTES);
       change.addedBytes -= ROW_BYTES;
       deleted += 1;
     }
@@ -282,28 +309,34 @@ export class BazelWrites {
   #disown(
     scopeId: number,
     objectId: number,
+    kind: ScopeChange,
     change: { unusedFiles: string[]; addedBytes: number },
   ): void {
     const object = this.#getObject.get(objectId);
     if (object === undefined) throw new Error(`The object ${objectId} had owners and is gone`);
-    this.#addToScope(scopeId, -object.storedBytes);
+    const { storedBytes, sizeBytes } = object;
+    this.#change(scopeId, { ...kind, storedBytes: -storedBytes, logicalBytes: -sizeBytes });
     if (object.owners > 1) {
       this.#addOwner.run(objectId, -1);
       return;
     }
     this.#deleteObject.run(objectId);
-    this.#addTotal.run(-object.storedBytes);
-    change.addedBytes -= object.storedBytes;
+    this.#addTotal.run(-storedBytes);
+    change.addedBytes -= storedBytes;
     if (object.file !== null) change.unusedFiles.push(object.file);
   }
 
-  #count(scopeId: number, addedBytes: number): void {
-    this.#addToScope(scopeId, addedBytes);
-    this.#addTotal.run(addedBytes);
-  }
-
-  #addToScope(scopeId: number, addedBytes: number): void {
-    if (this.#addScopeBytes.run(scopeId, addedBytes) > 0) return;
+  #change(scopeId: number, change: ScopeChange): void {
+    const { storedBytes = 0, logicalBytes = 0, blobs = 0, actions = 0, keyedValues = 0 } = change;
+    const changed = this.#addToScope.run(
+      scopeId,
+      storedBytes,
+      logicalBytes,
+      blobs,
+      actions,
+      keyedValues,
+    );
+    if (changed > 0) return;
     throw new CacheError("NOT_FOUND", "The view was deleted meanwhile", {
       hint: "`flywheel view list` shows those there are.",
     });

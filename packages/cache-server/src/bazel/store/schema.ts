@@ -11,6 +11,11 @@ export const BAZEL_SCHEMA_STEPS: readonly string[] = [
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     view_id INTEGER NOT NULL,
     instance TEXT NOT NULL,
+    blobs INTEGER NOT NULL DEFAULT 0,
+    actions INTEGER NOT NULL DEFAULT 0,
+    keyed_values INTEGER NOT NULL DEFAULT 0,
+    -- Of the blobs themselves, and of all as stored.
+    logical_bytes INTEGER NOT NULL DEFAULT 0,
     stored_bytes INTEGER NOT NULL DEFAULT 0,
     UNIQUE (view_id, instance)
   ) STRICT;

@@ -258,9 +258,7 @@ export class TenantScope implements BazelScope {
   }
 
   async usage(): Promise<ScopeUsage> {
-    const scopeId = this.#known();
-    if (scopeId === undefined) return { blobs: 0, actions: 0, keyedValues: 0, storedBytes: 0 };
-    return this.#state.index.counts(scopeId);
+    return this.#state.index.usage(this.viewId, this.instance);
   }
 
   /** Adds the places in a part of a list of the digests that are not here. */

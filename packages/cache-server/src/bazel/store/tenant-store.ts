@@ -12,7 +12,7 @@ import {
 } from "@glorious/storage";
 
 import { type BazelIndex, openBazelIndex } from "./bazel-index.ts";
-import type { BazelScope, BazelStore, EvictionResult } from "./bazel-store.ts";
+import type { BazelScope, BazelStore, EvictionResult, ScopeUsage } from "./bazel-store.ts";
 import { evict, type ViewLimit } from "./eviction.ts";
 import { TenantScope } from "./tenant-scope.ts";
 import { TenantState } from "./tenant-state.ts";
@@ -141,6 +141,10 @@ class TenantStore implements BazelStore {
     // Names that hold nothing are made up as fast as somebody can ask.
     if (this.#state.findScope(viewId, instance) !== undefined) this.#scopes.set(name, scope);
     return scope;
+  }
+
+  async usageOf(viewId: number): Promise<ScopeUsage> {
+    return this.#state.index.usage(viewId, undefined);
   }
 
   get storedBytes(): number {

@@ -1,0 +1,79 @@
+import { CALL_SECONDS_BUCKETS, type CallFigures } from "../bazel/grpc/call-meters.ts";
+import { ViewCounters } from "../bazel/view-counters.ts";
+
+/** What each counter of a view is called among Prometheus' metrics. */
+const NAMES: Readonly<Record<keyof ViewCounters, readonly [metric: string, label: string]>> = {
+  actionHits: ["actions", 'result="hit"'],
+  actionsAbsent: ["actions", 'result="absent"'],
+  actionsIncomplete: ["actions", 'result="incomplete"'],
+  actionsStored: ["actions", 'result="stored"'],
+  blobsFound: ["blobs", 'result="found"'],
+  blobsMissing: ["blobs", 'result="missing"'],
+  blobsRead: ["blobs", 'result="read"'],
+  blobsNotRead: ["blobs", 'result="absent"'],
+  blobsStored: ["blobs", 'result="stored"'],
+  blobsPresent: ["blobs", 'result="present"'],
+  bytesRead: ["blob_bytes", 'direction="out"'],
+  bytesStored: ["blob_bytes", 'direction="in"'],
+  valueHits: ["values", 'result="hit"'],
+  valueMisses: ["values", 'result="absent"'],
+  valuesStored: ["values", 'result="stored"'],
+};
+const HELP: Readonly<Record<string, string>> = {
+  actions: "ActionResults asked for and stored, by result.",
+  blobs: "Blobs looked for (found, missing), read (read, absent) and uploaded (stored, present).",
+  blob_bytes: "Uncompressed bytes of blobs that were read (out) and stored (in).",
+  values: "Values under keys, asked for and stored.",
+};
+
+/**
+ * What the Bazel cache counts, in the text format of Prometheus: of all views together, as no label names one.
+ * Written here, because counting must cost next to nothing in calls of a few microseconds.
+ */
+export function renderBazelMetrics(
+  views: Iterable<ViewCounters>,
+  calls: readonly CallFigures[],
+): string {
+  const totals = new ViewCounters();
+  const fields = Object.keys(NAMES) as (keyof ViewCounters)[];
+  for (const view of views) for (const field of fields) totals[field] += view[field];
+  const lines = Object.entries(HELP).flatMap(([metric, help]) => [
+    `# HELP flywheel_bazel_${metric}_total ${help}`,
+    `# TYPE flywheel_bazel_${metric}_total counter`,
+    ...fields
+      .filter((field) => NAMES[field][0] === metric)
+      .map((field) => `flywheel_bazel_${metric}_total{${NAMES[field][1]}} ${totals[field]}`),
+  ]);
+  return [...lines, ...renderCalls(calls), ""].join("\n");
+}
+
+function renderCalls(calls: readonly CallFigures[]): string[] {
+  return [
+    "# HELP flywheel_grpc_calls_total Calls that ended, by method and gRPC status.",
+    "# TYPE flywheel_grpc_calls_total counter",
+    ...calls.flatMap(({ method, byStatus }) =>
+      [...byStatus].map(
+        ([status, count]) =>
+          `flywheel_grpc_calls_total{method="${method}",status="${status}"} ${count}`,
+      ),
+    ),
+    "# HELP flywheel_grpc_call_seconds Time from a whole request to its answer, by method.",
+    "# TYPE flywheel_grpc_call_seconds histogram",
+    ...calls.filter(({ byStatus }) => byStatus.size > 0).flatMap(renderHistogram),
+  ];
+}
+
+function renderHistogram({ method, byStatus, buckets, seconds }: CallFigures): string[] {
+  const count = [...byStatus.values()].reduce((sum, each) => sum + each, 0);
+  let upTo = 0;
+  const name = "flywheel_grpc_call_seconds";
+  return [
+    ...CALL_SECONDS_BUCKETS.map((bound, at) => {
+      upTo += buckets[at] ?? 0;
+      return `${name}_bucket{method="${method}",le="${bound}"} ${upTo}`;
+    }),
+    `${name}_bucket{method="${method}",le="+Inf"} ${count}`,
+    `${name}_sum{method="${method}"} ${seconds}`,
+    `${name}_count{method="${method}"} ${count}`,
+  ];
+}
