@@ -273,6 +273,18 @@ describe("slow readers", () => {
     expect(client.server.isClosed).toBe(true);
   });
 
+  test("an answer that comes late is not taken for a transport that takes nothing", () => {
+    const client = openStream(new RawClient());
+    for (let minute = 0; minute < 5; minute += 1) {
+      client.pass(59_000).send(frame(FRAME.PING, FLAG.ACK, 0, "12345678"));
+      client.pass(500).take();
+      client.pass(500);
+    }
+    client.saw().call.sendMessage(Buffer.from("x"));
+    client.pass(60_000);
+    expect(client.server.isClosed).toBe(false);
+  });
+
   test("requests whose answers are not read: reading is to pause, and who reads on ends", () => {
     const client = new RawClient();
     let pausedAt = 0;

@@ -357,6 +357,14 @@ describe("6.5 SETTINGS", () => {
     expect(client.pass(1_500).take()).toEqual([GOAWAY("SETTINGS_TIMEOUT")]);
   });
 
+  test("of two HEADER_TABLE_SIZE in one frame the smaller is announced before the larger", () => {
+    const client = new RawClient();
+    client.send(client.blocks.call(1), frame(FRAME.SETTINGS, 0, 0, settings([1, 0], [1, 4096])));
+    client.take();
+    client.send(client.blocks.call(3));
+    expect(client.take()[0]?.payload.subarray(0, 4).toString("hex")).toBe("203fe11f");
+  });
+
   test("HEADER_TABLE_SIZE 0 is honoured: nothing is put into the table any more", () => {
     const client = new RawClient();
     client.send(
@@ -654,6 +662,13 @@ describe("8.1 messages", () => {
     client.send(frame(FRAME.DATA, FLAG.END_STREAM, 1, message("x")));
     expect(client.take()).toEqual([RESET(1, "PROTOCOL_ERROR")]);
     expect(client.saw().events).toEqual(["cancel reset"]);
+  });
+
+  test("content-length without DATA: PROTOCOL_ERROR for the stream", () => {
+    const client = new RawClient();
+    client.send(client.blocks.headers(1, callFields(stream, ["content-length", "5"]), END));
+    expect(client.take()).toEqual([RESET(1, "PROTOCOL_ERROR")]);
+    expect(client.seen).toEqual([]);
   });
 
   test("content-length that trailers cut short: PROTOCOL_ERROR for the stream", () => {

@@ -28,6 +28,9 @@ export class ConnectionTimers {
   #idleSinceMs: number;
   #stallCheckMs: number;
   #drainMs: number | undefined;
+  #isLastGoAwayDone = false;
+  /** Output waited when stalls were looked for last, and whether some was taken since. */
+  #didOutputWait = false;
   #isOutputTaken = true;
 
   constructor(limits: ConnectionLimits, nowMs: number) {
@@ -68,7 +71,7 @@ export class ConnectionTimers {
     );
     if (this.#drainMs !== undefined) {
       next = Math.min(next, this.#drainMs + limits.drainTimeoutMs);
-      if (openStreams >= 0 && !this.#isLastGoAwayDue) {
+      if (!this.#isLastGoAwayDone) {
         next = Math.min(next, this.#drainMs + LAST_GOAWAY_AFTER_MS);
       }
     } else if (openStreams === 0) {
@@ -78,8 +81,7 @@ export class ConnectionTimers {
     return next;
   }
 
-  #isLastGoAwayDue = false;
-
+  /** What is due at `nowMs`; each thing is told once. */
   onTick(
     nowMs: number,
     waitsForPeer: boolean,
@@ -100,9 +102,10 @@ export class ConnectionTimers {
     }
     if (nowMs >= this.#stallCheckMs + limits.sendStallMs) {
       this.#stallCheckMs = nowMs;
-      if (pendingBytes > 0 && !this.#isOutputTaken) {
+      if (this.#didOutputWait && !this.#isOutputTaken) {
         failure ??= { code: ERROR.ENHANCE_YOUR_CALM, message: "the transport takes nothing" };
       }
+      this.#didOutputWait = pendingBytes > 0;
       this.#isOutputTaken = false;
       for (const stream of streams.values()) {
         if (stream.queuedBytes > 0 && isStalled(stream, limits.minSendBytes)) stalled.push(stream);
@@ -114,9 +117,9 @@ export class ConnectionTimers {
     if (keepAlive) this.#pingSentMs = nowMs;
     const lastGoAway =
       this.#drainMs !== undefined &&
-      !this.#isLastGoAwayDue &&
+      !this.#isLastGoAwayDone &&
       nowMs >= this.#drainMs + LAST_GOAWAY_AFTER_MS;
-    if (lastGoAway) this.#isLastGoAwayDue = true;
+    if (lastGoAway) this.#isLastGoAwayDone = true;
     return {
       failure,
       stalled,
