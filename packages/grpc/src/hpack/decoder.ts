@@ -1,7 +1,7 @@
 import { DynamicTable } from "./dynamic-table.ts";
-import { createHeaderField, type HeaderField } from "./header-field.ts";
+import { createHeaderField, type HeaderField, withValue } from "./header-field.ts";
 import { HeaderList } from "./header-list.ts";
-import { BAD_HUFFMAN, decodeHuffman } from "./huffman.ts";
+import { BAD_HUFFMAN, decodeHuffman, huffmanRoom } from "./huffman.ts";
 import { IntegerReader } from "./integer.ts";
 import { STATIC_TABLE } from "./static-table.ts";
 
@@ -114,8 +114,8 @@ export class HpackDecoder {
   #literal(bytes: Uint8Array, end: number, prefixBits: number): HeaderField {
     const index = this.#integers.read(bytes, end, prefixBits);
     if (index < 0) throw new CompressionError("an integer that does not end or is too large");
-    const name = index === 0 ? this.#string(bytes, end) : this.#at(index).name;
-    return createHeaderField(name, this.#string(bytes, end));
+    if (index > 0) return withValue(this.#at(index), this.#string(bytes, end));
+    return createHeaderField(this.#string(bytes, end), this.#string(bytes, end));
   }
 
   #string(bytes: Uint8Array, end: number): string {
@@ -128,7 +128,8 @@ export class HpackDecoder {
     }
     integers.position = start + length;
     if (!isHuffman) return latin1(bytes, start, start + length);
-    if (this.#scratch.length < length * 2) this.#scratch = Buffer.allocUnsafe(length * 2);
+    const room = huffmanRoom(length);
+    if (this.#scratch.length < room) this.#scratch = Buffer.allocUnsafe(room);
     const decoded = decodeHuffman(bytes, start, start + length, this.#scratch);
     if (decoded === BAD_HUFFMAN) throw new CompressionError("a string that is no Huffman code");
     return this.#scratch.toString("latin1", 0, decoded);

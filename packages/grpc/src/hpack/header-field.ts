@@ -37,10 +37,6 @@ const KIND_OF_NAME = new Map<string, number>([
 
 /** RFC 9110 tokens without upper-case letters. */
 const NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
-/** No NUL, CR or LF anywhere, no blank at either end (RFC 9113, section 8.2.1). */
-// oxlint-disable-next-line no-control-regex -- they are what is looked for
-const BAD_VALUE = /[\0\r\n]|^[ \t]|[ \t]$/;
-
 /** One header field as it lies in a table: immutable, checked once, shared by every block that names it. */
 export interface HeaderField {
   readonly name: string;
@@ -50,6 +46,7 @@ export interface HeaderField {
   readonly kind: number;
   /** What it counts for in tables and limits: its bytes and 32 (RFC 7541, section 4.1). */
   readonly sizeBytes: number;
+  readonly isNameValid: boolean;
   /** Whether RFC 9113, section 8.2.1 allows name and value. */
   readonly isValid: boolean;
 }
@@ -57,11 +54,32 @@ export interface HeaderField {
 export function createHeaderField(name: string, value: string): HeaderField {
   const isPseudo = name.charCodeAt(0) === 0x3a;
   const kind = KIND_OF_NAME.get(name) ?? (isPseudo ? FIELD.OTHER_PSEUDO : FIELD.OTHER);
+  return createField(name, kind, isPseudo || NAME.test(name), value);
+}
+
+/** The field with another value: what is known of the name need not be found out again. */
+export function withValue(field: HeaderField, value: string): HeaderField {
+  return createField(field.name, field.kind, field.isNameValid, value);
+}
+
+function createField(name: string, kind: number, isNameValid: boolean, value: string): HeaderField {
   return {
     name,
     value,
     kind,
     sizeBytes: name.length + value.length + 32,
-    isValid: (isPseudo || NAME.test(name)) && !BAD_VALUE.test(value),
+    isNameValid,
+    isValid: isNameValid && isValueValid(value),
   };
+}
+
+/** No NUL, CR or LF anywhere, no blank at either end (RFC 9113, section 8.2.1). */
+function isValueValid(value: string): boolean {
+  if (isBlank(value.charCodeAt(0)) || isBlank(value.charCodeAt(value.length - 1))) return false;
+  // oxlint-disable-next-line no-control-regex -- they are what is looked for
+  return !/[\0\r\n]/.test(value);
+}
+
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09;
 }

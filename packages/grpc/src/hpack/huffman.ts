@@ -1,20 +1,28 @@
 import { END_OF_STRING, HUFFMAN_CODE } from "./huffman-code.ts";
 
-const FAILED = 0x1_0000;
-const EMITS = 0x2_0000;
-const MAY_END = 0x4_0000;
+/** Bits of an entry: the next node, two symbols, how many of them count, and whether this is a failure or a good end. */
+const SYMBOL_1 = 8;
+const SYMBOL_2 = 16;
+const COUNT = 24;
+const FAILED = 1 << 26;
+const MAY_END = 1 << 27;
 
 /**
- * One entry per inner node of the code's tree and half byte that follows: bits 0 to 7 are the next node,
- * 8 to 15 the symbol that was completed (no code is shorter than five bits, so at most one is).
+ * One entry per inner node of the code's tree and byte that follows. No code is shorter than five bits, and up to
+ * four may wait, so a byte completes at most two symbols.
  */
 const TRANSITIONS = buildTransitions();
 
 /** The text was not encoded as RFC 7541, section 5.2 demands. */
 export const BAD_HUFFMAN = -1;
 
+/** How much room {@link decodeHuffman} needs for so many bytes. */
+export function huffmanRoom(length: number): number {
+  return length * 2 + 2;
+}
+
 /**
- * Decodes a string literal into `target`, which must hold `(end - start) * 8 / 5` bytes.
+ * Decodes a string literal into `target`, which must have {@link huffmanRoom}.
  *
  * @returns the decoded length, or {@link BAD_HUFFMAN} for a code that does not exist, the end-of-string
  * symbol, or padding that is longer than seven bits or not all ones.
@@ -27,16 +35,16 @@ export function decodeHuffman(
 ): number {
   let length = 0;
   let entry = MAY_END;
+  let seen = 0;
   for (let position = start; position < end; position += 1) {
-    const byte = bytes[position] as number;
-    entry = TRANSITIONS[((entry & 0xff) << 4) | (byte >> 4)] as number;
-    if ((entry & EMITS) !== 0) target[length++] = entry >> 8;
-    if ((entry & FAILED) !== 0) return BAD_HUFFMAN;
-    entry = TRANSITIONS[((entry & 0xff) << 4) | (byte & 15)] as number;
-    if ((entry & EMITS) !== 0) target[length++] = entry >> 8;
-    if ((entry & FAILED) !== 0) return BAD_HUFFMAN;
+    entry = TRANSITIONS[((entry & 0xff) << 8) | (bytes[position] as number)] as number;
+    seen |= entry;
+    // Written whether they count or not: that is faster than to ask.
+    target[length] = entry >> SYMBOL_1;
+    target[length + 1] = entry >> SYMBOL_2;
+    length += (entry >> COUNT) & 3;
   }
-  return (entry & MAY_END) === 0 ? BAD_HUFFMAN : length;
+  return (seen & FAILED) !== 0 || (entry & MAY_END) === 0 ? BAD_HUFFMAN : length;
 }
 
 /** How many bytes {@link encodeHuffman} writes for `text`, whose characters are bytes. */
@@ -70,7 +78,7 @@ export function encodeHuffman(text: string, target: Uint8Array, start: number): 
   return position;
 }
 
-function buildTransitions(): Uint32Array {
+function buildTransitions(): Int32Array {
   // children[2 * node + bit] is an inner node, or ~symbol for a leaf.
   const children: number[] = [0, 0];
   for (const [symbol, code] of HUFFMAN_CODE.codes.entries()) {
@@ -94,24 +102,27 @@ function buildTransitions(): Uint32Array {
     mayEnd.add(node);
     node = children[2 * node + 1] as number;
   }
-  const transitions = new Uint32Array((children.length / 2) * 16);
+  const transitions = new Int32Array((children.length / 2) * 256);
   for (let start = 0; start < children.length / 2; start += 1) {
-    for (let half = 0; half < 16; half += 1) {
+    for (let byte = 0; byte < 256; byte += 1) {
       let node = start;
       let entry = 0;
-      for (let bit = 3; bit >= 0; bit -= 1) {
-        const child = children[2 * node + ((half >> bit) & 1)] as number;
+      let count = 0;
+      for (let bit = 7; bit >= 0; bit -= 1) {
+        const child = children[2 * node + ((byte >> bit) & 1)] as number;
         if (child >= 0) {
           node = child;
         } else if (~child === END_OF_STRING) {
           entry |= FAILED;
           break;
         } else {
-          entry |= EMITS | (~child << 8);
+          entry |= ~child << (count === 0 ? SYMBOL_1 : SYMBOL_2);
+          count += 1;
           node = 0;
         }
       }
-      transitions[start * 16 + half] = entry | node | (mayEnd.has(node) ? MAY_END : 0);
+      entry |= (count << COUNT) | node | (mayEnd.has(node) ? MAY_END : 0);
+      transitions[start * 256 + byte] = entry;
     }
   }
   return transitions;

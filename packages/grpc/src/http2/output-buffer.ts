@@ -1,6 +1,8 @@
 import { FRAME_HEADER_BYTES } from "./protocol.ts";
 
-const SLAB_BYTES = 64 * 1024;
+/** A connection that says little needs little; each further buffer is twice as large. */
+const FIRST_SLAB_BYTES = 2 * 1024;
+const LARGEST_SLAB_BYTES = 64 * 1024;
 /** Below it a copy costs less than one more piece for the transport. */
 export const COPY_BELOW_BYTES = 4096;
 
@@ -12,6 +14,7 @@ export class OutputBuffer {
   slab: Buffer = EMPTY;
   /** Where the next byte goes; the writer moves it. */
   position = 0;
+  #slabBytes = FIRST_SLAB_BYTES;
   #start = 0;
   #pieces: Uint8Array[] = [];
 
@@ -20,7 +23,8 @@ export class OutputBuffer {
     this.pendingBytes += length;
     if (this.position + length <= this.slab.length) return;
     this.#endPiece();
-    this.slab = Buffer.allocUnsafeSlow(Math.max(SLAB_BYTES, length));
+    this.slab = Buffer.allocUnsafeSlow(Math.max(this.#slabBytes, length));
+    this.#slabBytes = Math.min(LARGEST_SLAB_BYTES, this.#slabBytes * 2);
     this.position = 0;
     this.#start = 0;
   }
