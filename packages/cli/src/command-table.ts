@@ -22,6 +22,11 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
     load: () => import("./commands/login.ts"),
   },
   {
+    name: "logout",
+    summary: "Forget a server and the token for it",
+    load: () => import("./commands/logout.ts"),
+  },
+  {
     name: "use",
     summary: "Configure Nix to substitute from a view",
     load: () => import("./commands/use.ts"),

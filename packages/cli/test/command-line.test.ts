@@ -134,6 +134,29 @@ test("login saves server, token and view for the user alone", async () => {
   expect((await stat(path.dirname(saved))).mode & 0o777).toBe(0o700);
 });
 
+test("logout forgets a server and its token, and doing it again changes nothing", async () => {
+  await using home = await createTemporaryDirectory("flywheel-home-");
+  const run = (words: readonly string[], input?: string) =>
+    flywheel(words, { home: home.path, ...(input === undefined ? {} : { input }) });
+  const saved = path.join(home.path, ".config", "flywheel", "config.json");
+  await run(["login", "work", "https://cache.example.org/a", "--offline"], "to.k.en");
+  await run(["login", "other", "https://other.example.org", "--offline"], "an.oth.er");
+  expect(await run(["logout", "work"])).toMatchObject({ status: 0, stdout: "" });
+  expect(JSON.parse(await readFile(saved, "utf8"))).toEqual({
+    defaultServer: "other",
+    servers: { other: { url: "https://other.example.org/", token: "an.oth.er" } },
+  });
+  const before = await readFile(saved, "utf8");
+  const again = await run(["logout", "https://cache.example.org/a"]);
+  expect(again.status).toBe(0);
+  expect(again.stderr).toContain("There is no login to");
+  expect(await readFile(saved, "utf8")).toBe(before);
+
+  expect(await run(["logout"])).toMatchObject({ status: 0 });
+  expect(JSON.parse(await readFile(saved, "utf8"))).toEqual({ servers: {} });
+  expect(await run(["logout"])).toMatchObject({ status: 0 });
+});
+
 test("without a token login says how to give one", async () => {
   const { status, stderr } = await flywheel(["login", "http://127.0.0.1:9", "--offline"]);
   expect(status).toBe(1);

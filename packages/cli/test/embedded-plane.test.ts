@@ -98,6 +98,31 @@ test("use configures Nix as one unit, twice is once, and --undo gives the bytes 
   expect(await readFile(user.netrc, "utf8")).toBe(netrc);
 });
 
+test("logout takes back what Nix was given for the server, and nothing of another", async () => {
+  await using server = await startFlywheel();
+  await using folder = await createTemporaryDirectory("flywheel-cli-");
+  const user = await createUser(folder.path);
+  const conf = "sandbox = false\n";
+  await writeFile(user.nixConf, conf);
+  await user.logIn(server);
+  expect(await user.run(["use"])).toMatchObject({ status: 0 });
+  const token = await server.readToken();
+  expect(await readFile(user.netrc, "utf8")).toContain(token);
+
+  const other = ["login", "other", "http://127.0.0.1:9", "--offline", "--keep-default"];
+  expect(await user.run(other, {}, "an.oth.er")).toMatchObject({ status: 0 });
+  expect(await user.run(["logout", "other"])).toMatchObject({ status: 0 });
+  expect(await readFile(user.netrc, "utf8")).toContain(token);
+
+  const { status, stdout, stderr } = await user.run(["logout"]);
+  expect({ status, stdout }).toEqual({ status: 0, stdout: "" });
+  expect(stderr).not.toContain(token);
+  expect(await readFile(user.nixConf, "utf8")).toBe(conf);
+  await expect(readFile(user.netrc, "utf8")).rejects.toThrow("ENOENT");
+  expect(await user.run(["view", "list"])).toMatchObject({ status: 1 });
+  expect(await user.run(["logout"])).toMatchObject({ status: 0 });
+});
+
 test("keys overlap from rotate to retire, and use trusts those there are", async () => {
   await using server = await startFlywheel();
   await using folder = await createTemporaryDirectory("flywheel-cli-");
