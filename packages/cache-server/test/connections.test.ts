@@ -191,3 +191,16 @@ test.each([
   await client.write(bytes);
   expect(await client.closed()).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
 });
+
+test("a Host that is none is the client's fault wherever addresses are made of it", async () => {
+  await using server = await startTestServer();
+  await server.createView("main", { isPublic: true });
+  await using client = await openRawClient(server);
+  await client.write(
+    head("GET /_api/v1/cache-config/main HTTP/1.1", "Host: 127.0.0.1:348x", "Connection: close"),
+  );
+  const answer = await client.closed();
+  expect(answer).toMatch(/^HTTP\/1\.1 400 /);
+  expect(answer).toContain("Host");
+  expect(server.logs.filter(({ level }) => level === "error")).toEqual([]);
+});
