@@ -54,7 +54,15 @@ test(
   { timeout: IS_LONG ? 3_600_000 : 120_000 },
   async ({ annotate }) => {
     const random = createRandom(`${SEED} kills`);
-    const totals = { kills: 0, starts: 0, atPoints: 0, pushes: 0, copies: 0, promises: 0 };
+    const totals = {
+      kills: 0,
+      starts: 0,
+      atPoints: 0,
+      pushes: 0,
+      copies: 0,
+      promises: 0,
+      checked: 0,
+    };
     await using nix = await openNixClient();
     while (totals.kills < KILLS) {
       await using temporary = await createTemporaryDirectory("flywheel-kills-");
@@ -94,6 +102,7 @@ test(
         await using running = server;
         const { target } = running;
         const { violations, present } = await checkServer(target, history.expect());
+        totals.checked += present.size;
         const leftovers = await checkDataDirectory(dataDirectory);
         expect([...violations, ...leftovers], describe).toEqual([]);
         if (known !== undefined) {
@@ -144,7 +153,8 @@ test(
     }
     await annotate(
       `${totals.kills} kills (${totals.atPoints} at named points, ${totals.starts} while starting), ` +
-        `${totals.pushes} pushes, ${totals.copies} of nix copy, ${totals.promises} acknowledged writes`,
+        `${totals.pushes} pushes, ${totals.copies} of nix copy, ${totals.promises} acknowledged writes, ` +
+        `${totals.checked} paths read back whole`,
     );
   },
 );

@@ -64,14 +64,21 @@ async function killOnce(mutation: Mutation, random: Random): Promise<readonly st
   return [...violations, ...(await checkDataDirectory(dataDirectory))];
 }
 
-test.for(MUTATIONS)("without it the kills are noticed: $protection", async (mutation, { skip }) => {
-  if ("missing" in built) skip(built.missing);
-  const random = createRandom(`${SEED} ${mutation.protection}`);
-  for (let kill = 0; kill < MAX_KILLS; kill += 1) {
-    const violations = await killOnce(mutation, random.fork(`kill ${kill}`));
-    if (violations.some((violation) => mutation.finds.test(violation))) return;
-    // Whatever else it finds is not what was removed.
-    expect(violations).toEqual([]);
-  }
-  expect.fail(`${MAX_KILLS} kills found nothing`);
-});
+test.for(MUTATIONS)(
+  "without it the kills are noticed: $protection",
+  async (mutation, { skip, annotate }) => {
+    if ("missing" in built) skip(built.missing);
+    const random = createRandom(`${SEED} ${mutation.protection}`);
+    for (let kill = 0; kill < MAX_KILLS; kill += 1) {
+      const violations = await killOnce(mutation, random.fork(`kill ${kill}`));
+      const found = violations.find((violation) => mutation.finds.test(violation));
+      if (found !== undefined) {
+        await annotate(`kill ${kill + 1}: ${found}`);
+        return;
+      }
+      // Whatever else it finds is not what was removed.
+      expect(violations).toEqual([]);
+    }
+    expect.fail(`${MAX_KILLS} kills found nothing`);
+  },
+);

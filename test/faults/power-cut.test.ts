@@ -59,7 +59,7 @@ test(
     await using bench = await makeBench("generations");
     let base = "";
     let history = new History();
-    let promises = 0;
+    let [promises, checked] = [0, 0];
     for (let generation = 0; generation < GENERATIONS; generation += 1) {
       if (generation % GENERATIONS_PER_DISK === 0) {
         base = await emptyDisk(bench);
@@ -73,13 +73,16 @@ test(
         const cut = chooseCut(recording, bench.random);
         const aftermath = await recover(bench, recording, cut);
         expect(aftermath.violations, describeCut(recording, cut)).toEqual([]);
+        checked += aftermath.present.size;
         if (number === survivor) {
           base = aftermath.disk;
           history = aftermath.history;
         } else await aftermath.discard();
       }
     }
-    await annotate(`${GENERATIONS * CUTS} power cuts, ${promises} acknowledged writes`);
+    await annotate(
+      `${GENERATIONS * CUTS} power cuts, ${promises} acknowledged writes, ${checked} paths read back whole`,
+    );
   },
 );
 
@@ -135,7 +138,7 @@ describe("a flush that is left out is found", () => {
     return aftermath.violations;
   };
 
-  test.for(FLUSHES)("$what", async ({ targets, spares = 0 }, { skip }) => {
+  test.for(FLUSHES)("$what", async ({ targets, spares = 0 }, { skip, annotate }) => {
     if (reason !== undefined) skip(reason);
     const ignores: IgnoresSync = (target, earlier) => targets.test(target) && earlier >= spares;
     const promises = recording.operations.flatMap(({ kind }, at) =>
@@ -153,6 +156,7 @@ describe("a flush that is left out is found", () => {
       const sound = soundCuts.get(key) ?? violationsAfter(cut);
       soundCuts.set(key, sound);
       expect(await sound, key).toEqual([]);
+      await annotate(`losing ${cut.loss}: ${violations[0]}`);
       return;
     }
     expect.fail("Nobody noticed the missing flush");

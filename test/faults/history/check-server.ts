@@ -128,12 +128,14 @@ export async function checkDataDirectory(dataDirectory: string): Promise<string[
   return violations;
 }
 
-class Violation extends Error {}
+/** A broken promise, against a server that could not be asked. */
+export class Violation extends Error {}
 
-/** Whether the path is there; throws when it is there and wrong. */
-async function checkPath(
+/** Whether the path is there; `beforeNar` has its narinfo already. @throws {Violation} when it is there and wrong. */
+export async function checkPath(
   target: Target & { readonly publicKey: string },
   expected: PathInfo,
+  beforeNar: () => Promise<void> = () => Promise.resolve(),
 ): Promise<boolean> {
   const { hash } = expected.storePath;
   const answer = await get(target, `${target.view}/${hash}.narinfo`);
@@ -141,6 +143,7 @@ async function checkPath(
   if (answer.status !== 200) throw new Violation(`its narinfo answers ${answer.status}`);
   const info = parseNarInfo(answer.body.toString());
   checkNarInfo(info, expected, target.publicKey);
+  await beforeNar();
   const nar = await get(target, `${target.view}/${info.url}`);
   if (nar.status !== 200)
     throw new Violation(`its narinfo is there, its NAR answers ${nar.status}`);
