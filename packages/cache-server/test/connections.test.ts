@@ -204,3 +204,10 @@ test("a Host that is none is the client's fault wherever addresses are made of i
   expect(answer).toContain("Host");
   expect(server.logs.filter(({ level }) => level === "error")).toEqual([]);
 });
+
+test("a connection that its client ends without a word is closed", async () => {
+  await using server = await startTestServer();
+  await using client = await openRawClient(server);
+  client.socket.end();
+  expect(await client.closed()).toBe("");
+});

@@ -9,7 +9,7 @@ const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n");
 /**
  * Waits for the first bytes of a connection, tells what it speaks, and leaves the bytes to be read.
  *
- * A connection that says nothing is closed after a while.
+ * A connection that says nothing is closed after a while, or when its client ends it.
  */
 export function sniffProtocol(
   socket: Socket,
@@ -32,12 +32,17 @@ export function sniffProtocol(
   const stop = (): void => {
     clearTimeout(timer);
     socket.off("readable", look);
-    socket.off("end", stop);
+    socket.off("end", giveUp);
     socket.off("close", stop);
     socket.off("error", ignore);
   };
+  // Half a connection stays open until somebody ends the other half.
+  const giveUp = (): void => {
+    stop();
+    socket.destroy();
+  };
   socket.on("readable", look);
-  socket.on("end", stop);
+  socket.on("end", giveUp);
   socket.on("close", stop);
   socket.on("error", ignore);
 }
