@@ -73,7 +73,7 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
   },
   {
     name: "view stats",
-    summary: "Show what a view holds",
+    summary: "Show what a view holds, for Nix and for Bazel",
     load: () => import("./commands/view-stats.ts"),
   },
   {
