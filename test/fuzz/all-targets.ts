@@ -1,5 +1,6 @@
 import type { FuzzTarget } from "./fuzz-target.ts";
 import { formatsTarget } from "./targets/formats.ts";
+import { grpcClientTarget, grpcServerTarget } from "./targets/grpc.ts";
 import { httpTarget } from "./targets/http.ts";
 import { narNixTarget } from "./targets/nar-nix.ts";
 import { narTarget } from "./targets/nar.ts";
@@ -20,6 +21,8 @@ export const allTargets: readonly FuzzTarget[] = [
   rangeTarget,
   preambleTarget,
   httpTarget,
+  grpcServerTarget,
+  grpcClientTarget,
   narNixTarget,
   narInfoNixTarget,
 ];

@@ -16,6 +16,8 @@ const TARGETS: Readonly<Record<string, number>> = {
   range: 2000,
   preamble: 800,
   http: 1500,
+  "grpc-server": 2000,
+  "grpc-client": 2000,
   "nar-nix": 25,
   "narinfo-nix": 35,
 };
