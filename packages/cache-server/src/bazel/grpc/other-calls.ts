@@ -14,6 +14,7 @@ import {
 
 import { describeCapabilities } from "../services/capabilities.ts";
 import type { CallContext } from "./call-context.ts";
+import { failsWithoutUpdates } from "./client-tool.ts";
 import { methodPath } from "./method-path.ts";
 import { decode, receiveOne } from "./receivers.ts";
 
@@ -33,7 +34,8 @@ export function capabilitiesCalls(
           throw error;
         },
       );
-      call.respond(describeCapabilities({ mayUpdate: mayPush && !store.isFull, maxBlobBytes }));
+      const mayUpdate = (mayPush && !store.isFull) || failsWithoutUpdates(call.headers);
+      call.respond(describeCapabilities({ mayUpdate, maxBlobBytes }));
     });
   });
   return [[methodPath(Capabilities, "getCapabilities"), get]];
