@@ -238,10 +238,6 @@ export abstract class ConnectionCore implements SendHost {
     else this.sendHeaders(stream, stream.trailers, false, true);
   }
 
-  onTinyFrame(): void {
-    this.chargeControl("windows opened by trickles");
-  }
-
   /** Ends a stream before its time; its owner is not told. */
   resetStream(stream: Http2Stream, code: number): void {
     if (!this.streams.has(stream.id)) return;

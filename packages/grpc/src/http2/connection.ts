@@ -16,6 +16,7 @@ import { ReceiveWindow } from "./receive-window.ts";
 import { applySettings } from "./settings.ts";
 import { type Http2Stream, isLengthWrong } from "./stream.ts";
 
+const TRICKLE_BYTES = 256;
 const KEEP_ALIVE_PING: Uint8Array = Buffer.from("alive???", "latin1");
 
 /**
@@ -334,6 +335,7 @@ export abstract class Http2Connection extends ConnectionCore implements FrameSin
     const increment = readUint32(bytes, start) & MAX_WINDOW_BYTES;
     if (streamId === 0) {
       if (increment === 0) throw protocolError("WINDOW_UPDATE by 0");
+      if (this.scheduler.isWaiting) this.#chargeTrickle(increment);
       this.scheduler.windowBytes += increment;
       if (this.scheduler.windowBytes > MAX_WINDOW_BYTES) {
         throw new Http2ConnectionError(
@@ -353,10 +355,16 @@ export abstract class Http2Connection extends ConnectionCore implements FrameSin
     } else if (stream.sendWindowBytes + increment > MAX_WINDOW_BYTES) {
       this.failStream(stream, ERROR.FLOW_CONTROL_ERROR);
     } else {
+      if (stream.queuedBytes > increment) this.#chargeTrickle(increment);
       stream.sendWindowBytes += increment;
       this.scheduler.enqueue(stream);
       if (this.scheduler.isReady) this.signalOutput();
     }
+  }
+
+  /** A window that opens by so little makes us send tiny frames. */
+  #chargeTrickle(increment: number): void {
+    if (increment < TRICKLE_BYTES) this.chargeControl("windows opened by trickles");
   }
 
   #dropData(stream: Http2Stream, code: number): void {

@@ -29,7 +29,7 @@ export interface ConnectionLimits {
   readonly maxControlOutputBytes: number;
   /**
    * Frames that make work and carry nothing: PING, SETTINGS, PRIORITY, unknown types, empty DATA and CONTINUATION,
-   * and windows opened so little that tiny frames must be sent. So many may come at once, and
+   * and windows opened by a few bytes while data waits for them. So many may come at once, and
    * {@link controlFramesPerSecond} go on for ever; above it the connection ends with ENHANCE_YOUR_CALM.
    */
   readonly controlFrameBurst: number;

@@ -2,9 +2,6 @@ import type { OutputBuffer } from "./output-buffer.ts";
 import { FLAG, FRAME, FRAME_HEADER_BYTES } from "./protocol.ts";
 import type { Http2Stream } from "./stream.ts";
 
-/** A frame smaller than this, with more waiting behind it, is the doing of a window that opens by trickles. */
-const TINY_FRAME_BYTES = 256;
-
 /** What the scheduler asks of its connection. */
 export interface SendHost {
   readonly output: OutputBuffer;
@@ -12,7 +9,6 @@ export interface SendHost {
   readonly peerMaxFrameBytes: number;
   /** The stream's queue is empty and `trailers` or `endsWithQueue` say that something follows. */
   onQueueSent(stream: Http2Stream): void;
-  onTinyFrame(): void;
 }
 
 /** Cuts the streams' queues into DATA frames, one frame a turn for each, as far as all windows and the output go. */
@@ -31,9 +27,14 @@ export class SendScheduler {
     this.#lowWaterBytes = lowWaterBytes;
   }
 
+  /** Whether a stream waits for the connection's window, or for the output. */
+  get isWaiting(): boolean {
+    return this.#head < this.#line.length;
+  }
+
   /** Whether {@link pump} would get anywhere. */
   get isReady(): boolean {
-    return this.#head < this.#line.length && this.windowBytes > 0;
+    return this.isWaiting && this.windowBytes > 0;
   }
 
   /** Puts a stream in line when it has something that its own window lets through. */
@@ -84,7 +85,6 @@ export class SendScheduler {
     const window = Math.min(stream.sendWindowBytes, this.windowBytes);
     const length = Math.min(stream.queuedBytes, window, host.peerMaxFrameBytes);
     if (length <= 0) return;
-    if (length < TINY_FRAME_BYTES && length < stream.queuedBytes) host.onTinyFrame();
     const isLast = length === stream.queuedBytes && stream.endsWithQueue;
     output.reserve(FRAME_HEADER_BYTES);
     output.frameHeader(length, FRAME.DATA, isLast ? FLAG.END_STREAM : 0, stream.id);
