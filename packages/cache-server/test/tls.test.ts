@@ -1,12 +1,16 @@
 import { execFileSync } from "node:child_process";
+import { once } from "node:events";
 import { copyFile, mkdtemp, readFile, rm } from "node:fs/promises";
 import { get } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { TLSSocket } from "node:tls";
+import { connect, type TLSSocket } from "node:tls";
 
+import { Health } from "@glorious/reapi";
+import { credentials } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 
+import { openGrpcClient } from "./bazel/grpc-client.ts";
 import { startTestServer } from "./test-server.ts";
 
 /** How a client sees a refused handshake depends on who writes first. */
@@ -110,4 +114,26 @@ test.each([
     message: expect.stringContaining(key),
     hint: expect.any(String),
   });
+});
+
+test("over TLS gRPC is spoken with clients that offer nothing else, and HTTP/1.1 with all others", async () => {
+  await using server = await startTestServer({
+    tlsCert: join(directory, "first.pem"),
+    tlsKey: join(directory, "first.key"),
+  });
+  const ca = await readFile(join(directory, "first.pem"));
+  const { hostname, port } = new URL(server.url);
+  const chosen = async (protocols: string[]): Promise<string | false | null> => {
+    const socket = connect({ host: hostname, port: Number(port), ca, ALPNProtocols: protocols });
+    await once(socket, "secureConnect");
+    socket.destroy();
+    return socket.alpnProtocol;
+  };
+  expect(await chosen(["h2"])).toBe("h2");
+  expect(await chosen(["h2", "http/1.1"])).toBe("http/1.1");
+  expect(await chosen([])).toBe(false);
+
+  await using client = openGrpcClient(server, undefined, credentials.createSsl(ca));
+  expect(await client.unary(Health.method.check, {})).toMatchObject({ code: 0 });
+  expect(await fetchOver(server.url, "first")).toMatchObject({ status: 200 });
 });

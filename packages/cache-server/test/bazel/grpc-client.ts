@@ -13,6 +13,7 @@ import {
   WriteResponseSchema,
 } from "@glorious/reapi";
 import {
+  type ChannelCredentials,
   Client,
   credentials,
   type Metadata,
@@ -76,8 +77,12 @@ export interface StartedWrite {
   readonly outcome: Promise<{ code: number; committed: number | undefined }>;
 }
 
-export function openGrpcClient(server: Pick<TestServer, "url">, token?: string): GrpcClient {
-  const client = new Client(new URL(server.url).host, credentials.createInsecure());
+export function openGrpcClient(
+  server: Pick<TestServer, "url">,
+  token?: string,
+  channel: ChannelCredentials = credentials.createInsecure(),
+): GrpcClient {
+  const client = new Client(new URL(server.url).host, channel);
   const metadataOf = (options: CallOptions = {}): Metadata => {
     const metadata = new GrpcMetadata();
     const used = options.token ?? token;
