@@ -18,15 +18,17 @@ export function sniffProtocol(
 ): void {
   const timer = setTimeout(() => socket.destroy(), timeoutMs);
   timer.unref();
+  // Kept here until they tell: what is put back is at once to be read again.
+  let first: Buffer = Buffer.alloc(0);
   const look = (): void => {
     const bytes = socket.read() as Buffer | null;
     if (bytes === null) return;
-    const known = Math.min(bytes.length, PREFACE.length);
-    const isPreface = bytes.compare(PREFACE, 0, known, 0, known) === 0;
-    socket.unshift(bytes);
-    // Another byte may still tell.
+    first = first.length === 0 ? bytes : Buffer.concat([first, bytes]);
+    const known = Math.min(first.length, PREFACE.length);
+    const isPreface = first.compare(PREFACE, 0, known, 0, known) === 0;
     if (isPreface && known < PREFACE.length) return;
     stop();
+    socket.unshift(first);
     onKnown(isPreface ? "http2" : "http1");
   };
   const stop = (): void => {
