@@ -5,6 +5,7 @@ import { createTokenVerifier } from "@glorious/trust";
 import type { BazelPlane } from "./bazel/bazel-plane.ts";
 import { createCallMeters } from "./bazel/grpc/call-meters.ts";
 import { createGrpcFace } from "./bazel/grpc/grpc-face.ts";
+import { createInvocations } from "./bazel/invocations.ts";
 import { createInstanceGate } from "./bazel/services/instance-access.ts";
 import { createBazelCounters } from "./bazel/view-counters.ts";
 import { createPathCommitter } from "./commit/path-committer.ts";
@@ -91,7 +92,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     requireExpiry: settings.tokenRequireExpiry,
   });
   const gate = createTrustGate({ index, verifier, now, changes: parts.indexChanges });
-  const bazel = parts.bazel && bazelServices(parts.bazel, gate);
+  const bazel = parts.bazel && bazelServices(parts.bazel, gate, now);
   const meters = createCallMeters();
   const metrics = createServerMetrics({
     countQuarantined: () => index.countQuarantined(),
@@ -215,6 +216,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
       gate,
       meters,
       instances: bazel.instances,
+      invocations: bazel.invocations,
       maxBlobBytes: settings.bazelMaxBlobSizeBytes,
       logger,
     });
@@ -270,7 +272,12 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
   return { url: listener.url, close, [Symbol.asyncDispose]: close };
 }
 
-function bazelServices(plane: BazelPlane, gate: TrustGate): BazelServices {
+function bazelServices(plane: BazelPlane, gate: TrustGate, now: () => number): BazelServices {
   const counters = createBazelCounters();
-  return { plane, counters, instances: createInstanceGate(gate, plane, counters) };
+  return {
+    plane,
+    counters,
+    instances: createInstanceGate(gate, plane, counters),
+    invocations: createInvocations(now),
+  };
 }

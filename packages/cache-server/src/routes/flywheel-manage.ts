@@ -13,7 +13,7 @@ import { sendEmpty, sendJson } from "../http/send.ts";
 import type { ViewRecord } from "../index/cache-index.ts";
 import { requireStorePathHash } from "./nix-files.ts";
 import { describeView } from "./retention.ts";
-import type { BazelServices, RouteServices } from "./route-services.ts";
+import { type BazelServices, requireBazel, type RouteServices } from "./route-services.ts";
 
 const DEFAULT_TOKEN_SECONDS = 90 * 24 * 3600;
 
@@ -62,6 +62,21 @@ export function flywheelManageRoutes(services: RouteServices): Route[] {
       ...(await index.viewStats(view.id)),
       ...(bazel === undefined ? {} : { bazel: await bazelStats(bazel, view) }),
     });
+  };
+
+  /** For a summary at a build's end: the tool knows the id, and nothing else needs to be sent. */
+  const invocation = async (exchange: Exchange): Promise<void> => {
+    const { view: name = "", id = "" } = exchange.params;
+    const view = await gate.requireView(exchange.caller, name, "pull");
+    const figures = requireBazel(services).invocations.find(view.id, id);
+    if (figures === undefined) {
+      throw new CacheError("NOT_FOUND", `Nothing was heard of the invocation ${id.slice(0, 64)}`, {
+        hint: "Only gRPC's clients say theirs, and only the latest are remembered.",
+      });
+    }
+    const { firstAtMs, lastAtMs, ...counts } = figures;
+    const firstAt = new Date(firstAtMs).toISOString();
+    sendJson(exchange, { id, ...counts, firstAt, lastAt: new Date(lastAtMs).toISOString() });
   };
 
   const deletePath = async (exchange: Exchange): Promise<void> => {
@@ -130,6 +145,12 @@ export function flywheelManageRoutes(services: RouteServices): Route[] {
     { method: "GET", pattern: `${base}/info`, family: "flywheel", handler: info },
     { method: "GET", pattern: `${base}/views`, family: "flywheel", handler: listViews },
     { method: "GET", pattern: `${base}/views/:view/stats`, family: "flywheel", handler: stats },
+    {
+      method: "GET",
+      pattern: `${base}/views/:view/invocations/:id`,
+      family: "flywheel",
+      handler: invocation,
+    },
     {
       method: "DELETE",
       pattern: `${base}/views/:view/paths/:hash`,

@@ -3,6 +3,7 @@ import type { BlobStore } from "@glorious/storage";
 import type { TokenKey } from "@glorious/trust";
 
 import type { BazelPlane } from "../bazel/bazel-plane.ts";
+import type { Invocations } from "../bazel/invocations.ts";
 import type { InstanceGate } from "../bazel/services/instance-access.ts";
 import type { BazelCounters } from "../bazel/view-counters.ts";
 import type { PathCommitter } from "../commit/path-committer.ts";
@@ -53,6 +54,7 @@ export interface BazelServices {
   readonly plane: BazelPlane;
   readonly instances: InstanceGate;
   readonly counters: BazelCounters;
+  readonly invocations: Invocations;
 }
 
 /** @throws {CacheError} `NOT_FOUND` where the Bazel cache is off. */

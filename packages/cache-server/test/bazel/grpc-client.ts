@@ -9,6 +9,7 @@ import {
 import {
   ByteStream,
   ReadRequestSchema,
+  RequestMetadataSchema,
   WriteRequestSchema,
   WriteResponseSchema,
 } from "@glorious/reapi";
@@ -61,6 +62,8 @@ export interface GrpcClient extends AsyncDisposable {
 
 export interface CallOptions {
   readonly token?: string | undefined;
+  /** Sent as the id of the build tool's run. */
+  readonly invocation?: string | undefined;
 }
 
 export interface WriteMessage {
@@ -87,6 +90,12 @@ export function openGrpcClient(
     const metadata = new GrpcMetadata();
     const used = options.token ?? token;
     if (used !== undefined && used !== "") metadata.set("authorization", `Bearer ${used}`);
+    if (options.invocation !== undefined) {
+      const toolInvocationId = options.invocation;
+      const message = create(RequestMetadataSchema, { toolInvocationId, actionId: "a" });
+      const name = "build.bazel.remote.execution.v2.requestmetadata-bin";
+      metadata.set(name, Buffer.from(toBinary(RequestMetadataSchema, message)));
+    }
     return metadata;
   };
   const encode =

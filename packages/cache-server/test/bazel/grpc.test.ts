@@ -654,6 +654,34 @@ test("the view's figures and the server's tell what was asked and what came of i
   expect(text).toContain('flywheel_grpc_call_seconds_count{method="ByteStream/Read"} 2\n');
 });
 
+test("what a run of Bazel asked is told by its id, to those who may pull", async () => {
+  await using started = await start();
+  const { server, client, token } = started;
+  const action = blobOf("an action of this run");
+  const request = { instanceName: "main", actionDigest: digestOf(action) };
+  const invocation = randomUUID();
+  const get = (): ReturnType<GrpcClient["unary"]> =>
+    client.unary(ActionCache.method.getActionResult, request, { invocation });
+  await get();
+  await client.unary(
+    ActionCache.method.updateActionResult,
+    { ...request, actionResult: { exitCode: 3 } },
+    { invocation },
+  );
+  for (const _ of [1, 2]) await get();
+  await client.unary(ActionCache.method.getActionResult, request, { invocation: "no id/at all" });
+
+  const path = `/_flywheel/v1/views/main/invocations/${invocation}`;
+  expect((await server.send("GET", path, { token })).json()).toMatchObject({
+    id: invocation,
+    actionHits: 2,
+    actionMisses: 1,
+    actionsStored: 1,
+  });
+  expect((await server.send("GET", path)).status).toBe(401);
+  expect((await server.send("GET", `${path}0`, { token })).status).toBe(404);
+});
+
 test("a server that stops lets calls end and takes no more", async () => {
   await using started = await start();
   const { server, client } = started;

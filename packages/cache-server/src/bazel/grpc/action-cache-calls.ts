@@ -1,5 +1,5 @@
 import { CacheError } from "@glorious/core";
-import type { CallReceiver } from "@glorious/grpc";
+import type { CallReceiver, ServerCall } from "@glorious/grpc";
 import {
   ActionCache,
   type DigestKey,
@@ -11,6 +11,7 @@ import {
 } from "@glorious/reapi";
 
 import { getActionResult, updateActionResult } from "../services/action-cache.ts";
+import type { InstanceAccess } from "../services/instance-access.ts";
 import type { CallContext } from "./call-context.ts";
 import { methodPath } from "./method-path.ts";
 import { receiveOne } from "./receivers.ts";
@@ -20,6 +21,12 @@ export function actionCacheCalls(context: CallContext): [path: string, receiver:
   // Read and forgotten within a turn.
   const digests = new DigestList();
 
+  const countHit = (call: ServerCall, access: InstanceAccess): void => {
+    access.counters.actionHits += 1;
+    const run = context.invocationOf(call, access);
+    if (run !== undefined) run.actionHits += 1;
+  };
+
   const get = receiveOne((call, message) => {
     const request = parseGetActionResultRequest(message, digests);
     const { instanceName: instance } = request;
@@ -27,22 +34,24 @@ export function actionCacheCalls(context: CallContext): [path: string, receiver:
       const access = context.recall(call, instance, "pull");
       const result = access?.scope.recallAction(digests, 0);
       if (access !== undefined && result !== undefined) {
-        access.counters.actionHits += 1;
+        countHit(call, access);
         call.respond(result);
         return;
       }
     }
     const key = digests.key(0);
     context.run(call, async () => {
-      const { scope, counters } =
+      const access =
         context.recall(call, instance, "pull") ?? (await context.open(call, instance, "pull"));
-      const found = await getActionResult(scope, key, request);
+      const found = await getActionResult(access.scope, key, request);
       if (found.kind === "hit") {
-        counters.actionHits += 1;
+        countHit(call, access);
         call.respond(found.result);
         return;
       }
-      counters[found.reason === "absent" ? "actionsAbsent" : "actionsIncomplete"] += 1;
+      const run = context.invocationOf(call, access);
+      if (run !== undefined) run.actionMisses += 1;
+      access.counters[found.reason === "absent" ? "actionsAbsent" : "actionsIncomplete"] += 1;
       throw missing(key, found.reason);
     });
   });
@@ -51,9 +60,11 @@ export function actionCacheCalls(context: CallContext): [path: string, receiver:
     const { instanceName, actionResult } = parseUpdateActionResultRequest(message, digests);
     const key = digests.key(0);
     context.run(call, async () => {
-      const { scope, counters } = await context.open(call, instanceName, "push");
-      call.respond(await updateActionResult(scope, key, actionResult));
-      counters.actionsStored += 1;
+      const access = await context.open(call, instanceName, "push");
+      call.respond(await updateActionResult(access.scope, key, actionResult));
+      access.counters.actionsStored += 1;
+      const run = context.invocationOf(call, access);
+      if (run !== undefined) run.actionsStored += 1;
     });
   });
 

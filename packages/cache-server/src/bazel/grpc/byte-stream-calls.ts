@@ -35,6 +35,15 @@ export function byteStreamCalls(
   // Read and forgotten within a turn.
   const digests = new DigestList();
 
+  const countRead = (call: ServerCall, access: InstanceAccess, blob: StoredBlob): void => {
+    const run = context.invocationOf(call, access);
+    for (const figures of [access.counters, run]) {
+      if (figures === undefined) continue;
+      figures.blobsRead += 1;
+      figures.bytesRead += blob.sizeBytes;
+    }
+  };
+
   const read = receiveOneAndStream((call, message) => {
     const request = parseReadRequest(message);
     const { instanceName: instance, compressor } = parseReadResourceName(
@@ -47,7 +56,7 @@ export function byteStreamCalls(
     const blob = isWhole ? access?.scope.recallBlob(digests, 0) : undefined;
     const bytes = blob && contentAtHand(blob, compressor);
     if (access !== undefined && blob !== undefined && bytes !== undefined) {
-      countRead(access, blob);
+      countRead(call, access, blob);
       call.respond([encodeReadResponsePrefix(bytes.length), bytes]);
       return;
     }
@@ -60,7 +69,7 @@ export function byteStreamCalls(
         throw new CacheError("NOT_FOUND", `There is no blob ${request.resourceName}`);
       }
       await send(call, found, compressor, request);
-      countRead(opened, found);
+      countRead(call, opened, found);
     });
   });
 
@@ -119,11 +128,6 @@ async function send(
     }
   }
   call.finish(0);
-}
-
-function countRead({ counters }: InstanceAccess, blob: StoredBlob): void {
-  counters.blobsRead += 1;
-  counters.bytesRead += blob.sizeBytes;
 }
 
 function sessionName({ scope }: InstanceAccess, resourceName: string): string {
@@ -218,8 +222,12 @@ function writeReceiver(context: CallContext, uploads: UploadSessions): CallRecei
       const kind = await session?.outcome;
       if (kind === "present") access.counters.blobsPresent += 1;
       else {
-        access.counters.blobsStored += 1;
-        access.counters.bytesStored += sizeBytes;
+        const run = context.invocationOf(call, access);
+        for (const figures of [access.counters, run]) {
+          if (figures === undefined) continue;
+          figures.blobsStored += 1;
+          figures.bytesStored += sizeBytes;
+        }
       }
       // The bytes as they came: what every Bazel since 5 accepts.
       const committed =

@@ -1,8 +1,11 @@
+import { fromBinary } from "@bufbuild/protobuf";
 import { CacheError, type Logger } from "@glorious/core";
 import type { ServerCall } from "@glorious/grpc";
+import { RequestMetadataSchema } from "@glorious/reapi";
 import type { CachePermission } from "@glorious/trust";
 
 import type { Caller, TrustGate } from "../../trust/trust-gate.ts";
+import type { InvocationFigures, Invocations } from "../invocations.ts";
 import type { InstanceAccess, InstanceGate } from "../services/instance-access.ts";
 import { failCall } from "./call-errors.ts";
 import type { CallMeters } from "./call-meters.ts";
@@ -19,6 +22,8 @@ export interface CallContext {
   open(call: ServerCall, instance: string, permission: CachePermission): Promise<InstanceAccess>;
   /** Runs what answers a call later; its error ends the call. */
   run(call: ServerCall, answer: () => Promise<void>): void;
+  /** The figures of the run that a call belongs to; `undefined` for a tool that does not say. */
+  invocationOf(call: ServerCall, access: InstanceAccess): InvocationFigures | undefined;
   /** Notes that a call, which `run` does not answer, has its answer. */
   answered(call: ServerCall): void;
 }
@@ -27,9 +32,10 @@ export function createCallContext(options: {
   readonly gate: TrustGate;
   readonly instances: InstanceGate;
   readonly meters: CallMeters;
+  readonly invocations: Invocations;
   readonly logger: Logger;
 }): CallContext {
-  const { gate, instances, meters, logger } = options;
+  const { gate, instances, meters, invocations, logger } = options;
 
   const identify = async ({ headers }: ServerCall): Promise<Caller> => {
     const authorization = headers.get("authorization");
@@ -56,6 +62,22 @@ export function createCallContext(options: {
           if (call.isOver) meters.end(call);
         });
     },
+    invocationOf({ headers }, { view }) {
+      const metadata = headers.getBinary(METADATA_HEADER);
+      const id = metadata && readInvocationId(metadata);
+      return id === undefined ? undefined : invocations.of(view.id, id);
+    },
     answered: (call) => meters.end(call),
   };
+}
+
+const METADATA_HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin";
+
+function readInvocationId(metadata: Uint8Array): string | undefined {
+  try {
+    return fromBinary(RequestMetadataSchema, metadata).toolInvocationId;
+  } catch {
+    // A client's word about itself is no reason to refuse it.
+    return undefined;
+  }
 }

@@ -2,6 +2,7 @@ import type { Logger } from "@glorious/core";
 import type { CallReceiver } from "@glorious/grpc";
 
 import type { TrustGate } from "../../trust/trust-gate.ts";
+import type { Invocations } from "../invocations.ts";
 import type { InstanceGate } from "../services/instance-access.ts";
 import { createUploadSessions } from "../services/upload-session.ts";
 import { actionCacheCalls } from "./action-cache-calls.ts";
@@ -16,6 +17,7 @@ export interface GrpcFaceOptions {
   readonly instances: InstanceGate;
   readonly maxBlobBytes: number;
   readonly meters: CallMeters;
+  readonly invocations: Invocations;
   readonly logger: Logger;
 }
 
