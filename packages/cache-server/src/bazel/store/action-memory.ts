@@ -99,7 +99,9 @@ export class ActionMemory {
       table.add(scopeId, words, 0, { sizeBytes: result.length, accessed });
     if (slot === 0) return;
     table.putValue(slot, {
-      result: Buffer.from(result.buffer, result.byteOffset, result.byteLength),
+      // A copy, into memory that Node hands out in larger pieces: a hundred thousand pieces with an owner each
+      // take more than they hold.
+      result: Buffer.from(result),
       needs,
       wholeAt: this.#blobs.removals,
     });
