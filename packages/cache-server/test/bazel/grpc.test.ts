@@ -228,7 +228,7 @@ test("a write that broke off goes on where QueryWriteStatus says, and one that l
   for (const message of writesOf(name, blob.bytes.subarray(0, 320_000), { finish: false })) {
     broken.write(message);
   }
-  await expect.poll(status).toEqual([320_000, false]);
+  await expect.poll(status, { timeout: 30_000 }).toEqual([320_000, false]);
   broken.cancel();
   await broken.outcome;
 
@@ -689,7 +689,7 @@ test("a server that stops lets calls end and takes no more", async () => {
   const write = client.startWrite();
   const [first, ...rest] = writesOf(writeName(blob), blob.bytes);
   if (first !== undefined) write.write(first);
-  await expect.poll(() => missing(client, [blob])).toEqual([blob.hash]);
+  await expect.poll(() => missing(client, [blob]), { timeout: 30_000 }).toEqual([blob.hash]);
 
   const stopped = server.stop();
   for (const message of rest) write.write(message);

@@ -13,6 +13,9 @@ import { readContent } from "../../src/bazel/services/blob-content.ts";
 import { openTenantStore } from "../../src/bazel/store/tenant-store.ts";
 import { blobOf } from "./blobs.ts";
 
+/** The machine may be busy with other things. */
+const PATIENCE = { timeout: 30_000 };
+
 test("a writer that is killed loses nothing that it acknowledged, and leaves nothing else behind", async () => {
   const directory = await mkdtemp(join(tmpdir(), "killed-store-"));
   const acknowledged: string[] = [];
@@ -66,7 +69,7 @@ test("a writer that is killed loses nothing that it acknowledged, and leaves not
       const unknown = (await filesOf()).filter((hash) => !isKnown.has(hash));
       const here = await Promise.all(unknown.map((hash) => scope.findBlobOfHash(parseHash(hash))));
       return here.filter((blob) => blob === undefined).length;
-    })
+    }, PATIENCE)
     .toBe(0);
   expect(blobs).toBeGreaterThanOrEqual(isKnown.size - 10);
   await rm(directory, { recursive: true, force: true });

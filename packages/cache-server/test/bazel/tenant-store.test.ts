@@ -130,7 +130,9 @@ test("after a crash the files that nothing refers to are deleted, and no others"
   await writeFile(join(opened.directory, "in-use"), "");
   await opened.reopen();
 
-  await expect.poll(() => filesIn(opened.directory)).toEqual([expect.stringContaining(blob.hash)]);
+  await expect
+    .poll(() => filesIn(opened.directory), { timeout: 30_000 })
+    .toEqual([expect.stringContaining(blob.hash)]);
 });
 
 test("one tenant's data is open in one process at a time", async () => {

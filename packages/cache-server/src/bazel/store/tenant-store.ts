@@ -50,6 +50,8 @@ const FULL_FOR_MS = 10_000;
  */
 export async function openTenantStore(options: TenantStoreOptions): Promise<BazelStore> {
   const { directory, fsync = "full", logger = silentLogger, now = Date.now } = options;
+  // Before anything is opened: what a file system says of times may lag some milliseconds behind.
+  const openedAtMs = Date.now();
   await makeDurableDirectory(directory, fsync);
   const opened = new AsyncDisposableStack();
   try {
@@ -71,7 +73,7 @@ export async function openTenantStore(options: TenantStoreOptions): Promise<Baze
       await openFilesystemStore({ directory: join(directory, "store"), fsync, logger }),
     );
     const store = new TenantStore({ ...options, logger, now }, { index, files, opened });
-    await store.start();
+    await store.start(openedAtMs);
     return store;
   } catch (error) {
     await opened.disposeAsync();
@@ -113,7 +115,7 @@ class TenantStore implements BazelStore {
     });
   }
 
-  async start(): Promise<void> {
+  async start(openedAtMs: number): Promise<void> {
     const { logger } = this.#options;
     const mark = join(this.#options.directory, "in-use");
     const wasKilled = await access(mark).then(
@@ -128,7 +130,7 @@ class TenantStore implements BazelStore {
     }, FLUSH_INTERVAL_MS);
     this.#flushTimer.unref();
     if (!wasKilled) return;
-    this.#deleteOrphans(Date.now()).catch((error: unknown) => {
+    this.#deleteOrphans(openedAtMs).catch((error: unknown) => {
       logger.error("Files of uploads that a crash cut were not all deleted", { error });
     });
   }
@@ -222,11 +224,11 @@ class TenantStore implements BazelStore {
   }
 
   /** A crash between a file and its row leaves the file, which nothing would ever delete. */
-  async #deleteOrphans(startedAtMs: number): Promise<void> {
+  async #deleteOrphans(openedAtMs: number): Promise<void> {
     const { index, files } = this.#parts;
     for await (const { key, modifiedAtMs } of files.list("")) {
       if (this.#closing !== undefined) return;
-      const mayBeUnderWay = modifiedAtMs >= startedAtMs - 1000;
+      const mayBeUnderWay = modifiedAtMs >= openedAtMs;
       if (!mayBeUnderWay && !key.startsWith("ping/") && !index.hasFile(key)) {
         await files.delete(key);
       }
