@@ -50,6 +50,15 @@ export interface BlobStat {
   readonly modifiedAtMs: number;
 }
 
+/** Options of {@link Blob.stream}. */
+export interface StreamOptions {
+  /**
+   * The largest chunk; two are in memory at once. By default what is fastest for a few readers; hundreds at a time
+   * want less.
+   */
+  readonly chunkBytes?: number | undefined;
+}
+
 /**
  * A blob opened for reading, or a part of one. Its bytes stay the same even when the blob is
  * replaced or deleted meanwhile. Dispose of it when it was not read to its end.
@@ -63,7 +72,7 @@ export interface Blob extends AsyncDisposable {
    * The bytes in order. Every chunk belongs to the consumer. A blob is read once, by this or by
    * {@link Blob.sendTo}.
    */
-  stream(): AsyncIterable<Buffer>;
+  stream(options?: StreamOptions): AsyncIterable<Buffer>;
   /**
    * Writes all bytes to `writable` as fast as it takes them, and leaves it open.
    *

@@ -2,7 +2,7 @@ import type { Writable } from "node:stream";
 
 import { CacheError, cancelledError } from "@glorious/core";
 
-import type { Blob, ByteRange } from "./blob-store.ts";
+import type { Blob, ByteRange, StreamOptions } from "./blob-store.ts";
 import { sendRange } from "./file-blob-sender.ts";
 import type { OpenFile } from "./open-file.ts";
 import { fromReadError } from "./system-errors.ts";
@@ -34,9 +34,9 @@ export class FileBlob implements Blob {
     this.range = options.range;
   }
 
-  stream(): AsyncIterable<Buffer> {
+  stream({ chunkBytes = CHUNK_BYTES }: StreamOptions = {}): AsyncIterable<Buffer> {
     this.#use();
-    return this.#chunks();
+    return this.#chunks(chunkBytes);
   }
 
   async sendTo(writable: Writable, signal?: AbortSignal): Promise<void> {
@@ -62,10 +62,10 @@ export class FileBlob implements Blob {
     this.#isUsed = true;
   }
 
-  async *#chunks(): AsyncGenerator<Buffer, void, undefined> {
+  async *#chunks(chunkBytes: number): AsyncGenerator<Buffer, void, undefined> {
     let position = this.range.start;
     const readNext = async (): Promise<Buffer> => {
-      const chunk = Buffer.allocUnsafe(Math.min(CHUNK_BYTES, this.range.end - position));
+      const chunk = Buffer.allocUnsafe(Math.min(chunkBytes, this.range.end - position));
       return chunk.subarray(0, await this.#read(chunk, position));
     };
     let reading: Promise<Buffer> | undefined;

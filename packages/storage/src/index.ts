@@ -9,6 +9,7 @@ export type {
   GetOptions,
   PutOptions,
   PutResult,
+  StreamOptions,
   Written,
 } from "./blob-store.ts";
 export { type FsyncPolicy, makeDurableDirectory } from "./durable-directory.ts";

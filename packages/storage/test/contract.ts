@@ -268,6 +268,15 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStoreFix
         await put("nar/a", LARGE);
       });
 
+      test("chunks are no larger than asked for", async () => {
+        await put("nar/blob", LARGE);
+        await using blob = await store.get("nar/blob");
+        const chunks = await Array.fromAsync(blob?.stream({ chunkBytes: 10_000 }) ?? []);
+
+        expect(Math.max(...chunks.map(({ length }) => length))).toBeLessThanOrEqual(10_000);
+        expect(Buffer.concat(chunks).equals(LARGE)).toBe(true);
+      });
+
       test("an absent blob is undefined, and one in an absent namespace too", async () => {
         expect(await store.get("nar/absent")).toBeUndefined();
         expect(await store.stat("nar/absent")).toBeUndefined();

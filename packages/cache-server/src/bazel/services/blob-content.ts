@@ -7,6 +7,9 @@ import type { ByteRange } from "@glorious/storage";
 import type { BlobForm, StoredBlob } from "../store/bazel-store.ts";
 import { decodeBlob, decodeSmall } from "../store/zstd-form.ts";
 
+/** Hundreds of blobs may be on their way at once. */
+const CHUNK_BYTES = 128 * 1024;
+
 /** What of a blob is wanted. */
 export interface ContentOptions {
   /** Where to begin, in bytes of the blob itself. */
@@ -107,7 +110,7 @@ async function* streamStored(
     return;
   }
   await using open = await blob.open(range, signal);
-  yield* open.stream();
+  yield* open.stream({ chunkBytes: CHUNK_BYTES });
 }
 
 async function* encode(
