@@ -1,6 +1,6 @@
 import { CacheError } from "@glorious/core";
 
-import { runNix } from "../run-nix.ts";
+import { runProgram } from "../run-program.ts";
 
 /** A Bazel release. */
 export interface BazelRelease {
@@ -50,7 +50,7 @@ export async function askBazelRelease(
 ): Promise<BazelRelease> {
   const hint = "Name it with --bazel, or its version with --bazel-version 7.7.1.";
   // A launcher may fetch the very Bazel that the workspace asks for.
-  const output = await runNix(bazel, ["--version"], { ...run, timeoutMs: 60_000 }).catch(
+  const output = await runProgram(bazel, ["--version"], { ...run, timeoutMs: 60_000 }).catch(
     (error: unknown) => {
       if (run.signal.aborted) throw error;
       const { message } = error as Error;

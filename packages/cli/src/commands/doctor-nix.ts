@@ -6,7 +6,7 @@ import { CacheError, isCacheError, parseDurationMs } from "@glorious/core";
 import { type CliContext, note, printLine } from "../cli-context.ts";
 import { type Command, defineCommand, flag, text, value } from "../command.ts";
 import { examine } from "../doctor-nix/all-checks.ts";
-import { countFindings, formatFindings } from "../doctor-nix/format-findings.ts";
+import { countFindings, formatFindings } from "../doctor/format-findings.ts";
 import { gatherSnapshot } from "../doctor-nix/gather/gather-snapshot.ts";
 import {
   chooseServer,

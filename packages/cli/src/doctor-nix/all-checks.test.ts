@@ -1,7 +1,9 @@
 import { describe, expect, test } from "vitest";
 
+import type { Answer } from "../doctor/answer.ts";
+import type { Severity } from "../doctor/finding.ts";
+import { failed, known, notTried, valueOf } from "../doctor/probe.ts";
 import { CHECKS, examine } from "./all-checks.ts";
-import type { Severity } from "./finding.ts";
 import {
   HEALTHY,
   NAR_INFO,
@@ -11,8 +13,7 @@ import {
   tokenOf,
 } from "./fixtures/healthy-snapshot.ts";
 import type { NixSettings } from "./nix-settings.ts";
-import { failed, known, notTried, valueOf } from "./probe.ts";
-import type { Answer, NarFacts, Snapshot, StoreFacts } from "./snapshot.ts";
+import type { NarFacts, Snapshot, StoreFacts } from "./snapshot.ts";
 
 const DAY_MS = 24 * 3600 * 1000;
 type Change = (healthy: Snapshot) => Snapshot;

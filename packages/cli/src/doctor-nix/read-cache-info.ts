@@ -1,6 +1,6 @@
 import { type NixCacheInfo, parseNixCacheInfo } from "@glorious/nix-store";
 
-import type { Answer } from "./snapshot.ts";
+import type { Answer } from "../doctor/answer.ts";
 
 /** What a cache says about itself. @throws {Error} when it refuses, or says what makes no sense. */
 export function readCacheInfo({ status, body }: Answer): NixCacheInfo {

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 
+import { known, notTried, valueOf } from "../doctor/probe.ts";
 import { HEALTHY } from "./fixtures/healthy-snapshot.ts";
-import { known, notTried, valueOf } from "./probe.ts";
 import { readerOf } from "./reader.ts";
 
 const OWN = valueOf(HEALTHY.nix.settings);

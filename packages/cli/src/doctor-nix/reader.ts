@@ -1,5 +1,5 @@
+import { valueOf } from "../doctor/probe.ts";
 import type { NixSettings } from "./nix-settings.ts";
-import { valueOf } from "./probe.ts";
 import type { NixFacts, StoreFacts, UserFacts } from "./snapshot.ts";
 
 /** Who reads from caches when this user builds, and by which settings. */

@@ -1,9 +1,11 @@
 import type { CacheConfig } from "@glorious/cache-client";
 import type { NarInfo } from "@glorious/nix-store";
 
-import type { NetrcEntry } from "../user-files/netrc.ts";
+import type { Answer } from "../doctor/answer.ts";
+import type { NetrcFacts } from "../doctor/netrc-facts.ts";
+import type { NetworkFacts } from "../doctor/network-facts.ts";
+import type { Probe } from "../doctor/probe.ts";
 import type { NixSettings } from "./nix-settings.ts";
-import type { Probe } from "./probe.ts";
 
 /** Everything the checks look at, gathered once. Tokens are in it; findings must not repeat them. */
 export interface Snapshot {
@@ -56,51 +58,6 @@ export interface StoreFacts {
   readonly version: string | undefined;
   /** Whether the daemon trusts this user; older versions do not tell. */
   readonly isTrusted: boolean | undefined;
-}
-
-/** The netrc file of whoever substitutes. */
-export interface NetrcFacts {
-  readonly path: string | undefined;
-  /** `undefined`: there is no such file. */
-  readonly mode: number | undefined;
-  readonly ownerId: number | undefined;
-  /** In the order of the file. Passwords are secret. */
-  readonly entries: Probe<readonly NetrcEntry[]>;
-}
-
-export interface NetworkFacts {
-  /** The addresses of the host's name. */
-  readonly lookup: Probe<readonly string[]>;
-  /** The address that took the connection. */
-  readonly connection: Probe<string>;
-  readonly tls: Probe<TlsFacts>;
-  /** Where curl, and so Nix, would send its requests instead. */
-  readonly proxy: ProxyFacts | undefined;
-}
-
-export interface TlsFacts {
-  readonly protocol: string;
-  readonly validToMs: number;
-  /** The file of authorities that Nix trusts, `undefined` for Node's own list. */
-  readonly caFile: string | undefined;
-}
-
-export interface ProxyFacts {
-  readonly variable: string;
-  /** Without credentials. */
-  readonly url: string;
-  /** What came back through it: an HTTP status. */
-  readonly answer: Probe<number>;
-}
-
-/** One answer over HTTP. */
-export interface Answer {
-  readonly status: number;
-  readonly body: string;
-  /** The clock of whoever answered. */
-  readonly dateMs: number | undefined;
-  /** Our clock in the middle of the exchange. */
-  readonly atMs: number;
 }
 
 export interface ServerFacts {

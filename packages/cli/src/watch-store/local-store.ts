@@ -3,7 +3,8 @@ import { join } from "node:path";
 
 import { CacheError } from "@glorious/core";
 
-import { besideNix, NIX_COMMAND, runNix, type RunNixOptions, whatNixSaid } from "../run-nix.ts";
+import { besideNix, NIX_COMMAND, whatNixSaid } from "../run-nix.ts";
+import { runProgram, type RunProgramOptions } from "../run-program.ts";
 
 /** The Nix store of this machine, as far as watching it needs. */
 export interface LocalStore {
@@ -17,11 +18,11 @@ export interface LocalStore {
 /** Far below what a process may be given as arguments. */
 const MAX_ARGUMENTS = 500;
 
-export function openLocalStore(nix: string, storeDir: string, run: RunNixOptions): LocalStore {
+export function openLocalStore(nix: string, storeDir: string, run: RunProgramOptions): LocalStore {
   return {
     storeDir,
     async listValid() {
-      const output = await runNix(nix, [...NIX_COMMAND, "path-info", "--all"], run);
+      const output = await runProgram(nix, [...NIX_COMMAND, "path-info", "--all"], run);
       if (output.exitCode !== 0) {
         throw new CacheError("CONFIG", `Nix does not list its store: ${whatNixSaid(output)}`);
       }
@@ -36,7 +37,7 @@ export function openLocalStore(nix: string, storeDir: string, run: RunNixOptions
         const paths = chunk.map((name) => `${storeDir}/${name}`);
         if (paths.length === 0) continue;
         const command = besideNix(nix, "nix-store");
-        const output = await runNix(
+        const output = await runProgram(
           command,
           ["--check-validity", "--print-invalid", ...paths],
           run,

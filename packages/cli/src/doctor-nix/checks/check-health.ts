@@ -1,5 +1,5 @@
-import { failure, ok, skipped, type Verdict } from "../finding.ts";
-import { reasonOf, valueOf } from "../probe.ts";
+import { failure, ok, skipped, type Verdict } from "../../doctor/finding.ts";
+import { reasonOf, valueOf } from "../../doctor/probe.ts";
 import type { Snapshot } from "../snapshot.ts";
 
 /** The server's own view of itself. */

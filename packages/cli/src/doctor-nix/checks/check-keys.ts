@@ -9,8 +9,8 @@ import {
   verifySignature,
 } from "@glorious/nix-store";
 
-import { failure, ok, skipped, type Verdict, warning } from "../finding.ts";
-import { reasonOf, valueOf } from "../probe.ts";
+import { failure, ok, skipped, type Verdict, warning } from "../../doctor/finding.ts";
+import { reasonOf, valueOf } from "../../doctor/probe.ts";
 import { readerOf } from "../reader.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { useCommand } from "./check-substituter.ts";

@@ -1,8 +1,8 @@
 import { formatDurationMs } from "@glorious/core";
 import { formatHash, parseHash } from "@glorious/nix-store";
 
-import { failure, ok, skipped, type Verdict, warning } from "../finding.ts";
-import { reasonOf, valueOf } from "../probe.ts";
+import { failure, ok, skipped, type Verdict, warning } from "../../doctor/finding.ts";
+import { reasonOf, valueOf } from "../../doctor/probe.ts";
 import { readerOf } from "../reader.ts";
 import type { NarInfoMemory, Snapshot } from "../snapshot.ts";
 import { findSigner, withRemembered } from "./check-keys.ts";

@@ -1,7 +1,7 @@
+import { failure, ok, skipped, type Verdict, warning } from "../../doctor/finding.ts";
+import { matchNetrc } from "../../doctor/netrc-match.ts";
+import { reasonOf, valueOf } from "../../doctor/probe.ts";
 import { netrcHost } from "../../user-files/netrc.ts";
-import { failure, ok, skipped, type Verdict, warning } from "../finding.ts";
-import { matchNetrc } from "../netrc-match.ts";
-import { reasonOf, valueOf } from "../probe.ts";
 import { readerOf } from "../reader.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { useCommand } from "./check-substituter.ts";

@@ -1,7 +1,7 @@
 import { formatHash } from "@glorious/nix-store";
 
-import { failure, ok, skipped, type Verdict } from "../finding.ts";
-import { reasonOf, valueOf } from "../probe.ts";
+import { failure, ok, skipped, type Verdict } from "../../doctor/finding.ts";
+import { reasonOf, valueOf } from "../../doctor/probe.ts";
 import { readCacheInfo } from "../read-cache-info.ts";
 import type { Snapshot } from "../snapshot.ts";
 

@@ -1,5 +1,5 @@
-import { failure, ok, skipped, type Verdict, warning } from "../finding.ts";
-import { reasonOf, valueOf } from "../probe.ts";
+import { failure, ok, skipped, type Verdict, warning } from "../../doctor/finding.ts";
+import { reasonOf, valueOf } from "../../doctor/probe.ts";
 import { type Reader, readerOf } from "../reader.ts";
 import type { Snapshot, Target } from "../snapshot.ts";
 import { isSameSubstituter, normalizeSubstituter } from "../substituter-url.ts";

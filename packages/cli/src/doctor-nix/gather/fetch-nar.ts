@@ -4,9 +4,9 @@ import { createBrotliDecompress, createGunzip } from "node:zlib";
 
 import { decodeZstd, type NarInfo } from "@glorious/nix-store";
 
-import { describeRefusal } from "../describe-refusal.ts";
+import { describeRefusal } from "../../doctor/describe-refusal.ts";
+import type { HttpSession } from "../../doctor/http-session.ts";
 import type { NarFacts } from "../snapshot.ts";
-import type { HttpSession } from "./http-session.ts";
 
 type Bytes = AsyncIterable<Uint8Array>;
 

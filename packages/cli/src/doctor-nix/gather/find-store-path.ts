@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { CacheError, isCacheError } from "@glorious/core";
 import { isStorePathHash, type NarInfo, parseNarInfo } from "@glorious/nix-store";
 
-import type { HttpSession } from "./http-session.ts";
+import type { HttpSession } from "../../doctor/http-session.ts";
 
 /** A store path that the view has. */
 export interface FoundPath {

@@ -4,15 +4,16 @@ import { promisify } from "node:util";
 
 import { DEFAULT_STORE_DIR } from "@glorious/nix-store";
 
-import { besideNix, NIX_COMMAND, runNix, type RunNixOptions, whatNixSaid } from "../../run-nix.ts";
+import { attempt, notTried, type Probe } from "../../doctor/probe.ts";
+import { besideNix, NIX_COMMAND, whatNixSaid } from "../../run-nix.ts";
+import { runProgram, type RunProgramOptions } from "../../run-program.ts";
 import { type NixSettings, parseNixSettings } from "../nix-settings.ts";
-import { attempt, notTried, type Probe } from "../probe.ts";
 import type { NixFacts, StoreFacts, UserFacts } from "../snapshot.ts";
 
 /** Asks the Nix on this machine about itself, offline. */
-export async function gatherNix(nix: string, run: RunNixOptions): Promise<NixFacts> {
+export async function gatherNix(nix: string, run: RunProgramOptions): Promise<NixFacts> {
   const version = await attempt(async () => {
-    const { stdout } = await runNix(nix, ["--version"], run);
+    const { stdout } = await runProgram(nix, ["--version"], run);
     const found = /(\d+\.\d+\S*)/.exec(stdout)?.[1];
     if (found === undefined) throw new Error(`${nix} --version tells no version`);
     return found;
@@ -39,22 +40,22 @@ export async function gatherNix(nix: string, run: RunNixOptions): Promise<NixFac
   return { command: nix, version, settings, systemSettings, store, storeDir };
 }
 
-function readSettings(nix: string, run: RunNixOptions): Promise<Probe<NixSettings>> {
+function readSettings(nix: string, run: RunProgramOptions): Promise<Probe<NixSettings>> {
   return attempt(async () => {
     // The first is the newer name, which older versions refuse.
-    const newer = await runNix(nix, [...NIX_COMMAND, "config", "show", "--json"], run);
+    const newer = await runProgram(nix, [...NIX_COMMAND, "config", "show", "--json"], run);
     if (newer.exitCode === 0) return parseNixSettings(newer.stdout);
-    const older = await runNix(nix, [...NIX_COMMAND, "show-config", "--json"], run);
+    const older = await runProgram(nix, [...NIX_COMMAND, "show-config", "--json"], run);
     if (older.exitCode === 0) return parseNixSettings(older.stdout);
     throw new Error(whatNixSaid(older));
   });
 }
 
-function readStore(nix: string, run: RunNixOptions): Promise<Probe<StoreFacts>> {
+function readStore(nix: string, run: RunProgramOptions): Promise<Probe<StoreFacts>> {
   return attempt(async () => {
-    const newer = await runNix(nix, [...NIX_COMMAND, "store", "info", "--json"], run);
+    const newer = await runProgram(nix, [...NIX_COMMAND, "store", "info", "--json"], run);
     if (newer.exitCode === 0) return parseStoreInfo(newer.stdout);
-    const older = await runNix(nix, [...NIX_COMMAND, "store", "ping"], run);
+    const older = await runProgram(nix, [...NIX_COMMAND, "store", "ping"], run);
     if (older.exitCode !== 0) throw new Error(whatNixSaid(older));
     const read = (name: string): string | undefined =>
       new RegExp(`^${name}: (.+)$`, "m").exec(`${older.stdout}\n${older.stderr}`)?.[1];
@@ -74,10 +75,10 @@ function parseStoreInfo(json: string): StoreFacts {
   };
 }
 
-async function readStoreDir(nix: string, run: RunNixOptions): Promise<string> {
+async function readStoreDir(nix: string, run: RunProgramOptions): Promise<string> {
   const command = besideNix(nix, "nix-instantiate");
   const args = ["--eval", "--store", "dummy://", "--expr", "builtins.storeDir"];
-  const output = await runNix(command, args, run).catch(() => undefined);
+  const output = await runProgram(command, args, run).catch(() => undefined);
   const said = /^"(\/[^"]+)"\s*$/.exec(output?.stdout ?? "")?.[1];
   return said ?? run.env["NIX_STORE_DIR"] ?? DEFAULT_STORE_DIR;
 }

@@ -5,14 +5,15 @@ import { CacheError } from "@glorious/core";
 import { parseStorePath } from "@glorious/nix-store";
 
 import type { CliContext } from "../../cli-context.ts";
-import type { RunNixOptions } from "../../run-nix.ts";
+import type { Answer } from "../../doctor/answer.ts";
+import type { HttpSession } from "../../doctor/http-session.ts";
+import { attempt, known, notTried, type Probe, reasonOf, valueOf } from "../../doctor/probe.ts";
+import type { RunProgramOptions } from "../../run-program.ts";
 import { homeFolder } from "../../user-folders.ts";
-import { attempt, known, notTried, type Probe, reasonOf, valueOf } from "../probe.ts";
 import type { Reader } from "../reader.ts";
-import type { Answer, NarInfoMemory, NixFacts, PathFacts, UserFacts } from "../snapshot.ts";
+import type { NarInfoMemory, NixFacts, PathFacts, UserFacts } from "../snapshot.ts";
 import { fetchNar } from "./fetch-nar.ts";
 import { findStorePath, getNarInfo } from "./find-store-path.ts";
-import type { HttpSession } from "./http-session.ts";
 import { readNarInfoMemory } from "./read-narinfo-memory.ts";
 import { verifyWithNix } from "./verify-with-nix.ts";
 
@@ -32,7 +33,7 @@ export interface PathQuestion {
 /** What it does so with. */
 export interface PathTools {
   readonly session: HttpSession;
-  readonly run: RunNixOptions;
+  readonly run: RunProgramOptions;
   readonly context: CliContext;
 }
 

@@ -1,10 +1,11 @@
 import { isCacheError } from "@glorious/core";
 
-import { attempt, failed, known, type Probe } from "../probe.ts";
+import type { Answer } from "../../doctor/answer.ts";
+import type { HttpSession } from "../../doctor/http-session.ts";
+import { attempt, failed, known, type Probe } from "../../doctor/probe.ts";
 import { readCacheInfo } from "../read-cache-info.ts";
-import type { Answer, ViewFacts } from "../snapshot.ts";
+import type { ViewFacts } from "../snapshot.ts";
 import { normalizeSubstituter, ownPriority } from "../substituter-url.ts";
-import type { HttpSession } from "./http-session.ts";
 
 /** What {@link gatherView} asks with. */
 export interface ViewQuestion {

@@ -1,18 +1,18 @@
 import { readFile } from "node:fs/promises";
 
 import type { CliContext } from "../../cli-context.ts";
-import type { RunNixOptions } from "../../run-nix.ts";
+import { gatherNetrc } from "../../doctor/gather-netrc.ts";
+import { gatherNetwork } from "../../doctor/gather-network.ts";
+import { openHttpSession } from "../../doctor/http-session.ts";
+import { matchNetrc } from "../../doctor/netrc-match.ts";
+import { attempt, notTried, valueOf } from "../../doctor/probe.ts";
+import type { RunProgramOptions } from "../../run-program.ts";
 import { netrcHost } from "../../user-files/netrc.ts";
-import { matchNetrc } from "../netrc-match.ts";
-import { attempt, notTried, valueOf } from "../probe.ts";
 import { readerOf } from "../reader.ts";
 import type { NixFacts, Snapshot } from "../snapshot.ts";
-import { gatherNetrc } from "./gather-netrc.ts";
-import { gatherNetwork } from "./gather-network.ts";
 import { gatherNix, gatherUser } from "./gather-nix.ts";
 import { gatherPath } from "./gather-path.ts";
 import { gatherPriorities, gatherView } from "./gather-server.ts";
-import { openHttpSession } from "./http-session.ts";
 
 /** What {@link gatherSnapshot} is asked to look at. */
 export interface Examination {
@@ -39,7 +39,7 @@ export async function gatherSnapshot(
 ): Promise<Snapshot> {
   const { server, view, timeoutMs } = examination;
   const { env, signal } = context;
-  const run: RunNixOptions = { env, signal, timeoutMs: NIX_TIMEOUT_MS };
+  const run: RunProgramOptions = { env, signal, timeoutMs: NIX_TIMEOUT_MS };
   const [nix, user] = await Promise.all([
     gatherNix(examination.nix, run),
     gatherUser(context.userId),

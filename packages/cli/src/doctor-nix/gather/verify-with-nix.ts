@@ -2,7 +2,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { NIX_COMMAND, runNix, type RunNixOptions, whatNixSaid } from "../../run-nix.ts";
+import { NIX_COMMAND, whatNixSaid } from "../../run-nix.ts";
+import { runProgram, type RunProgramOptions } from "../../run-program.ts";
 import type { VerifyFacts } from "../snapshot.ts";
 
 /**
@@ -18,11 +19,11 @@ export async function verifyWithNix(
     readonly storePath: string;
     readonly requireSignatures: boolean;
   },
-  run: RunNixOptions,
+  run: RunProgramOptions,
 ): Promise<VerifyFacts> {
   const folder = await mkdtemp(join(tmpdir(), "flywheel-doctor-"));
   try {
-    const output = await runNix(
+    const output = await runProgram(
       nix,
       [
         ...NIX_COMMAND,

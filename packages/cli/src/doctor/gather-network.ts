@@ -5,17 +5,17 @@ import { connect as connectTls } from "node:tls";
 
 import { formatDurationMs } from "@glorious/core";
 
-import { failed, known, notTried, type Probe } from "../probe.ts";
-import { chooseProxy, type ProxyChoice, showProxy } from "../proxy.ts";
-import type { NetworkFacts, TlsFacts } from "../snapshot.ts";
 import { describeNetworkError } from "./network-error.ts";
+import type { NetworkFacts, TlsFacts } from "./network-facts.ts";
+import { failed, known, notTried, type Probe } from "./probe.ts";
+import { chooseProxy, type ProxyChoice, showProxy } from "./proxy.ts";
 
 /** What {@link gatherNetwork} needs. */
 export interface NetworkProbe {
   readonly url: URL;
   readonly timeoutMs: number;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** The authorities that Nix trusts, and where they stand. */
+  /** The authorities that the client trusts, and where they stand. */
   readonly ca: string | undefined;
   readonly caFile: string | undefined;
 }

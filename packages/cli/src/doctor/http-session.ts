@@ -3,7 +3,7 @@ import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 
 import { CacheError, formatDurationMs } from "@glorious/core";
 
-import type { Answer } from "../snapshot.ts";
+import type { Answer } from "./answer.ts";
 import { describeNetworkError } from "./network-error.ts";
 
 /** Options of {@link openHttpSession}. */
@@ -23,10 +23,18 @@ export interface OpenAnswer {
   readonly body: AsyncIterable<Uint8Array>;
 }
 
-/** Asks as Nix would: HTTP/1.1, Basic authentication from a netrc file, redirects followed. */
+/** One request, as it stands. */
+export interface HttpRequest {
+  readonly method: "GET" | "PUT";
+  /** Secret. */
+  readonly authorization: string | undefined;
+  readonly body?: Uint8Array;
+}
+
+/** Asks over HTTP/1.1, on connections that are kept. */
 export interface HttpSession extends Disposable {
   /**
-   * Reads a small answer, whatever its status; of a body only the first 64 KiB.
+   * Reads a small answer as Nix would, redirects followed, whatever its status; of a body only the first 64 KiB.
    *
    * @param password - Sent as Basic authentication without a name. Secret.
    * @throws {CacheError} `UNAVAILABLE` or `TIMEOUT`, the reason in words.
@@ -34,6 +42,12 @@ export interface HttpSession extends Disposable {
   get(url: string, password?: string): Promise<Answer>;
   /** The same for a body of any size; reading it may throw. */
   open(url: string, password?: string): Promise<OpenAnswer>;
+  /**
+   * Sends one request and reads a small answer, redirects not followed.
+   *
+   * @throws {CacheError} as {@link get}.
+   */
+  send(url: string, request: HttpRequest): Promise<Answer & { readonly bytes: Buffer }>;
 }
 
 const MAX_BODY_BYTES = 64 * 1024;
@@ -49,13 +63,14 @@ export function openHttpSession(options: HttpSessionOptions): HttpSession {
     }),
   };
 
-  const send = async (address: string, password: string | undefined): Promise<Sent> => {
+  const follow = async (address: string, password: string | undefined): Promise<Sent> => {
     let url = new URL(address);
     const { hostname } = url;
     for (let redirects = 0; ; redirects += 1) {
       // As curl does: netrc knows hosts, not ports, and another host never sees the token.
       const credentials = url.hostname === hostname ? password : undefined;
-      const sent = await sendOnce(url, credentials, agents, options);
+      const request = { method: "GET", authorization: basic(credentials) } as const;
+      const sent = await sendOnce(url, request, agents, options);
       const { location } = sent.response.headers;
       const isRedirect = [301, 302, 303, 307, 308].includes(sent.response.statusCode ?? 0);
       if (!isRedirect || location === undefined) return sent;
@@ -67,25 +82,15 @@ export function openHttpSession(options: HttpSessionOptions): HttpSession {
 
   return {
     async get(address, password) {
-      const { response, atMs } = await send(address, password);
-      const chunks: Buffer[] = [];
-      let sizeBytes = 0;
-      for await (const chunk of readBody(response)) {
-        chunks.push(Buffer.from(chunk));
-        sizeBytes += chunk.length;
-        if (sizeBytes > MAX_BODY_BYTES) break;
-      }
-      const dateMs = Date.parse(response.headers.date ?? "");
-      return {
-        status: response.statusCode ?? 0,
-        body: Buffer.concat(chunks).subarray(0, MAX_BODY_BYTES).toString(),
-        dateMs: Number.isNaN(dateMs) ? undefined : dateMs,
-        atMs,
-      };
+      const { bytes: _, ...answer } = await readAnswer(await follow(address, password));
+      return answer;
     },
     async open(address, password) {
-      const { response } = await send(address, password);
+      const { response } = await follow(address, password);
       return { status: response.statusCode ?? 0, url: address, body: readBody(response) };
+    },
+    async send(address, request) {
+      return await readAnswer(await sendOnce(new URL(address), request, agents, options));
     },
     [Symbol.dispose]() {
       for (const agent of Object.values(agents)) agent.destroy();
@@ -98,9 +103,33 @@ interface Sent {
   readonly atMs: number;
 }
 
+async function readAnswer({ response, atMs }: Sent): Promise<Answer & { readonly bytes: Buffer }> {
+  const chunks: Buffer[] = [];
+  let sizeBytes = 0;
+  for await (const chunk of readBody(response)) {
+    chunks.push(Buffer.from(chunk));
+    sizeBytes += chunk.length;
+    if (sizeBytes > MAX_BODY_BYTES) break;
+  }
+  const bytes = Buffer.concat(chunks).subarray(0, MAX_BODY_BYTES);
+  const dateMs = Date.parse(response.headers.date ?? "");
+  return {
+    status: response.statusCode ?? 0,
+    body: bytes.toString(),
+    bytes,
+    dateMs: Number.isNaN(dateMs) ? undefined : dateMs,
+    atMs,
+  };
+}
+
+function basic(password: string | undefined): string | undefined {
+  if (password === undefined) return undefined;
+  return `Basic ${Buffer.from(`:${password}`).toString("base64")}`;
+}
+
 async function sendOnce(
   url: URL,
-  password: string | undefined,
+  { method, authorization, body }: HttpRequest,
   agents: { readonly "http:": HttpAgent; readonly "https:": HttpsAgent },
   { timeoutMs, signal, nowMs }: HttpSessionOptions,
 ): Promise<Sent> {
@@ -108,15 +137,15 @@ async function sendOnce(
   const isSecure = url.protocol === "https:";
   const startedMs = nowMs();
   const request = (isSecure ? httpsRequest : httpRequest)(url, {
+    method,
     agent: isSecure ? agents["https:"] : agents["http:"],
     signal,
     timeout: timeoutMs,
     headers: {
       "user-agent": "flywheel-doctor",
       accept: "*/*",
-      ...(password === undefined
-        ? {}
-        : { authorization: `Basic ${Buffer.from(`:${password}`).toString("base64")}` }),
+      ...(authorization === undefined ? {} : { authorization }),
+      ...(body === undefined ? {} : { "content-length": body.length }),
     },
   });
   request.on("timeout", () => {
@@ -129,7 +158,7 @@ async function sendOnce(
   request.on("response", (response) => {
     resolve({ response, atMs: (startedMs + nowMs()) / 2 });
   });
-  request.end();
+  request.end(body);
   return promise;
 }
 

@@ -1,14 +1,14 @@
 import { constants } from "node:fs";
 import { access, readFile, stat } from "node:fs/promises";
 
-import { parseNetrc } from "../../user-files/netrc.ts";
-import { failed, known, notTried } from "../probe.ts";
-import type { NetrcFacts } from "../snapshot.ts";
+import { parseNetrc } from "../user-files/netrc.ts";
+import type { NetrcFacts } from "./netrc-facts.ts";
+import { failed, known, notTried } from "./probe.ts";
 
-/** Reads the netrc file that Nix was told to use. */
+/** Reads the netrc file that a client was told to use. */
 export async function gatherNetrc(path: string | undefined): Promise<NetrcFacts> {
   if (path === undefined) {
-    const entries = notTried("Nix is told to use no netrc file");
+    const entries = notTried("no netrc file is to be used");
     return { path, mode: undefined, ownerId: undefined, entries };
   }
   const found = await stat(path).catch((error: NodeJS.ErrnoException) => error.code);

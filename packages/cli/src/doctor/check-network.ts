@@ -1,12 +1,28 @@
-import { failure, ok, skipped, type Verdict, warning } from "../finding.ts";
-import { reasonOf } from "../probe.ts";
-import type { ProxyFacts, Snapshot } from "../snapshot.ts";
+import { failure, ok, skipped, type Verdict, warning } from "./finding.ts";
+import type { NetworkFacts, ProxyFacts } from "./network-facts.ts";
+import { reasonOf } from "./probe.ts";
 
 const DAY_MS = 24 * 3600 * 1000;
 
+/** A way to a server, and whose it is. */
+export interface Way {
+  readonly network: NetworkFacts;
+  /** Where it leads. */
+  readonly url: URL;
+  /** Who takes it, such as `Nix`. */
+  readonly client: string;
+  /** Which authorities the client trusts, in a sentence. */
+  readonly trusts: string;
+  /** What the client does when the certificate has ended, in a sentence. */
+  readonly consequence: string;
+  /** The command that shows why there is no connection. */
+  readonly remedy: string;
+  readonly nowMs: number;
+}
+
 /** The host's name leads to an address. */
-export function checkLookup({ network, target }: Snapshot): Verdict {
-  const { hostname } = new URL(target.server);
+export function checkLookup({ network, url }: Way): Verdict {
+  const { hostname } = url;
   const { lookup } = network;
   if (lookup.state === "known") return ok(`${hostname} is ${lookup.value.join(", ")}`);
   if (isBehindProxy(network.proxy)) return skipped("the proxy looks it up");
@@ -18,28 +34,28 @@ export function checkLookup({ network, target }: Snapshot): Verdict {
 }
 
 /** Something takes the connection. */
-export function checkConnection({ network, target }: Snapshot): Verdict {
+export function checkConnection({ network, url, remedy }: Way): Verdict {
   const { connection } = network;
-  const { host } = new URL(target.server);
+  const { host } = url;
   if (connection.state === "known") return ok(`connected to ${connection.value}`);
   if (connection.state === "skipped") return skipped(connection.reason);
   if (isBehindProxy(network.proxy)) return skipped("only the proxy reaches it");
   return failure(
     `${host} cannot be connected to: ${connection.problem}`,
     "The server is down, the port is wrong, or a firewall is between.",
-    `curl -v -m 10 ${target.server}healthz`,
+    remedy,
   );
 }
 
-/** The certificate is one that Nix trusts. */
-export function checkTls({ network, target, nowMs }: Snapshot): Verdict {
+/** The certificate is one that the client trusts. */
+export function checkTls({ network, url, trusts, consequence, nowMs }: Way): Verdict {
   const { tls } = network;
   if (tls.state === "skipped") return skipped(tls.reason);
-  const { host } = new URL(target.server);
+  const { host } = url;
   if (tls.state === "failed") {
     return failure(
       `no trusted TLS connection to ${host}: ${tls.problem}`,
-      "Nix trusts the authorities in NIX_SSL_CERT_FILE, else in /etc/ssl/certs/ca-certificates.crt.",
+      trusts,
       `openssl s_client -connect ${host}${host.includes(":") ? "" : ":443"} -showcerts`,
     );
   }
@@ -48,29 +64,29 @@ export function checkTls({ network, target, nowMs }: Snapshot): Verdict {
   if (validToMs - nowMs < 7 * DAY_MS) {
     return warning(
       `the certificate of ${host} ends at ${until}`,
-      "Nix stops using the cache then.",
+      consequence,
       `openssl s_client -connect ${host}${host.includes(":") ? "" : ":443"} -showcerts`,
     );
   }
   return ok(`${protocol}, trusted by ${caFile ?? "Node's authorities"}, until ${until}`);
 }
 
-/** A proxy in the environment lets Nix through. */
-export function checkProxy({ network, target }: Snapshot): Verdict {
+/** A proxy in the environment lets the client through. */
+export function checkProxy({ network, url, client }: Way): Verdict {
   const { proxy } = network;
   if (proxy === undefined) return ok("no proxy is in the way");
-  const { hostname } = new URL(target.server);
+  const { hostname } = url;
   const remedy = `export no_proxy="$no_proxy,${hostname}"`;
   if (proxy.answer.state === "failed") {
     return failure(
       `the proxy ${proxy.url} does not answer: ${proxy.answer.problem}`,
-      `${proxy.variable} sends Nix there for ${hostname}.`,
+      `${proxy.variable} sends ${client} there for ${hostname}.`,
       remedy,
     );
   }
   if (proxy.answer.state === "skipped") {
     return warning(
-      `Nix goes through ${proxy.url}, which was not tried`,
+      `${client} goes through ${proxy.url}, which was not tried`,
       `${proxy.answer.reason}. ${proxy.variable} says so.`,
       remedy,
     );
@@ -79,12 +95,12 @@ export function checkProxy({ network, target }: Snapshot): Verdict {
   if (status === 407 || status >= 500) {
     return failure(
       `the proxy ${proxy.url} answers ${status} for ${hostname}`,
-      `${proxy.variable} sends Nix there; ${status === 407 ? "it wants credentials" : "it does not reach the server"}.`,
+      `${proxy.variable} sends ${client} there; ${status === 407 ? "it wants credentials" : "it does not reach the server"}.`,
       remedy,
     );
   }
   return warning(
-    `Nix goes through the proxy ${proxy.url}`,
+    `${client} goes through the proxy ${proxy.url}`,
     `${proxy.variable} says so. It answers, but all other checks went to the server directly.`,
     remedy,
   );

@@ -1,15 +1,13 @@
 import { formatDurationMs } from "@glorious/core";
 
-import { ok, skipped, type Verdict, warning } from "../finding.ts";
-import { valueOf } from "../probe.ts";
-import type { Snapshot } from "../snapshot.ts";
+import type { Answer } from "./answer.ts";
+import { ok, skipped, type Verdict, warning } from "./finding.ts";
 
 /** The server tolerates a minute; half of it is time to say something. */
 const TOLERATED_MS = 30_000;
 
 /** How far the server's clock is ahead of ours, in milliseconds; `undefined` when it does not tell. */
-export function clockSkewMs({ server }: Pick<Snapshot, "server">): number | undefined {
-  const answer = valueOf(server.cacheInfo);
+export function clockSkewMs(answer: Answer | undefined): number | undefined {
   if (answer?.dateMs === undefined) return undefined;
   // The header has whole seconds, cut: on average the time is half a second later.
   const skewMs = answer.dateMs + 500 - answer.atMs;
@@ -17,8 +15,8 @@ export function clockSkewMs({ server }: Pick<Snapshot, "server">): number | unde
 }
 
 /** Both clocks agree, or tokens and certificates expire too early or too late. */
-export function checkClock(snapshot: Snapshot): Verdict {
-  const skewMs = clockSkewMs(snapshot);
+export function checkClock(answer: Answer | undefined): Verdict {
+  const skewMs = clockSkewMs(answer);
   if (skewMs === undefined) return skipped("the server does not tell the time");
   const apart = formatDurationMs(Math.abs(skewMs));
   if (Math.abs(skewMs) <= TOLERATED_MS) return ok("this clock and the server's agree");

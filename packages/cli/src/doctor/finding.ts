@@ -1,4 +1,4 @@
-/** How bad a finding is: only an `error` keeps Nix from using the cache. `skipped` could not be told. */
+/** How bad a finding is: only an `error` keeps the client from using the cache. `skipped` could not be told. */
 export type Severity = "ok" | "warning" | "error" | "skipped";
 
 /** What one check found. */
@@ -8,7 +8,7 @@ export interface Finding {
   readonly severity: Severity;
   /** What is so, in one line. Never holds a secret. */
   readonly message: string;
-  /** Why that is so, or what Nix makes of it. */
+  /** Why that is so, or what the client makes of it. */
   readonly cause?: string;
   /** One command that helps. */
   readonly remedy?: string;
@@ -27,12 +27,12 @@ export function skipped(reason: string): Verdict {
   return { severity: "skipped", message: reason };
 }
 
-/** Nix uses the cache, but something will surprise. */
+/** The client uses the cache, but something will surprise. */
 export function warning(message: string, cause: string, remedy?: string): Verdict {
   return { severity: "warning", message, cause, ...(remedy === undefined ? {} : { remedy }) };
 }
 
-/** This keeps Nix from using the cache. */
+/** This keeps the client from using the cache. */
 export function failure(message: string, cause: string, remedy: string): Verdict {
   return { severity: "error", message, cause, remedy };
 }
