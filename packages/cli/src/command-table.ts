@@ -142,6 +142,11 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
     load: () => import("./commands/doctor-nix.ts"),
   },
   {
+    name: "doctor bazel",
+    summary: "Tell whether this machine's Bazel would use a view, and if not, why",
+    load: () => import("./commands/doctor-bazel.ts"),
+  },
+  {
     name: "credential-helper",
     summary: "Give Bazel the token for a server, in its own protocol",
     load: () => import("./commands/credential-helper.ts"),

@@ -30,6 +30,11 @@ export function parseBazelRelease(text: string): BazelRelease {
   });
 }
 
+/** A release as Bazel writes it. */
+export function formatBazelRelease({ major, minor }: BazelRelease): string {
+  return `${major}.${minor}`;
+}
+
 /** Whether the release has what came with the one given. */
 export function isAtLeast(release: BazelRelease, major: number, minor: number): boolean {
   return release.major > major || (release.major === major && release.minor >= minor);

@@ -1,21 +1,15 @@
 import { realpath } from "node:fs/promises";
 import { resolve } from "node:path";
 
-import { CacheError, isCacheError, parseDurationMs } from "@glorious/core";
+import { CacheError, parseDurationMs } from "@glorious/core";
 
 import { type CliContext, note, printLine } from "../cli-context.ts";
 import { type Command, defineCommand, flag, text, value } from "../command.ts";
 import { examine } from "../doctor-nix/all-checks.ts";
-import { countFindings, formatFindings } from "../doctor/format-findings.ts";
 import { gatherSnapshot } from "../doctor-nix/gather/gather-snapshot.ts";
-import {
-  chooseServer,
-  requireView,
-  SERVER_ENVIRONMENT,
-  SERVER_OPTIONS,
-  type ServerChoice,
-  VIEW_OPTION,
-} from "../server-options.ts";
+import { chooseExamined } from "../doctor/choose-examined.ts";
+import { countFindings, formatFindings } from "../doctor/format-findings.ts";
+import { SERVER_ENVIRONMENT, SERVER_OPTIONS, VIEW_OPTION } from "../server-options.ts";
 import { quoteShell } from "../try-lines.ts";
 import { UsageError } from "../usage-error.ts";
 
@@ -57,7 +51,7 @@ sense.`,
     },
   ],
   async run({ options }, context) {
-    const { choice, view } = await chooseTarget(options, context);
+    const { choice, view } = await chooseExamined(options, context);
     const snapshot = await gatherSnapshot(
       {
         server: choice.server,
@@ -92,24 +86,6 @@ sense.`,
     });
   },
 });
-
-/** Not to say what to look at is misuse, not a finding. */
-async function chooseTarget(
-  options: {
-    readonly server: string | undefined;
-    readonly tokenFile: string | undefined;
-    readonly view: string | undefined;
-  },
-  context: CliContext,
-): Promise<{ readonly choice: ServerChoice; readonly view: string }> {
-  try {
-    const choice = await chooseServer(options, context);
-    return { choice, view: requireView(options.view, choice) };
-  } catch (error) {
-    if (!isCacheError(error)) throw error;
-    throw new UsageError(error.message, error.hint);
-  }
-}
 
 /** A store path, something inside one, or a link to one. */
 async function resolveStorePath(

@@ -1,5 +1,4 @@
 import { CacheError } from "@glorious/core";
-import { decodeTokenUnverified, parseTokenClaims, permissionsFor } from "@glorious/trust";
 
 import {
   type BazelPaths,
@@ -15,6 +14,7 @@ import {
   parseBazelRelease,
 } from "../bazel-config/bazel-version.ts";
 import { formatCredentialScript } from "../bazel-config/credential-script.ts";
+import { mayPush } from "../bazel-config/may-push.ts";
 import {
   type BazelCredential,
   isBazelConfigured,
@@ -180,19 +180,6 @@ async function chooseCredential(
       configHome: configHome(context.env),
     }),
   };
-}
-
-/** What the token says; the server decides. */
-function mayPush(token: string | undefined, view: string): boolean {
-  if (token === undefined) return false;
-  const decoded = decodeTokenUnverified(token);
-  // Tokens are opaque to a client: one that cannot be read may still be good.
-  if (decoded === undefined) return true;
-  try {
-    return permissionsFor(parseTokenClaims(decoded.payload), view).has("push");
-  } catch {
-    return true;
-  }
 }
 
 async function undo(paths: BazelPaths, isDryRun: boolean, context: CliContext): Promise<void> {
