@@ -16,7 +16,11 @@ export function checkBazel({ bazel }: Snapshot): Verdict {
     isOld
       ? "It lacks the options that make a build go on without the cache."
       : "Without it nobody knows which options it takes.",
-    isOld ? `${command} --version` : "flywheel doctor bazel --bazel /path/to/bazel",
+    isOld
+      ? `${command} --version`
+      : /does not say/.test(problem)
+        ? "flywheel doctor bazel --bazel-version 7.7.1"
+        : "flywheel doctor bazel --bazel /path/to/bazel",
   );
 }
 
