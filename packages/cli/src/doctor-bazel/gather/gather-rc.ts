@@ -36,7 +36,7 @@ export async function gatherRc(context: CliContext): Promise<GatheredRc> {
 }
 
 /** The folder that Bazel takes for the workspace: the first upwards with one of its files. */
-export async function findWorkspace(start: string): Promise<string | undefined> {
+async function findWorkspace(start: string): Promise<string | undefined> {
   for (let folder = start; ; folder = dirname(folder)) {
     for (const name of ["MODULE.bazel", "REPO.bazel", "WORKSPACE", "WORKSPACE.bazel"]) {
       const isThere = await access(join(folder, name)).then(
