@@ -350,6 +350,16 @@ const BROKEN: readonly Broken[] = [
     }),
   ],
   [
+    "an old Bazel that may not push, with an rc file that does",
+    "capabilities",
+    "error",
+    /gives no push permission/,
+    on(OLD, {
+      ...capabilities({ mayUpdate: false }),
+      ...(await bearer({ caches: [["main", new Set(["pull"])]] })),
+    }),
+  ],
+  [
     "a miss that is an error",
     "miss",
     "error",

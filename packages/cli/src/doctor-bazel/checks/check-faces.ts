@@ -3,7 +3,7 @@ import { GRPC_STATUS } from "@glorious/grpc";
 import { mayPush } from "../../bazel-config/may-push.ts";
 import { describeRefusal } from "../../doctor/describe-refusal.ts";
 import { failure, ok, skipped, type Verdict, warning } from "../../doctor/finding.ts";
-import { reasonOf } from "../../doctor/probe.ts";
+import { reasonOf, valueOf } from "../../doctor/probe.ts";
 import { isGrpc, optionOf, placeOf, renewCommand, tokenOf, useCommand } from "../facts.ts";
 import type { Snapshot, Target } from "../snapshot.ts";
 
@@ -88,7 +88,7 @@ export function checkHttp(snapshot: Snapshot): Verdict {
 
 /** What the server offers to this caller. */
 export function checkCapabilities(snapshot: Snapshot): Verdict {
-  const { faces, target, credential } = snapshot;
+  const { faces, target, credential, bazel } = snapshot;
   if (!isGrpc(target.remoteCache)) return skipped("over HTTP/1.1 there is nothing to ask for");
   if (faces.grpc.state !== "known") return skipped(reasonOf(faces.grpc));
   const { capabilities } = faces.grpc.value;
@@ -119,9 +119,12 @@ export function checkCapabilities(snapshot: Snapshot): Verdict {
     );
   }
   if (!uploads) return ok("SHA-256, zstd, for reading: the token gives no push permission");
-  return warning(
+  const isOld = (valueOf(bazel.release)?.major ?? 7) < 7;
+  return (isOld ? failure : warning)(
     "results may not be written: the token gives no push permission",
-    "Bazel says so in every build, until its rc file says --noremote_upload_local_results.",
+    isOld
+      ? "Bazel 4 ends the build, unless its rc file says --noremote_upload_local_results."
+      : "Bazel says so in every build, until its rc file says --noremote_upload_local_results.",
     useCommand(target),
   );
 }

@@ -56,7 +56,7 @@ export function checkTimeout(snapshot: Snapshot): Verdict {
   const isCompressed = optionOf(snapshot, "remote_cache_compression")?.value === "true";
   return ok(
     isCompressed
-      ? `${limit}; on a slow link a compressed upload begins anew each time, and one larger than ${slow} is given up; a longer --remote_timeout lets it through, and a silent server holds builds up for longer`
+      ? `${limit}; on a slow link a compressed upload begins anew each time, and one larger than ${slow} may be given up; a longer --remote_timeout lets it through, and a silent server holds builds up for longer`
       : `${limit}; a transfer that takes longer goes on where it was`,
   );
 }
