@@ -20,6 +20,7 @@ describeEachBazel("the settings for it", (bazel) => {
         remoteCache,
         instanceName: "main",
         mayPush: true,
+        isCompressed: true,
         credentialHelper: undefined,
       });
       await workspace.write({

@@ -9,6 +9,11 @@ export interface BazelRcRequest {
   readonly instanceName: string;
   /** Whether results may be written; the server refuses them otherwise, this spares the attempt. */
   readonly mayPush: boolean;
+  /**
+   * Whether blobs go as zstd, where Bazel can. It does not go on with a compressed upload that took longer than an
+   * attempt, only with a plain one.
+   */
+  readonly isCompressed: boolean;
   /** The program that gives Bazel the token; `undefined` where there is none, or netrc has it. */
   readonly credentialHelper: string | undefined;
 }
@@ -44,7 +49,7 @@ export function formatBazelRc(request: BazelRcRequest): string {
   );
   if (isAtLeast(release, 7, 0)) {
     lines.push("--remote_retry_max_delay=1s", "--experimental_circuit_breaker_strategy=failure");
-    if (isGrpc) lines.push("--remote_cache_compression");
+    if (isGrpc && request.isCompressed) lines.push("--remote_cache_compression");
   }
   // From Bazel 8 on it is the default.
   if (release.major === 7) lines.push("--experimental_remote_cache_eviction_retries=5");

@@ -55,6 +55,7 @@ very files you had.`,
     }),
     http: flag("Speak HTTP/1.1, for proxies that let no gRPC through"),
     readOnly: flag("Take results, give none"),
+    uncompressed: flag("Send blobs as they are, so that slow uploads go on after 10 seconds"),
     bazel: text("COMMAND", "The Bazel to configure; default bazel", { completes: "file" }),
     bazelVersion: value("VERSION", "Its version, instead of asking it", parseBazelRelease, {
       completes: "nothing",
@@ -100,6 +101,7 @@ very files you had.`,
       remoteCache: target.remoteCache,
       instanceName: target.instanceName,
       mayPush: !options.readOnly && mayPush(choice.token, view),
+      isCompressed: !options.uncompressed,
       credentialHelper: credential.kind === "helper" ? paths.credentialHelper : undefined,
     });
     const plan = planUseBazel(await readBazelFiles(paths), rcText, credential);

@@ -40,6 +40,7 @@ export function planWantedRc(
       remoteCache: address ?? remoteCache,
       instanceName,
       mayPush: wantsUploads && mayPush(token, viewName),
+      isCompressed: findOption(present, "remote_cache_compression") !== undefined,
       credentialHelper: hasHelper ? bazelPaths(scope, context).credentialHelper : undefined,
     }),
   );
