@@ -2,6 +2,7 @@ import { CacheError, createByteBudget } from "@glorious/core";
 import { NAR_ENCODING, readZstdWindow } from "@glorious/nix-store";
 
 import type { ObjectCompression } from "../index/cache-index.ts";
+import { limitXzDictionaries, readFirstXzDictionary } from "./xz-dictionaries.ts";
 
 /** A stream as it comes from a client. */
 export interface IncomingStream {
@@ -46,7 +47,6 @@ const MAX_WINDOW_LOG = 27;
 /** Beside the window or dictionary: chunks, hashes, the store's buffers. */
 const STREAM_BYTES = 4 * MIB;
 const HEAD_BYTES = 64;
-const MAX_XZ_DICTIONARY_BYTES = 64 * MIB;
 
 export function createUploadMemory(options: UploadMemoryOptions): UploadMemory {
   const { totalBytes, maxWaitMs, onChange } = options;
@@ -82,9 +82,11 @@ export function createUploadMemory(options: UploadMemoryOptions): UploadMemory {
       try {
         const head = await readHead(chunks);
         const maxWindowLog = compression === "zstd" ? windowLogOf(head) : MIN_WINDOW_LOG;
-        const tableBytes = compression === "xz" ? readXzDictionary(head) : 2 ** maxWindowLog;
+        const tableBytes = compression === "xz" ? readFirstXzDictionary(head) : 2 ** maxWindowLog;
         const lease = await acquireInTime(acquire, STREAM_BYTES + tableBytes, maxWaitMs, signal);
-        return admitted(putBack(head, chunks), maxWindowLog, lease);
+        const whole = putBack(head, chunks);
+        const bounded = compression === "xz" ? limitXzDictionaries(whole, tableBytes) : whole;
+        return admitted(bounded, maxWindowLog, lease);
       } catch (error) {
         // What is left of a body is for its owner to drop.
         await chunks.return?.();
@@ -105,22 +107,6 @@ function windowLogOf(head: Uint8Array): number {
   const windowBytes = readZstdWindow(head) ?? 0;
   const log = Math.ceil(Math.log2(Math.max(1, windowBytes)));
   return Math.min(Math.max(log, MIN_WINDOW_LOG), MAX_WINDOW_LOG);
-}
-
-/**
- * The dictionary that an xz stream's first block names; the largest that is decoded when there is no telling.
- * A later block that names a larger one is not counted: encoders write the same in all.
- *
- * @see https://tukaani.org/xz/xz-file-format.txt, 2.1, 3.1 and 5.3.1.
- */
-function readXzDictionary(head: Uint8Array): number {
-  const [stream, block] = [head.subarray(0, 12), head.subarray(12)];
-  const flags = block[1] ?? 0xff;
-  // One filter, LZMA2, and no sizes before it: what every encoder that works on a stream writes.
-  const isPlain = stream[0] === 0xfd && flags === 0 && block[2] === 0x21 && block[3] === 1;
-  const bits = block[4] ?? 40;
-  if (!isPlain || bits > 40) return MAX_XZ_DICTIONARY_BYTES;
-  return Math.min((2 | (bits & 1)) * 2 ** (Math.floor(bits / 2) + 11), MAX_XZ_DICTIONARY_BYTES);
 }
 
 async function readHead(chunks: AsyncIterator<Buffer>): Promise<Buffer> {
