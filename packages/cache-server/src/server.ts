@@ -96,6 +96,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
   const meters = createCallMeters();
   const metrics = createServerMetrics({
     countQuarantined: () => index.countQuarantined(),
+    countWaitingWrites: () => index.waitingWrites,
     renderBazel: () =>
       bazel === undefined ? "" : renderBazelMetrics(bazel.counters.all(), meters.figures()),
   });

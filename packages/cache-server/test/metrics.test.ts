@@ -34,6 +34,7 @@ test("the metrics count requests, hits, misses, refusals and uploads, and name n
         'flywheel_uploads_total{result="deduplicated"} 1',
         'flywheel_uploads_total{result="failed"} 1',
         "flywheel_uploads_running 0",
+        "flywheel_index_writes_waiting 0",
         `flywheel_uploaded_nar_bytes_total ${2 * path.nar.length}`,
         expect.stringMatching(/^nodejs_eventloop_lag_p99_seconds /),
         expect.stringMatching(/^flywheel_bytes_total\{direction="in"\} [1-9]/),

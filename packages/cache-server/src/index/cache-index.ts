@@ -14,6 +14,8 @@ import type { PartUploadIndex } from "./part-upload-index.ts";
  * `STORAGE_FULL` when its disk is full, `CORRUPT` when it is damaged.
  */
 export interface CacheIndex extends HousekeepingIndex, PartUploadIndex, AsyncDisposable {
+  /** Writes of this process that wait for those before them; for figures. */
+  readonly waitingWrites: number;
   /** Adds a view with its first signing key. @throws {CacheError} `CONFLICT` when the name is taken. */
   createView(view: NewView, key: NewSigningKey): Promise<ViewRecord>;
   findView(name: string): Promise<ViewRecord | undefined>;

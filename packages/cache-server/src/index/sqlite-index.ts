@@ -111,6 +111,10 @@ class SqliteIndex implements CacheIndex {
     this.#queue = new WriteQueue((operations) => writer.runBatch(operations));
   }
 
+  get waitingWrites(): number {
+    return this.#queue.waiting;
+  }
+
   createView(view: NewView, key: NewSigningKey): Promise<ViewRecord> {
     return this.#write("createView", view, key);
   }

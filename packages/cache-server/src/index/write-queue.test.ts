@@ -31,8 +31,10 @@ test("what arrives in one turn, or while a batch runs, shares a batch", async ()
   const one = await batch(0);
   const second = [queue.run(3), queue.run(4), queue.run(5)];
   expect(batches).toHaveLength(1);
+  expect(queue.waiting).toBe(3);
   one.end();
   const two = await batch(1);
+  expect(queue.waiting).toBe(0);
   two.end();
 
   expect(one.operations).toEqual([1, 2]);

@@ -31,6 +31,11 @@ export class WriteQueue<Operation, Outcome> {
     return promise;
   }
 
+  /** Operations that wait for their batch; those of the running one are not among them. */
+  get waiting(): number {
+    return this.#pending.length;
+  }
+
   /** Resolves when nothing is queued any more. */
   async idle(): Promise<void> {
     while (this.#running !== undefined) await this.#running;

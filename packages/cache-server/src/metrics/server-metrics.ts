@@ -39,6 +39,7 @@ let processMetrics: Registry | undefined;
 /** Figures that are asked for when they are read. */
 export interface MetricsSources {
   readonly countQuarantined: () => Promise<number>;
+  readonly countWaitingWrites: () => number;
   /** What the Bazel cache counts by itself, in the text format; empty where there is none. */
   readonly renderBazel: () => string;
 }
@@ -107,6 +108,11 @@ export function createServerMetrics(sources: MetricsSources): ServerMetrics {
     help: "Uploads that wait for memory.",
     registers,
   });
+  const writesWaiting = new Gauge({
+    name: "flywheel_index_writes_waiting",
+    help: "Writes to the index that wait for the batch before them.",
+    registers,
+  });
   const swept = new Counter({
     name: "flywheel_swept_total",
     help: "What the sweep removed, by kind: holdings, uploadedFiles, objects, partUploads.",
@@ -157,6 +163,7 @@ export function createServerMetrics(sources: MetricsSources): ServerMetrics {
     },
     async render() {
       scrubs.setQuarantined(await sources.countQuarantined());
+      writesWaiting.set(sources.countWaitingWrites());
       const texts = await Promise.all([registry.metrics(), processMetrics?.metrics() ?? ""]);
       texts.push(sources.renderBazel());
       return { text: texts.join("\n"), contentType: registry.contentType };
