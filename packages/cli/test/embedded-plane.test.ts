@@ -98,7 +98,7 @@ test("use configures Nix as one unit, twice is once, and --undo gives the bytes 
   expect(await readFile(user.netrc, "utf8")).toBe(netrc);
 });
 
-test("logout takes back what Nix was given for the server, and nothing of another", async () => {
+test("logout takes back what Nix and Bazel were given for the server, and nothing of another", async () => {
   await using server = await startFlywheel();
   await using folder = await createTemporaryDirectory("flywheel-cli-");
   const user = await createUser(folder.path);
@@ -108,6 +108,11 @@ test("logout takes back what Nix was given for the server, and nothing of anothe
   expect(await user.run(["use"])).toMatchObject({ status: 0 });
   const token = await server.readToken();
   expect(await readFile(user.netrc, "utf8")).toContain(token);
+  // Bazel 4 reads the token from the user's own netrc file.
+  const bazel = ["use", "bazel", "--bazel-version", "4.2.3"];
+  expect(await user.run(bazel)).toMatchObject({ status: 0 });
+  const bazelNetrc = path.join(user.home, ".netrc");
+  expect(await readFile(bazelNetrc, "utf8")).toContain(token);
 
   const other = ["login", "other", "http://127.0.0.1:9", "--offline", "--keep-default"];
   expect(await user.run(other, {}, "an.oth.er")).toMatchObject({ status: 0 });
@@ -116,6 +121,8 @@ test("logout takes back what Nix was given for the server, and nothing of anothe
 
   const { status, stdout, stderr } = await user.run(["logout"]);
   expect({ status, stdout }).toEqual({ status: 0, stdout: "" });
+  await expect(readFile(bazelNetrc, "utf8")).rejects.toThrow("ENOENT");
+  await expect(readFile(path.join(user.home, ".bazelrc"), "utf8")).rejects.toThrow("ENOENT");
   expect(stderr).not.toContain(token);
   expect(await readFile(user.nixConf, "utf8")).toBe(conf);
   await expect(readFile(user.netrc, "utf8")).rejects.toThrow("ENOENT");

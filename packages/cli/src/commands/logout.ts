@@ -1,3 +1,5 @@
+import { bazelPaths, readBazelFiles } from "../bazel-config/bazel-files.ts";
+import { planUndoBazel } from "../bazel-config/plan-use-bazel.ts";
 import { type CliContext, note } from "../cli-context.ts";
 import {
   type ClientConfig,
@@ -15,7 +17,7 @@ import { abbreviate } from "../user-folders.ts";
 export const command: Command = defineCommand({
   name: "logout",
   summary: "Forget a server and the token for it",
-  description: `Removes what login saved of the server, and what use added to your nix.conf and netrc file for its views.
+  description: `Removes what login saved of the server, and what use and use bazel configured for its views.
 The token itself stays good until it expires or is revoked. Doing it twice is the same as doing it once.`,
   args: [
     {
@@ -41,8 +43,9 @@ The token itself stays good until it expires or is revoked. Doing it twice is th
       note(context, `There is no login to ${which}.`);
       return;
     }
-    // Nix first: when that fails, the login is still there, and doing it again goes on.
+    // Its users first: when that fails, the login is still there, and doing it again goes on.
     await forgetInNix(url, context);
+    await forgetInBazel(url, context);
     const { [name]: _, ...servers } = config.servers;
     await writeClientConfig(context, {
       ...(config.defaultServer === undefined || config.defaultServer === name
@@ -73,4 +76,13 @@ async function forgetInNix(url: string, context: CliContext): Promise<void> {
   });
   await applyChanges(plan.changes);
   reportChanges(plan.changes, context);
+}
+
+async function forgetInBazel(url: string, context: CliContext): Promise<void> {
+  const files = await readBazelFiles(bazelPaths("user", context));
+  const cache = /^build --remote_cache=(\S+)$/m.exec(files.ownRc.text ?? "")?.[1];
+  if (cache === undefined || URL.parse(cache)?.host !== new URL(url).host) return;
+  const { changes } = planUndoBazel(files);
+  await applyChanges(changes);
+  reportChanges(changes, context);
 }
