@@ -1,12 +1,11 @@
 import { CacheError, parseDurationMs } from "@glorious/core";
 
 import { parseBazelRelease } from "../bazel-config/bazel-version.ts";
-import { note, printLine } from "../cli-context.ts";
 import { type Command, defineCommand, flag, text, value } from "../command.ts";
 import { examine } from "../doctor-bazel/all-checks.ts";
 import { gatherSnapshot } from "../doctor-bazel/gather/gather-snapshot.ts";
 import { chooseExamined } from "../doctor/choose-examined.ts";
-import { countFindings, formatFindings } from "../doctor/format-findings.ts";
+import { reportFindings } from "../doctor/report-findings.ts";
 import { SERVER_ENVIRONMENT, SERVER_OPTIONS, VIEW_OPTION } from "../server-options.ts";
 import { quoteShell } from "../try-lines.ts";
 
@@ -64,24 +63,16 @@ code 0: Bazel uses the view; 1: something keeps it from that; 2: the command lin
       context,
     );
     if (context.signal.aborted) throw new CacheError("CANCELLED", "Interrupted");
-    const findings = examine(snapshot);
-    const counts = countFindings(findings);
     const { server, remoteCache } = snapshot.target;
-    if (options.json) {
-      const isHealthy = counts.error === 0;
-      printLine(
-        context,
-        JSON.stringify({ server, view, remoteCache, isHealthy, counts, findings }),
-      );
-    } else {
-      for (const line of formatFindings(findings)) printLine(context, line);
-    }
-    if (counts.error === 0) {
-      note(context, `Bazel uses ${remoteCache}.`);
-      return;
-    }
-    throw new CacheError("CONFIG", `Bazel does not use ${remoteCache} as it should`, {
-      hint: `Begin with the first error: ${findings.find(({ severity }) => severity === "error")?.remedy}`,
-    });
+    reportFindings(
+      {
+        tool: "Bazel",
+        cache: remoteCache,
+        findings: examine(snapshot),
+        facts: { server, view, remoteCache },
+      },
+      options.json,
+      context,
+    );
   },
 });

@@ -3,12 +3,12 @@ import { resolve } from "node:path";
 
 import { CacheError, parseDurationMs } from "@glorious/core";
 
-import { type CliContext, note, printLine } from "../cli-context.ts";
+import type { CliContext } from "../cli-context.ts";
 import { type Command, defineCommand, flag, text, value } from "../command.ts";
 import { examine } from "../doctor-nix/all-checks.ts";
 import { gatherSnapshot } from "../doctor-nix/gather/gather-snapshot.ts";
 import { chooseExamined } from "../doctor/choose-examined.ts";
-import { countFindings, formatFindings } from "../doctor/format-findings.ts";
+import { reportFindings } from "../doctor/report-findings.ts";
 import { SERVER_ENVIRONMENT, SERVER_OPTIONS, VIEW_OPTION } from "../server-options.ts";
 import { quoteShell } from "../try-lines.ts";
 import { UsageError } from "../usage-error.ts";
@@ -65,25 +65,17 @@ sense.`,
       context,
     );
     if (context.signal.aborted) throw new CacheError("CANCELLED", "Interrupted");
-    const findings = examine(snapshot);
-    const counts = countFindings(findings);
     const { server, substituter } = snapshot.target;
-    if (options.json) {
-      const isHealthy = counts.error === 0;
-      printLine(
-        context,
-        JSON.stringify({ server, view, substituter, isHealthy, counts, findings }),
-      );
-    } else {
-      for (const line of formatFindings(findings)) printLine(context, line);
-    }
-    if (counts.error === 0) {
-      note(context, `Nix uses ${substituter}.`);
-      return;
-    }
-    throw new CacheError("CONFIG", `Nix does not use ${substituter} as it should`, {
-      hint: `Begin with the first error: ${findings.find(({ severity }) => severity === "error")?.remedy}`,
-    });
+    reportFindings(
+      {
+        tool: "Nix",
+        cache: substituter,
+        findings: examine(snapshot),
+        facts: { server, view, substituter },
+      },
+      options.json,
+      context,
+    );
   },
 });
 
