@@ -1,7 +1,5 @@
-import { fromBinary } from "@bufbuild/protobuf";
 import { CacheError, type Logger } from "@glorious/core";
 import type { ServerCall } from "@glorious/grpc";
-import { RequestMetadataSchema } from "@glorious/reapi";
 import type { CachePermission } from "@glorious/trust";
 
 import type { Caller, TrustGate } from "../../trust/trust-gate.ts";
@@ -9,6 +7,7 @@ import type { InvocationFigures, Invocations } from "../invocations.ts";
 import type { InstanceAccess, InstanceGate } from "../services/instance-access.ts";
 import { failCall } from "./call-errors.ts";
 import type { CallMeters } from "./call-meters.ts";
+import { readRequestMetadata } from "./request-metadata.ts";
 
 /** What the receivers of all services share. */
 export interface CallContext {
@@ -63,21 +62,9 @@ export function createCallContext(options: {
         });
     },
     invocationOf({ headers }, { view }) {
-      const metadata = headers.getBinary(METADATA_HEADER);
-      const id = metadata && readInvocationId(metadata);
+      const id = readRequestMetadata(headers)?.toolInvocationId;
       return id === undefined ? undefined : invocations.of(view.id, id);
     },
     answered: (call) => meters.end(call),
   };
-}
-
-const METADATA_HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin";
-
-function readInvocationId(metadata: Uint8Array): string | undefined {
-  try {
-    return fromBinary(RequestMetadataSchema, metadata).toolInvocationId;
-  } catch {
-    // A client's word about itself is no reason to refuse it.
-    return undefined;
-  }
 }

@@ -1,8 +1,6 @@
-import { fromBinary } from "@bufbuild/protobuf";
 import type { ServerCall } from "@glorious/grpc";
-import { RequestMetadataSchema } from "@glorious/reapi";
 
-const METADATA_HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin";
+import { readRequestMetadata } from "./request-metadata.ts";
 
 /** The oldest release that was seen to build on when it may not upload. */
 const FIRST_THAT_GOES_ON = 7;
@@ -13,15 +11,8 @@ const FIRST_THAT_GOES_ON = 7;
  * takes as a warning. A Bazel that does not say its release is taken for an old one.
  */
 export function failsWithoutUpdates(headers: Pick<ServerCall["headers"], "getBinary">): boolean {
-  const metadata = headers.getBinary(METADATA_HEADER);
-  if (metadata === undefined) return false;
-  try {
-    const { toolDetails } = fromBinary(RequestMetadataSchema, metadata);
-    if (toolDetails?.toolName !== "bazel") return false;
-    const major = /(\d+)\./.exec(toolDetails.toolVersion)?.[1];
-    return major === undefined || Number(major) < FIRST_THAT_GOES_ON;
-  } catch {
-    // A client's word about itself is no reason to refuse it.
-    return false;
-  }
+  const toolDetails = readRequestMetadata(headers)?.toolDetails;
+  if (toolDetails?.toolName !== "bazel") return false;
+  const major = /(\d+)\./.exec(toolDetails.toolVersion)?.[1];
+  return major === undefined || Number(major) < FIRST_THAT_GOES_ON;
 }
