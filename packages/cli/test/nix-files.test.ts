@@ -126,3 +126,10 @@ test("the file written is the one Nix reads last", () => {
     expect.objectContaining({ code: "CONFIG" }),
   );
 });
+
+test("a program that is written can be run by whoever reads the setting that names it", async () => {
+  await using folder = await createTemporaryDirectory();
+  const file = path.join(folder.path, "helper");
+  await applyChanges([{ path: file, text: "#!/bin/sh\n", isSecret: false, isProgram: true }]);
+  expect((await stat(file)).mode & 0o777).toBe(0o755);
+});

@@ -43,7 +43,7 @@ async function applyChange(
   }
   await mkdir(dirname(path), { recursive: true });
   const isNew = old.text === undefined;
-  const mode = isProgram ? 0o700 : isNew && isSecret ? 0o600 : undefined;
+  const mode = isProgram ? 0o755 : isNew && isSecret ? 0o600 : undefined;
   await replaceFile(path, Buffer.from(text, "latin1"), mode === undefined ? {} : { mode });
 }
 

@@ -10,7 +10,7 @@ export interface FileState {
 /** A file as it shall be; `undefined`: it shall not be. */
 export interface FileChange extends FileState {
   readonly isSecret: boolean;
-  /** To be run, by its owner. */
+  /** To be run, by anybody: Bazel fails a build whose helper it may not run, and `--system` is for every user. */
   readonly isProgram?: boolean;
 }
 
