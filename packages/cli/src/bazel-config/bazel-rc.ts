@@ -1,4 +1,5 @@
 import { type BazelRelease, isAtLeast } from "./bazel-version.ts";
+import { isGrpc, toHttpUrl } from "./remote-cache-address.ts";
 
 /** What {@link formatBazelRc} writes down. */
 export interface BazelRcRequest {
@@ -33,11 +34,12 @@ const RETRIES = 1;
  */
 export function formatBazelRc(request: BazelRcRequest): string {
   const { release, remoteCache, credentialHelper } = request;
-  const isGrpc = /^grpcs?:/.test(remoteCache);
+  const overGrpc = isGrpc(remoteCache);
   const lines = [`--remote_cache=${remoteCache}`];
-  if (isGrpc) lines.push(`--remote_instance_name=${request.instanceName}`);
+  if (overGrpc) lines.push(`--remote_instance_name=${request.instanceName}`);
   if (credentialHelper !== undefined) {
-    lines.push(`--credential_helper=${hostOf(remoteCache)}=${credentialHelper}`);
+    // Bazel's patterns know no ports.
+    lines.push(`--credential_helper=${toHttpUrl(remoteCache).hostname}=${credentialHelper}`);
   }
   if (!request.mayPush) lines.push("--noremote_upload_local_results");
   lines.push(
@@ -49,14 +51,9 @@ export function formatBazelRc(request: BazelRcRequest): string {
   );
   if (isAtLeast(release, 7, 0)) {
     lines.push("--remote_retry_max_delay=1s", "--experimental_circuit_breaker_strategy=failure");
-    if (isGrpc && request.isCompressed) lines.push("--remote_cache_compression");
+    if (overGrpc && request.isCompressed) lines.push("--remote_cache_compression");
   }
   // From Bazel 8 on it is the default.
   if (release.major === 7) lines.push("--experimental_remote_cache_eviction_retries=5");
   return lines.map((line) => `build ${line}\n`).join("");
-}
-
-/** The host that a credential helper is for; Bazel's patterns know no ports. */
-function hostOf(remoteCache: string): string {
-  return new URL(remoteCache.replace(/^grpc/, "http")).hostname;
 }

@@ -1,5 +1,6 @@
 import { bazelPaths, readBazelFiles } from "../bazel-config/bazel-files.ts";
 import { planUndoBazel } from "../bazel-config/plan-use-bazel.ts";
+import { toHttpUrl } from "../bazel-config/remote-cache-address.ts";
 import { type CliContext, note } from "../cli-context.ts";
 import {
   type ClientConfig,
@@ -81,7 +82,7 @@ async function forgetInNix(url: string, context: CliContext): Promise<void> {
 async function forgetInBazel(url: string, context: CliContext): Promise<void> {
   const files = await readBazelFiles(bazelPaths("user", context));
   const cache = /^build --remote_cache=(\S+)$/m.exec(files.ownRc.text ?? "")?.[1];
-  if (cache === undefined || URL.parse(cache)?.host !== new URL(url).host) return;
+  if (cache === undefined || toHttpUrl(cache).host !== new URL(url).host) return;
   const { changes } = planUndoBazel(files);
   await applyChanges(changes);
   reportChanges(changes, context);

@@ -21,6 +21,7 @@ import {
   planUndoBazel,
   planUseBazel,
 } from "../bazel-config/plan-use-bazel.ts";
+import { toHttpUrl } from "../bazel-config/remote-cache-address.ts";
 import { type CliContext, note, warn } from "../cli-context.ts";
 import { type Command, defineCommand, flag, text, value } from "../command.ts";
 import {
@@ -166,7 +167,7 @@ async function chooseCredential(
   const { release, choice, remoteCache } = facts;
   if (choice.token === undefined) return { kind: "none" };
   if (!isAtLeast(release, 7, 0)) {
-    const host = netrcHost(remoteCache.replace(/^grpc/, "http"));
+    const host = netrcHost(toHttpUrl(remoteCache).href);
     return { kind: "netrc", host, token: choice.token };
   }
   // Another token than the one of `login` would be lost with this process.

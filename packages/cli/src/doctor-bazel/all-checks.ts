@@ -1,3 +1,4 @@
+import { isGrpc, toHttpUrl } from "../bazel-config/remote-cache-address.ts";
 import { checkConnection, checkLookup, checkTls, type Way } from "../doctor/check-network.ts";
 import { checkClock } from "../doctor/clock.ts";
 import type { Finding, Verdict } from "../doctor/finding.ts";
@@ -8,7 +9,6 @@ import { checkCapabilities, checkGrpc, checkHttp } from "./checks/check-faces.ts
 import { checkOptions, checkRemoteCache } from "./checks/check-options.ts";
 import { checkOutage, checkTimeout } from "./checks/check-outage.ts";
 import { checkActionResult, checkBlob, checkMiss } from "./checks/check-trip.ts";
-import { isGrpc, toHttpUrl } from "./facts.ts";
 import type { Snapshot } from "./snapshot.ts";
 
 /** Looks at one thing. Pure: everything it may know is in the snapshot. */

@@ -1,18 +1,8 @@
 import { findOption, type RcOption } from "../bazel-config/rc-file.ts";
+import { isGrpc } from "../bazel-config/remote-cache-address.ts";
 import { matchNetrc } from "../doctor/netrc-match.ts";
 import { valueOf } from "../doctor/probe.ts";
 import type { CredentialFacts, Snapshot, Target } from "./snapshot.ts";
-
-/** Whether an address of a remote cache means gRPC. */
-export function isGrpc(remoteCache: string): boolean {
-  return !/^https?:/i.test(remoteCache);
-}
-
-/** An address as something that `URL` knows the port of. */
-export function toHttpUrl(remoteCache: string): URL {
-  const address = /^[a-z]+:\/\//i.test(remoteCache) ? remoteCache : `grpcs://${remoteCache}`;
-  return new URL(address.replace(/^grpc/i, "http"));
-}
 
 /** What Bazel sends as `authorization`. Secret. */
 export function authorizationOf(credential: CredentialFacts): string | undefined {

@@ -1,8 +1,9 @@
 import { formatBazelRelease } from "../../bazel-config/bazel-version.ts";
 import { type RcOption, readRcText } from "../../bazel-config/rc-file.ts";
+import { isGrpc, toHttpUrl } from "../../bazel-config/remote-cache-address.ts";
 import { failure, ok, skipped, type Verdict, warning } from "../../doctor/finding.ts";
 import { reasonOf, valueOf } from "../../doctor/probe.ts";
-import { isGrpc, optionOf, placeOf, toHttpUrl, useCommand } from "../facts.ts";
+import { optionOf, placeOf, useCommand } from "../facts.ts";
 import type { Snapshot } from "../snapshot.ts";
 
 /** There is a Bazel, and one whose options are known. */

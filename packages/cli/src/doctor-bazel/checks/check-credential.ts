@@ -1,9 +1,10 @@
+import { toHttpUrl } from "../../bazel-config/remote-cache-address.ts";
 import { clockSkewMs } from "../../doctor/clock.ts";
 import { failure, ok, skipped, type Verdict, warning } from "../../doctor/finding.ts";
 import { judgeToken } from "../../doctor/judge-token.ts";
 import { matchNetrc } from "../../doctor/netrc-match.ts";
 import { reasonOf, valueOf } from "../../doctor/probe.ts";
-import { authorizationOf, renewCommand, toHttpUrl, tokenOf, useCommand } from "../facts.ts";
+import { authorizationOf, renewCommand, tokenOf, useCommand } from "../facts.ts";
 import type { Snapshot } from "../snapshot.ts";
 
 /** Bazel finds a token for the cache's address. */

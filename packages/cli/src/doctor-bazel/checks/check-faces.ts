@@ -1,10 +1,11 @@
 import { GRPC_STATUS } from "@glorious/grpc";
 
 import { mayPush } from "../../bazel-config/may-push.ts";
+import { isGrpc } from "../../bazel-config/remote-cache-address.ts";
 import { describeRefusal } from "../../doctor/describe-refusal.ts";
 import { failure, ok, skipped, type Verdict, warning } from "../../doctor/finding.ts";
 import { reasonOf, valueOf } from "../../doctor/probe.ts";
-import { isGrpc, optionOf, placeOf, renewCommand, tokenOf, useCommand } from "../facts.ts";
+import { optionOf, placeOf, renewCommand, tokenOf, useCommand } from "../facts.ts";
 import type { Snapshot, Target } from "../snapshot.ts";
 
 /** The server answers over gRPC, and lets Bazel in. */

@@ -1,7 +1,8 @@
 import type { RcOption } from "../../bazel-config/rc-file.ts";
+import { isGrpc } from "../../bazel-config/remote-cache-address.ts";
 import { failure, ok, skipped, type Verdict, warning } from "../../doctor/finding.ts";
 import { valueOf } from "../../doctor/probe.ts";
-import { isGrpc, optionOf, placeOf, useCommand } from "../facts.ts";
+import { optionOf, placeOf, useCommand } from "../facts.ts";
 import type { Snapshot } from "../snapshot.ts";
 
 /** Of all --remote_cache that Bazel reads, the last is ours. */

@@ -1,7 +1,8 @@
 import type { BazelRelease } from "../../bazel-config/bazel-version.ts";
+import { isGrpc } from "../../bazel-config/remote-cache-address.ts";
 import { ok, skipped, type Verdict, warning } from "../../doctor/finding.ts";
 import { valueOf } from "../../doctor/probe.ts";
-import { isGrpc, optionOf, patienceOf, useCommand } from "../facts.ts";
+import { optionOf, patienceOf, useCommand } from "../facts.ts";
 import type { Snapshot } from "../snapshot.ts";
 
 /** What a build may be held up by, in seconds. */

@@ -2,12 +2,12 @@ import { join } from "node:path";
 
 import { type BazelRelease, isAtLeast } from "../../bazel-config/bazel-version.ts";
 import type { RcOption } from "../../bazel-config/rc-file.ts";
+import { isGrpc, toHttpUrl } from "../../bazel-config/remote-cache-address.ts";
 import type { CliContext } from "../../cli-context.ts";
 import { gatherNetrc } from "../../doctor/gather-netrc.ts";
 import { attempt } from "../../doctor/probe.ts";
 import { runProgram } from "../../run-program.ts";
 import { homeFolder } from "../../user-folders.ts";
-import { isGrpc, toHttpUrl } from "../facts.ts";
 import type { CredentialFacts } from "../snapshot.ts";
 
 /** What {@link gatherCredential} goes by. */

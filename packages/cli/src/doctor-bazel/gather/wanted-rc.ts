@@ -3,9 +3,9 @@ import { formatBazelRc } from "../../bazel-config/bazel-rc.ts";
 import { type BazelRelease, isAtLeast } from "../../bazel-config/bazel-version.ts";
 import { mayPush } from "../../bazel-config/may-push.ts";
 import { findOption, readRcText } from "../../bazel-config/rc-file.ts";
+import { isGrpc } from "../../bazel-config/remote-cache-address.ts";
 import type { CliContext } from "../../cli-context.ts";
 import { known, notTried, type Probe, reasonOf, valueOf } from "../../doctor/probe.ts";
-import { isGrpc } from "../facts.ts";
 import type { ViewFacts } from "../snapshot.ts";
 import type { GatheredRc } from "./gather-rc.ts";
 
