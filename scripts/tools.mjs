@@ -19,7 +19,7 @@ for (const nix of PORTABLE_NIX) {
   else missing.push(`Nix ${nix.version}: ${reason}`);
 }
 const unpacked = await bringUnpackedDebian(say);
-if (unpacked !== undefined) missing.push(`nginx and wrk: ${unpacked}`);
+if (unpacked !== undefined) missing.push(`nginx, wrk and h2load: ${unpacked}`);
 for (const root of DEBIAN_ROOTS) {
   const reason = await bringDebianRoot(root, say);
   const tools = root.tools.join(", ");

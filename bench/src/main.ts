@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 
+import { benchBazel, type BazelStage, BAZEL_STAGES } from "./bazel/bench-bazel.ts";
 import { benchNix, STAGES, type Stage } from "./nix/bench-nix.ts";
 
 const USAGE = `usage: pnpm bench nix [--quick] [--only STAGE,…] [--rounds N] [--json FILE] [--peer NAME=URL]…
@@ -9,7 +10,18 @@ const USAGE = `usage: pnpm bench nix [--quick] [--only STAGE,…] [--rounds N] [
   --json          where the figures go; default in the user's cache folder
   --peer          a binary cache that serves the corpus already, beside ours and nginx; may be given again
   --peer-token    NAME=FILE, the token of a peer that wants one
-  --print-corpus  prints the corpus's top path and ends: what to push to a peer`;
+  --print-corpus  prints the corpus's top path and ends: what to push to a peer
+
+usage: pnpm bench bazel [--quick] [--only STAGE,…] [--calls REGEX] [--ours-only] [--profile DIR] [--data DIR]
+                        [--rounds N] [--json FILE] [--bazel-remote HOST:PORT]
+  --quick         an index of 50 000 blobs
+  --only          of ${BAZEL_STAGES.join(", ")}
+  --calls         only calls whose name in the table matches, of the stages grpc and http, such as "^Read 4 KiB"
+  --ours-only     without casd, nginx and bazel-remote
+  --profile       a processor profile of our server for each call, and where its time went; the figures are not kept
+  --data          where the filled index is kept; default in the temporary folder. A copy of ours/ and ours.filled
+                  there makes a folder of one's own
+  --bazel-remote  the gRPC address of a bazel-remote to measure too; it is filled first`;
 
 function readPairs(values: readonly string[] | undefined): Map<string, string> {
   return new Map(
@@ -19,6 +31,16 @@ function readPairs(values: readonly string[] | undefined): Map<string, string> {
       return [value.slice(0, at), value.slice(at + 1)];
     }),
   );
+}
+
+function selectStages<Name extends string>(
+  value: string | undefined,
+  all: readonly Name[],
+): Name[] {
+  const only = value?.split(",") ?? [...all];
+  const stages = all.filter((stage) => only.includes(stage));
+  if (stages.length !== only.length) throw new Error(`--only takes ${all.join(", ")}`);
+  return stages;
 }
 
 async function main(): Promise<number> {
@@ -31,22 +53,43 @@ async function main(): Promise<number> {
       json: { type: "string" },
       peer: { type: "string", multiple: true },
       "peer-token": { type: "string", multiple: true },
+      "bazel-remote": { type: "string" },
+      calls: { type: "string" },
+      "ours-only": { type: "boolean", default: false },
+      profile: { type: "string" },
+      data: { type: "string" },
       "print-corpus": { type: "boolean", default: false },
     },
   });
-  if (positionals.length !== 1 || positionals[0] !== "nix") {
+  const [plane] = positionals;
+  if (positionals.length !== 1 || (plane !== "nix" && plane !== "bazel")) {
     process.stderr.write(`${USAGE}\n`);
     return 2;
   }
-  const only = values.only?.split(",") ?? [...STAGES];
-  const stages = STAGES.filter((stage): stage is Stage => only.includes(stage));
-  if (stages.length !== only.length) throw new Error(`--only takes ${STAGES.join(", ")}`);
-  const tokens = readPairs(values["peer-token"]);
-  await benchNix({
+  const common = {
     quick: values.quick,
-    stages,
     rounds: values.rounds === undefined ? undefined : Number(values.rounds),
     jsonFile: values.json,
+  };
+  if (plane === "bazel") {
+    const { calls, profile } = values;
+    const callsOnly = calls === undefined && profile === undefined ? undefined : "grpc,http";
+    await benchBazel({
+      ...common,
+      stages: selectStages<BazelStage>(values.only ?? callsOnly, BAZEL_STAGES),
+      calls: calls === undefined ? undefined : new RegExp(calls),
+      oursOnly: values["ours-only"],
+      profileDirectory: profile,
+      dataDirectory: values.data,
+      bazelRemote: values["bazel-remote"],
+    });
+    return 0;
+  }
+  const stages = selectStages<Stage>(values.only, STAGES);
+  const tokens = readPairs(values["peer-token"]);
+  await benchNix({
+    ...common,
+    stages,
     printsCorpus: values["print-corpus"],
     peers: [...readPairs(values.peer)].map(([name, url]) => ({
       name,

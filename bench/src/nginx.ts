@@ -1,8 +1,8 @@
 import { writeFile, mkdir } from "node:fs/promises";
-import { createServer } from "node:net";
 import path from "node:path";
 
 import { type Running, start } from "./command.ts";
+import { freePort } from "./free-port.ts";
 import type { Tools } from "./tools.ts";
 
 export interface Nginx extends AsyncDisposable {
@@ -15,17 +15,30 @@ export interface Nginx extends AsyncDisposable {
 export interface NginxOptions {
   readonly directory: string;
   readonly root: string;
-  readonly certificate: { readonly cert: string; readonly key: string };
+  /** Without it there is no TLS. */
+  readonly certificate?: { readonly cert: string; readonly key: string };
 }
 
 /** Starts nginx with two workers on free loopback ports; everything it writes goes below `directory`. */
-export async function startNginx(tools: Tools, options: NginxOptions): Promise<Nginx> {
+export async function startNginx(
+  tools: Pick<Tools, "nginx" | "env">,
+  options: NginxOptions,
+): Promise<Nginx> {
   const { directory, root, certificate } = options;
   await mkdir(directory, { recursive: true });
   const [port, tlsPort] = [await freePort(), await freePort()];
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
     .map((name) => `  ${name}_temp_path ${path.join(directory, name)};`)
     .join("\n");
+  const tls =
+    certificate === undefined
+      ? ""
+      : `  server {
+    listen 127.0.0.1:${tlsPort} ssl;
+    ssl_certificate ${certificate.cert};
+    ssl_certificate_key ${certificate.key};
+    ssl_protocols TLSv1.2 TLSv1.3;
+  }`;
   const configuration = `daemon off;
 worker_processes 2;
 pid ${path.join(directory, "nginx.pid")};
@@ -35,18 +48,14 @@ events { worker_connections 4096; }
 http {
 ${temporary}
   access_log off;
+  log_not_found off;
   sendfile on;
   tcp_nopush on;
   keepalive_requests 100000000;
   types { text/x-nix-narinfo narinfo; application/x-nix-nar zst; }
   root ${root};
   server { listen 127.0.0.1:${port}; }
-  server {
-    listen 127.0.0.1:${tlsPort} ssl;
-    ssl_certificate ${certificate.cert};
-    ssl_certificate_key ${certificate.key};
-    ssl_protocols TLSv1.2 TLSv1.3;
-  }
+${tls}
 }
 `;
   const file = path.join(directory, "nginx.conf");
@@ -76,16 +85,4 @@ async function waitUntilUp(url: string): Promise<void> {
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const address = server.address();
-      const port = typeof address === "object" && address !== null ? address.port : 0;
-      server.close(() => resolve(port));
-    });
-  });
 }

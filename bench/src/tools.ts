@@ -20,12 +20,7 @@ export interface Tools {
 
 /** @throws {Error} naming what is missing and how to bring it. */
 export async function openTools(say: (line: string) => void): Promise<Tools> {
-  const directory = path.join(cacheDirectory(), "tools", "debian");
-  if (!existsSync(path.join(directory, "usr/sbin/nginx"))) {
-    say("bringing nginx and wrk (pnpm tools)");
-    const script = fileURLToPath(new URL("../../scripts/tools.mjs", import.meta.url));
-    await output(process.execPath, [script]);
-  }
+  const unpacked = await openUnpacked(say);
   const nix = findNixVersions().at(-1);
   if (nix === undefined) throw new Error("There is no Nix here: run `pnpm tools`, as root");
   for (const command of ["curl", "zstd", "openssl", "bash", "dd"]) {
@@ -33,12 +28,26 @@ export async function openTools(say: (line: string) => void): Promise<Tools> {
       throw new Error(`The bench needs ${command} on PATH`);
     });
   }
+  return { ...unpacked, nix };
+}
+
+/** The programs that Debian's packages hold, unpacked. */
+export async function openUnpacked(
+  say: (line: string) => void,
+): Promise<Omit<Tools, "nix"> & { readonly h2load: string }> {
+  const directory = path.join(cacheDirectory(), "tools", "debian");
+  const program = (name: string): string => path.join(directory, "usr", name);
+  const tools = {
+    nginx: program("sbin/nginx"),
+    wrk: program("bin/wrk"),
+    h2load: program("bin/h2load"),
+  };
+  if (!Object.values(tools).every((file) => existsSync(file))) {
+    say("bringing nginx, wrk and h2load (pnpm tools)");
+    const script = fileURLToPath(new URL("../../scripts/tools.mjs", import.meta.url));
+    await output(process.execPath, [script]);
+  }
   const libraries = path.join(directory, "usr/lib");
   const architectures = (await readdir(libraries)).map((name) => path.join(libraries, name));
-  return {
-    nginx: path.join(directory, "usr/sbin/nginx"),
-    wrk: path.join(directory, "usr/bin/wrk"),
-    nix,
-    env: { ...process.env, LD_LIBRARY_PATH: architectures.join(":") },
-  };
+  return { ...tools, env: { ...process.env, LD_LIBRARY_PATH: architectures.join(":") } };
 }

@@ -7,9 +7,12 @@ import { capture, findOnPath, isExecutableFile, lastLines } from "./command.mjs"
 import { readOsRelease } from "./debian-packages.mjs";
 import { moveIntoPlace, removeAbandoned } from "./toolchain.mjs";
 
-/** nginx stands beside our server in the bench and before it in a test; wrk asks for narinfos. */
-const PACKAGES = ["nginx", "wrk", "libluajit2-5.1-2", "libluajit2-5.1-common"];
-const COMMANDS = ["usr/sbin/nginx", "usr/bin/wrk"];
+/** nginx stands beside our server in the bench and before it in a test; wrk and h2load are clients. */
+const PACKAGES = [
+  ...["nginx", "wrk", "libluajit2-5.1-2", "libluajit2-5.1-common"],
+  ...["nghttp2-client", "libnghttp2-14", "libev4", "libc-ares2", "libjemalloc2"],
+];
+const COMMANDS = ["usr/sbin/nginx", "usr/bin/wrk", "usr/bin/h2load"];
 
 /** The folder of Debian packages that are unpacked instead of installed. */
 function unpackedDebianDirectory() {
@@ -17,7 +20,7 @@ function unpackedDebianDirectory() {
 }
 
 /**
- * Brings Debian's nginx and wrk into the user's cache folder. Unpacked, not installed: nothing here needs
+ * Brings Debian's nginx, wrk and h2load into the user's cache folder. Unpacked, not installed: nothing here needs
  * root, and no package starts a web server on the machine's port 80. Libraries they lack lie in
  * `usr/lib/<architecture>` there, for LD_LIBRARY_PATH.
  *
@@ -33,7 +36,7 @@ export async function bringUnpackedDebian(say) {
   if (id !== "debian" || findOnPath("apt-get") === undefined) {
     return "they come from Debian's packages, and this is no Debian";
   }
-  say(`Bringing Debian's nginx and wrk into ${directory}`);
+  say(`Bringing Debian's nginx, wrk and h2load into ${directory}`);
   const parent = path.dirname(directory);
   await mkdir(parent, { recursive: true });
   await removeAbandoned(parent);
