@@ -1,11 +1,11 @@
-import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, truncate, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { expect, test } from "vitest";
 
 import { openTenantStore } from "../../src/bazel/store/tenant-store.ts";
-import { blobOf, listOf, randomBlob } from "./blobs.ts";
+import { blobOf, listOf, randomBlob, type TestBlob } from "./blobs.ts";
 import {
   describeBazelStore,
   HOUR_MS,
@@ -66,6 +66,7 @@ test("a file that is gone makes its blob absent, and the next upload heals it", 
   const blob = randomBlob(100_000);
   await put(scope, blob);
   await scope.putAction(blob.key, Buffer.from("result"), listOf([blob]));
+  expect(await scope.findAction(blob.key)).toMatchObject({ kind: "hit" });
   expect(recall(scope, blob.key)).toBeDefined();
   await rm(join(opened.directory, "store", "blobs", "cas"), { recursive: true });
 
@@ -77,6 +78,47 @@ test("a file that is gone makes its blob absent, and the next upload heals it", 
   expect(await put(scope, blob)).toBe("stored");
   expect(await read(scope, blob)).toEqual(blob.bytes);
   expect(await scope.findAction(blob.key)).toMatchObject({ kind: "hit" });
+});
+
+test("an ActionResult is not given when a file that it needs was deleted or cut short", async () => {
+  await using opened = await openTenant();
+  const small = randomBlob(100);
+  const damages: ((file: string) => Promise<void>)[] = [
+    (file) => rm(file),
+    (file) => truncate(file, 1000),
+  ];
+  for (const damage of damages) {
+    const [one, other] = [randomBlob(100_000), randomBlob(40_000)];
+    const action = randomBlob(10).key;
+    const scope = opened.store.scope(1, "main");
+    for (const blob of [small, one, other]) await put(scope, blob);
+    await scope.putAction(action, Buffer.from("result"), listOf([small, one, other]));
+    expect(await scope.findAction(action)).toMatchObject({ kind: "hit" });
+    await damage(await fileOf(opened.directory, other));
+    // What was looked for is taken to be there for some seconds.
+    opened.advance(5000);
+
+    expect(recall(scope, action)).toBeUndefined();
+    expect(await scope.findAction(action)).toEqual({ kind: "incomplete" });
+
+    expect(await missingOf(scope, [small, one, other])).toEqual([other]);
+    expect(await put(scope, other)).toBe("stored");
+    expect(await scope.findAction(action)).toMatchObject({ kind: "hit" });
+    expect(recall(scope, action)).toBeDefined();
+  }
+});
+
+test("an ActionResult that is stored after a file it needs was deleted is not given either", async () => {
+  await using opened = await openTenant();
+  const scope = opened.store.scope(1, "main");
+  const blob = randomBlob(100_000);
+  await put(scope, blob);
+  await rm(await fileOf(opened.directory, blob));
+
+  await scope.putAction(blob.key, Buffer.from("result"), listOf([blob]));
+
+  expect(recall(scope, blob.key)).toBeUndefined();
+  expect(await scope.findAction(blob.key)).toEqual({ kind: "incomplete" });
 });
 
 test("a refused upload leaves no file, and an evicted blob's file goes", async () => {
@@ -145,6 +187,11 @@ test("one tenant's data is open in one process at a time", async () => {
   });
   await expect(second).rejects.toMatchObject({ code: "CONFIG" });
 });
+
+async function fileOf(directory: string, { hash }: TestBlob): Promise<string> {
+  const name = (await filesIn(directory)).find((file) => file.startsWith(hash)) ?? "";
+  return join(directory, "store", "blobs", "cas", hash.slice(0, 2), hash.slice(2, 3), name);
+}
 
 async function filesIn(directory: string): Promise<string[]> {
   const names = await readdir(join(directory, "store", "blobs"), {

@@ -1,7 +1,9 @@
 import { type DigestKey, EMPTY_DIGEST, parseHash } from "@glorious/reapi";
 
 import { KeyTable, type Slots } from "./key-table.ts";
+import { LOOK_INTERVAL_MS } from "./lost-files.ts";
 import { type Digests, wordsOf } from "./packed-digests.ts";
+import { periodOf } from "./touches.ts";
 
 /** An ActionResult whose every blob was found in the table of blobs. */
 interface RememberedAction {
@@ -10,6 +12,8 @@ interface RememberedAction {
   readonly needs: readonly number[];
   /** The removals of the table of blobs when all of them were last seen there. */
   wholeAt: number;
+  /** When the files of what it needs were last looked for; infinite when none of it lies in a file. */
+  readonly lookedAtMs: number;
 }
 
 const EMPTY_WORDS = wordsOf(parseHash(EMPTY_DIGEST.hash));
@@ -41,12 +45,14 @@ export class ActionMemory {
   }
 
   /** The ActionResult, when it is known to be whole; counts as a use of it and of all it needs. */
-  recall(scopeId: number, words: Int32Array, from: number, period: number): Buffer | undefined {
+  recall(scopeId: number, words: Int32Array, from: number, nowMs: number): Buffer | undefined {
     const { table } = this;
     const slot = table.find(scopeId, words, from);
     if (slot === 0) return undefined;
     const action = table.value(slot);
     if (action === undefined || !this.#isWhole(action)) return undefined;
+    if (action.lookedAtMs + LOOK_INTERVAL_MS <= nowMs) return undefined;
+    const period = periodOf(nowMs);
     if ((table.touched[slot] as number) < period) {
       // First what it needs: an ActionResult must never be the fresher one.
       for (let at = 0; at < action.needs.length; at += 2) {
@@ -89,10 +95,11 @@ export class ActionMemory {
       readonly needs: readonly number[];
       readonly accessed: number;
       readonly period: number;
+      readonly lookedAtMs: number;
     },
   ): void {
     const { table } = this;
-    const { result, needs, accessed, period } = action;
+    const { result, needs, accessed, period, lookedAtMs } = action;
     const words = wordsOf(key);
     const slot =
       table.find(scopeId, words) ||
@@ -104,6 +111,7 @@ export class ActionMemory {
       result: Buffer.from(result),
       needs,
       wholeAt: this.#blobs.removals,
+      lookedAtMs,
     });
     table.touch(slot, period);
   }

@@ -27,6 +27,12 @@ export interface ObjectRow {
   readonly data: Uint8Array | null;
 }
 
+/** Where a blob's bytes are that lie in a file. */
+export interface FileRow {
+  readonly file: string;
+  readonly storedBytes: number;
+}
+
 export interface ActionRow {
   readonly result: Uint8Array;
   readonly refersTo: Uint8Array | null;
@@ -98,6 +104,7 @@ export class BazelIndex implements AsyncDisposable {
   readonly #queue: WriteQueue<WriteOperation, WriteOutcome>;
   readonly #findBlob: Query<BlobRow>;
   readonly #readBlob: Query<ObjectRow>;
+  readonly #findFile: Query<FileRow>;
   readonly #findAction: Query<ActionRow>;
   readonly #readValue: Query<ObjectRow & { readonly sha256: Uint8Array }>;
   readonly #findLayout: Query<{ readonly chunks: Uint8Array }>;
@@ -117,6 +124,10 @@ export class BazelIndex implements AsyncDisposable {
     const from = `JOIN objects AS o ON o.id = r.object_id LEFT JOIN contents AS c ON c.object_id = o.id`;
     this.#readBlob = prepare(`
       SELECT r.accessed, ${object} FROM blobs AS r ${from} WHERE r.hash = ?1 AND r.scope_id = ?2`);
+    this.#findFile = prepare(`
+      SELECT o.file, o.stored_bytes AS storedBytes FROM blobs AS r
+      JOIN objects AS o ON o.id = r.object_id
+      WHERE r.hash = ?1 AND r.scope_id = ?2 AND o.file IS NOT NULL`);
     this.#readValue = prepare(`
       SELECT r.accessed, r.sha256, ${object} FROM keyed_values AS r ${from}
       WHERE r.scope_id = ?1 AND r.key = ?2`);
@@ -144,6 +155,10 @@ export class BazelIndex implements AsyncDisposable {
   /** A blob with where its bytes are; with the bytes themselves when they are in the index. */
   readBlob(scopeId: number, hash: Uint8Array): ObjectRow | undefined {
     return this.#read(() => this.#readBlob.get(hash, scopeId));
+  }
+
+  findFile(scopeId: number, hash: Uint8Array): FileRow | undefined {
+    return this.#read(() => this.#findFile.get(hash, scopeId));
   }
 
   findAction(scopeId: number, hash: Uint8Array): ActionRow | undefined {

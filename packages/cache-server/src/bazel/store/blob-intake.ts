@@ -10,7 +10,7 @@ import type { NewObject } from "./bazel-writers.ts";
 import { decodeBlob, decodeSmall, maxEncodedBytes, watchFrames } from "./zstd-form.ts";
 
 /** Blobs up to this size lie in the index itself: there they cost a row, not a file, two flushes and a rename. */
-const MAX_INLINE_BYTES: number = 32 * 1024;
+export const MAX_INLINE_BYTES: number = 32 * 1024;
 
 /** What takes uploads in. */
 export interface IntakeOptions {

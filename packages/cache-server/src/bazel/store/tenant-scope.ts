@@ -3,6 +3,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { type DigestKey, type DigestList, formatHash } from "@glorious/reapi";
 
 import { isEmptyDigest } from "./action-memory.ts";
+import type { ActionRow } from "./bazel-index.ts";
 import type {
   ActionFinding,
   BazelScope,
@@ -13,6 +14,7 @@ import type {
   StoredBlob,
 } from "./bazel-store.ts";
 import { takeBlob, takeValue } from "./blob-intake.ts";
+import { loseMissingFiles, needFiles } from "./lost-files.ts";
 import {
   type Digests,
   packDigests,
@@ -140,33 +142,40 @@ export class TenantScope implements BazelScope {
     const scopeId = this.#known();
     if (scopeId === undefined) return undefined;
     const { actions } = this.#state;
-    return actions.recall(scopeId, digests.words, 8 * index, this.#state.period());
+    return actions.recall(scopeId, digests.words, 8 * index, this.#state.nowMs());
   }
 
   recallActionOf(key: DigestKey): Buffer | undefined {
     const scopeId = this.#known();
     if (scopeId === undefined) return undefined;
     const { actions } = this.#state;
-    return actions.recall(scopeId, wordsOf(key), 0, this.#state.period());
+    return actions.recall(scopeId, wordsOf(key), 0, this.#state.nowMs());
   }
 
   async findAction(key: DigestKey): Promise<ActionFinding> {
     const scopeId = this.#known();
     if (scopeId === undefined) return { kind: "absent" };
     const state = this.#state;
-    const result = state.actions.recall(scopeId, wordsOf(key), 0, state.period());
-    if (result !== undefined) return { kind: "hit", result };
-    const row = state.isGoing("actions", scopeId, formatHash(key))
-      ? undefined
-      : state.index.findAction(scopeId, key);
+    const recalled = state.actions.recall(scopeId, wordsOf(key), 0, state.nowMs());
+    if (recalled !== undefined) return { kind: "hit", result: recalled };
+    let row = this.#readAction(scopeId, key);
+    let lookedAtMs = Infinity;
+    const lookedFor = row?.refersTo ?? new Uint8Array();
+    if (needFiles(viewDigests(lookedFor))) {
+      lookedAtMs = state.nowMs();
+      await loseMissingFiles(state, scopeId, viewDigests(lookedFor));
+      // It may have been replaced or evicted meanwhile.
+      row = this.#readAction(scopeId, key);
+      if (Buffer.compare(row?.refersTo ?? new Uint8Array(), lookedFor) !== 0) lookedAtMs = 0;
+    }
     if (row === undefined) return { kind: "absent" };
     if (row.refersTo === null) return { kind: "unresolved", result: Buffer.from(row.result) };
     const period = state.period();
     const needs = this.#resolve(scopeId, viewDigests(row.refersTo), period);
     if (needs === undefined) return { kind: "incomplete" };
-    const { accessed } = row;
-    state.actions.remember(scopeId, key, { result: row.result, needs, accessed, period });
-    return { kind: "hit", result: Buffer.from(row.result) };
+    const { result, accessed } = row;
+    state.actions.remember(scopeId, key, { result, needs, accessed, period, lookedAtMs });
+    return { kind: "hit", result: Buffer.from(result) };
   }
 
   async putAction(
@@ -186,11 +195,13 @@ export class TenantScope implements BazelScope {
     };
     const change = await state.write("putAction", scopeId, new Uint8Array(key), stored);
     const needs = refersTo && this.#resolve(scopeId, refersTo, period);
-    if (needs === undefined) {
+    if (refersTo === undefined || needs === undefined) {
       state.actions.forget(scopeId, key);
     } else {
-      const accessed = period;
-      state.actions.remember(scopeId, key, { result: stored.result, needs, accessed, period });
+      // What its client was told is there may be lost all the same: the first who asks for it looks.
+      const lookedAtMs = needFiles(refersTo) ? 0 : Infinity;
+      const action = { ...stored, needs, period, lookedAtMs };
+      state.actions.remember(scopeId, key, action);
     }
     await state.settle(change);
   }
@@ -285,6 +296,11 @@ export class TenantScope implements BazelScope {
     if (slot === 0 || state.blobs.sizes[slot] !== sizeBytes) return false;
     state.blobs.touch(slot, state.period());
     return true;
+  }
+
+  #readAction(scopeId: number, key: DigestKey): ActionRow | undefined {
+    if (this.#state.isGoing("actions", scopeId, formatHash(key))) return undefined;
+    return this.#state.index.findAction(scopeId, key);
   }
 
   #resolve(scopeId: number, refersTo: Digests, period: number): number[] | undefined {

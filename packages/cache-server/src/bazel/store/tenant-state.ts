@@ -70,6 +70,10 @@ export class TenantState {
     });
   }
 
+  nowMs(): number {
+    return this.#options.now();
+  }
+
   period(): number {
     return periodOf(this.#options.now());
   }
