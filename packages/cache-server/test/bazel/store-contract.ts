@@ -131,6 +131,36 @@ export function describeBazelStore(
       }
     });
 
+    test("of many blobs at once each is stored or refused by itself", async () => {
+      await using opened = await open();
+      const scope = opened.store.scope(1, "main");
+      const there = randomBlob(700);
+      await put(scope, there);
+      const good = [...SIZES, ...Array.from({ length: 1200 }, () => 40)].map(randomBlob);
+      const packed = textBlob(9000);
+      const liar = { ...randomBlob(300), bytes: randomBytes(300) };
+      const short = { ...randomBlob(50_000), bytes: randomBytes(10) };
+      const plain = [...good, there, liar, short].map((blob) => ({
+        ...blob,
+        form: "identity" as const,
+        source: blob.bytes,
+      }));
+      const zstd = { ...packed, form: "zstd" as const, source: zstdCompressSync(packed.bytes) };
+
+      const outcomes = await scope.putBlobs([...plain, zstd, zstd]);
+
+      const [twice, once, tooShort, wrong, known] = outcomes.toReversed();
+      expect(outcomes.slice(0, good.length)).toEqual(good.map(() => "stored"));
+      expect(known).toBe("present");
+      expect(wrong).toMatchObject({ code: "CORRUPT" });
+      expect(tooShort).toMatchObject({ code: "TRUNCATED" });
+      expect([once, twice]).toEqual(["stored", "stored"]);
+      for (const blob of [...good, packed]) expect(await read(scope, blob)).toEqual(blob.bytes);
+      expect(await missingOf(scope, [liar, short])).toEqual([liar, short]);
+      const storedOnce = (await scope.usage()).blobs;
+      expect(storedOnce).toBe(good.length + 2);
+    });
+
     test("zstd data is stored and given as it came, and counts with its own size", async () => {
       await using opened = await open();
       const scope = opened.store.scope(1, "main");

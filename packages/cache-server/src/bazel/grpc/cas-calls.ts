@@ -80,22 +80,23 @@ export function casCalls(context: CallContext): [path: string, receiver: CallRec
     const { instanceName, blobs } = parseBatchUpdateBlobsRequest(message, digests);
     context.run(call, async () => {
       const { scope, counters } = await open(call, instanceName, "push");
-      const statuses = await Promise.all(
-        blobs.map(async ({ data, compressor }, index): Promise<RpcStatus | undefined> => {
-          const name = { key: digests.key(index), sizeBytes: digests.sizeBytes(index) };
-          try {
-            const kind = await scope.putBlob({ ...name, form: compressor, source: data });
-            if (kind === "present") counters.blobsPresent += 1;
-            else {
-              counters.blobsStored += 1;
-              counters.bytesStored += name.sizeBytes;
-            }
-            return undefined;
-          } catch (error) {
-            return toRpcStatus(error);
-          }
-        }),
+      const outcomes = await scope.putBlobs(
+        blobs.map(({ data, compressor }, index) => ({
+          key: digests.key(index),
+          sizeBytes: digests.sizeBytes(index),
+          form: compressor,
+          source: data,
+        })),
       );
+      const statuses = outcomes.map((outcome, index): RpcStatus | undefined => {
+        if (outcome instanceof Error) return toRpcStatus(outcome);
+        if (outcome === "present") counters.blobsPresent += 1;
+        else {
+          counters.blobsStored += 1;
+          counters.bytesStored += digests.sizeBytes(index);
+        }
+        return undefined;
+      });
       call.respond(encodeBatchUpdateBlobsResponse(digests, statuses));
     });
   });

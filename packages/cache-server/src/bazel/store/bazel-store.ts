@@ -19,6 +19,16 @@ export interface BlobUpload extends BlobName {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** A blob that came as a whole; its bytes do not change. */
+export interface WholeBlob extends BlobName {
+  readonly form: BlobForm;
+  /** As encoded. */
+  readonly source: Uint8Array;
+}
+
+/** What became of one blob among many. */
+export type PutOutcome = "stored" | "present" | Error;
+
 /** A blob that can be read now, whatever happens to it afterwards. */
 export interface StoredBlob {
   readonly sizeBytes: number;
@@ -96,6 +106,8 @@ export interface BazelScope {
    *   `STORAGE_FULL` when nothing may be evicted for it; `CANCELLED`.
    */
   putBlob(upload: BlobUpload): Promise<"stored" | "present">;
+  /** Does so with many, which costs less for each; an outcome of each in order, the error that `putBlob` throws too. */
+  putBlobs(blobs: readonly WholeBlob[]): Promise<readonly PutOutcome[]>;
 
   /** An ActionResult that is known to be whole, by its action's place in a list. */
   recallAction(digests: DigestList, index: number): Buffer | undefined;

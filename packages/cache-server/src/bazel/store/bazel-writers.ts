@@ -196,6 +196,13 @@ export class BazelWrites {
     return { unusedFiles: [], addedBytes: storedBytes };
   }
 
+  putBlobs(blobs: readonly NewBlob[]): StoreChange {
+    let addedBytes = 0;
+    for (const blob of blobs) addedBytes += this.putBlob(blob).addedBytes;
+    // They lie in the index, all of them.
+    return { unusedFiles: [], addedBytes };
+  }
+
   /** Deletes those that were not used in this period or later. */
   deleteBlobs(scopeId: number, hashes: readonly Uint8Array[], usedBefore: number): StoreChange {
     const change = { unusedFiles: [] as string[], addedBytes: 0 };

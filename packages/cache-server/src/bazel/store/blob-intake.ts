@@ -21,6 +21,7 @@ export interface IntakeOptions {
 /**
  * Verifies a blob and makes its bytes durable, as they came when they may be served so.
  *
+ * @returns What the index is to be told; few bytes may still be a part of what they came in, see {@link ownData}.
  * @throws {CacheError} as `BazelScope.putBlob` says; nothing is left behind then.
  */
 export async function takeBlob(upload: BlobUpload, options: IntakeOptions): Promise<NewObject> {
@@ -35,7 +36,7 @@ export async function takeBlob(upload: BlobUpload, options: IntakeOptions): Prom
   if (sizeBytes <= MAX_INLINE_BYTES) {
     const maxBytes = form === "zstd" ? maxEncodedBytes(sizeBytes) : sizeBytes;
     const bytes = source instanceof Uint8Array ? source : await collect(source, maxBytes);
-    return form === "zstd" ? await takeSmallZstd(upload, bytes) : takeSmall(upload, bytes);
+    return await takeSmallBlob(upload, bytes);
   }
   const chunks = source instanceof Uint8Array ? once(Buffer.from(source)) : source;
   return form === "zstd"
@@ -43,7 +44,19 @@ export async function takeBlob(upload: BlobUpload, options: IntakeOptions): Prom
     : await takeLarge(upload, chunks, options.files);
 }
 
-/** Verifies a small blob that is at hand, at once. */
+/** Verifies a blob of at most {@link MAX_INLINE_BYTES} that is at hand; as {@link takeBlob} does. */
+export function takeSmallBlob(
+  upload: BlobUpload,
+  bytes: Uint8Array,
+): NewObject | Promise<NewObject> {
+  return upload.form === "zstd" ? takeSmallZstd(upload, bytes) : takeSmall(upload, bytes);
+}
+
+/** Gives bytes memory of their own: what crosses to the writer's thread takes all that it is a part of along. */
+export function ownData<Taken extends NewObject>(object: Taken): Taken {
+  return object.data === undefined ? object : { ...object, data: new Uint8Array(object.data) };
+}
+
 function takeSmall(upload: BlobUpload, bytes: Uint8Array): NewObject {
   requireDigest(upload, bytes);
   return inline("identity", upload.sizeBytes, bytes);
@@ -130,7 +143,7 @@ async function takeLargeZstd(
   }
 }
 
-/** Stores a value that nobody knows the hash of beforehand. */
+/** Stores a value that nobody knows the hash of beforehand; as {@link takeBlob} does. */
 export async function takeValue(
   source: AsyncIterable<Buffer>,
   options: IntakeOptions & {
@@ -168,8 +181,7 @@ function inline(form: "identity" | "zstd", sizeBytes: number, bytes: Uint8Array)
     sizeBytes,
     storedBytes: bytes.length,
     file: undefined,
-    // Of its own memory: what crosses to the writer's thread takes all that it is a part of along.
-    data: new Uint8Array(bytes),
+    data: bytes,
   };
 }
 

@@ -10,10 +10,13 @@ import type {
   BlobName,
   BlobUpload,
   KeyedValue,
+  PutOutcome,
   ScopeUsage,
   StoredBlob,
+  WholeBlob,
 } from "./bazel-store.ts";
-import { takeBlob, takeValue } from "./blob-intake.ts";
+import { takeSmallBlobs, toError } from "./blob-batch.ts";
+import { MAX_INLINE_BYTES, ownData, takeBlob, takeValue } from "./blob-intake.ts";
 import { loseMissingFiles, needFiles } from "./lost-files.ts";
 import {
   type Digests,
@@ -28,6 +31,8 @@ import type { TenantState } from "./tenant-state.ts";
 
 /** Look-ups of the index in one go, before others get their turn. */
 const LOOK_UPS_PER_TURN = 500;
+/** Small blobs that are told to the index in one write. */
+const BLOBS_PER_WRITE = 500;
 
 /** One instance name of a tenant. */
 export class TenantScope implements BazelScope {
@@ -126,9 +131,10 @@ export class TenantScope implements BazelScope {
     using _room = await state.reserve(this.viewId, sizeBytes);
     const object = await takeBlob(upload, state);
     const scopeId = await this.#openId();
+    using _queued = await state.queueRoom(object.data?.length ?? 0);
     const accessed = state.period();
     const change = await state.write("putBlob", {
-      ...object,
+      ...ownData(object),
       scopeId,
       hash: new Uint8Array(key),
       accessed,
@@ -136,6 +142,25 @@ export class TenantScope implements BazelScope {
     state.rememberBlob(scopeId, key, { sizeBytes, accessed });
     await state.settle(change);
     return "stored";
+  }
+
+  async putBlobs(blobs: readonly WholeBlob[]): Promise<readonly PutOutcome[]> {
+    const outcomes = blobs.map((): PutOutcome => "present");
+    const small: number[] = [];
+    const large: Promise<void>[] = [];
+    for (const [place, blob] of blobs.entries()) {
+      if (blob.sizeBytes <= MAX_INLINE_BYTES) {
+        if (!this.#isHere(wordsOf(blob.key), 0, blob.sizeBytes)) small.push(place);
+        continue;
+      }
+      const put = this.putBlob(blob).catch(toError);
+      large.push(put.then((outcome) => void (outcomes[place] = outcome)));
+    }
+    for (let from = 0; from < small.length; from += BLOBS_PER_WRITE) {
+      await this.#putSmall(blobs, small.slice(from, from + BLOBS_PER_WRITE), outcomes);
+    }
+    await Promise.all(large);
+    return outcomes;
   }
 
   recallAction(digests: DigestList, index: number): Buffer | undefined {
@@ -186,6 +211,7 @@ export class TenantScope implements BazelScope {
     const state = this.#state;
     using _room = await state.reserve(this.viewId, result.length);
     const scopeId = await this.#openId();
+    using _queued = await state.queueRoom(result.length + 40 * (refersTo?.length ?? 0));
     const period = state.period();
     // Of its own memory: what crosses to the writer's thread takes all that it is a part of along.
     const stored = {
@@ -237,8 +263,9 @@ export class TenantScope implements BazelScope {
     const { files, maxBlobBytes } = state;
     const object = await takeValue(source, { ...options, files, maxBlobBytes });
     const scopeId = await this.#openId();
+    using _queued = await state.queueRoom(object.data?.length ?? 0);
     const change = await state.write("putValue", {
-      ...object,
+      ...ownData(object),
       scopeId,
       key,
       accessed: state.period(),
@@ -270,6 +297,38 @@ export class TenantScope implements BazelScope {
 
   async usage(): Promise<ScopeUsage> {
     return this.#state.index.usage(this.viewId, this.instance);
+  }
+
+  /** Stores the small blobs at these places with one write. */
+  async #putSmall(
+    blobs: readonly WholeBlob[],
+    places: readonly number[],
+    outcomes: PutOutcome[],
+  ): Promise<void> {
+    const state = this.#state;
+    let contentBytes = 0;
+    let encodedBytes = 0;
+    for (const place of places) {
+      const { sizeBytes, source } = blobs[place] as WholeBlob;
+      contentBytes += sizeBytes;
+      encodedBytes += Math.min(source.length, MAX_INLINE_BYTES);
+    }
+    try {
+      using _room = await state.reserve(this.viewId, contentBytes);
+      using _queued = await state.queueRoom(Math.max(contentBytes, encodedBytes), places.length);
+      const scopeId = await this.#openId();
+      const taken = await takeSmallBlobs(blobs, places, outcomes);
+      const accessed = state.period();
+      const added = taken.map((object) => ({ ...object, scopeId, accessed }));
+      const change = await state.write("putBlobs", added);
+      for (const { place, sizeBytes } of taken) {
+        state.rememberBlob(scopeId, (blobs[place] as WholeBlob).key, { sizeBytes, accessed });
+        outcomes[place] = "stored";
+      }
+      await state.settle(change);
+    } catch (error) {
+      for (const place of places) outcomes[place] = toError(error);
+    }
   }
 
   /** Adds the places in a part of a list of the digests that are not here. */

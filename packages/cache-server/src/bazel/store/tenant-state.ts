@@ -1,4 +1,4 @@
-import { CacheError, type Logger } from "@glorious/core";
+import { CacheError, type ByteBudget, createByteBudget, type Logger } from "@glorious/core";
 import { type DigestKey, formatHash } from "@glorious/reapi";
 import type { BlobStore } from "@glorious/storage";
 
@@ -30,6 +30,9 @@ const MAX_DIRTY = 200_000;
 /** Instance names of one view: anybody who may push can make one up. */
 const MAX_SCOPES_PER_VIEW = 10_000;
 const MAX_HASHES_PER_WRITE = 2000;
+/** Of writes that wait for their commit or are in it, and what each counts beside its bytes. */
+const QUEUED_BYTES = 8 * 2 ** 20;
+const QUEUED_WRITE_BYTES = 1024;
 
 /** What the scopes of one tenant share: the index, and the memory in front of it. */
 export class TenantState {
@@ -48,6 +51,7 @@ export class TenantState {
   readonly #going: Set<string> = new Set();
   readonly #touchedValues: Map<string, { scopeId: number; key: string; period: number }> =
     new Map();
+  readonly #queueRoom: ByteBudget = createByteBudget(QUEUED_BYTES);
   #flushing: Promise<void> | undefined;
 
   constructor(options: TenantStateOptions) {
@@ -150,6 +154,11 @@ export class TenantState {
         this.reservedBytes -= sizeBytes;
       },
     };
+  }
+
+  /** Waits for room among the writes under way, which is held until these have their commit. */
+  queueRoom(sizeBytes: number, writes = 1): Promise<Disposable> {
+    return this.#queueRoom.acquire(sizeBytes + QUEUED_WRITE_BYTES * writes);
   }
 
   write<Method extends keyof BazelWrites>(
