@@ -16,6 +16,7 @@ export {
   permissionsFor,
   type TokenClaims,
 } from "./token-claims.ts";
+export type { TokenGrant } from "./token-grant.ts";
 export type { HmacTokenKey, RsaTokenKey, TokenKey } from "./token-key.ts";
 export {
   createTokenVerifier,

@@ -10,6 +10,7 @@ import {
   permissionsFor,
   type TokenClaims,
 } from "./token-claims.ts";
+import type { TokenGrant } from "./token-grant.ts";
 
 function claimsOf(caches: unknown): TokenClaims {
   return parseTokenClaims({ [ATTIC_NAMESPACE]: { caches } });
@@ -120,4 +121,40 @@ test("parse after format is identity", () => {
 test("a pattern given twice cannot be written", () => {
   const caches = [["a", permissions("pull")] as const, ["a", permissions("push")] as const];
   expect(() => formatTokenClaims({ caches, isAdmin: false })).toThrow(/given twice/);
+});
+
+const GRANT: TokenGrant = {
+  tenant: "acme",
+  trust: "overlay",
+  principal: "github:https://token.actions.githubusercontent.com:owner/1:repo/2",
+  run: "77",
+  attempt: "1",
+  commit: "abc",
+  repository: "acme/site",
+  ref: "refs/pull/12/merge",
+  read: ["acme+main_pr-12", "acme+main"],
+  write: "acme+main_pr-12",
+  overlayOf: "acme+main",
+  overlayKey: "0f",
+  adopt: undefined,
+  rule: "tenants.acme.scopes[0]",
+  reason: "The job belongs to a pull request.",
+};
+
+test("a grant is read as it was written, with what it lacks as undefined", () => {
+  const bare: TokenGrant = { ...GRANT, tenant: undefined, write: undefined, run: undefined };
+  for (const grant of [GRANT, bare]) {
+    const claims = { caches: [], isAdmin: false, grant };
+    const payload: unknown = JSON.parse(JSON.stringify(formatTokenClaims(claims)));
+    expect(parseTokenClaims(payload).grant).toStrictEqual(grant);
+  }
+});
+
+test.each([
+  ["an unknown trust", { ...GRANT, trust: "full" }],
+  ["a missing principal", { ...GRANT, principal: undefined }],
+  ["a view for a list", { ...GRANT, read: "acme+main" }],
+])("a grant with %s makes the token worthless", (_, grant) => {
+  const payload = { [ATTIC_NAMESPACE]: { caches: {} }, [ADMIN_NAMESPACE]: { grant } };
+  expect(() => parseTokenClaims(payload)).toThrow(/grant/);
 });

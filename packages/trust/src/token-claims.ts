@@ -8,11 +8,12 @@ import {
   formatPermissions,
   PERMISSION_CODES,
 } from "./cache-permission.ts";
+import { TOKEN_GRANT_SCHEMA, type TokenGrant } from "./token-grant.ts";
 
 /** The claim in which Attic's tokens carry their permissions. */
 export const ATTIC_NAMESPACE = "https://jwt.attic.rs/v1";
 
-/** The claim that makes a token an administrator's of the whole server; Attic ignores it. */
+/** The claim that holds what only our servers know: administrators and grants. Attic ignores it. */
 export const ADMIN_NAMESPACE = "https://gloriousflywheel.dev/v1";
 
 /** What a token says, times in milliseconds since the epoch. */
@@ -33,6 +34,8 @@ export interface TokenClaims {
   >;
   /** May manage the server itself, above all make and revoke tokens. Grants nothing on a cache. */
   readonly isAdmin: boolean;
+  /** For which job it was exchanged; the permissions above say the same to an Attic server. */
+  readonly grant?: TokenGrant | undefined;
 }
 
 const NONE: ReadonlySet<CachePermission> = new Set();
@@ -73,7 +76,7 @@ const PAYLOAD = v.object({
     { caches: v.custom<object>((value) => typeof value === "object" && value !== null) },
     "is missing or no object",
   ),
-  [ADMIN_NAMESPACE]: v.optional(v.object({ admin: flag })),
+  [ADMIN_NAMESPACE]: v.optional(v.object({ admin: flag, grant: v.optional(TOKEN_GRANT_SCHEMA) })),
 });
 
 /**
@@ -85,6 +88,7 @@ const PAYLOAD = v.object({
 export function parseTokenClaims(payload: unknown): TokenClaims {
   const claims = parse(PAYLOAD, payload, "");
   const { aud, exp, nbf } = claims;
+  const ours = claims[ADMIN_NAMESPACE];
   return {
     subject: claims.sub ?? undefined,
     jti: claims.jti ?? undefined,
@@ -98,7 +102,8 @@ export function parseTokenClaims(payload: unknown): TokenClaims {
       requirePattern(pattern),
       parsePermissions(pattern, flags),
     ]),
-    isAdmin: claims[ADMIN_NAMESPACE]?.admin === 1,
+    isAdmin: ours?.admin === 1,
+    ...(ours?.grant === undefined ? {} : { grant: ours.grant }),
   };
 }
 
@@ -152,7 +157,10 @@ export function formatTokenClaims(claims: TokenClaims): Record<string, unknown> 
     exp: toSeconds(claims.expiresAtMs),
     nbf: toSeconds(claims.notBeforeMs),
     [ATTIC_NAMESPACE]: { caches: Object.fromEntries(caches) },
-    [ADMIN_NAMESPACE]: claims.isAdmin ? { admin: 1 } : undefined,
+    [ADMIN_NAMESPACE]:
+      claims.isAdmin || claims.grant !== undefined
+        ? { admin: claims.isAdmin ? 1 : undefined, grant: claims.grant }
+        : undefined,
   };
   return Object.fromEntries(Object.entries(payload).filter(([, value]) => value !== undefined));
 }
