@@ -28,3 +28,10 @@ export {
   type DebianSuite,
 } from "./debian-root.ts";
 export { describeEachBazel, findBazelVersions, type BazelVersion } from "./find-bazel-versions.ts";
+export { createIssuerKey, type IssuerKey, type MintAlgorithm } from "./issuer/mint-token.ts";
+export {
+  type IssuerConduct,
+  type MintOptions,
+  startIssuer,
+  type TestIssuer,
+} from "./issuer/start-issuer.ts";
