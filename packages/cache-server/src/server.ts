@@ -29,6 +29,7 @@ import type { IndexChanges } from "./read-cache/index-changes.ts";
 import { allRoutes } from "./routes/all-routes.ts";
 import type { BazelServices, RouteServices } from "./routes/route-services.ts";
 import { createTrustGate, type TrustGate } from "./trust/trust-gate.ts";
+import type { ViewPolicy } from "./trust/view-policy.ts";
 import { SERVER_VERSION } from "./version.ts";
 
 /** What a server stands on. It uses them and does not close them. */
@@ -44,6 +45,8 @@ export interface ServerParts {
   readonly now?: () => number;
   /** Tells when the index has changed; without it nothing read from it is remembered. */
   readonly indexChanges?: IndexChanges | undefined;
+  /** What the operator's policy says about views; without one there are no shared views. */
+  readonly viewPolicy?: ViewPolicy | undefined;
   /** The server's own paces, where the defaults are not wanted. */
   readonly timings?: Partial<ServerTimings>;
 }
@@ -91,7 +94,13 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     audiences: settings.tokenAudiences,
     requireExpiry: settings.tokenRequireExpiry,
   });
-  const gate = createTrustGate({ index, verifier, now, changes: parts.indexChanges });
+  const gate = createTrustGate({
+    index,
+    verifier,
+    now,
+    changes: parts.indexChanges,
+    viewPolicy: parts.viewPolicy,
+  });
   const bazel = parts.bazel && bazelServices(parts.bazel, gate, now);
   const meters = createCallMeters();
   const metrics = createServerMetrics({

@@ -42,7 +42,10 @@ async function commit(
     now: () => NOW,
     onOutdated,
   });
-  const result = await committer.commit(view, seeds.map(toCommit), undefined);
+  const result = await committer.commit(view, seeds.map(toCommit), {
+    createdBy: undefined,
+    presence: [],
+  });
   expect(result.kind).toBe("committed");
 }
 
@@ -144,7 +147,10 @@ test("a path committed anew while it is being signed keeps what was committed", 
       const path = toCommit("a");
       const manifest = { ...path.manifest, deriver: `${"0".repeat(32)}-another.drv` };
       const options = { index, logger: silentLogger, now: () => NOW, onOutdated: () => {} };
-      await createPathCommitter(options).commit(view, [{ ...path, manifest }], undefined);
+      await createPathCommitter(options).commit(view, [{ ...path, manifest }], {
+        createdBy: undefined,
+        presence: [],
+      });
     }
     return paths;
   });

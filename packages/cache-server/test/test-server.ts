@@ -66,14 +66,14 @@ export interface TestServer extends AsyncDisposable {
 }
 
 /** What a test puts in place of the server's own. */
-export interface TestParts extends Pick<ServerParts, "timings"> {
+export interface TestParts extends Pick<ServerParts, "timings" | "viewPolicy"> {
   /** The store that the server gets; `TestServer.store` stays the one below it. */
   readonly wrapStore?: (store: BlobStore) => BlobStore;
 }
 
 export async function startTestServer(
   settings: Partial<Record<SettingName, string>> = {},
-  { timings = {}, wrapStore = (store) => store }: TestParts = {},
+  { timings = {}, viewPolicy, wrapStore = (store) => store }: TestParts = {},
 ): Promise<TestServer> {
   await using opened = new AsyncDisposableStack();
   const directory = opened.adopt(await mkdtemp(join(tmpdir(), "cache-server-test-")), (made) =>
@@ -120,6 +120,7 @@ export async function startTestServer(
       logger: recordingLogger(logs),
       now,
       timings,
+      viewPolicy,
     }),
   );
   const owned = opened.move();

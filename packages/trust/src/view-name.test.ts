@@ -46,3 +46,20 @@ test("every view name is an Attic cache name, and format after parse is identity
     }),
   );
 });
+
+test("an overlay's name says what it lies over and for which pull request or ref", () => {
+  expect(parseViewName("acme+main_pr-12")).toEqual({
+    tenant: "acme",
+    view: "main",
+    overlay: { kind: "pr", number: 12 },
+  });
+  expect(parseViewName("main_ref-0a1b2c3d")).toEqual({
+    tenant: undefined,
+    view: "main",
+    overlay: { kind: "ref", hash: "0a1b2c3d" },
+  });
+  expect(formatViewName(parseViewName("main_ref-0a1b2c3d"))).toBe("main_ref-0a1b2c3d");
+  for (const name of ["main_pr-0", "main_pr-01", "main_ref-0A1B2C3D", "main_pr-1_pr-2", "main_x"]) {
+    expect(() => parseViewName(name)).toThrow("overlay part");
+  }
+});

@@ -33,10 +33,17 @@ export interface PathCommitter {
   commit(
     view: ViewRecord,
     paths: readonly PathToCommit[],
-    createdBy: string | undefined,
+    options: CommitOptions,
   ): Promise<CommitResult>;
   /** One path of a protocol that knows no closures. @throws {CacheError} `CONFLICT`, `UNAVAILABLE`. */
   commitOne(view: ViewRecord, path: PathToCommit, createdBy: string | undefined): Promise<void>;
+}
+
+/** Who commits, and on what. */
+export interface CommitOptions {
+  readonly createdBy: string | undefined;
+  /** Ids of views whose paths satisfy references as well as the view's own do. */
+  readonly presence: readonly number[];
 }
 
 export interface PathCommitterOptions {
@@ -69,7 +76,7 @@ export function createPathCommitter({
     await index.addCounts(view.id, { conflicts: 1 });
   };
 
-  const commit: PathCommitter["commit"] = async (view, paths, createdBy) => {
+  const commit: PathCommitter["commit"] = async (view, paths, { createdBy, presence }) => {
     // Before the keys: should they change in between, the re-signer finds these paths.
     const keyGeneration = await index.signingKeyGeneration(view.id);
     const keys = await index.listSigningKeys(view.id);
@@ -89,7 +96,7 @@ export function createPathCommitter({
         createdBy,
       });
     }
-    const result = await index.commitPaths(view.id, rows);
+    const result = await index.commitPaths(view.id, rows, presence);
     if (result.kind === "committed") {
       if ((await index.signingKeyGeneration(view.id)) > keyGeneration) onOutdated(view);
       for (const { storePathHash, narHash } of result.conflicts) {
@@ -111,7 +118,7 @@ export function createPathCommitter({
       throw conflict(view, manifest);
     },
     async commitOne(view, path, createdBy) {
-      const result = await commit(view, [path], createdBy);
+      const result = await commit(view, [path], { createdBy, presence: [] });
       if (result.kind === "incomplete") {
         throw new CacheError(
           "UNAVAILABLE",

@@ -81,9 +81,9 @@ export interface CacheIndex extends HousekeepingIndex, PartUploadIndex, AsyncDis
   findHolding(viewId: number, narHash: string): Promise<HoldingRecord | undefined>;
   /**
    * An object that a view of the chain may serve: one it holds as a NAR, or a file its own client
-   * uploaded. Never an object that only other views know.
+   * uploaded. Never an object that only other views know. The first view of the chain that may is named.
    */
-  findObject(chain: readonly number[], fileHash: string): Promise<ObjectRecord | undefined>;
+  findObject(chain: readonly number[], fileHash: string): Promise<FoundObject | undefined>;
   /** A file that this very view's client uploaded under that hash and compression, not yet expired. */
   findUploadedFile(
     viewId: number,
@@ -132,11 +132,16 @@ export interface CacheIndex extends HousekeepingIndex, PartUploadIndex, AsyncDis
    *
    * A lost path counts as absent, whatever its NAR: it is made anew, its signatures and its beginning forgotten, and
    * reported as created. The access times of the paths and of their required references move to `createdAtMs`.
+   * A required reference may as well be in a view of `behind`, such as an overlay's base, and is used there.
    *
    * `narInfo` is stored as given: the caller renders it for `fileHash`, with the signatures that the path will
    * have, which are `mergeClientSignatures` of those `findPath` answers and those that came.
    */
-  commitPaths(viewId: number, paths: readonly NewPath[]): Promise<CommitResult>;
+  commitPaths(
+    viewId: number,
+    paths: readonly NewPath[],
+    behind?: readonly number[],
+  ): Promise<CommitResult>;
 
   /** Keeps a small text under a name; the first one wins. `false` when it was not kept. */
   putDocument(viewId: number, document: NewDocument): Promise<boolean>;
@@ -176,6 +181,11 @@ export interface ObjectRecord {
   readonly compression: ObjectCompression;
   readonly narHash: string;
   readonly narSize: number;
+}
+
+/** An object and the view that may serve it. */
+export interface FoundObject extends ObjectRecord {
+  readonly viewId: number;
 }
 
 export interface NewView {
@@ -268,7 +278,7 @@ export interface NewPath extends Omit<
   PathRecord,
   "viewId" | "narSize" | "fileSize" | "accessedAtMs"
 > {
-  /** Hashes of references that must be in the view, or among the paths committed with this one. */
+  /** Hashes of references that must be in the view, in one behind it, or among the paths committed with this one. */
   readonly requiredReferences: readonly string[];
 }
 

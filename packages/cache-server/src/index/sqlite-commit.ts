@@ -57,8 +57,9 @@ export class SqliteCommit {
   readonly #updatePath: Query<never>;
   readonly #keepHolding: Query<never>;
   /** Commits into a view that is there. */
-  run(viewId: number, paths: readonly NewPath[]): CommitResult {
-    const { accepted, conflicts, missingNars, missingReferences } = this.#checkPaths(viewId, paths);
+  run(viewId: number, paths: readonly NewPath[], behind: readonly number[]): CommitResult {
+    const chain: [number, ...number[]] = [viewId, ...behind.filter((id) => id !== viewId)];
+    const { accepted, conflicts, missingNars, missingReferences } = this.#checkPaths(chain, paths);
     if (missingNars.length > 0 || missingReferences.length > 0) {
       return { kind: "incomplete", missingNars, missingReferences };
     }
@@ -75,12 +76,13 @@ export class SqliteCommit {
       }
       written.set(path.storePathHash, { id, narHash: path.narHash, signatures });
     }
-    this.#touch(viewId, accepted);
+    this.#touch(chain, accepted);
     return { kind: "committed", created, unchanged, conflicts };
   }
 
   /** Reads all that decides whether the paths may be committed; writes nothing. */
-  #checkPaths(viewId: number, paths: readonly NewPath[]): CheckedPaths {
+  #checkPaths(chain: readonly [number, ...number[]], paths: readonly NewPath[]): CheckedPaths {
+    const [viewId] = chain;
     const inBatch = new Set(paths.map((path) => path.storePathHash));
     const narHashOf = new Map<string, string>();
     const accepted: AcceptedPath[] = [];
@@ -103,7 +105,7 @@ export class SqliteCommit {
         accepted.push({ path, holding, existing });
       }
       for (const reference of new Set(path.requiredReferences)) {
-        if (inBatch.has(reference) || this.#findPath.get(viewId, reference)) continue;
+        if (inBatch.has(reference) || this.#findFirst(chain, reference) !== undefined) continue;
         missingReferences.push({ storePathHash, reference });
       }
     }
@@ -116,6 +118,11 @@ export class SqliteCommit {
   }
 
   readonly #findPath: Query<{ readonly found: number }>;
+  /** The first view of the chain that has a path. */
+  #findFirst(chain: readonly number[], storePathHash: string): number | undefined {
+    return chain.find((viewId) => this.#findPath.get(viewId, storePathHash) !== undefined);
+  }
+
   readonly #findKnownPath: Query<{
     readonly id: number;
     readonly narHash: Uint8Array;
@@ -168,14 +175,17 @@ export class SqliteCommit {
 
   readonly #touchPath: Query<never>;
   /** A push uses what it brings and what that needs. */
-  #touch(viewId: number, accepted: readonly AcceptedPath[]): void {
+  #touch(chain: readonly number[], accepted: readonly AcceptedPath[]): void {
     const times = new Map<string, number>();
     for (const { path } of accepted) {
       for (const hash of [path.storePathHash, ...path.requiredReferences]) {
         times.set(hash, Math.max(times.get(hash) ?? path.createdAtMs, path.createdAtMs));
       }
     }
-    for (const [hash, atMs] of times) this.#touchPath.run(viewId, hash, atMs);
+    for (const [hash, atMs] of times) {
+      const viewId = this.#findFirst(chain, hash);
+      if (viewId !== undefined) this.#touchPath.run(viewId, hash, atMs);
+    }
   }
 }
 

@@ -7,6 +7,7 @@ import type {
   CommitResult,
   DocumentKind,
   ExpireResult,
+  FoundObject,
   HoldingRecord,
   NarInfoChange,
   NewDocument,
@@ -202,7 +203,7 @@ class SqliteIndex implements CacheIndex {
     return this.#read((reads) => reads.findHolding(viewId, narHash));
   }
 
-  async findObject(chain: readonly number[], fileHash: string): Promise<ObjectRecord | undefined> {
+  async findObject(chain: readonly number[], fileHash: string): Promise<FoundObject | undefined> {
     return this.#read((reads) => reads.findObject(chain, fileHash));
   }
 
@@ -230,8 +231,12 @@ class SqliteIndex implements CacheIndex {
     return this.#write("addUploadedFile", file);
   }
 
-  commitPaths(viewId: number, paths: readonly NewPath[]): Promise<CommitResult> {
-    return this.#write("commitPaths", viewId, paths);
+  commitPaths(
+    viewId: number,
+    paths: readonly NewPath[],
+    behind: readonly number[] = [],
+  ): Promise<CommitResult> {
+    return this.#write("commitPaths", viewId, paths, behind);
   }
 
   putDocument(viewId: number, document: NewDocument): Promise<boolean> {

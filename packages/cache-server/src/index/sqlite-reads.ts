@@ -4,8 +4,8 @@ import { CacheError } from "@glorious/core";
 
 import type {
   DocumentKind,
+  FoundObject,
   HoldingRecord,
-  ObjectRecord,
   PathRecord,
   SigningKeyRecord,
   UploadedFileRecord,
@@ -170,10 +170,12 @@ export class SqliteReads {
   }
 
   readonly #findObject: Query<ObjectRow>;
-  findObject(chain: readonly number[], fileHash: string): ObjectRecord | undefined {
+  findObject(chain: readonly number[], fileHash: string): FoundObject | undefined {
     const hash = toHashBytes(fileHash);
-    const row = firstOf(chain, (viewId) => this.#findObject.get(viewId, hash));
-    return row && toObjectRecord(row);
+    return firstOf(chain, (viewId) => {
+      const row = this.#findObject.get(viewId, hash);
+      return row && { ...toObjectRecord(row), viewId };
+    });
   }
 
   readonly #findUploadedFile: Query<ObjectRow & { readonly expiresAtMs: number }>;

@@ -308,9 +308,9 @@ export class SqliteWrites {
   }
 
   readonly #commit: SqliteCommit;
-  commitPaths(viewId: number, paths: readonly NewPath[]): CommitResult {
+  commitPaths(viewId: number, paths: readonly NewPath[], behind: readonly number[]): CommitResult {
     this.#requireView(viewId);
-    return this.#commit.run(viewId, paths);
+    return this.#commit.run(viewId, paths, behind);
   }
 
   readonly #replaceNarInfo: Query<never>;

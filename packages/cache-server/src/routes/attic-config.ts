@@ -77,7 +77,11 @@ export function atticConfigRoutes(services: RouteServices): Route[] {
   const create = async (exchange: Exchange): Promise<void> => {
     const name = exchange.params["view"] ?? "";
     gate.requirePermission(exchange.caller, name, "create");
-    parseViewName(name);
+    if (parseViewName(name).overlay !== undefined) {
+      throw new CacheError("INVALID", `${name} is the name of an overlay, which nobody creates`, {
+        hint: "It comes into being when a token that was granted it first writes to it.",
+      });
+    }
     const body = await readJsonBody(exchange, CreateCacheRequest, {
       ...limits,
       maxSizeBytes: MAX_BODY_BYTES,

@@ -48,9 +48,9 @@ export function atticPushRoutes(services: RouteServices): Route[] {
       ...limits,
       maxSizeBytes: MAX_JSON_BYTES,
     });
-    const view = await gate.requireView(exchange.caller, body.cache, "push");
+    const chain = await gate.requirePresence(exchange.caller, body.cache);
     sendJson(exchange, {
-      missing_paths: await findMissingPaths(services, view.id, body.store_path_hashes),
+      missing_paths: await findMissingPaths(services, chain, body.store_path_hashes),
     });
   };
 

@@ -60,15 +60,19 @@ export function flywheelPushRoutes(services: RouteServices): Route[] {
   const openView = (exchange: Exchange): Promise<ViewRecord> =>
     gate.requireView(exchange.caller, exchange.params["view"] ?? "", "push");
 
+  const presenceOf = ({ caller, params }: Exchange): Promise<readonly number[]> =>
+    gate.requirePresence(caller, params["view"] ?? "");
+
   const missing = async (exchange: Exchange): Promise<void> => {
     const view = await openView(exchange);
+    const presence = await presenceOf(exchange);
     const { paths } = await readJsonBody(exchange, MissingRequest, {
       ...limits,
       maxSizeBytes: MAX_JSON_BYTES,
     });
     const missingPaths = await findMissingPaths(
       services,
-      view.id,
+      presence,
       paths.map((path) => path.storePathHash),
     );
     const wanted = new Set(missingPaths);
@@ -143,7 +147,10 @@ export function flywheelPushRoutes(services: RouteServices): Route[] {
     const result: CommitResult =
       missingNars.length > 0
         ? { kind: "incomplete", missingNars, missingReferences: [] }
-        : await committer.commit(view, paths, exchange.caller.claims?.subject);
+        : await committer.commit(view, paths, {
+            createdBy: exchange.caller.claims?.subject,
+            presence: await presenceOf(exchange),
+          });
     if (result.kind === "committed") {
       const { created, unchanged, conflicts } = result;
       sendJson(exchange, { created, unchanged, conflicts });

@@ -10,10 +10,11 @@ import {
   sendBytes,
   sendPrepared,
 } from "../http/send.ts";
-import type { DocumentKind, ObjectRecord, ViewRecord } from "../index/cache-index.ts";
+import type { DocumentKind, FoundObject } from "../index/cache-index.ts";
 import { compressionsOfExtension } from "../ingest/nar-decoder.ts";
 import { objectKey } from "../ingest/object-key.ts";
 import { createByteCache } from "../read-cache/byte-cache.ts";
+import type { ReadChain } from "../trust/read-chain.ts";
 import { createListings } from "./nar-listings.ts";
 import {
   findNarFileName,
@@ -29,107 +30,115 @@ const PREPARED_OVERHEAD_BYTES = 500;
 /** Two hashes in hexadecimal and what holds them. */
 const OBJECT_BYTES = 400;
 
+/** What was answered, and which view it lies in. */
+interface FoundAnswer {
+  readonly viewId: number;
+  readonly answer: PreparedAnswer;
+}
+
 /** The reading half of the Nix binary-cache protocol, with Attic's additions. */
 export function nixReadRoutes(services: RouteServices): Route[] {
   const { index, store, gate, accesses } = services;
   const listings = createListings(services);
 
-  /** The view to read and the chain behind it, once the caller may. Today a chain is the view alone. */
-  const openChain = async (
-    exchange: Exchange,
-  ): Promise<{ readonly view: ViewRecord; readonly chain: readonly number[] }> => {
-    const { caller, params } = exchange;
+  /** The view to read and what lies behind it, once the caller may. */
+  const openChain = async ({ caller, params }: Exchange): Promise<ReadChain> => {
     const name = params["view"] ?? "";
-    const view =
-      gate.recallView(caller, name, "pull") ?? (await gate.requireView(caller, name, "pull"));
-    return { view, chain: [view.id] };
+    return gate.recallChain(caller, name) ?? (await gate.requireChain(caller, name));
   };
 
   const cacheInfo = async (exchange: Exchange): Promise<void> => {
-    const { view } = await openChain(exchange);
-    const text = formatNixCacheInfo({
-      storeDir: view.storeDir,
-      wantMassQuery: true,
-      priority: view.priority,
-    });
-    sendBytes(exchange, text, "text/x-nix-cache-info", { headers: headersOf(view, 3600) });
+    const chain = await openChain(exchange);
+    const { storeDir, priority } = chain.view;
+    const text = formatNixCacheInfo({ storeDir, wantMassQuery: true, priority });
+    sendBytes(exchange, text, "text/x-nix-cache-info", { headers: headersOf(chain, 3600) });
   };
 
   /** Narinfos and small NARs, each good for the version of the index it was read at. */
-  const answers = createByteCache<PreparedAnswer>(services.answerCacheBytes);
+  const answers = createByteCache<FoundAnswer>(services.answerCacheBytes);
   /** Which view may serve which NAR file. */
-  const objects = createByteCache<ObjectRecord>(services.answerCacheBytes / 8);
+  const objects = createByteCache<FoundObject>(services.answerCacheBytes / 8);
 
-  const remember = ({ caller }: Exchange, key: string, answer: PreparedAnswer): void => {
+  const remember = ({ caller }: Exchange, key: string, found: FoundAnswer): void => {
     if (caller.indexVersion === undefined) return;
-    answers.put(key, caller.indexVersion, answer, answer.sizeBytes + PREPARED_OVERHEAD_BYTES);
+    answers.put(key, caller.indexVersion, found, found.answer.sizeBytes + PREPARED_OVERHEAD_BYTES);
   };
 
-  /** Notes the use of what is read; `false` when it may not be there any more. */
-  type Use = (view: ViewRecord, exchange: Exchange) => boolean;
-  const useNarInfo: Use = (view, { params }) =>
-    accesses.usePath(view.id, params["hash"] ?? "") === undefined;
+  /** Notes the use of what is read in a view; `false` when it may not be there any more. */
+  type Use = (viewId: number, exchange: Exchange) => boolean;
+  const useNarInfo: Use = (viewId, { params }) =>
+    accesses.usePath(viewId, params["hash"] ?? "") === undefined;
   // A NAR outlives its path, so nobody need wait here.
-  const useNar: Use = (view, { params }) => {
-    accesses.useNar(view.id, params["file"] ?? "", findNarFileName);
+  const useNar: Use = (viewId, { params }) => {
+    accesses.useNar(viewId, params["file"] ?? "", findNarFileName);
     return true;
   };
 
   const recall =
-    (keyOf: (view: ViewRecord, exchange: Exchange) => string, use: Use) =>
+    (keyOf: (chain: ReadChain, exchange: Exchange) => string, use: Use) =>
     (exchange: Exchange): boolean => {
       const { caller, params, request } = exchange;
       if (caller.indexVersion === undefined || request.headers.range !== undefined) return false;
-      const view = gate.recallView(caller, params["view"] ?? "", "pull");
-      if (view === undefined) return false;
-      const answer = answers.get(keyOf(view, exchange), caller.indexVersion);
-      if (answer === undefined || !use(view, exchange)) return false;
-      sendPrepared(exchange, answer);
+      const chain = gate.recallChain(caller, params["view"] ?? "");
+      if (chain === undefined) return false;
+      const found = answers.get(keyOf(chain, exchange), caller.indexVersion);
+      if (found === undefined || !use(found.viewId, exchange)) return false;
+      sendPrepared(exchange, found.answer);
       return true;
     };
 
-  const narInfoKey = (view: ViewRecord, { params }: Exchange): string =>
-    `${view.id}/${params["hash"]}`;
-  const narKey = (view: ViewRecord, { params }: Exchange): string =>
-    `${view.id}/nar/${params["file"]}`;
+  const narInfoKey = ({ key }: ReadChain, { params }: Exchange): string =>
+    `${key}/${params["hash"]}`;
+  const narKey = ({ key }: ReadChain, { params }: Exchange): string =>
+    `${key}/nar/${params["file"]}`;
 
   const narInfo = async (exchange: Exchange): Promise<void> => {
-    const { view, chain } = await openChain(exchange);
+    const chain = await openChain(exchange);
     const hash = requireStorePathHash(exchange.params["hash"] ?? "");
-    let path = await index.findPath(chain, hash);
+    let path = await index.findPath(chain.ids, hash);
     while (path !== undefined) {
       const deletion = accesses.usePath(path.viewId, hash, path.accessedAtMs);
       if (deletion === undefined) break;
       await deletion;
-      path = await index.findPath(chain, hash);
+      path = await index.findPath(chain.ids, hash);
     }
-    if (path === undefined) throw noSuchPath(view, hash);
-    const headers = headersOf(view, 300);
+    if (path === undefined) throw noSuchPath(chain, hash);
+    const headers = headersOf(chain, 300);
     const answer = prepareAnswer(path.narInfo, "text/x-nix-narinfo", { headers });
-    remember(exchange, narInfoKey(view, exchange), answer);
+    remember(exchange, narInfoKey(chain, exchange), { viewId: path.viewId, answer });
     sendPrepared(exchange, answer);
   };
 
-  const findObject = async (
-    chain: readonly number[],
-    name: string,
-  ): Promise<ObjectRecord | undefined> => {
+  const findObject = async (chain: ReadChain, name: string): Promise<FoundObject | undefined> => {
     const wanted = parseNarFileName(name);
     if (wanted.kind === "file") {
-      const object = await index.findObject(chain, wanted.fileHash);
+      const object = await index.findObject(chain.ids, wanted.fileHash);
       const isNamedSo =
         object !== undefined &&
         compressionsOfExtension(wanted.extension).includes(object.compression);
       return isNamedSo ? object : undefined;
     }
-    const path = await index.findPath(chain, wanted.storePathHash);
+    const path = await index.findPath(chain.ids, wanted.storePathHash);
     return path === undefined ? undefined : index.findObject([path.viewId], path.fileHash);
   };
 
+  /**
+   * Nix asks so whether it may send a narinfo without its NAR: an uploaded file alone is not enough for that, nor is
+   * what other views hold for a caller that could push into this one.
+   */
+  const isOffered = async (
+    { caller }: Exchange,
+    { view }: ReadChain,
+    object: FoundObject,
+  ): Promise<boolean> => {
+    const viewId = gate.may(caller, view.name, "push") ? view.id : object.viewId;
+    return viewId !== undefined && (await index.findHolding(viewId, object.narHash)) !== undefined;
+  };
+
   const nar = async (exchange: Exchange): Promise<void> => {
-    const { view, chain } = await openChain(exchange);
+    const chain = await openChain(exchange);
     const name = exchange.params["file"] ?? "";
-    const key = narKey(view, exchange);
+    const key = narKey(chain, exchange);
     const { indexVersion } = exchange.caller;
     let object = indexVersion === undefined ? undefined : objects.get(key, indexVersion);
     if (object === undefined) {
@@ -138,16 +147,13 @@ export function nixReadRoutes(services: RouteServices): Route[] {
         objects.put(key, indexVersion, object, OBJECT_BYTES);
       }
     }
-    if (object === undefined) {
-      throw noSuchNar(view, name);
-    }
-    // Nix asks so whether it may send a narinfo without its NAR, which an uploaded file alone is not enough for.
-    const isOffered =
-      exchange.request.method !== "HEAD" ||
-      (await index.findHolding(view.id, object.narHash)) !== undefined;
-    if (!isOffered) throw noSuchNar(view, name);
+    if (object === undefined) throw noSuchNar(chain, name);
+    const isThere =
+      exchange.request.method !== "HEAD" || (await isOffered(exchange, chain, object));
+    if (!isThere) throw noSuchNar(chain, name);
     const served = object;
-    useNar(view, exchange);
+    const { viewId } = object;
+    useNar(viewId, exchange);
     await sendBlob(exchange, {
       store,
       accelRedirect: services.accelRedirect,
@@ -158,36 +164,36 @@ export function nixReadRoutes(services: RouteServices): Route[] {
       // A file hash names its bytes for ever, a path's name only until the path is deleted and built anew.
       headers:
         parseNarFileName(name).kind === "file"
-          ? headersOf(view, YEAR_SECONDS, "immutable")
-          : headersOf(view, 300),
+          ? headersOf(chain, YEAR_SECONDS, "immutable")
+          : headersOf(chain, 300),
       onFault: (depth) => services.quarantine.examine(served, depth),
-      onRead: (answer) => remember(exchange, key, answer),
+      onRead: (answer) => remember(exchange, key, { viewId, answer }),
     });
   };
 
   const listing = async (exchange: Exchange): Promise<void> => {
-    const { view, chain } = await openChain(exchange);
+    const chain = await openChain(exchange);
     const hash = requireStorePathHash(exchange.params["hash"] ?? "");
-    const path = await index.findPath(chain, hash);
-    if (path === undefined) throw noSuchPath(view, hash);
+    const path = await index.findPath(chain.ids, hash);
+    if (path === undefined) throw noSuchPath(chain, hash);
     const body = await listings.get(path, exchange.signal);
-    sendBytes(exchange, body, "application/json", { headers: headersOf(view, 3600) });
+    sendBytes(exchange, body, "application/json", { headers: headersOf(chain, 3600) });
   };
 
   const document =
     (kind: DocumentKind, contentType: string, readName: (exchange: Exchange) => string): Handler =>
     async (exchange) => {
-      const { view, chain } = await openChain(exchange);
+      const chain = await openChain(exchange);
       const name = readName(exchange);
-      const body = await index.findDocument(chain, kind, name);
+      const body = await index.findDocument(chain.ids, kind, name);
       if (body === undefined) {
         throw new AtticError(
           "NotFound",
           "NOT_FOUND",
-          `There is no ${kind} ${name} in ${view.name}`,
+          `There is no ${kind} ${name} in ${chain.view.name}`,
         );
       }
-      sendBytes(exchange, body, contentType, { headers: headersOf(view, 3600) });
+      sendBytes(exchange, body, contentType, { headers: headersOf(chain, 3600) });
     };
 
   const read = (pattern: string, handler: Handler): Route => ({
@@ -222,26 +228,26 @@ export function buildTraceName({ params }: Exchange): string {
   return `${derivation}/${requireDocumentName(params["name"] ?? "")}`;
 }
 
-function noSuchNar(view: ViewRecord, name: string): AtticError {
+function noSuchNar({ view }: ReadChain, name: string): AtticError {
   return new AtticError("NoSuchObject", "NOT_FOUND", `There is no nar/${name} in ${view.name}`);
 }
 
-function noSuchPath(view: ViewRecord, hash: string): AtticError {
+function noSuchPath({ view }: ReadChain, hash: string): AtticError {
   return new AtticError("NoSuchObject", "NOT_FOUND", `There is no path ${hash} in ${view.name}`);
 }
 
 /** Shared proxies may keep what everybody may read; nobody's answer to a token. */
 function headersOf(
-  view: ViewRecord,
+  { isPublic }: ReadChain,
   maxAgeSeconds: number,
   more?: string,
 ): Readonly<Record<string, string>> {
   const cacheControl = [
-    view.isPublic ? "public" : "private",
+    isPublic ? "public" : "private",
     `max-age=${maxAgeSeconds}`,
     ...(more === undefined ? [] : [more]),
   ].join(", ");
-  return view.isPublic
+  return isPublic
     ? { "cache-control": cacheControl, "x-attic-cache-visibility": "public" }
     : { "cache-control": cacheControl, vary: "authorization" };
 }

@@ -10,6 +10,8 @@ import {
 import { AtticError } from "../http/attic-error.ts";
 import type { CacheIndex, ViewRecord } from "../index/cache-index.ts";
 import type { IndexChanges } from "../read-cache/index-changes.ts";
+import { baseOfOverlay, createReadChain, type ReadChain } from "./read-chain.ts";
+import { NO_VIEW_POLICY, type ViewPolicy } from "./view-policy.ts";
 
 /** Who asks. Without valid claims it is anybody, and `problem` says why. */
 export interface Caller {
@@ -37,8 +39,24 @@ export interface TrustGate {
    * @throws {CacheError} `UNAUTHENTICATED`, `FORBIDDEN`, or `NOT_FOUND` for callers that may know it is absent.
    */
   requireView(caller: Caller, name: string, permission: CachePermission): Promise<ViewRecord>;
-  /** The view from memory, when it is known for the caller's version of the index and the caller may. */
-  recallView(caller: Caller, name: string, permission: CachePermission): ViewRecord | undefined;
+  /**
+   * The views that a read of this one falls through, when the caller may pull it: of those behind it the ones that the
+   * caller may pull as well. An overlay need not exist, its base must.
+   *
+   * @throws {CacheError} as `requireView`.
+   */
+  requireChain(caller: Caller, name: string): Promise<ReadChain>;
+  /** The same from memory: what `requireChain` found for this caller. */
+  recallChain(caller: Caller, name: string): ReadChain | undefined;
+  /**
+   * The ids of the views whose paths count as present for a push into this one: itself, and for an overlay all that
+   * the caller reads through it. Possession is never taken from there: a NAR counts in its own view alone.
+   *
+   * @throws {CacheError} as `requireView` for `push`.
+   */
+  requirePresence(caller: Caller, name: string): Promise<readonly number[]>;
+  /** Whether the caller has a permission on a name. */
+  may(caller: Caller, name: string, permission: CachePermission): boolean;
   /** As `requireView` for a name that need not exist, such as that of a view to create. */
   requirePermission(caller: Caller, name: string, permission: CachePermission): void;
   /** @throws {CacheError} `UNAUTHENTICATED` or `FORBIDDEN` for callers without the administrator claim. */
@@ -56,31 +74,29 @@ export interface TrustGateOptions {
   readonly now: () => number;
   /** Without it nothing is remembered. */
   readonly changes?: IndexChanges | undefined;
+  /** Default: no shared views. */
+  readonly viewPolicy?: ViewPolicy | undefined;
 }
 
-/** Callers and views that are remembered; beyond that the oldest is forgotten. */
+/** Callers that are remembered; beyond that the oldest is forgotten. */
 const MAX_REMEMBERED = 1000;
+const MAX_CHAINS_PER_CALLER = 100;
 
-export function createTrustGate({ index, verifier, now, changes }: TrustGateOptions): TrustGate {
+interface RememberedChain {
+  readonly policyVersion: number;
+  readonly chain: ReadChain;
+}
+
+export function createTrustGate(options: TrustGateOptions): TrustGate {
+  const { index, verifier, now, changes, viewPolicy = NO_VIEW_POLICY } = options;
   const callers = new Map<string, Caller>();
-  const views = new Map<string, { readonly version: number; readonly view: ViewRecord }>();
-  const permissionsOf = new WeakMap<Caller, Map<string, ReadonlySet<CachePermission>>>();
+  // A caller's rights and the views change only with the index, and then it is another caller.
+  const chainsOf = new WeakMap<Caller, Map<string, RememberedChain>>();
   let anonymous: Caller = { claims: undefined, problem: NO_TOKEN, indexVersion: undefined };
 
   const anonymousAt = (indexVersion: number | undefined): Caller => {
     if (anonymous.indexVersion !== indexVersion) anonymous = { ...anonymous, indexVersion };
     return anonymous;
-  };
-
-  const rememberedPermissions = (caller: Caller, name: string): ReadonlySet<CachePermission> => {
-    let byName = permissionsOf.get(caller);
-    if (byName === undefined) permissionsOf.set(caller, (byName = new Map()));
-    let permissions = byName.get(name);
-    if (permissions === undefined) {
-      permissions = caller.claims === undefined ? new Set() : permissionsFor(caller.claims, name);
-      byName.set(name, permissions);
-    }
-    return permissions;
   };
 
   const requirePermission = (
@@ -102,6 +118,63 @@ export function createTrustGate({ index, verifier, now, changes }: TrustGateOpti
         hint: HINT,
       },
     );
+  };
+
+  const may = ({ claims }: Caller, name: string, permission: CachePermission): boolean =>
+    claims !== undefined && permissionsFor(claims, name).has(permission);
+
+  const requireView: TrustGate["requireView"] = async (caller, name, permission) => {
+    const view = await index.findView(name);
+    if (permission === "pull" && view?.isPublic === true) return view;
+    if (view !== undefined) {
+      requirePermission(caller, name, permission);
+      return view;
+    }
+    const permissions = caller.claims && permissionsFor(caller.claims, name);
+    if (permissions === undefined || permissions.size === 0) {
+      requirePermission(caller, name, permission);
+    }
+    throw noSuchView(name);
+  };
+
+  /** The view and those that the policy puts behind it. */
+  const withShared = async (caller: Caller, view: ViewRecord): Promise<ViewRecord[]> => {
+    const views = [view];
+    for (const name of viewPolicy.settingsOf(view.name).reads) {
+      // Nothing reads an overlay but by its own name.
+      if (name === view.name || baseOfOverlay(name) !== undefined) continue;
+      const shared = await index.findView(name);
+      if (shared === undefined) continue;
+      if (shared.isPublic || may(caller, name, "pull")) views.push(shared);
+    }
+    return views;
+  };
+
+  const resolveChain = async (caller: Caller, name: string): Promise<ReadChain> => {
+    const baseName = baseOfOverlay(name);
+    if (baseName === undefined) {
+      const view = await requireView(caller, name, "pull");
+      return createReadChain(view, await withShared(caller, view));
+    }
+    requirePermission(caller, name, "pull");
+    const overlay = await index.findView(name);
+    const base = await index.findView(baseName);
+    const mayReadBase = base !== undefined && (base.isPublic || may(caller, baseName, "pull"));
+    const behind = mayReadBase ? await withShared(caller, base) : [];
+    if (overlay !== undefined) return createReadChain(overlay, [overlay, ...behind]);
+    if (!mayReadBase) throw noSuchView(name);
+    return createReadChain({ ...base, id: undefined, name, isPublic: false }, behind);
+  };
+
+  const requireChain: TrustGate["requireChain"] = async (caller, name) => {
+    const policyVersion = viewPolicy.version;
+    const chain = await resolveChain(caller, name);
+    if (caller.indexVersion === undefined) return chain;
+    let known = chainsOf.get(caller);
+    if (known === undefined) chainsOf.set(caller, (known = new Map()));
+    if (known.size >= MAX_CHAINS_PER_CALLER) known.clear();
+    known.set(name, { policyVersion, chain });
+    return chain;
   };
 
   return {
@@ -136,33 +209,26 @@ export function createTrustGate({ index, verifier, now, changes }: TrustGateOpti
       return nowMs >= notBeforeMs && nowMs < expiresAtMs ? caller : undefined;
     },
 
-    async requireView(caller, name, permission) {
+    requireView,
+
+    requireChain,
+
+    recallChain(caller, name) {
+      const known = chainsOf.get(caller)?.get(name);
+      return known?.policyVersion === viewPolicy.version ? known.chain : undefined;
+    },
+
+    async requirePresence(caller, name) {
+      if (baseOfOverlay(name) === undefined) {
+        return [(await requireView(caller, name, "push")).id];
+      }
+      requirePermission(caller, name, "push");
+      if (may(caller, name, "pull")) return (await requireChain(caller, name)).ids;
       const view = await index.findView(name);
-      if (view !== undefined && caller.indexVersion !== undefined) {
-        rememberIn(views, name, { version: caller.indexVersion, view });
-      }
-      if (permission === "pull" && view?.isPublic === true) return view;
-      if (view !== undefined) {
-        requirePermission(caller, name, permission);
-        return view;
-      }
-      const permissions = caller.claims && permissionsFor(caller.claims, name);
-      if (permissions === undefined || permissions.size === 0) {
-        requirePermission(caller, name, permission);
-      }
-      throw new AtticError("NoSuchCache", "NOT_FOUND", `There is no cache ${name}`, {
-        hint: "`flywheel view list` shows those there are.",
-      });
+      return view === undefined ? [] : [view.id];
     },
 
-    recallView(caller, name, permission) {
-      const known = views.get(name);
-      if (known === undefined || known.version !== caller.indexVersion) return undefined;
-      const { view } = known;
-      const isPublicPull = permission === "pull" && view.isPublic;
-      return isPublicPull || rememberedPermissions(caller, name).has(permission) ? view : undefined;
-    },
-
+    may,
     requirePermission,
 
     requireAdmin({ claims, problem }) {
@@ -179,6 +245,12 @@ export function createTrustGate({ index, verifier, now, changes }: TrustGateOpti
       return view.isPublic || (claims !== undefined && permissionsFor(claims, view.name).size > 0);
     },
   };
+}
+
+function noSuchView(name: string): AtticError {
+  return new AtticError("NoSuchCache", "NOT_FOUND", `There is no cache ${name}`, {
+    hint: "`flywheel view list` shows those there are.",
+  });
 }
 
 function rememberIn<Value>(known: Map<string, Value>, key: string, value: Value): void {

@@ -7,6 +7,7 @@ import type {
   NarInfoChange,
   NewHolding,
   NewPath,
+  FoundObject,
   ObjectRecord,
   PathRecord,
   UploadedFileRecord,
@@ -214,10 +215,14 @@ export class IndexModel {
     return file?.compression === compression && !this.#isBad(fileHash) ? file : undefined;
   }
 
-  findObject(chain: readonly number[], fileHash: string): ObjectRecord | undefined {
-    const knows = (row: { readonly viewId: number; readonly fileHash: string }): boolean =>
-      row.fileHash === fileHash && chain.includes(row.viewId) && !this.#isBad(fileHash);
-    return [...this.#references()].some(knows) ? this.objects.get(fileHash)?.object : undefined;
+  findObject(chain: readonly number[], fileHash: string): FoundObject | undefined {
+    const { object } = this.objects.get(fileHash) ?? {};
+    if (object === undefined || this.#isBad(fileHash)) return undefined;
+    const knowing = new Set(
+      [...this.#references()].filter((row) => row.fileHash === fileHash).map((row) => row.viewId),
+    );
+    const viewId = chain.find((id) => knowing.has(id));
+    return viewId === undefined ? undefined : { ...object, viewId };
   }
 
   commitPaths(viewId: number, paths: readonly NewPath[]): CommitResult {

@@ -62,6 +62,24 @@ export function describePaths(open: OpenIndex): void {
     expect(await index.findPath([], both)).toBeUndefined();
   });
 
+  test("a reference may be in a view behind, and is used there", async () => {
+    await using index = await open();
+    const base = await addView(index, "base");
+    const overlay = await addView(index, "overlay");
+    await push(index, base.id, "needed");
+    await hold(index, overlay.id, "app");
+    const needed = storePathHashOf("needed");
+    const app = samplePath("app", { requiredReferences: [needed], createdAtMs: NOW + 9 });
+
+    expect(await index.commitPaths(overlay.id, [app])).toMatchObject({ kind: "incomplete" });
+    const behind = [overlay.id, base.id];
+    expect(await index.commitPaths(overlay.id, [app], behind)).toMatchObject({
+      created: [app.storePathHash],
+    });
+    expect(await index.findPath([base.id], needed)).toMatchObject({ accessedAtMs: NOW + 9 });
+    expect(await index.findPath([overlay.id], needed)).toBeUndefined();
+  });
+
   test("an update replaces what is served, merges signatures and keeps the path's beginning", async () => {
     await using index = await open();
     const view = await addView(index);
