@@ -35,3 +35,14 @@ export {
   startIssuer,
   type TestIssuer,
 } from "./issuer/start-issuer.ts";
+export {
+  type ActionsJob,
+  type Claims,
+  forgejoClaims,
+  githubClaims,
+  gitlabClaims,
+  type GitlabJob,
+  kubernetesClaims,
+  stampClaims,
+  type TokenStamp,
+} from "./claim-sets.ts";

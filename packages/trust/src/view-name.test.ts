@@ -31,8 +31,41 @@ test.each([
   "metrics",
   "acme+cas",
   "compressed-blobs",
+  "main_",
+  "main_pr-0",
+  "main_pr-012",
+  "main_pr-1234567890",
+  "main_pr-1_pr-2",
+  "main_ref-0123456",
+  "main_ref-0123456G",
+  "main_ref-0123456A",
+  "acme_pr-1+main",
+  "main_pr-1/",
+  "main+x_",
+  "_pr-1",
 ])("%j is refused", (text) => {
   expect(() => parseViewName(text)).toThrow(expect.objectContaining({ code: "INVALID" }));
+});
+
+test("an overlay's name is its base's and the pull request or the ref", () => {
+  expect(parseViewName("acme+main_pr-12")).toEqual({
+    tenant: "acme",
+    view: "main",
+    overlay: { kind: "pr", number: 12 },
+  });
+  expect(parseViewName("main_ref-0123abcd").overlay).toEqual({ kind: "ref", hash: "0123abcd" });
+});
+
+test("the longest overlay name is an Attic cache name", () => {
+  const base = { tenant: "t".repeat(24), view: "v".repeat(12) };
+  for (const overlay of [
+    { kind: "ref", hash: "0123abcd" },
+    { kind: "pr", number: 999_999_999 },
+  ] as const) {
+    const fullName = formatViewName({ ...base, overlay });
+    expect(isAtticCacheName(fullName)).toBe(true);
+    expect(parseViewName(fullName)).toEqual({ ...base, overlay });
+  }
 });
 
 test("every view name is an Attic cache name, and format after parse is identity", () => {

@@ -35,6 +35,9 @@ const OVERLAY = /^(?:pr-([1-9][0-9]{0,8})|ref-([0-9a-f]{8}))$/;
 const MAX_TENANT_LENGTH = 24;
 const MAX_VIEW_LENGTH = 12;
 
+/** The largest number of a pull request that an overlay's name holds. */
+export const MAX_PULL_REQUEST_NUMBER = 999_999_999;
+
 /**
  * Takes a view's full name apart: `<tenant>+<view>`, or just `<view>` for the default tenant; an
  * overlay's name goes on with `_pr-<number>` or `_ref-<8 hexadecimal digits>`.

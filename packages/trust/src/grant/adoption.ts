@@ -1,0 +1,22 @@
+import type { Principal } from "../identity/principal.ts";
+import type { PolicyScope } from "../policy/trust-policy.ts";
+import type { Adoption } from "./grant.ts";
+
+/**
+ * What ties a merge queue's run to the push of the same commit by the same workflow file.
+ *
+ * @returns `undefined` when the rule has adoption switched off, or the token lacks what proves it.
+ */
+export function findAdoption(
+  scope: Pick<PolicyScope, "adoptMergeQueue">,
+  principal: Principal,
+  role: Adoption["role"],
+): Adoption | undefined {
+  const { repository, commit, workflowRef, event, refType } = principal;
+  if (!scope.adoptMergeQueue || repository?.id === undefined) return undefined;
+  if (commit === undefined || workflowRef === undefined) return undefined;
+  if (role === "takes" && (event !== "push" || refType !== "branch")) return undefined;
+  // The ref behind the file differs by design: the queue's is temporary.
+  const [workflow = ""] = workflowRef.split("@refs/");
+  return { role, key: JSON.stringify([repository.id, commit, workflow]) };
+}
