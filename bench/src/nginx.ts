@@ -15,6 +15,8 @@ export interface Nginx extends AsyncDisposable {
 export interface NginxOptions {
   readonly directory: string;
   readonly root: string;
+  /** Whether it stores what is put under its root, whatever that is; default no. */
+  readonly takesUploads?: boolean;
   /** Without it there is no TLS. */
   readonly certificate?: { readonly cert: string; readonly key: string };
 }
@@ -24,7 +26,7 @@ export async function startNginx(
   tools: Pick<Tools, "nginx" | "env">,
   options: NginxOptions,
 ): Promise<Nginx> {
-  const { directory, root, certificate } = options;
+  const { directory, root, certificate, takesUploads = false } = options;
   await mkdir(directory, { recursive: true });
   const [port, tlsPort] = [await freePort(), await freePort()];
   const temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
@@ -54,6 +56,7 @@ ${temporary}
   keepalive_requests 100000000;
   types { text/x-nix-narinfo narinfo; application/x-nix-nar zst; }
   root ${root};
+${takesUploads ? "  dav_methods PUT; create_full_put_path on; client_max_body_size 0;" : ""}
   server { listen 127.0.0.1:${port}; }
 ${tls}
 }

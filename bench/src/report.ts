@@ -11,6 +11,8 @@ export interface Row {
   /** Ours divided by the reference, or the figure that the goal is about. */
   readonly ratio: number | undefined;
   readonly goal?: Goal | undefined;
+  /** What the slowest answers have to be, beside the goal. */
+  readonly tailGoal?: Goal | undefined;
   /** Peers' ratios to the reference. */
   readonly peers: Readonly<Record<string, number>>;
   /** Every single measurement, by subject. */
@@ -48,7 +50,9 @@ export function formatTable(rows: readonly Row[], peers: readonly string[]): str
           row.reference,
           row.ratio === undefined ? "" : row.ratio.toFixed(2),
           ...peers.map((peer) => row.peers[peer]?.toFixed(2) ?? ""),
-          row.goal === undefined ? "" : `${row.goal.text}: ${row.goal.met ? "met" : "**missed**"}`,
+          [row.goal, row.tailGoal]
+            .flatMap((goal) => (goal ? [`${goal.text}: ${goal.met ? "met" : "**missed**"}`] : []))
+            .join("; "),
         ]),
       );
     }

@@ -14,7 +14,7 @@ import { playOurs } from "./grpc-stage.ts";
 import { httpCases, httpRows } from "./http-rows.ts";
 import { httpFaceOf } from "./http-stage.ts";
 import { defaultDataDirectory, fillOnce } from "./kept-data.ts";
-import { memoryRows } from "./memory-stage.ts";
+import { freshMemoryRows, usedMemoryRow } from "./memory-stage.ts";
 import { FULL, QUICK } from "./population.ts";
 import { profileCases } from "./profile-stage.ts";
 import { residentBytes, timeStartUp } from "./service-stage.ts";
@@ -70,7 +70,8 @@ export async function benchBazel(options: BazelOptions): Promise<void> {
       })),
       ...ofHttp.map((each) => ({
         name: each.name,
-        play: (subject: Subject) => each.play(httpFaceOf(subject), PROFILED_MS),
+        play: (subject: Subject) =>
+          each.play(httpFaceOf(subject), { measureMs: PROFILED_MS, round: 0 }),
       })),
     ];
     const { profileDirectory } = options;
@@ -82,6 +83,10 @@ export async function benchBazel(options: BazelOptions): Promise<void> {
   const rows: Row[] = [];
   await using resources = new AsyncDisposableStack();
   resources.defer(() => rm(work, { recursive: true, force: true }));
+  if (has("memory")) {
+    say("memory of servers just started");
+    rows.push(...(await freshMemoryRows({ population, quick }, { work, ours: kept.ours })));
+  }
   const startUp = await timeStartUp(kept.ours, population.actions);
   const { server } = startUp;
   resources.use(server.process);
@@ -97,7 +102,7 @@ export async function benchBazel(options: BazelOptions): Promise<void> {
       ],
     ] as const) {
       rows.push({
-        group: "Start-up and memory",
+        group: "Start-up",
         what,
         ours: `${seconds.toFixed(2)} s${note}`,
         reference: "",
@@ -122,8 +127,8 @@ export async function benchBazel(options: BazelOptions): Promise<void> {
     rows.push(row);
   }
   if (has("memory")) {
-    say("memory of 256 concurrent streams");
-    rows.push(...(await memoryRows(server, population, { quick, measureMs: measureMs * 2 })));
+    say("memory of the server after these calls");
+    rows.push(await usedMemoryRow(server, { population, quick }));
   }
   if (ofHttp.length > 0) {
     say("HTTP");
@@ -132,7 +137,8 @@ export async function benchBazel(options: BazelOptions): Promise<void> {
   }
   if (has("build")) {
     say("a real build");
-    const built = await buildRows(ours, quick ? 200 : 1500);
+    const setting = { actions: quick ? 200 : 1500, rounds, oursOnly, tools, work };
+    const built = await buildRows(ours, setting);
     if (typeof built === "string") say(built);
     else rows.push(...built);
   }

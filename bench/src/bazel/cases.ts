@@ -48,7 +48,8 @@ export interface GrpcCase {
   readonly isOnce: boolean;
   /** What is moved in one call, when bytes count. */
   readonly bytesPerCall?: number;
-  lay(subject: Subject): Ring[];
+  /** Rounds of one number ask every subject for the same keys in the same order, others for other keys first. */
+  lay(subject: Subject, round?: number): Ring[];
 }
 
 /** How many digests there are of blobs that nobody stored. */
@@ -116,8 +117,8 @@ export function getActionCase(
     connections,
     depth: 16,
     isOnce: false,
-    lay: (subject) => {
-      const choose = chooser(distribution, scale.actions, 1);
+    lay: (subject, round = 0) => {
+      const choose = chooser(distribution, scale.actions, 1 + round);
       return lay(
         subject,
         { connections, calls: scale.actions },
@@ -155,9 +156,9 @@ export function findMissingCase(
     connections,
     depth: perCall === 1000 ? 8 : 16,
     isOnce: false,
-    lay: (subject) => {
-      const choose = chooser(distribution, scale.smallBlobs, 1);
-      const chooseAbsent = chooser(distribution, ABSENT, 1);
+    lay: (subject, round = 0) => {
+      const choose = chooser(distribution, scale.smallBlobs, 1 + round);
+      const chooseAbsent = chooser(distribution, ABSENT, 1 + round);
       let drawn = 0;
       const perScale = Math.min(calls, Math.max(80, Math.floor(scale.smallBlobs / perCall)));
       return lay(subject, { connections, calls: perScale }, ({ call, parity, instance, send }) => {
@@ -208,9 +209,9 @@ export function readCase(
     depth: isLarge ? 4 : 16,
     isOnce: false,
     bytesPerCall,
-    lay: (subject) => {
-      const choose = chooser(distribution, count, 1);
-      const chooseAbsent = chooser(distribution, ABSENT, 1);
+    lay: (subject, round = 0) => {
+      const choose = chooser(distribution, count, 1 + round);
+      const chooseAbsent = chooser(distribution, ABSENT, 1 + round);
       const kind = isLarge && form === "zstd" ? "1 MiB zstd" : size;
       return lay(subject, { connections, calls: count }, ({ call, parity, instance, send }) => {
         if (!isLarge && isWrite(call)) {

@@ -16,23 +16,22 @@ import { type BlobKind, type Hashes, isMissing, type Scale, sizeOf } from "./pop
 import type { Subject } from "./subjects.ts";
 
 const CONNECTIONS = 4;
-const DEPTH = 16;
-/** Bytes of requests that are laid out at once. */
-const ROUND_BYTES = 64 * 2 ** 20;
 const BATCH_BYTES = 2 ** 20;
 
 export interface Filling {
   readonly subject: Subject;
   readonly scale: Scale;
   readonly small: Hashes;
+  /** Calls at once on each of four connections; default 16. */
+  readonly depth?: number;
 }
 
 /**
  * Stores everything that is asked for later, over the wire: blobs a thousand or a MiB a call, ActionResults one
  * by one, large blobs by ByteStream.
  */
-export async function fill({ subject, scale, small }: Filling): Promise<void> {
-  const queue = new FillQueue(subject);
+export async function fill({ subject, scale, small, depth = 16 }: Filling): Promise<void> {
+  const queue = new FillQueue(subject, depth);
   for (const [kind, count] of [
     ["small", scale.smallBlobs],
     ["4 KiB", scale.blobs4KiB],
@@ -84,11 +83,13 @@ export function uploadId(id: number): string {
 
 class FillQueue {
   readonly #subject: Subject;
+  readonly #depth: number;
   #builders = makeBuilders();
   #next = 0;
 
-  constructor(subject: Subject) {
+  constructor(subject: Subject, depth: number) {
     this.#subject = subject;
+    this.#depth = depth;
   }
 
   tenantOf(id: number): Subject["tenants"][number] {
@@ -121,7 +122,7 @@ class FillQueue {
       maxBytes: Infinity,
     });
     const sum = this.#builders.reduce((total, each) => total + each.sizeBytes, 0);
-    if (sum > ROUND_BYTES) await this.flush();
+    if (sum > CONNECTIONS * this.#depth * BATCH_BYTES) await this.flush();
   }
 
   async flush(): Promise<void> {
@@ -131,7 +132,7 @@ class FillQueue {
     const { wrong, firstWrong } = await replay(this.#subject.target, {
       protocol: "h2c",
       rings,
-      depth: DEPTH,
+      depth: this.#depth,
       measureMs: undefined,
     });
     if (wrong > 0) throw new Error(`${this.#subject.name} was not filled: ${firstWrong}`);

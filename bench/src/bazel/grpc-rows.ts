@@ -1,4 +1,4 @@
-import { atLeast, type Row } from "../report.ts";
+import { atLeast, atMost, type Goal, type Row } from "../report.ts";
 import { formatRate, formatVolume } from "./bazel-report.ts";
 import {
   findMissingCase,
@@ -64,6 +64,8 @@ export async function grpcRow(
           : "does not answer it",
     ratio,
     goal: ratio === undefined || goal === undefined ? undefined : atLeast(goal, ratio, "×"),
+    tailGoal:
+      casd === undefined || goal === undefined ? undefined : noSlowerTail(ours.p99Ms / casd.p99Ms),
     peers: Object.fromEntries(
       [...results].flatMap(([peer, result]) =>
         peer === "ours" || peer === "casd" || result === undefined || casd === undefined
@@ -75,4 +77,9 @@ export async function grpcRow(
       [...results].map(([peer, it]) => [peer, it ? [it.perSecond, it.p50Ms, it.p99Ms] : []]),
     ),
   };
+}
+
+function noSlowerTail(ratio: number): Goal {
+  const { text, met } = atMost(1, ratio);
+  return { text: `p99 ${ratio.toFixed(2)} ×, ${text}`, met };
 }

@@ -8,6 +8,7 @@ import type { Population } from "./cases.ts";
 import {
   type GetCase,
   httpFaceOf,
+  type HttpPlay,
   type HttpSubject,
   playGets,
   playPuts,
@@ -32,7 +33,7 @@ export interface HttpCase {
   readonly goal?: number;
   /** What wrk asks for beside the replayer; only reads have it, and a reference. */
   readonly gets?: GetCase;
-  readonly play: (subject: HttpSubject, measureMs: number) => Promise<ReplayResult>;
+  readonly play: (subject: HttpSubject, how: HttpPlay) => Promise<ReplayResult>;
 }
 
 export function httpCases(population: Population, quick: boolean): HttpCase[] {
@@ -43,7 +44,7 @@ export function httpCases(population: Population, quick: boolean): HttpCase[] {
       name: `GET ${gets.kind}`,
       ...(gets.kind === "1 MiB" && { goal: 1 }),
       gets,
-      play: (subject: HttpSubject, measureMs: number) => playGets(subject, gets, absent, measureMs),
+      play: (subject: HttpSubject, how: HttpPlay) => playGets(subject, gets, absent, how),
     })),
     { name: "PUT 4 KiB", play: (subject) => playPuts(subject, "4 KiB", smallPuts) },
     { name: "PUT 1 MiB", play: (subject) => playPuts(subject, "1 MiB", largePuts) },
@@ -98,11 +99,12 @@ async function measureCase(
 ): Promise<Row[]> {
   const best = new Map<string, Best>();
   for (let round = 0; round < rounds; round += 1) {
-    for (const subject of subjects) {
-      const replayed = await play(subject, measureMs);
+    for (const subject of round % 2 === 0 ? subjects : subjects.toReversed()) {
+      const replayed = await play(subject, { measureMs, round });
       if (replayed.wrong > 0) throw new Error(`${name} of ${subject.name}: ${replayed.firstWrong}`);
       const seconds = Math.ceil(measureMs / 1000);
-      const wrk = gets && (await wrkGets(tools, subject, gets, { seconds, directory: work }));
+      const wrk =
+        gets && (await wrkGets(tools, subject, gets, { seconds, directory: work, round }));
       const before = best.get(subject.name);
       if (before === undefined || replayed.perSecond > before.replayed.perSecond) {
         best.set(subject.name, { replayed, wrk });

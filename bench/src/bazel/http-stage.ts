@@ -8,7 +8,7 @@ import type { Tools } from "../tools.ts";
 import { replay, type ReplayResult, type Target } from "./load/replay.ts";
 import { type Expected, type Ring, RingBuilder } from "./load/ring.ts";
 import { blobOf } from "./messages.ts";
-import { type BlobKind, contentOf, type Hashes, sizeOf } from "./population.ts";
+import { type BlobKind, chooser, contentOf, type Hashes, sizeOf } from "./population.ts";
 import type { Subject } from "./subjects.ts";
 
 /** A server that serves blobs over HTTP/1.1, ours or static files. */
@@ -45,13 +45,16 @@ export function layGets(
   subject: HttpSubject,
   { kind, count, hashes }: GetCase,
   absent: Hashes,
+  round = 0,
 ): Ring[] {
   const builders = makeBuilders();
-  for (let id = 0; id < count; id += 1) {
-    const isAbsent = kind === "4 KiB" && Math.floor(id / 2) % 10 < 3;
+  const choose = chooser("uniform", count, 1 + round);
+  for (let call = 0; call < count; call += 1) {
+    const isAbsent = kind === "4 KiB" && (Math.floor(call / 2) * 7) % 10 < 3;
+    const id = choose(call % 2);
     const head = requestHead(subject, "GET", id, (isAbsent ? absent : hashes).of(id));
     const bytes = sizeOf(kind);
-    builders[Math.floor(id / 2) % CONNECTIONS]?.addBytes(
+    builders[Math.floor(call / 2) % CONNECTIONS]?.addBytes(
       [Buffer.from(`${head}\r\n`)],
       isAbsent ? NOT_OK : { minBytes: bytes, maxBytes: bytes },
     );
@@ -61,13 +64,19 @@ export function layGets(
 
 const NOT_OK: Expected = { minBytes: -1, maxBytes: -1 };
 
+export interface HttpPlay {
+  readonly measureMs: number;
+  /** Rounds of other numbers ask for other keys first. */
+  readonly round: number;
+}
+
 export async function playGets(
   subject: HttpSubject,
   getCase: GetCase,
   absent: Hashes,
-  measureMs: number,
+  { measureMs, round }: HttpPlay,
 ): Promise<ReplayResult> {
-  const rings = layGets(subject, getCase, absent);
+  const rings = layGets(subject, getCase, absent, round);
   return await replay(subject.target, { protocol: "http1", rings, depth: 1, measureMs });
 }
 
@@ -96,11 +105,13 @@ export async function wrkGets(
   tools: Pick<Tools, "wrk" | "env">,
   subject: HttpSubject,
   { kind, count, hashes }: GetCase,
-  options: { readonly seconds: number; readonly directory: string },
+  options: { readonly seconds: number; readonly directory: string; readonly round: number },
 ): Promise<number> {
   const file = path.join(options.directory, "blobs.requests");
   const lines: string[] = [];
-  for (let id = 0; id < Math.min(count, 200_000); id += 1) {
+  const choose = chooser("uniform", count, 1 + options.round);
+  for (let call = 0; call < count; call += 1) {
+    const id = choose(call % 2);
     const { prefix, token } = tenantOf(subject, id);
     lines.push(`${prefix}/cas/${hashes.of(id)} ${token ?? "-"}`);
   }

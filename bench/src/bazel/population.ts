@@ -92,7 +92,7 @@ export function chooser(
   const half = Math.floor(count / 2);
   const step = coprimeStep(half);
   if (distribution === "uniform") {
-    const drawn = [seed % half, (seed * 7) % half];
+    const drawn = [(seed * 104_729) % half, (seed * 1_299_709) % half];
     return (parity) => {
       const at = drawn[parity] ?? 0;
       drawn[parity] = (at + step) % half;

@@ -1,7 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { performance } from "node:perf_hooks";
 
-import type { GrpcCase } from "./cases.ts";
 import { encodeCallHeaders, encodeGrpcBody } from "./load/frames.ts";
 import { replay } from "./load/replay.ts";
 import { RingBuilder } from "./load/ring.ts";
@@ -46,37 +45,6 @@ async function askOnce(subject: Subject, actions: Hashes): Promise<void> {
     measureMs: undefined,
   });
   if (result.wrong > 0) throw new Error(`after its start: ${result.firstWrong}`);
-}
-
-/** The most memory that a process had resident while these ran at once, sampled ten times a second. */
-export async function residentDuring(
-  pid: number,
-  subject: Subject,
-  cases: readonly GrpcCase[],
-  measureMs: number,
-): Promise<number> {
-  let peak = await residentBytes(pid);
-  const timer = setInterval(() => {
-    void residentBytes(pid).then((bytes) => (peak = Math.max(peak, bytes)));
-  }, 100);
-  try {
-    const results = await Promise.all(
-      cases.map((each) =>
-        replay(subject.target, {
-          protocol: "h2c",
-          rings: each.lay(subject),
-          depth: each.depth,
-          measureMs: each.isOnce ? undefined : measureMs,
-        }),
-      ),
-    );
-    for (const { firstWrong } of results) {
-      if (firstWrong !== undefined) throw new Error(`while memory was measured: ${firstWrong}`);
-    }
-    return Math.max(peak, await residentBytes(pid));
-  } finally {
-    clearInterval(timer);
-  }
 }
 
 export async function residentBytes(pid: number): Promise<number> {

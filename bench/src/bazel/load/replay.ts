@@ -45,7 +45,7 @@ const DRAIN_MS = 20_000;
 
 /** Plays rings of requests against a server and says how fast it answered. */
 export async function replay(target: Target, options: ReplayOptions): Promise<ReplayResult> {
-  const { rings, depth, protocol, measureMs, warmUpMs = 300 } = options;
+  const { rings, depth, protocol, measureMs, warmUpMs = 500 } = options;
   const recorder = new Recorder();
   const idle = rings.map(() => Promise.withResolvers<void>());
   const connections: LoadConnection[] = rings.map((ring, place) => {
