@@ -1,3 +1,4 @@
+import { createHash, randomBytes } from "node:crypto";
 import { open, readdir, rm, stat, truncate, utimes } from "node:fs/promises";
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -235,3 +236,27 @@ async function expectScrubbing(server: RunningFlywheel): Promise<void> {
     await sleep(10);
   }
 }
+
+test("`flywheel scrub` names the blobs of Bazel that are bad, and is content when they were stored anew", async () => {
+  await using server = await startFlywheel();
+  const bytes = randomBytes(100_000);
+  const hash = createHash("sha256").update(bytes).digest("hex");
+  const upload = async (): Promise<number> => {
+    const headers = { authorization: `Bearer ${await server.readToken()}` };
+    const url = `${server.url}/${server.view}/cas/${hash}`;
+    return (await fetch(url, { method: "PUT", headers, body: bytes })).status;
+  };
+  expect(await upload()).toBe(200);
+  const names = await readdir(server.dataDirectory, { recursive: true });
+  await rm(path.join(server.dataDirectory, names.find((name) => name.includes(`${hash}-`)) ?? ""));
+
+  const found = await flywheel(server, "scrub");
+  expect(found).toMatchObject({ status: 1 });
+  expect(found.stdout).toMatch(new RegExp(`^main +blob +${hash} +gone from the store$`, "m"));
+  expect(found.stderr).toContain("1 Bazel blob or value was bad");
+
+  expect(await upload()).toBe(200);
+  const healed = await flywheel(server, "scrub", "--json");
+  expect(healed).toMatchObject({ status: 0 });
+  expect(JSON.parse(healed.stdout)).toMatchObject({ pass: { bazel: { badTotal: 0, scanned: 1 } } });
+});

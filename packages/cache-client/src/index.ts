@@ -42,6 +42,7 @@ export type {
   AffectedPath,
   QuarantinedObject,
   QuarantineList,
+  BazelScrubReport,
   ScrubReport,
   ScrubRequest,
   ScrubState,

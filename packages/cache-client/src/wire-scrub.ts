@@ -18,6 +18,26 @@ export interface AffectedPath {
   readonly storePath: string;
 }
 
+/** What a scrub has done to Bazel's data. */
+export interface BazelScrubReport {
+  /** Blobs and values whose bytes were read, and these bytes. */
+  readonly scanned: number;
+  readonly bytes: number;
+  readonly badTotal: number;
+  /** Some of the bad ones; they are absent since then. */
+  readonly bad: ReadonlyArray<{
+    readonly kind: "blob" | "value";
+    /** The blob's SHA-256, or the value's key. */
+    readonly name: string;
+    readonly sizeBytes: number;
+    readonly reason: string;
+    /** Instance names that had it. */
+    readonly instances: readonly string[];
+  }>;
+  /** Those that the server's disk could not tell about. */
+  readonly unanswered: number;
+}
+
 /** How far a scrub is, and what it has found. Times are in ISO 8601. */
 export interface ScrubReport {
   readonly state: "running" | "done" | "stopped" | "failed";
@@ -40,6 +60,8 @@ export interface ScrubReport {
   readonly restored: number;
   /** Objects that the server's disk could not tell about. */
   readonly unanswered: number;
+  /** What it did to Bazel's data; absent from a server that does not scrub that. */
+  readonly bazel?: BazelScrubReport | undefined;
   /** Files that the server's index does not know; only at the end. */
   readonly orphans?: { readonly files: number; readonly bytes: number } | undefined;
 }
@@ -85,6 +107,23 @@ export const ScrubReportSchema: v.GenericSchema<ScrubReport> = v.object({
   bad: v.array(v.object({ fileHash: v.string(), reason: v.string(), paths: v.array(Path) })),
   restored: v.number(),
   unanswered: v.number(),
+  bazel: v.optional(
+    v.object({
+      scanned: v.number(),
+      bytes: v.number(),
+      badTotal: v.number(),
+      bad: v.array(
+        v.object({
+          kind: v.picklist(["blob", "value"]),
+          name: v.string(),
+          sizeBytes: v.number(),
+          reason: v.string(),
+          instances: v.array(v.string()),
+        }),
+      ),
+      unanswered: v.number(),
+    }),
+  ),
   orphans: v.optional(v.object({ files: v.number(), bytes: v.number() })),
 });
 

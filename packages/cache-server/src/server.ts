@@ -107,7 +107,13 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     countQuarantined: () => index.countQuarantined(),
     countWaitingWrites: () => index.waitingWrites,
     renderBazel: () =>
-      bazel === undefined ? "" : renderBazelMetrics(bazel.counters.all(), meters.figures()),
+      bazel === undefined
+        ? ""
+        : renderBazelMetrics({
+            views: bazel.counters.all(),
+            calls: meters.figures(),
+            lostTotal: bazel.plane.lostTotal,
+          }),
   });
   const resigner = createResigner({ index, logger, intervalMs: RESIGN_INTERVAL_MS });
   const quarantine = createQuarantine({
@@ -139,6 +145,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     index,
     store,
     quarantine,
+    scrubBazel: parts.bazel?.scrub,
     logger,
     now,
     intervalMs: settings.scrubIntervalMs,

@@ -47,9 +47,12 @@ export async function runScrub(
   }
 }
 
-function describeProgress({ fraction, scanned, bytes, badTotal }: ScrubReport): string {
+function describeProgress({ fraction, bazel, ...nix }: ScrubReport): string {
   const percent = Math.floor(fraction * 100);
-  return `${percent} %: ${scanned} objects read, ${formatSizeBytes(bytes)}; ${badTotal} bad`;
+  const scanned = nix.scanned + (bazel?.scanned ?? 0);
+  const bytes = nix.bytes + (bazel?.bytes ?? 0);
+  const bad = nix.badTotal + (bazel?.badTotal ?? 0);
+  return `${percent} %: ${scanned} objects read, ${formatSizeBytes(bytes)}; ${bad} bad`;
 }
 
 async function pause(signal: AbortSignal): Promise<void> {

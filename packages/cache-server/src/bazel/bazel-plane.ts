@@ -6,6 +6,7 @@ import { type FsyncPolicy, makeDurableDirectory } from "@glorious/storage";
 import { parseViewName } from "@glorious/trust";
 
 import type { ServerSettings } from "../config/settings.ts";
+import type { ScrubBazel } from "../housekeeping/bazel-scrub.ts";
 import type { CacheIndex, ViewRecord } from "../index/cache-index.ts";
 import type { BazelScope, BazelStore } from "./store/bazel-store.ts";
 import type { ViewLimit } from "./store/eviction.ts";
@@ -23,6 +24,10 @@ export interface BazelPlane extends AsyncDisposable {
   start(): void;
   /** Does once what `start` does every while. */
   housekeep(): Promise<void>;
+  /** Goes once through the data of all tenants, those included that nobody has asked for yet. */
+  readonly scrub: ScrubBazel;
+  /** Blobs and values that turned out to be damaged or gone, since the server's start. */
+  readonly lostTotal: number;
 }
 
 export interface BazelPlaneOptions {
@@ -48,6 +53,7 @@ export function createBazelPlane(options: BazelPlaneOptions): BazelPlane {
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<void> | undefined;
   let isClosed = false;
+  let lostTotal = 0;
 
   const viewsOf = async (tenant: string): Promise<ReadonlyMap<number, ViewLimit>> => {
     const views = await index.listViews();
@@ -69,13 +75,13 @@ export function createBazelPlane(options: BazelPlaneOptions): BazelPlane {
       logger,
       now,
       views: () => viewsOf(tenant),
+      onLost: () => (lostTotal += 1),
     });
     opened.set(tenant, store);
     return store;
   };
 
-  const openStore = async (view: ViewRecord): Promise<BazelStore> => {
-    const tenant = tenantOf(view.name);
+  const openTenant = async (tenant: string): Promise<BazelStore> => {
     const known = opened.get(tenant);
     if (known !== undefined) return known;
     let store = opening.get(tenant);
@@ -87,6 +93,7 @@ export function createBazelPlane(options: BazelPlaneOptions): BazelPlane {
     }
     return await store;
   };
+  const openStore = (view: ViewRecord): Promise<BazelStore> => openTenant(tenantOf(view.name));
 
   const deleteTenant = async (tenant: string): Promise<void> => {
     const store = await opening.get(tenant);
@@ -113,7 +120,28 @@ export function createBazelPlane(options: BazelPlaneOptions): BazelPlane {
     }
   };
 
+  const scrub: ScrubBazel = async (progress, work) => {
+    const tenants = await readdir(directory).catch(() => []);
+    for (const [at, tenant] of tenants.entries()) {
+      if ((await viewsOf(tenant)).size === 0) continue;
+      const store = await openTenant(tenant);
+      try {
+        await store.scrub(progress, work, (fraction) => {
+          progress.fraction = (at + fraction) / tenants.length;
+        });
+      } catch (error) {
+        // A tenant whose last view was deleted meanwhile.
+        if (opened.get(tenant) === store) throw error;
+      }
+    }
+    progress.fraction = 1;
+  };
+
   return {
+    scrub,
+    get lostTotal() {
+      return lostTotal;
+    },
     recallScope(view, instance) {
       return opened.get(tenantOf(view.name))?.scope(view.id, instance);
     },

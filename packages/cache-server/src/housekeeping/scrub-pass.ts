@@ -4,6 +4,7 @@ import type { BlobStore } from "@glorious/storage";
 import type { CacheIndex } from "../index/cache-index.ts";
 import type { AffectedPath, ObjectStateRecord } from "../index/housekeeping-index.ts";
 import { OBJECT_KEY_PREFIX, objectKey } from "../ingest/object-key.ts";
+import { beginBazelProgress, type BazelScrubProgress } from "./bazel-scrub.ts";
 import type { Pacer } from "./pacer.ts";
 import type { Quarantine } from "./quarantine.ts";
 
@@ -32,6 +33,8 @@ export interface ScrubProgress {
   restored: number;
   /** Objects that the store could not answer about, whatever their state. */
   unanswered: number;
+  /** The pass through the Bazel data, which comes after. */
+  readonly bazel: BazelScrubProgress;
   /** Files in the store that the index does not know, once all were looked at. */
   orphans: { readonly files: number; readonly bytes: number } | undefined;
 }
@@ -69,6 +72,7 @@ export function beginProgress(startedAtMs: number, checkedBeforeMs: number): Scr
     bad: [],
     restored: 0,
     unanswered: 0,
+    bazel: beginBazelProgress(),
     orphans: undefined,
   };
 }

@@ -2,6 +2,7 @@ import type { Logger } from "@glorious/core";
 import type { BlobStore } from "@glorious/storage";
 
 import type { CacheIndex } from "../index/cache-index.ts";
+import type { ScrubBazel } from "./bazel-scrub.ts";
 import { createPacer } from "./pacer.ts";
 import type { Quarantine } from "./quarantine.ts";
 import { beginProgress, runScrubPass, type ScrubProgress, scrubStopped } from "./scrub-pass.ts";
@@ -48,6 +49,8 @@ export interface ScrubberOptions {
   readonly index: CacheIndex;
   readonly store: BlobStore;
   readonly quarantine: Quarantine;
+  /** Does the same for the Bazel data; absent where there is none. */
+  readonly scrubBazel?: ScrubBazel | undefined;
   readonly logger: Logger;
   readonly now: () => number;
   /** How old an object's last check may become; 0 makes no pass without a request. */
@@ -86,7 +89,12 @@ export function createScrubber(options: ScrubberOptions): Scrubber {
     const { signal } = stopping;
     try {
       signal.throwIfAborted();
-      await runScrubPass(progress, { ...options, pace: createPacer(rate, signal), signal });
+      const pace = createPacer(rate, signal);
+      await runScrubPass(progress, { ...options, pace, signal });
+      const { checkedBeforeMs, bazel } = progress;
+      const { scrubBazel, onScanned } = options;
+      if (scrubBazel === undefined) bazel.fraction = 1;
+      else await scrubBazel(bazel, { checkedBeforeMs, pace, signal, onScanned });
       current.state = "done";
       lastFullPassAtMs = now();
       options.onFullPass(lastFullPassAtMs);
@@ -96,9 +104,11 @@ export function createScrubber(options: ScrubberOptions): Scrubber {
     }
     current.endedAtMs = now();
     const { scanned, bytes, badTotal: bad, restored, unanswered, orphans } = progress;
-    if (current.isRequested || scanned > 0) {
+    const { scanned: bazelScanned, bytes: bazelBytes, badTotal: bazelBad } = progress.bazel;
+    if (current.isRequested || scanned + bazelScanned > 0) {
       const fields = { state: current.state, scanned, bytes, bad, restored, unanswered };
-      logger.info("a scrub ended", { ...fields, orphans: orphans?.files });
+      const bazel = { bazelScanned, bazelBytes, bazelBad };
+      logger.info("a scrub ended", { ...fields, ...bazel, orphans: orphans?.files });
     }
   };
 

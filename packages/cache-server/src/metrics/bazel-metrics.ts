@@ -30,10 +30,13 @@ const HELP: Readonly<Record<string, string>> = {
  * What the Bazel cache counts, in the text format of Prometheus: of all views together, as no label names one.
  * Written here, because counting must cost next to nothing in calls of a few microseconds.
  */
-export function renderBazelMetrics(
-  views: Iterable<ViewCounters>,
-  calls: readonly CallFigures[],
-): string {
+export function renderBazelMetrics(figures: {
+  readonly views: Iterable<ViewCounters>;
+  readonly calls: readonly CallFigures[];
+  /** Blobs and values that turned out to be damaged or gone. */
+  readonly lostTotal: number;
+}): string {
+  const { views, calls, lostTotal } = figures;
   const totals = new ViewCounters();
   const fields = Object.keys(NAMES) as (keyof ViewCounters)[];
   for (const view of views) for (const field of fields) totals[field] += view[field];
@@ -44,7 +47,12 @@ export function renderBazelMetrics(
       .filter((field) => NAMES[field][0] === metric)
       .map((field) => `flywheel_bazel_${metric}_total{${NAMES[field][1]}} ${totals[field]}`),
   ]);
-  return [...lines, ...renderCalls(calls), ""].join("\n");
+  const lost = [
+    "# HELP flywheel_bazel_lost_total Blobs and values whose stored bytes were found lost or damaged.",
+    "# TYPE flywheel_bazel_lost_total counter",
+    `flywheel_bazel_lost_total ${lostTotal}`,
+  ];
+  return [...lines, ...lost, ...renderCalls(calls), ""].join("\n");
 }
 
 function renderCalls(calls: readonly CallFigures[]): string[] {

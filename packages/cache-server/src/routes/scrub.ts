@@ -10,6 +10,7 @@ import type { RouteServices } from "./route-services.ts";
 const MAX_WAIT_SECONDS = 30;
 const MAX_QUARANTINED = 1000;
 const MAX_PATHS_PER_OBJECT = 100;
+const MAX_INSTANCES_PER_BLOB = 20;
 
 /** For administrators: checking what is stored, and what was found bad. */
 export function scrubRoutes(services: RouteServices): Route[] {
@@ -75,7 +76,7 @@ export function scrubRoutes(services: RouteServices): Route[] {
 }
 
 function describeRun({ isRequested, state, progress, endedAtMs }: ScrubRun): object {
-  const { fraction, scanned, bytes, badTotal, restored, unanswered, orphans } = progress;
+  const { fraction, scanned, bytes, badTotal, restored, unanswered, orphans, bazel } = progress;
   return {
     state,
     done: state === "done",
@@ -83,7 +84,7 @@ function describeRun({ isRequested, state, progress, endedAtMs }: ScrubRun): obj
     startedAt: toIso(progress.startedAtMs),
     ...(endedAtMs !== undefined && { endedAt: toIso(endedAtMs) }),
     checkedBefore: toIso(progress.checkedBeforeMs),
-    fraction,
+    fraction: (fraction + bazel.fraction) / 2,
     scanned,
     bytes,
     badTotal,
@@ -93,6 +94,16 @@ function describeRun({ isRequested, state, progress, endedAtMs }: ScrubRun): obj
     })),
     restored,
     unanswered,
+    bazel: {
+      scanned: bazel.scanned,
+      bytes: bazel.bytes,
+      badTotal: bazel.badTotal,
+      bad: bazel.bad.map(({ instances, ...finding }) => ({
+        ...finding,
+        instances: instances.slice(0, MAX_INSTANCES_PER_BLOB),
+      })),
+      unanswered: bazel.unanswered,
+    },
     ...(orphans && { orphans }),
   };
 }

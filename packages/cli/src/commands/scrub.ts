@@ -15,7 +15,8 @@ export const command: Command = defineCommand({
   description: `Lets the server read what it stores and compare it with its hash. What is lost or damaged goes into
 quarantine at once: it is not served any more, its paths count as absent, and a new push heals them. Prints what
 is in quarantine and the paths that costs. The server goes on when you interrupt the command, and the command
-goes on when the server is started anew. Needs an administrator's token. Exit code 1 when something is bad.`,
+goes on when the server is started anew. Bad blobs of Bazel are absent from then on, and the next build that
+misses them stores them anew. Needs an administrator's token. Exit code 1 when something is bad.`,
   options: {
     ...SERVER_OPTIONS,
     maxAge: value("TIME", "Leave out what was checked within TIME, such as 1d", durationSeconds),
@@ -47,7 +48,11 @@ goes on when the server is started anew. Needs an administrator's token. Exit co
     const quarantine = await admin.listQuarantined();
     if (options.json) printLine(context, JSON.stringify({ pass, quarantine }));
     else printQuarantine(quarantine, context);
-    if (pass !== undefined) describePass(pass, context);
+    const lostBlobs = pass?.bazel?.badTotal ?? 0;
+    if (pass !== undefined) {
+      if (!options.json) printBadBlobs(pass, context);
+      describePass(pass, context);
+    }
     if (quarantine.total > 0) {
       throw new CacheError(
         "CORRUPT",
@@ -58,6 +63,13 @@ goes on when the server is started anew. Needs an administrator's token. Exit co
       );
     }
     note(context, "Nothing is in quarantine.");
+    if (lostBlobs > 0) {
+      throw new CacheError(
+        "CORRUPT",
+        `${count(lostBlobs, "Bazel blob or value was", "Bazel blobs or values were")} bad`,
+        { hint: "The next builds that miss them store them anew. Look after the disk." },
+      );
+    }
   },
 });
 
@@ -76,7 +88,10 @@ async function showState(
 }
 
 function describePass(pass: ScrubReport, context: CliContext): void {
-  const read = `${count(pass.scanned, "object", "objects")} read, ${formatSizeBytes(pass.bytes)}`;
+  const { bazel } = pass;
+  const scanned = pass.scanned + (bazel?.scanned ?? 0);
+  const readBytes = pass.bytes + (bazel?.bytes ?? 0);
+  const read = `${count(scanned, "object", "objects")} read, ${formatSizeBytes(readBytes)}`;
   const percent = Math.floor(pass.fraction * 100);
   note(
     context,
@@ -90,10 +105,11 @@ function describePass(pass: ScrubReport, context: CliContext): void {
       `${count(pass.restored, "object is", "objects are")} good again, and served again.`,
     );
   }
-  if (pass.unanswered > 0) {
+  const unanswered = pass.unanswered + (bazel?.unanswered ?? 0);
+  if (unanswered > 0) {
     note(
       context,
-      `The server's disk could not tell about ${count(pass.unanswered, "object", "objects")}: see its log.`,
+      `The server's disk could not tell about ${count(unanswered, "object", "objects")}: see its log.`,
     );
   }
   const { files = 0, bytes = 0 } = pass.orphans ?? {};
@@ -104,6 +120,18 @@ function describePass(pass: ScrubReport, context: CliContext): void {
       `The store has ${what} (${formatSizeBytes(bytes)}) that the index does not know: see the server's log.`,
     );
   }
+}
+
+function printBadBlobs({ bazel }: ScrubReport, context: CliContext): void {
+  if (bazel === undefined || bazel.badTotal === 0) return;
+  const rows = bazel.bad.map(({ kind, name, reason, instances }) => {
+    const more = instances.length > 1 ? ` and ${instances.length - 1} more` : "";
+    return [`${instances[0] ?? ""}${more}`, kind, name, reason];
+  });
+  for (const line of formatTable(["INSTANCE", "KIND", "NAME", "REASON"], rows)) {
+    printLine(context, line);
+  }
+  if (bazel.badTotal > rows.length) note(context, `${bazel.badTotal - rows.length} more of Bazel.`);
 }
 
 function printQuarantine({ total, objects }: QuarantineList, context: CliContext): void {

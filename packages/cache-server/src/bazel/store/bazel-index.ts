@@ -10,6 +10,7 @@ import { type SqliteWriter, startThreadWriter } from "../../index/sqlite-writer.
 import { WriteQueue } from "../../index/write-queue.ts";
 import type { ScopeUsage } from "./bazel-store.ts";
 import { BAZEL_WRITERS, type BazelWrites } from "./bazel-writers.ts";
+import { ObjectScan } from "./object-scan.ts";
 import { BAZEL_SCHEMA_STEPS } from "./schema.ts";
 
 /** A row of a scope, by what it is found. */
@@ -102,6 +103,8 @@ export class BazelIndex implements AsyncDisposable {
   readonly #database: DatabaseSync;
   readonly #writer: SqliteWriter;
   readonly #queue: WriteQueue<WriteOperation, WriteOutcome>;
+  /** For who goes through everything. */
+  readonly objects: ObjectScan;
   readonly #findBlob: Query<BlobRow>;
   readonly #readBlob: Query<ObjectRow>;
   readonly #findFile: Query<FileRow>;
@@ -118,6 +121,7 @@ export class BazelIndex implements AsyncDisposable {
     this.#writer = writer;
     this.#queue = new WriteQueue((operations) => writer.runBatch(operations));
     const prepare = <Row>(sql: string): Query<Row> => prepareQuery<Row>(database, sql);
+    this.objects = new ObjectScan(database);
     this.#findBlob = prepare(`
       SELECT size_bytes AS sizeBytes, accessed FROM blobs WHERE hash = ?1 AND scope_id = ?2`);
     const object = `o.size_bytes AS sizeBytes, o.form, o.stored_bytes AS storedBytes, o.file, c.data`;

@@ -1,6 +1,8 @@
 import type { DigestKey, DigestList } from "@glorious/reapi";
 import type { Blob, ByteRange } from "@glorious/storage";
 
+import type { BazelScrubProgress, BazelScrubWork } from "../../housekeeping/bazel-scrub.ts";
+
 /** How bytes are encoded, stored or on the wire. */
 export type BlobForm = "identity" | "zstd";
 
@@ -166,4 +168,14 @@ export interface BazelStore extends AsyncDisposable {
   flush(): Promise<void>;
   /** Makes a blob absent in every scope, because its bytes are damaged or gone: its next upload replaces it. */
   lose(key: DigestKey): Promise<void>;
+  /**
+   * Goes once through all blobs and values, and makes absent what is lost or damaged. Serves meanwhile.
+   *
+   * @param onFraction Told how much of this store is done, from 0 to 1.
+   */
+  scrub(
+    progress: BazelScrubProgress,
+    work: BazelScrubWork,
+    onFraction: (fraction: number) => void,
+  ): Promise<void>;
 }

@@ -15,12 +15,15 @@ export interface NewObject {
 }
 
 export interface NewBlob extends NewObject {
+  /** When its bytes were hashed, in milliseconds. */
+  readonly verifiedMs: number;
   readonly scopeId: number;
   readonly hash: Uint8Array;
   readonly accessed: number;
 }
 
 export interface NewKeyedValue extends NewObject {
+  readonly verifiedMs: number;
   readonly scopeId: number;
   readonly key: string;
   readonly sha256: Uint8Array;
@@ -88,6 +91,7 @@ export class BazelWrites {
   readonly #deleteValue: Query<OwnedRow>;
   readonly #touchValue: Query<never>;
   readonly #upsertLayout: Query<never>;
+  readonly #markVerified: Query<never>;
 
   constructor(database: DatabaseSync) {
     const prepare = <Row>(sql: string): Query<Row> => prepareQuery<Row>(database, sql);
@@ -123,8 +127,8 @@ export class BazelWrites {
     );
 
     this.#insertObject = prepare(`
-      INSERT INTO objects (form, size_bytes, stored_bytes, file, owners) VALUES (?1, ?2, ?3, ?4, 1)
-      RETURNING id`);
+      INSERT INTO objects (form, size_bytes, stored_bytes, file, owners, verified_ms)
+      VALUES (?1, ?2, ?3, ?4, 1, ?5) RETURNING id`);
     this.#insertContent = prepare(`INSERT INTO contents (object_id, data) VALUES (?1, ?2)`);
     this.#getObject = prepare(
       `SELECT file, size_bytes AS sizeBytes, stored_bytes AS storedBytes, owners
@@ -156,6 +160,7 @@ export class BazelWrites {
     this.#touchValue = prepare(
       `UPDATE keyed_values SET accessed = ?3 WHERE scope_id = ?1 AND key = ?2 AND accessed < ?3`,
     );
+    this.#markVerified = prepare(`UPDATE objects SET verified_ms = ?2 WHERE id = ?1`);
     this.#upsertLayout = prepare(`
       INSERT INTO layouts (hash, scope_id, chunks)
       SELECT hash, scope_id, ?3 FROM blobs WHERE hash = ?1 AND scope_id = ?2
@@ -302,15 +307,20 @@ export class BazelWrites {
     for (const hash of eachHash(hashes)) this.#touchAction.run(hash, scopeId, accessed);
   }
 
+  markVerified(objectIds: readonly number[], atMs: number): void {
+    for (const objectId of objectIds) this.#markVerified.run(objectId, atMs);
+  }
+
   touchValues(scopeId: number, keys: readonly string[], accessed: number): void {
     for (const key of keys) this.#touchValue.run(scopeId, key, accessed);
   }
 
-  #addObject({ form, sizeBytes, storedBytes, file, data }: NewObject): number {
-    const object = this.#insertObject.get(form, sizeBytes, storedBytes, file ?? null);
-    if (object === undefined) throw new Error("An object was not inserted");
-    if (data !== undefined) this.#insertContent.run(object.id, data);
-    return object.id;
+  #addObject(object: NewObject & { readonly verifiedMs: number }): number {
+    const { form, sizeBytes, storedBytes, file, data, verifiedMs } = object;
+    const inserted = this.#insertObject.get(form, sizeBytes, storedBytes, file ?? null, verifiedMs);
+    if (inserted === undefined) throw new Error("An object was not inserted");
+    if (data !== undefined) this.#insertContent.run(inserted.id, data);
+    return inserted.id;
   }
 
   #disown(

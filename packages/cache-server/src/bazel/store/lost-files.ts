@@ -43,7 +43,8 @@ export async function loseMissingFiles(
       const stat = await state.files.stat(place.file);
       if (stat?.sizeBytes === place.storedBytes) continue;
       // An eviction or an earlier finding may have been faster.
-      if (state.index.findFile(scopeId, key)?.file === place.file) await state.lose(key);
+      if (state.index.findFile(scopeId, key)?.file !== place.file) continue;
+      await state.lose(key, stat === undefined ? "gone from the store" : "cut short");
     }
   };
   await Promise.all(Array.from({ length: Math.min(LOOKS_AT_ONCE, digests.length) }, look));

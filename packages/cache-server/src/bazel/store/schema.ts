@@ -87,4 +87,8 @@ export const BAZEL_SCHEMA_STEPS: readonly string[] = [
   ) STRICT;
   INSERT INTO totals (id, stored_bytes) VALUES (1, 0);
   `,
+  `
+  -- When the bytes were last hashed, by their upload or by a scrub.
+  ALTER TABLE objects ADD COLUMN verified_ms INTEGER NOT NULL DEFAULT 0;
+  `,
 ];

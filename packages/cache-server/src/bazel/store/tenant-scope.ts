@@ -118,7 +118,9 @@ export class TenantScope implements BazelScope {
     const blob = toStoredBlob(row, {
       files: state.files,
       name: formatHash(key),
-      onLost: () => state.lose(key),
+      onLost: async () => {
+        await state.lose(key, "found by a read");
+      },
     });
     if (blob.bytes !== undefined) state.blobs.putValue(slot, blob);
     return blob;
@@ -138,6 +140,7 @@ export class TenantScope implements BazelScope {
       scopeId,
       hash: new Uint8Array(key),
       accessed,
+      verifiedMs: state.nowMs(),
     });
     state.rememberBlob(scopeId, key, { sizeBytes, accessed });
     await state.settle(change);
@@ -244,7 +247,7 @@ export class TenantScope implements BazelScope {
       files: state.files,
       name: "value",
       onLost: async () => {
-        await this.deleteValue(key);
+        await state.loseValue(scopeId, key, "found by a read");
       },
     });
     return { value, sha256: Buffer.from(row.sha256).toString("hex") };
@@ -269,6 +272,7 @@ export class TenantScope implements BazelScope {
       scopeId,
       key,
       accessed: state.period(),
+      verifiedMs: state.nowMs(),
     });
     await state.settle(change);
     return change.isNew;
@@ -319,7 +323,8 @@ export class TenantScope implements BazelScope {
       const scopeId = await this.#openId();
       const taken = await takeSmallBlobs(blobs, places, outcomes);
       const accessed = state.period();
-      const added = taken.map((object) => ({ ...object, scopeId, accessed }));
+      const verifiedMs = state.nowMs();
+      const added = taken.map((object) => ({ ...object, scopeId, accessed, verifiedMs }));
       const change = await state.write("putBlobs", added);
       for (const { place, sizeBytes } of taken) {
         state.rememberBlob(scopeId, (blobs[place] as WholeBlob).key, { sizeBytes, accessed });

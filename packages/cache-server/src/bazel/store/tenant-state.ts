@@ -16,6 +16,8 @@ export interface TenantStateOptions {
   readonly files: BlobStore;
   readonly now: () => number;
   readonly logger: Logger;
+  /** Told when stored bytes turned out to be damaged or gone. */
+  readonly onLost: () => void;
   readonly maxBlobBytes: number;
   /** Bytes of memory for what was used lately. */
   readonly memoryBytes: number;
@@ -188,7 +190,12 @@ export class TenantState {
     return this.#touchedValues.get(`${scopeId}/${key}`)?.period ?? 0;
   }
 
-  async lose(key: DigestKey): Promise<void> {
+  /**
+   * Makes a blob absent in every scope, because its bytes are damaged or gone.
+   *
+   * @returns The instance names that had it.
+   */
+  async lose(key: DigestKey, reason: string): Promise<string[]> {
     const hex = formatHash(key);
     using _going = new DisposableStack();
     for (const scopeId of this.#scopeIds.values()) {
@@ -196,8 +203,20 @@ export class TenantState {
       if (slot !== 0) this.blobs.remove(slot);
       _going.use(this.letGo("blobs", scopeId, [hex]));
     }
-    this.#options.logger.error("A stored blob is lost, and absent from now on", { sha256: hex });
-    await this.settle(await this.write("loseBlob", new Uint8Array(key)));
+    const change = await this.write("loseBlob", new Uint8Array(key));
+    await this.settle(change);
+    const instances = this.#instancesOf(change.scopeIds);
+    if (instances.length > 0) this.#tellLost({ sha256: hex, reason, instances });
+    return instances;
+  }
+
+  /** The same for a value. */
+  async loseValue(scopeId: number, key: string, reason: string): Promise<string[]> {
+    const change = await this.write("deleteValues", scopeId, [key], 2 ** 31);
+    await this.settle(change);
+    const instances = this.#instancesOf([scopeId]);
+    if (change.deleted > 0) this.#tellLost({ key, reason, instances });
+    return instances;
   }
 
   /** Tells the index what was used since the last time. */
@@ -251,6 +270,19 @@ export class TenantState {
     } finally {
       table.endFlush(isDone);
     }
+  }
+
+  #tellLost(facts: Readonly<Record<string, unknown>>): void {
+    this.#options.onLost();
+    this.#options.logger.error("Stored bytes are lost or damaged, and absent from now on", facts);
+  }
+
+  #instancesOf(scopeIds: readonly number[]): string[] {
+    const wanted = new Set(scopeIds);
+    return this.index
+      .scopes()
+      .filter(({ id }) => wanted.has(id))
+      .map(({ instance }) => instance);
   }
 
   #noteScope(id: number, viewId: number, instance: string): void {

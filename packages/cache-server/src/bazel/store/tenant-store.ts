@@ -11,9 +11,11 @@ import {
   tryLockFile,
 } from "@glorious/storage";
 
+import type { BazelScrubProgress, BazelScrubWork } from "../../housekeeping/bazel-scrub.ts";
 import { type BazelIndex, openBazelIndex } from "./bazel-index.ts";
 import type { BazelScope, BazelStore, EvictionResult, ScopeUsage } from "./bazel-store.ts";
 import { evict, type ViewLimit } from "./eviction.ts";
+import { scrubStore } from "./scrub-store.ts";
 import { TenantScope } from "./tenant-scope.ts";
 import { TenantState } from "./tenant-state.ts";
 
@@ -37,6 +39,8 @@ export interface TenantStoreOptions {
   readonly fsync?: FsyncPolicy;
   readonly logger?: Logger;
   readonly now?: () => number;
+  /** Told when stored bytes turned out to be damaged or gone. */
+  readonly onLost?: () => void;
 }
 
 const FLUSH_INTERVAL_MS = 60_000;
@@ -111,6 +115,7 @@ class TenantStore implements BazelStore {
       now,
       maxBlobBytes: limits.maxBlobBytes,
       memoryBytes: limits.memoryBytes,
+      onLost: options.onLost ?? (() => {}),
       requireRoom: (viewId, sizeBytes) => this.#requireRoom(viewId, sizeBytes),
     });
   }
@@ -166,8 +171,19 @@ class TenantStore implements BazelStore {
     return this.#state.flush();
   }
 
-  lose(key: DigestKey): Promise<void> {
-    return this.#state.lose(key);
+  async lose(key: DigestKey): Promise<void> {
+    await this.#state.lose(key, "said so");
+  }
+
+  async scrub(
+    progress: BazelScrubProgress,
+    work: BazelScrubWork,
+    onFraction: (fraction: number) => void,
+  ): Promise<void> {
+    const { logger, now } = this.#options;
+    const state = this.#state;
+    const scan = this.#parts.index.objects;
+    await scrubStore(progress, work, { state, scan, logger, now, onFraction });
   }
 
   [Symbol.asyncDispose](): Promise<void> {
