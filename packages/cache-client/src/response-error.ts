@@ -97,7 +97,7 @@ const STATUS_CODES: Readonly<Record<number, CacheErrorCode>> = {
   413: "TOO_LARGE",
   415: "UNSUPPORTED",
   416: "RANGE",
-  429: "UNAVAILABLE",
+  429: "RATE_LIMITED",
   500: "INTERNAL",
   501: "UNSUPPORTED",
   505: "UNSUPPORTED",

@@ -136,7 +136,9 @@ async function startPlane(parts: Parts): Promise<EmbeddedPlane> {
   const { view, isNew } = await openView(index, options.view ?? "main", options.isPublic);
   const key = (await index.listSigningKeys(view.id)).at(-1);
   if (key === undefined) throw new Error(`The view ${view.name} has no signing key`);
-  const server: CacheServer = opened.use(await startCacheServer(parts));
+  const server: CacheServer = opened.use(
+    await startCacheServer({ ...parts, defaultView: view.name }),
+  );
   const url = settings.publicUrl?.replace(/\/$/, "") ?? server.url;
   const tokenFile = join(data, "admin.token");
   const netrcFile = join(data, "netrc");

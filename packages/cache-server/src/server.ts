@@ -19,6 +19,7 @@ import { createScrubber } from "./housekeeping/scrubber.ts";
 import { startSweeper } from "./housekeeping/sweeper.ts";
 import { KEEP_ALIVE_TIMEOUT_MS, type Listener, startListener } from "./http/listener.ts";
 import { createRequestHandler } from "./http/request-handler.ts";
+import { openIdentity } from "./identity/open-identity.ts";
 import type { CacheIndex } from "./index/cache-index.ts";
 import { createNarIngest } from "./ingest/nar-ingest.ts";
 import { createPartUploads } from "./ingest/part-uploads.ts";
@@ -45,8 +46,10 @@ export interface ServerParts {
   readonly now?: () => number;
   /** Tells when the index has changed; without it nothing read from it is remembered. */
   readonly indexChanges?: IndexChanges | undefined;
-  /** What the operator's policy says about views; without one there are no shared views. */
+  /** What is said about views in the place of the trust policy's file. */
   readonly viewPolicy?: ViewPolicy | undefined;
+  /** The view for who names none. */
+  readonly defaultView?: string | undefined;
   /** The server's own paces, where the defaults are not wanted. */
   readonly timings?: Partial<ServerTimings>;
 }
@@ -94,12 +97,24 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     audiences: settings.tokenAudiences,
     requireExpiry: settings.tokenRequireExpiry,
   });
+  // From here on a failure must let go of the port: who sees it closes the index under whoever still listens.
+  await using started = new AsyncDisposableStack();
+  const identity = await openIdentity({
+    settings,
+    tokenKeys,
+    index,
+    now,
+    logger,
+    onExchange: (result) => metrics.countExchange(result),
+    onPolicyProblem: () => metrics.countPolicyProblem(),
+  });
+  if (identity !== undefined) started.use(identity);
   const gate = createTrustGate({
     index,
     verifier,
     now,
     changes: parts.indexChanges,
-    viewPolicy: parts.viewPolicy,
+    viewPolicy: parts.viewPolicy ?? identity?.viewPolicy,
   });
   const bazel = parts.bazel && bazelServices(parts.bazel, gate, now);
   const meters = createCallMeters();
@@ -209,16 +224,18 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     publicUrl: settings.publicUrl,
     newTokens: {
       key: tokenKeys.signing,
+      keys: tokenKeys.keys,
       issuer: settings.tokenIssuer,
       audiences: settings.tokenAudiences,
     },
+    identity,
+    addressHeader: settings.trustAddressHeader,
+    defaultView: parts.defaultView,
     version: SERVER_VERSION,
     accelRedirect: settings.accelRedirect,
     answerCacheBytes: ANSWER_CACHE_BYTES,
   };
   const stopping = new AbortController();
-  // From here on a failure must let go of the port: who sees it closes the index under whoever still listens.
-  await using started = new AsyncDisposableStack();
   const stopListening = (listener: Listener): Promise<void> =>
     listener.close(settings.shutdownTimeoutMs, () =>
       stopping.abort(new CacheError("CANCELLED", "The server is stopping")),
@@ -266,6 +283,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     },
   );
   started.defer(() => stopListening(listener));
+  identity?.listensAt(listener.url);
   // Before the requests, which would wait for them.
   started.defer(() => collector.stop());
   started.defer(() => scrubber.stop());

@@ -70,6 +70,11 @@ const ERRORS: Readonly<
     meaning: "The disk or its quota is full. Nothing half-written is visible.",
     next: "Free space; what was acknowledged before is still there.",
   },
+  RATE_LIMITED: {
+    meaning:
+      "Too many identity tokens came from this address, or for this repository, in a short time.",
+    next: "Wait as long as `Retry-After` says; one exchange at a job's start is enough.",
+  },
   UNAVAILABLE: {
     meaning: "The store, the index or the server cannot answer now.",
     next: "Try again later; clients of ours do so by themselves. `/readyz` says which part.",
@@ -97,7 +102,8 @@ export function renderErrorsPage(): string {
     "```",
     "",
     "where `code` is the HTTP status, `error` the code below, `hint` (when there is one) what to do next, and",
-    "`requestId` what the server's log has for it. On Attic's own routes `error` is the kind that Attic's",
+    "`requestId` what the server's log has for it. A refused exchange has a `reason` beside it, see",
+    "[http-api.md](http-api.md). On Attic's own routes `error` is the kind that Attic's",
     "clients know (`NoSuchCache`, `NoSuchObject`, `NotFound`, `Unauthorized`, `AccessError`,",
     "`CacheAlreadyExists`, `RequestError`, `InternalServerError`), with Attic's status where it differs:",
     "400 for damaged bytes and for a name that is taken, 422 for JSON of the wrong shape.",

@@ -69,17 +69,23 @@ export interface TestServer extends AsyncDisposable {
 export interface TestParts extends Pick<ServerParts, "timings" | "viewPolicy"> {
   /** The store that the server gets; `TestServer.store` stays the one below it. */
   readonly wrapStore?: (store: BlobStore) => BlobStore;
+  /** Signs and verifies tokens; default an HS256 key. */
+  readonly tokenKey?: TokenKey;
 }
 
 export async function startTestServer(
   settings: Partial<Record<SettingName, string>> = {},
-  { timings = {}, viewPolicy, wrapStore = (store) => store }: TestParts = {},
+  {
+    timings = {},
+    viewPolicy,
+    wrapStore = (store) => store,
+    tokenKey: key = { algorithm: "HS256", secret: randomBytes(64) },
+  }: TestParts = {},
 ): Promise<TestServer> {
   await using opened = new AsyncDisposableStack();
   const directory = opened.adopt(await mkdtemp(join(tmpdir(), "cache-server-test-")), (made) =>
     rm(made, { recursive: true, force: true }),
   );
-  const key: TokenKey = { algorithm: "HS256", secret: randomBytes(64) };
   const logs: LogLine[] = [];
   let offsetMs = 0;
   const now = (): number => Date.now() + offsetMs;

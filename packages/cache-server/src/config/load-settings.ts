@@ -11,6 +11,8 @@ const CLIENT_VARIABLES: ReadonlySet<string> = new Set([
   "FLYWHEEL_SERVER",
   "FLYWHEEL_TOKEN",
   "FLYWHEEL_VIEW",
+  "FLYWHEEL_ID_TOKEN",
+  "FLYWHEEL_RUNNER_CONFIG",
 ]);
 
 /** Settings whose relative paths are relative to the file they stand in. */
@@ -19,6 +21,7 @@ const PATH_SETTINGS: ReadonlySet<SettingName> = new Set([
   "tlsCert",
   "tlsKey",
   "tlsClientCa",
+  "trustPolicyFile",
 ]);
 
 /** `a` and `a.b` of a setting `a.b.c`. */

@@ -83,6 +83,12 @@ export function parseText(text: string): string {
   return text;
 }
 
+/** Reads the name of an HTTP header. */
+export function parseHeaderName(text: string): string {
+  if (/^[A-Za-z0-9-]{1,64}$/.test(text)) return text;
+  throw invalid(`${JSON.stringify(text)} is no header's name`, "Write it as X-Real-IP.");
+}
+
 /** Reads the path of an address and ends it with a slash. */
 export function parseUrlPath(text: string): string {
   if (!/^\/[\w./~-]*$/.test(text) || text.includes("//")) {

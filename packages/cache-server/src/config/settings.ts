@@ -4,6 +4,7 @@ import {
   type ListenAddress,
   parseBoolean,
   parseChoice,
+  parseHeaderName,
   parseListen,
   parseList,
   parsePartSize,
@@ -44,6 +45,9 @@ export interface ServerSettings {
   readonly tokenIssuer: string | undefined;
   readonly tokenAudiences: readonly string[];
   readonly tokenRequireExpiry: boolean;
+  readonly trustPolicyFile: string | undefined;
+  readonly trustReloadIntervalMs: number;
+  readonly trustAddressHeader: string | undefined;
   readonly idleTimeoutMs: number;
   readonly maxNarSizeBytes: number;
   readonly maxNarInfoSizeBytes: number;
@@ -166,6 +170,29 @@ export const SETTINGS: {
     default: "true",
     meaning: "Refuses tokens that never expire.",
     parse: parseBoolean,
+  },
+  trustPolicyFile: {
+    key: "trust.policyFile",
+    variable: "FLYWHEEL_TRUST_POLICY_FILE",
+    meaning:
+      "The trust policy, in YAML or JSON: which forges' jobs get what without a stored secret (docs/how-to/identity.md). " +
+      "Read again when it changes. Unset: no identity tokens are exchanged.",
+    parse: parsePath,
+  },
+  trustReloadIntervalMs: {
+    key: "trust.reloadInterval",
+    variable: "FLYWHEEL_TRUST_RELOAD_INTERVAL",
+    default: "5s",
+    meaning: "How often the trust policy is looked at for changes.",
+    parse: parseTimerMs,
+  },
+  trustAddressHeader: {
+    key: "trust.addressHeader",
+    variable: "FLYWHEEL_TRUST_ADDRESS_HEADER",
+    meaning:
+      "Header in which the proxy before the server names the client's address, such as X-Real-IP; refused exchanges " +
+      "are limited by address. Only for a proxy that always sets it. Unset: the connection's own address.",
+    parse: parseHeaderName,
   },
   idleTimeoutMs: {
     key: "limits.idleTimeout",

@@ -2,6 +2,7 @@ import { CacheError, type CacheErrorCode } from "@glorious/core";
 
 import { AtticError, type AtticErrorKind } from "./attic-error.ts";
 import type { RouteFamily } from "./exchange.ts";
+import { ReasonedError } from "./reasoned-error.ts";
 
 /** The one error body, whatever the route. */
 export interface ErrorBody {
@@ -9,6 +10,8 @@ export interface ErrorBody {
   readonly code: number;
   /** Attic's kind on Attic's routes, a {@link CacheErrorCode} elsewhere. */
   readonly error: string;
+  /** Which of several causes of this code, where programs may want to know. */
+  readonly reason?: string;
   readonly message: string;
   readonly hint?: string;
   readonly requestId: string;
@@ -41,6 +44,7 @@ export const HTTP_STATUS: Readonly<Record<CacheErrorCode, number>> = {
   UNSUPPORTED: 415,
   RANGE: 416,
   CORRUPT: 422,
+  RATE_LIMITED: 429,
   TRUNCATED: 400,
   CANCELLED: 499,
   INTERNAL: 500,
@@ -75,6 +79,7 @@ export function toErrorResponse(error: unknown, context: ErrorContext): ErrorRes
     body: {
       code: status,
       error: context.family === "attic" ? atticKind(known) : known.code,
+      ...(known instanceof ReasonedError ? { reason: known.reason } : {}),
       message: known.message,
       ...(known.hint === undefined ? {} : { hint: known.hint }),
       requestId: context.requestId,
@@ -89,7 +94,7 @@ function headersOf(status: number): Readonly<Record<string, string>> {
   if (status === 401) {
     return { "www-authenticate": 'Basic realm="GloriousFlywheel", charset="UTF-8"' };
   }
-  return status === 503 ? { "retry-after": String(RETRY_AFTER_SECONDS) } : {};
+  return status === 503 || status === 429 ? { "retry-after": String(RETRY_AFTER_SECONDS) } : {};
 }
 
 function statusFor(error: CacheError, { family, userAgent }: ErrorContext): number {

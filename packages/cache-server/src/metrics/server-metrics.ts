@@ -4,10 +4,11 @@ import type { CollectionReport } from "../housekeeping/collector.ts";
 import type { SweepResult } from "../housekeeping/sweeper.ts";
 import type { AnsweredRequest } from "../http/request-handler.ts";
 import type { NarIngest } from "../ingest/nar-ingest.ts";
+import { createIdentityMetrics, type IdentityMetrics } from "./identity-metrics.ts";
 import { createScrubMetrics } from "./scrub-metrics.ts";
 
 /** What the server counts, for Prometheus. No label names a tenant, a view, a path or a token. */
-export interface ServerMetrics {
+export interface ServerMetrics extends IdentityMetrics {
   readonly countRequest: (request: AnsweredRequest) => void;
   /** The same ingest, counted. */
   countUploads(ingest: NarIngest): NarIngest;
@@ -123,6 +124,7 @@ export function createServerMetrics(sources: MetricsSources): ServerMetrics {
   const scrubs = createScrubMetrics(registers);
 
   return {
+    ...createIdentityMetrics(registers),
     countRequest(request) {
       const { route } = request;
       requests.inc({ method: request.method, route, status: String(request.status) });

@@ -5,6 +5,7 @@ import { bazelHttpRoutes } from "./bazel-http.ts";
 import { flywheelManageRoutes } from "./flywheel-manage.ts";
 import { flywheelPushRoutes } from "./flywheel-push.ts";
 import { healthRoutes } from "./health.ts";
+import { identityRoutes } from "./identity.ts";
 import { keyedValueRoutes } from "./keyed-values.ts";
 import { metricsRoutes } from "./metrics.ts";
 import { nixReadRoutes } from "./nix-read.ts";
@@ -22,6 +23,7 @@ export function allRoutes(services: RouteServices): Route[] {
   return [
     ...healthRoutes(services),
     ...metricsRoutes(services),
+    ...identityRoutes(services),
     ...flywheelManageRoutes(services),
     ...flywheelPushRoutes(services),
     ...partUploadRoutes(services),

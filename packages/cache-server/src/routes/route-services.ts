@@ -12,6 +12,7 @@ import type { Collector } from "../housekeeping/collector.ts";
 import type { Quarantine } from "../housekeeping/quarantine.ts";
 import type { Resigner } from "../housekeeping/resigner.ts";
 import type { Scrubber } from "../housekeeping/scrubber.ts";
+import type { Identity } from "../identity/open-identity.ts";
 import type { CacheIndex } from "../index/cache-index.ts";
 import type { NarIngest } from "../ingest/nar-ingest.ts";
 import type { PartUploads } from "../ingest/part-uploads.ts";
@@ -37,6 +38,12 @@ export interface RouteServices {
   /** The address clients reach the server under, with a final slash; asked from the request when not set. */
   readonly publicUrl: string | undefined;
   readonly newTokens: NewTokenOptions;
+  /** `undefined` where there is no trust policy. */
+  readonly identity: Identity | undefined;
+  /** The header in which a trusted proxy names the client. */
+  readonly addressHeader: string | undefined;
+  /** The view for who names none. */
+  readonly defaultView: string | undefined;
   readonly version: string;
   /** Where a proxy serves the store's directory to itself, with a final slash. */
   readonly accelRedirect: string | undefined;
@@ -69,6 +76,8 @@ export function requireBazel({ bazel }: Pick<RouteServices, "bazel">): BazelServ
 export interface NewTokenOptions {
   /** Without one the server only verifies. */
   readonly key: TokenKey | undefined;
+  /** All that verify. */
+  readonly keys: readonly TokenKey[];
   readonly issuer: string | undefined;
   readonly audiences: readonly string[];
 }

@@ -1,0 +1,56 @@
+import type { Logger } from "@glorious/core";
+import { type TrustPolicy, viewSettingsOf } from "@glorious/trust";
+
+import type { CacheIndex } from "../index/cache-index.ts";
+import { createView } from "../routes/attic-config.ts";
+import type { ViewPolicy } from "../trust/view-policy.ts";
+import type { PolicyFile } from "./policy-file.ts";
+
+/**
+ * Makes the views that a policy names and that are not there yet. Those that are there stay as they are; where
+ * their visibility is not the policy's, the log says so.
+ */
+export async function createPolicyViews(
+  policy: TrustPolicy,
+  {
+    index,
+    now,
+    logger,
+  }: { readonly index: CacheIndex; readonly now: () => number; readonly logger: Logger },
+): Promise<void> {
+  for (const { name, isPublic, quotaBytes } of policy.views.values()) {
+    const existing = await index.findView(name);
+    if (existing !== undefined) {
+      if (existing.isPublic !== isPublic) {
+        logger.warn("a view's visibility is not the policy's", {
+          view: name,
+          isPublic: existing.isPublic,
+          policy: isPublic,
+        });
+      }
+      continue;
+    }
+    await createView(
+      { index, now },
+      {
+        name,
+        isPublic,
+        storeDir: "/nix/store",
+        priority: 41,
+        upstreamCacheKeyNames: ["cache.nixos.org-1"],
+      },
+    );
+    if (quotaBytes !== undefined) await index.updateView(name, { maxSizeBytes: quotaBytes });
+    logger.info("created a view that the policy names", { view: name });
+  }
+}
+
+/** What the gate asks of the policy. */
+export function toViewPolicy(file: PolicyFile): ViewPolicy {
+  return {
+    get version() {
+      return file.version;
+    },
+    settingsOf: (viewName) => ({ reads: viewSettingsOf(file.policy, viewName)?.reads ?? [] }),
+  };
+}
