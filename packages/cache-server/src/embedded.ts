@@ -13,6 +13,7 @@ import { CACHE_PERMISSIONS, createTokenVerifier, signToken } from "@glorious/tru
 
 import { bazelLimits, type BazelPlane, createBazelPlane } from "./bazel/bazel-plane.ts";
 import { type LoadOptions, loadSettings } from "./config/load-settings.ts";
+import { loadOverlaySecret, openOwnOverlaySecret } from "./config/overlay-secret.ts";
 import type { ServerSettings } from "./config/settings.ts";
 import { loadTokenKeys, openOwnTokenKey, type TokenKeys } from "./config/token-keys.ts";
 import type { CacheIndex, ViewRecord } from "./index/cache-index.ts";
@@ -77,6 +78,10 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
       settings.tokenKeys === undefined
         ? await openOwnTokenKey(join(data, "token.key"))
         : await loadTokenKeys(settings.tokenKeys);
+    const overlaySecret =
+      settings.overlayKeyFile === undefined
+        ? await openOwnOverlaySecret(join(data, "overlay.key"))
+        : await loadOverlaySecret(settings.overlayKeyFile);
     const indexFile = join(data, "index.sqlite");
     const index = opened.use(await openSqliteIndex({ file: indexFile, logger }));
     const indexChanges = opened.use(openSqliteChanges(indexFile));
@@ -106,6 +111,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
       settings,
       data,
       tokenKeys,
+      overlaySecret,
       index,
       indexChanges,
       store,
@@ -124,6 +130,7 @@ interface Parts {
   readonly settings: ServerSettings;
   readonly data: string;
   readonly tokenKeys: TokenKeys;
+  readonly overlaySecret: Uint8Array;
   readonly index: CacheIndex;
   readonly indexChanges: IndexChanges;
   readonly store: BlobStore;

@@ -29,8 +29,10 @@ import { createServerMetrics } from "./metrics/server-metrics.ts";
 import type { IndexChanges } from "./read-cache/index-changes.ts";
 import { allRoutes } from "./routes/all-routes.ts";
 import type { BazelServices, RouteServices } from "./routes/route-services.ts";
+import { createOverlayKeys } from "./trust/overlay-keys.ts";
+import { createOverlays } from "./trust/overlays.ts";
 import { createTrustGate, type TrustGate } from "./trust/trust-gate.ts";
-import type { ViewPolicy } from "./trust/view-policy.ts";
+import { NO_VIEW_POLICY, type ViewPolicy } from "./trust/view-policy.ts";
 import { SERVER_VERSION } from "./version.ts";
 
 /** What a server stands on. It uses them and does not close them. */
@@ -39,6 +41,8 @@ export interface ServerParts {
   readonly index: CacheIndex;
   readonly store: BlobStore;
   readonly tokenKeys: TokenKeys;
+  /** At least 32 bytes that the signing keys of overlays are derived from; the same for all replicas. */
+  readonly overlaySecret: Uint8Array;
   /** Every tenant's Bazel data; without it there is no Bazel cache. */
   readonly bazel?: BazelPlane | undefined;
   readonly logger: Logger;
@@ -109,12 +113,22 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     onPolicyProblem: () => metrics.countPolicyProblem(),
   });
   if (identity !== undefined) started.use(identity);
+  const viewPolicy = parts.viewPolicy ?? identity?.viewPolicy ?? NO_VIEW_POLICY;
+  const overlayKeys = createOverlayKeys(parts.overlaySecret);
   const gate = createTrustGate({
     index,
     verifier,
     now,
     changes: parts.indexChanges,
-    viewPolicy: parts.viewPolicy ?? identity?.viewPolicy,
+    viewPolicy,
+    overlays: createOverlays({
+      index,
+      keys: overlayKeys,
+      policy: viewPolicy,
+      limits: settings,
+      logger,
+      now,
+    }),
   });
   const bazel = parts.bazel && bazelServices(parts.bazel, gate, now);
   const meters = createCallMeters();
@@ -203,6 +217,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     index,
     store,
     gate,
+    overlayKeys,
     metrics,
     metricsNeedAdmin: settings.metricsNeedAdmin,
     ingest,

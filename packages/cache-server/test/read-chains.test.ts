@@ -1,6 +1,7 @@
 import { parseNarInfo } from "@glorious/nix-store";
 import { expect, test } from "vitest";
 
+import { NO_VIEW_POLICY } from "../src/trust/view-policy.ts";
 import { createTestPath, type TestPath } from "./test-path.ts";
 import { startTestServer, type TestServer } from "./test-server.ts";
 import { closurePath, encode, postJson, pushAttic, putNar } from "./uploads.ts";
@@ -14,7 +15,12 @@ async function startWithViews(): Promise<{
   const reads: Record<string, readonly string[]> = { "acme+main": ["common", "main_pr-1"] };
   const server = await startTestServer(
     {},
-    { viewPolicy: { version: 1, settingsOf: (name) => ({ reads: reads[name] ?? [] }) } },
+    {
+      viewPolicy: {
+        ...NO_VIEW_POLICY,
+        settingsOf: (name) => ({ ...NO_VIEW_POLICY.settingsOf(name), reads: reads[name] ?? [] }),
+      },
+    },
   );
   for (const name of ["acme+main", "common", "globex+main"]) await server.createView(name);
   const admin = await server.token({ "*": ["pull", "push"] });

@@ -122,6 +122,7 @@ export async function startTestServer(
       index,
       indexChanges,
       store: wrapStore(store),
+      overlaySecret: randomBytes(32),
       tokenKeys: { keys: [key], signing: key },
       logger: recordingLogger(logs),
       now,

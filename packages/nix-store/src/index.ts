@@ -32,6 +32,7 @@ export {
   parseSignature,
   type PublicKey,
   type SecretKey,
+  secretKeyFromSeed,
   signFingerprint,
   toPublicKey,
   verifySignature,

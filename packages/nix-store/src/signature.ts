@@ -49,6 +49,18 @@ export function generateSecretKey(name: string): SecretKey {
 }
 
 /**
+ * Makes the signing key that belongs to 32 bytes of seed: always the same.
+ *
+ * @throws {CacheError} `INVALID` when the name is none of a key.
+ * @throws {Error} when the seed has another length.
+ */
+export function secretKeyFromSeed(name: string, seed: Uint8Array): SecretKey {
+  requireKeyName(name);
+  if (seed.length !== 32) throw new Error(`A seed has 32 bytes, not ${seed.length}`);
+  return { name, keyObject: toKeyObject(seed) };
+}
+
+/**
  * Parses a secret key as Nix writes it: `<name>:<base64 of seed and public key>`.
  *
  * Surrounding white space is dropped, because key files end in a newline.
@@ -58,12 +70,7 @@ export function generateSecretKey(name: string): SecretKey {
  */
 export function parseSecretKey(text: string): SecretKey {
   const { name, bytes } = parseNamed(text, 64, "secret key");
-  const seed = bytes.subarray(0, 32);
-  const keyObject = createPrivateKey({
-    key: Buffer.concat([PKCS8_PREFIX, seed]),
-    format: "der",
-    type: "pkcs8",
-  });
+  const keyObject = toKeyObject(bytes.subarray(0, 32));
   if (!rawPublicKey(keyObject).equals(bytes.subarray(32))) {
     throw new CacheError("INVALID", `The secret key ${name} does not match its own public half`);
   }
@@ -162,6 +169,11 @@ function keyObjectOf(key: PublicKey): KeyObject {
   const keyObject = createPublicKey({ key: der, format: "der", type: "spki" });
   publicKeyObjects.set(key, keyObject);
   return keyObject;
+}
+
+function toKeyObject(seed: Uint8Array): KeyObject {
+  const der = Buffer.concat([PKCS8_PREFIX, seed]);
+  return createPrivateKey({ key: der, format: "der", type: "pkcs8" });
 }
 
 function rawPublicKey(key: KeyObject): Buffer {

@@ -21,7 +21,7 @@ export function createSigningKey(
   given: SecretKey | undefined,
   createdAtMs: number,
 ): NewSigningKey {
-  const secretKey = given ?? renamed(generateSecretKey(viewName));
+  const secretKey = given ?? nameAfterKey(generateSecretKey(viewName));
   return {
     name: secretKey.name,
     secretKey: formatSecretKey(secretKey),
@@ -30,7 +30,8 @@ export function createSigningKey(
   };
 }
 
-function renamed(key: SecretKey): SecretKey {
+/** The key under its name with a part of its public half's hash. */
+export function nameAfterKey(key: SecretKey): SecretKey {
   const digest = createHash("sha256").update(toPublicKey(key).bytes).digest("hex");
   return { ...key, name: `${key.name}-${digest.slice(0, 8)}` };
 }

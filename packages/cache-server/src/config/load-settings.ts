@@ -22,6 +22,7 @@ const PATH_SETTINGS: ReadonlySet<SettingName> = new Set([
   "tlsKey",
   "tlsClientCa",
   "trustPolicyFile",
+  "overlayKeyFile",
 ]);
 
 /** `a` and `a.b` of a setting `a.b.c`. */

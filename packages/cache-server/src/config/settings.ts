@@ -67,6 +67,10 @@ export interface ServerSettings {
   readonly narGraceMs: number;
   readonly objectGraceMs: number;
   readonly sweepIntervalMs: number;
+  readonly overlayRetentionMs: number;
+  readonly overlayMaxSizeBytes: number;
+  readonly overlayMaxTotalSizeBytes: number;
+  readonly overlayKeyFile: string | undefined;
   readonly scrubIntervalMs: number;
   readonly scrubBytesPerSecond: number;
   readonly shutdownTimeoutMs: number;
@@ -336,6 +340,38 @@ export const SETTINGS: {
     default: "10m",
     meaning: "How often expired things are removed.",
     parse: parseTimerMs,
+  },
+  overlayRetentionMs: {
+    key: "overlays.retention",
+    variable: "FLYWHEEL_OVERLAYS_RETENTION",
+    default: "7d",
+    meaning:
+      "How long after its last write an overlay is deleted, where the policy has nothing of its own.",
+    parse: parseDurationMs,
+  },
+  overlayMaxSizeBytes: {
+    key: "overlays.maxSize",
+    variable: "FLYWHEEL_OVERLAYS_MAX_SIZE",
+    default: "10 GiB",
+    meaning:
+      "What one overlay may hold, where the policy has nothing of its own. Beyond it writes are refused.",
+    parse: parseSizeBytes,
+  },
+  overlayMaxTotalSizeBytes: {
+    key: "overlays.maxTotalSize",
+    variable: "FLYWHEEL_OVERLAYS_MAX_TOTAL_SIZE",
+    default: "50 GiB",
+    meaning:
+      "What all overlays of one tenant may hold together, where the policy has nothing of its own.",
+    parse: parseSizeBytes,
+  },
+  overlayKeyFile: {
+    key: "overlays.keyFile",
+    variable: "FLYWHEEL_OVERLAYS_KEY_FILE",
+    meaning:
+      "File of the base64 secret that the signing keys of overlays are derived from; the same for all replicas. " +
+      "Unset: one made in the data directory.",
+    parse: parsePath,
   },
   scrubIntervalMs: {
     key: "scrub.interval",

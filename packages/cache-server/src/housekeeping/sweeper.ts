@@ -3,6 +3,7 @@ import type { BlobStore } from "@glorious/storage";
 
 import type { CacheIndex } from "../index/cache-index.ts";
 import { objectKey } from "../ingest/object-key.ts";
+import { expireOverlays } from "./expire-overlays.ts";
 import { sweepPartUploads } from "./sweep-part-uploads.ts";
 
 export interface SweeperOptions {
@@ -25,13 +26,14 @@ const ROWS_PER_STEP = 1000;
 const OBJECTS_PER_STEP = 100;
 
 /**
- * Removes what deleted views knew, and what has expired: NARs that no path came for, files that Nix uploaded long ago, and then the objects
- * that nothing refers to any more. In small steps, so that others are served in between; what a crash
+ * Removes overlays past their retention, what deleted views knew, and what has expired: NARs that no path came for,
+ * files that Nix uploaded long ago, and then the objects that nothing refers to any more. In small steps, so that others are served in between; what a crash
  * interrupts, the next sweep ends.
  */
 export async function sweep(options: SweeperOptions, signal: AbortSignal): Promise<SweepResult> {
   const { index, store, logger, now, objectGraceMs } = options;
   const total = { holdings: 0, uploadedFiles: 0, objects: 0, partUploads: 0 };
+  await expireOverlays(options, signal);
   let rows = 0;
   for (let purged = -1; purged !== 0; rows += purged) {
     signal.throwIfAborted();

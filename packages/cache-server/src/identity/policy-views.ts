@@ -1,9 +1,9 @@
 import type { Logger } from "@glorious/core";
-import { type TrustPolicy, viewSettingsOf } from "@glorious/trust";
+import { quotasOf, type TrustPolicy, viewSettingsOf } from "@glorious/trust";
 
 import type { CacheIndex } from "../index/cache-index.ts";
 import { createView } from "../routes/attic-config.ts";
-import type { ViewPolicy } from "../trust/view-policy.ts";
+import { NO_VIEW_POLICY, type ViewPolicy } from "../trust/view-policy.ts";
 import type { PolicyFile } from "./policy-file.ts";
 
 /**
@@ -51,6 +51,8 @@ export function toViewPolicy(file: PolicyFile): ViewPolicy {
     get version() {
       return file.version;
     },
-    settingsOf: (viewName) => ({ reads: viewSettingsOf(file.policy, viewName)?.reads ?? [] }),
+    settingsOf: (viewName) =>
+      viewSettingsOf(file.policy, viewName) ?? NO_VIEW_POLICY.settingsOf(viewName),
+    overlayQuotaOf: (tenant) => quotasOf(file.policy, tenant)[0]?.overlayQuotaBytes,
   };
 }

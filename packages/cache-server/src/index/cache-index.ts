@@ -24,13 +24,17 @@ export interface CacheIndex extends HousekeepingIndex, PartUploadIndex, AsyncDis
   /** Changes what is given and keeps the rest; `undefined` when there is no such view. */
   updateView(name: string, changes: ViewChanges): Promise<ViewRecord | undefined>;
   /**
-   * Removes the view and all it knows; `false` when there is none. Its name is free at once. What it held counts as
-   * referenced until `purgeDeletedViews` has come by.
+   * Removes the view, its overlays and all they know; `false` when there is none. Their names are free at once. What
+   * they held counts as referenced until `purgeDeletedViews` has come by.
    */
   deleteView(name: string): Promise<boolean>;
   /** Forgets at most `limit` rows of deleted views and returns how many; 0 when nothing of them is left. */
   purgeDeletedViews(limit: number): Promise<number>;
   viewStats(viewId: number): Promise<ViewStats>;
+  /** Says that an overlay was written to; its time moves forward only. */
+  touchOverlay(viewId: number, atMs: number): Promise<void>;
+  /** What the overlays of a tenant hold; `undefined` is the default tenant. */
+  overlayUsage(tenant: string | undefined): Promise<OverlayUsage>;
   /** Adds to the view's running totals. */
   addCounts(viewId: number, counts: Partial<ViewCounts>): Promise<void>;
 
@@ -201,10 +205,23 @@ export interface NewView {
   /** The zstd level of NARs that the server encodes; `undefined` is the server's default. */
   readonly compressionLevel: number | undefined;
   readonly createdAtMs: number;
+  /** The id of the view that this one is an overlay of. */
+  readonly overlayOf?: number | undefined;
+  /** Tells whose overlay it is; who has another key may not write to it. */
+  readonly overlayKey?: string | undefined;
 }
 
 export interface ViewRecord extends NewView {
   readonly id: number;
+  /** Of an overlay: when it was last written to, as `touchOverlay` was told. */
+  readonly writtenAtMs?: number | undefined;
+}
+
+/** What the overlays of one tenant hold together. */
+export interface OverlayUsage {
+  readonly overlays: number;
+  /** Of NARs as stored. */
+  readonly fileBytes: number;
 }
 
 /** `"default"` makes a setting `undefined` again. */

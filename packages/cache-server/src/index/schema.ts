@@ -349,4 +349,12 @@ export const SCHEMA_STEPS: readonly string[] = [
   ALTER TABLE views ADD COLUMN is_deleted INTEGER NOT NULL DEFAULT 0 CHECK (is_deleted IN (0, 1));
   CREATE INDEX views_deleted ON views (is_deleted) WHERE is_deleted = 1;
   `,
+  // An overlay lies over another view of its tenant; whoever writes to it has its key. What a view's last write was says
+  // when an overlay is done with.
+  `
+  ALTER TABLE views ADD COLUMN overlay_of INTEGER;
+  ALTER TABLE views ADD COLUMN overlay_key TEXT;
+  ALTER TABLE views ADD COLUMN written_at_ms INTEGER;
+  CREATE INDEX views_by_base ON views (overlay_of) WHERE overlay_of IS NOT NULL;
+  `,
 ];

@@ -16,6 +16,7 @@ import type {
   NewSigningKey,
   NewView,
   ObjectRecord,
+  OverlayUsage,
   PathRecord,
   SigningKeyRecord,
   UploadedFileRecord,
@@ -142,6 +143,14 @@ class SqliteIndex implements CacheIndex {
 
   async viewStats(viewId: number): Promise<ViewStats> {
     return this.#read((reads) => reads.viewStats(viewId));
+  }
+
+  touchOverlay(viewId: number, atMs: number): Promise<void> {
+    return this.#write("touchOverlay", viewId, atMs);
+  }
+
+  async overlayUsage(tenant: string | undefined): Promise<OverlayUsage> {
+    return this.#read((reads) => reads.overlayUsage(tenant));
   }
 
   addCounts(viewId: number, counts: Partial<ViewCounts>): Promise<void> {

@@ -6,6 +6,7 @@ import type {
   DocumentKind,
   FoundObject,
   HoldingRecord,
+  OverlayUsage,
   PathRecord,
   SigningKeyRecord,
   UploadedFileRecord,
@@ -21,6 +22,7 @@ import {
   type ObjectRow,
   pathIsThere,
   type PathRow,
+  required,
   SELECT_PATH,
   SIGNING_KEY_COLUMNS,
   toHashBytes,
@@ -50,6 +52,12 @@ export class SqliteReads {
       SELECT paths, nars, nar_bytes AS narBytes, file_bytes AS fileBytes, uploads,
         uploaded_nar_bytes AS uploadedNarBytes, conflicts
       FROM view_totals WHERE view_id = ?1 AND ${viewIsThere("?1")}`);
+    // A tenant's name ends at the plus sign; that of the default tenant is empty.
+    this.#overlayUsage = this.#prepare(`
+      SELECT count(*) AS overlays, coalesce(sum(t.file_bytes), 0) AS fileBytes
+      FROM views AS v INDEXED BY views_by_base JOIN view_totals AS t ON t.view_id = v.id
+      WHERE v.overlay_of IS NOT NULL AND v.is_deleted = 0
+        AND substr(v.name, 1, instr(v.name, '+')) = ?1`);
     this.#listSigningKeys = this.#prepare(`
       SELECT ${SIGNING_KEY_COLUMNS} FROM signing_keys WHERE view_id = ?1 ORDER BY created_at_ms, id`);
     this.#findPath = this.#prepare(`
@@ -117,6 +125,12 @@ export class SqliteReads {
     const row = this.#viewStats.get(viewId);
     if (row === undefined) throw new CacheError("NOT_FOUND", `There is no view with id ${viewId}`);
     return { ...row };
+  }
+
+  readonly #overlayUsage: Query<OverlayUsage>;
+  overlayUsage(tenant: string | undefined): OverlayUsage {
+    const row = this.#overlayUsage.get(tenant === undefined ? "" : `${tenant}+`);
+    return { ...required(row) };
   }
 
   readonly #listSigningKeys: Query<SigningKeyRecord>;

@@ -23,7 +23,8 @@ export function fromHashBytes(bytes: Uint8Array): string {
 export const VIEW_COLUMNS: string = `id, name, is_public AS isPublic, store_dir AS storeDir, priority,
   upstream_cache_key_names AS upstreamCacheKeyNames, retention_seconds AS retentionSeconds,
   max_size_bytes AS maxSizeBytes, compression_level AS compressionLevel,
-  created_at_ms AS createdAtMs`;
+  created_at_ms AS createdAtMs, overlay_of AS overlayOf, overlay_key AS overlayKey,
+  written_at_ms AS writtenAtMs`;
 
 export interface ViewRow {
   readonly id: number;
@@ -36,6 +37,9 @@ export interface ViewRow {
   readonly maxSizeBytes: number | null;
   readonly compressionLevel: number | null;
   readonly createdAtMs: number;
+  readonly overlayOf: number | null;
+  readonly overlayKey: string | null;
+  readonly writtenAtMs: number | null;
 }
 
 export function toViewRecord(row: ViewRow): ViewRecord {
@@ -50,6 +54,13 @@ export function toViewRecord(row: ViewRow): ViewRecord {
     maxSizeBytes: row.maxSizeBytes ?? undefined,
     compressionLevel: row.compressionLevel ?? undefined,
     createdAtMs: row.createdAtMs,
+    ...(row.overlayOf === null
+      ? {}
+      : {
+          overlayOf: row.overlayOf,
+          overlayKey: row.overlayKey ?? undefined,
+          writtenAtMs: row.writtenAtMs ?? row.createdAtMs,
+        }),
   };
 }
 

@@ -20,7 +20,10 @@ export class SqliteViewDeletion {
   constructor(database: DatabaseSync) {
     this.#database = database;
     this.#hideView = this.#prepare(`
-      UPDATE views SET is_deleted = 1, name = '/' || id WHERE name = ?1 AND is_deleted = 0
+      UPDATE views SET is_deleted = 1, name = '/' || id
+      WHERE is_deleted = 0 AND id IN (
+        SELECT id FROM views WHERE name = ?1
+        UNION SELECT o.id FROM views AS o JOIN views AS b ON b.id = o.overlay_of WHERE b.name = ?1)
       RETURNING id`);
     this.#deleteKeys = this.#prepare(`DELETE FROM signing_keys WHERE view_id = ?1`);
     this.#deletePins = this.#prepare(`DELETE FROM pins WHERE view_id = ?1`);
@@ -45,14 +48,15 @@ export class SqliteViewDeletion {
   readonly #deleteKeys: Query<never>;
   readonly #deletePins: Query<never>;
   readonly #expireUploads: Query<never>;
-  /** Takes the view out of sight and frees its name. */
+  /** Takes the view and its overlays out of sight and frees their names. */
   begin(name: string): boolean {
-    const view = this.#hideView.get(name);
-    if (view === undefined) return false;
-    this.#deleteKeys.run(view.id);
-    this.#deletePins.run(view.id);
-    this.#expireUploads.run(view.id);
-    return true;
+    const views = this.#hideView.all(name);
+    for (const { id } of views) {
+      this.#deleteKeys.run(id);
+      this.#deletePins.run(id);
+      this.#expireUploads.run(id);
+    }
+    return views.length > 0;
   }
 
   readonly #findDeleted: Query<{ readonly id: number }>;

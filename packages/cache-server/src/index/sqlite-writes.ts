@@ -53,8 +53,8 @@ export class SqliteWrites {
     this.#database = database;
     this.#insertView = this.#prepare(`
       INSERT INTO views (name, is_public, store_dir, priority, upstream_cache_key_names,
-        retention_seconds, max_size_bytes, compression_level, created_at_ms)
-      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (name) DO NOTHING RETURNING ${VIEW_COLUMNS}`);
+        retention_seconds, max_size_bytes, compression_level, created_at_ms, overlay_of, overlay_key)
+      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (name) DO NOTHING RETURNING ${VIEW_COLUMNS}`);
     this.#updateView = this.#prepare(`
       UPDATE views SET is_public = coalesce(?2, is_public), store_dir = coalesce(?3, store_dir),
         priority = coalesce(?4, priority),
@@ -63,6 +63,9 @@ export class SqliteWrites {
         max_size_bytes = CASE WHEN ?8 THEN ?9 ELSE max_size_bytes END,
         compression_level = CASE WHEN ?10 THEN ?11 ELSE compression_level END
       WHERE name = ?1 AND is_deleted = 0 RETURNING ${VIEW_COLUMNS}`);
+    this.#touchOverlay = this.#prepare(`
+      UPDATE views SET written_at_ms = ?2
+      WHERE id = ?1 AND overlay_of IS NOT NULL AND coalesce(written_at_ms, created_at_ms) < ?2`);
     this.#deletion = new SqliteViewDeletion(database);
     this.#viewExists = this.#prepare(`SELECT 1 AS found WHERE ${viewIsThere("?1")}`);
     this.#addCounts = this.#prepare(`
@@ -157,6 +160,7 @@ export class SqliteWrites {
 
   readonly #insertView: Query<ViewRow>;
   createView(view: NewView, key: NewSigningKey): ViewRecord {
+    if (view.overlayOf !== undefined) this.#requireView(view.overlayOf);
     const row = this.#insertView.get(
       view.name,
       Number(view.isPublic),
@@ -167,6 +171,8 @@ export class SqliteWrites {
       view.maxSizeBytes ?? null,
       view.compressionLevel ?? null,
       view.createdAtMs,
+      view.overlayOf ?? null,
+      view.overlayKey ?? null,
     );
     if (row === undefined) {
       throw new CacheError("CONFLICT", `The view ${view.name} exists already`, {
@@ -191,6 +197,11 @@ export class SqliteWrites {
       ...resettable(changes.compressionLevel),
     );
     return row && toViewRecord(row);
+  }
+
+  readonly #touchOverlay: Query<never>;
+  touchOverlay(viewId: number, atMs: number): void {
+    this.#touchOverlay.run(viewId, atMs);
   }
 
   readonly #deletion: SqliteViewDeletion;

@@ -10,6 +10,7 @@ import { readJsonBody } from "../http/json-body.ts";
 import type { Route } from "../http/router.ts";
 import { sendEmpty, sendJson } from "../http/send.ts";
 import type { ViewChanges, ViewRecord } from "../index/cache-index.ts";
+import type { ReadView } from "../trust/read-chain.ts";
 import { baseUrl, bazelEndpoints } from "./request-url.ts";
 import type { RouteServices } from "./route-services.ts";
 
@@ -46,14 +47,21 @@ const ConfigureRequest = v.object({
 export function atticConfigRoutes(services: RouteServices): Route[] {
   const { index, gate, limits, now } = services;
 
+  const keysOf = async ({ id, name }: ReadView): Promise<string[]> =>
+    id === undefined
+      ? [services.overlayKeys.publicKey(name)]
+      : (await index.listSigningKeys(id)).map((key) => key.publicKey);
+
   const get = async (exchange: Exchange): Promise<void> => {
-    const view = await gate.requireView(exchange.caller, exchange.params["view"] ?? "", "pull");
+    const { view, views } = await gate.requireChain(exchange.caller, exchange.params["view"] ?? "");
     const base = baseUrl(exchange.request, services.publicUrl);
-    const keys = await index.listSigningKeys(view.id);
+    const publicKeys = await keysOf(view);
+    // Whoever reads through this view meets the signatures of those behind it.
+    const keysBehind = await Promise.all(views.filter(({ id }) => id !== view.id).map(keysOf));
     sendJson(exchange, {
       substituter_endpoint: `${base}${view.name}`,
       api_endpoint: base,
-      public_key: keys.at(-1)?.publicKey,
+      public_key: publicKeys.at(-1),
       is_public: view.isPublic,
       store_dir: view.storeDir,
       priority: view.priority,
@@ -64,7 +72,7 @@ export function atticConfigRoutes(services: RouteServices): Route[] {
         version: 1,
         server: services.version,
         api: `${base}_flywheel/v1/`,
-        publicKeys: keys.map((key) => key.publicKey),
+        publicKeys: [...publicKeys, ...keysBehind.flat()],
         maxConcurrentUploads: limits.maxConcurrentUploads,
         compressionLevel: view.compressionLevel ?? limits.compressionLevel,
         ...(view.maxSizeBytes === undefined ? {} : { maxSizeBytes: view.maxSizeBytes }),

@@ -68,7 +68,7 @@ export function atticPushRoutes(services: RouteServices): Route[] {
     const { signal, caller } = exchange;
     const { text, rest } = await readUploadHead(exchange, body, limits.maxNarInfoSizeBytes);
     const head = parseJson(text, UploadPathNarInfo, "The upload's NAR info");
-    const view = await gate.requireView(caller, head.cache, "push");
+    const view = await gate.requireUploadView(caller, head.cache);
     const manifest = toManifest(head, view.storeDir);
     await committer.requireNoConflict(view, manifest);
     const { kind, object } = await ingest.ingest({

@@ -57,14 +57,10 @@ const ClosureRequest = v.object({
 export function flywheelPushRoutes(services: RouteServices): Route[] {
   const { index, gate, ingest, committer, limits } = services;
 
-  const openView = (exchange: Exchange): Promise<ViewRecord> =>
-    gate.requireView(exchange.caller, exchange.params["view"] ?? "", "push");
-
   const presenceOf = ({ caller, params }: Exchange): Promise<readonly number[]> =>
     gate.requirePresence(caller, params["view"] ?? "");
 
   const missing = async (exchange: Exchange): Promise<void> => {
-    const view = await openView(exchange);
     const presence = await presenceOf(exchange);
     const { paths } = await readJsonBody(exchange, MissingRequest, {
       ...limits,
@@ -76,16 +72,21 @@ export function flywheelPushRoutes(services: RouteServices): Route[] {
       paths.map((path) => path.storePathHash),
     );
     const wanted = new Set(missingPaths);
-    const missingNars = await index.findMissingNars(
-      view.id,
-      paths.filter((path) => wanted.has(path.storePathHash)).map((path) => path.narHash),
-    );
+    const narHashes = paths
+      .filter((path) => wanted.has(path.storePathHash))
+      .map((path) => path.narHash);
+    // Not made yet, an overlay holds nothing.
+    const view = await index.findView(exchange.params["view"] ?? "");
+    const missingNars =
+      view === undefined
+        ? [...new Set(narHashes)]
+        : await index.findMissingNars(view.id, narHashes);
     sendJson(exchange, { missingPaths, missingNars });
   };
 
   const uploadNar = async (exchange: Exchange): Promise<void> => {
-    const { query, signal } = exchange;
-    const view = await openView(exchange);
+    const { caller, params, query, signal } = exchange;
+    const view = await gate.requireUploadView(caller, params["view"] ?? "");
     const narHash = requireSha256(exchange.params["narHash"] ?? "");
     const narSize = requireNarSize(query.get("size"));
     const compression = query.get("compression") ?? "zstd";
@@ -138,7 +139,7 @@ export function flywheelPushRoutes(services: RouteServices): Route[] {
   };
 
   const commitClosure = async (exchange: Exchange): Promise<void> => {
-    const view = await openView(exchange);
+    const view = await gate.requireWritableView(exchange.caller, exchange.params["view"] ?? "");
     const body = await readJsonBody(exchange, ClosureRequest, {
       ...limits,
       maxSizeBytes: MAX_JSON_BYTES,

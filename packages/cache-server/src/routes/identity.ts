@@ -10,6 +10,7 @@ import { clientAddress } from "../identity/client-address.ts";
 import type { Exchanged } from "../identity/exchange-identity.ts";
 import type { Identity } from "../identity/open-identity.ts";
 import { publishKeys } from "../identity/token-key-set.ts";
+import { baseOfOverlay } from "../trust/read-chain.ts";
 import { baseUrl, bazelEndpoints } from "./request-url.ts";
 import type { RouteServices } from "./route-services.ts";
 
@@ -88,7 +89,11 @@ export function identityRoutes(services: RouteServices): Route[] {
     const keys = new Set<string>();
     for (const name of names) {
       const view = await index.findView(name);
-      if (view === undefined) continue;
+      if (view === undefined) {
+        // It comes into being with the job's first write, with this key.
+        if (baseOfOverlay(name) !== undefined) keys.add(services.overlayKeys.publicKey(name));
+        continue;
+      }
       for (const { publicKey } of await index.listSigningKeys(view.id)) keys.add(publicKey);
     }
     return [...keys];

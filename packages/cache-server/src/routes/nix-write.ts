@@ -36,7 +36,7 @@ export function nixWriteRoutes(services: RouteServices): Route[] {
   const { index, gate, ingest, committer, limits, now } = services;
 
   const openView = (exchange: Exchange): Promise<ViewRecord> =>
-    gate.requireView(exchange.caller, exchange.params["view"] ?? "", "push");
+    gate.requireWritableView(exchange.caller, exchange.params["view"] ?? "");
 
   const collect = async (exchange: Exchange, maxSizeBytes: number): Promise<Buffer> => {
     const body = await collectBody(exchange, { ...limits, maxSizeBytes });
@@ -59,8 +59,8 @@ export function nixWriteRoutes(services: RouteServices): Route[] {
   };
 
   const nar = async (exchange: Exchange): Promise<void> => {
-    const { request, signal } = exchange;
-    const view = await openView(exchange);
+    const { caller, params, request, signal } = exchange;
+    const view = await gate.requireUploadView(caller, params["view"] ?? "");
     const name = parseNarFileName(exchange.params["file"] ?? "");
     if (name.kind === "path") {
       throw new CacheError("INVALID", "NARs are uploaded under the hash of their file", {
@@ -162,7 +162,7 @@ export function nixWriteRoutes(services: RouteServices): Route[] {
       check?: (body: Buffer, name: string) => void,
     ): Handler =>
     async (exchange) => {
-      const view = await openView(exchange);
+      const view = await gate.requireUploadView(exchange.caller, exchange.params["view"] ?? "");
       const name = readName(exchange);
       const body = await collect(exchange, maxSizeBytes);
       check?.(body, name);

@@ -29,11 +29,13 @@ export function partUploadRoutes(services: RouteServices): Route[] {
   const { gate, partUploads, limits } = services;
 
   const openView = (exchange: Exchange): Promise<ViewRecord> =>
-    gate.requireView(exchange.caller, exchange.params["view"] ?? "", "push");
+    gate.requireWritableView(exchange.caller, exchange.params["view"] ?? "");
+  const openForBytes = (exchange: Exchange): Promise<ViewRecord> =>
+    gate.requireUploadView(exchange.caller, exchange.params["view"] ?? "");
   const idOf = (exchange: Exchange): string => exchange.params["id"] ?? "";
 
   const begin = async (exchange: Exchange): Promise<void> => {
-    const view = await openView(exchange);
+    const view = await openForBytes(exchange);
     const request = await readJsonBody(exchange, BeginRequest, {
       ...limits,
       maxSizeBytes: MAX_BODY_BYTES,
@@ -49,7 +51,7 @@ export function partUploadRoutes(services: RouteServices): Route[] {
   };
 
   const putPart = async (exchange: Exchange): Promise<void> => {
-    const view = await openView(exchange);
+    const view = await openForBytes(exchange);
     const header = exchange.request.headers["x-flywheel-sha256"];
     const part = await partUploads.putPart(view.id, idOf(exchange), {
       number: requirePartNumber(exchange.params["number"] ?? ""),

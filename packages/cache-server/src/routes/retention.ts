@@ -7,6 +7,7 @@ import { readJsonBody } from "../http/json-body.ts";
 import type { Route } from "../http/router.ts";
 import { sendJson } from "../http/send.ts";
 import type { ViewChanges, ViewRecord } from "../index/cache-index.ts";
+import { baseOfOverlay } from "../trust/read-chain.ts";
 import type { RouteServices } from "./route-services.ts";
 
 const Whole = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(Number.MAX_SAFE_INTEGER));
@@ -69,8 +70,10 @@ export function retentionRoutes(services: RouteServices): Route[] {
 /** A view as management shows it. */
 export function describeView(view: ViewRecord): Record<string, unknown> {
   const { retentionSeconds, maxSizeBytes, compressionLevel } = view;
+  const overlayOf = baseOfOverlay(view.name);
   return {
     name: view.name,
+    ...(overlayOf === undefined ? {} : { overlayOf }),
     isPublic: view.isPublic,
     storeDir: view.storeDir,
     priority: view.priority,

@@ -17,6 +17,7 @@ import type { CacheIndex } from "../index/cache-index.ts";
 import type { NarIngest } from "../ingest/nar-ingest.ts";
 import type { PartUploads } from "../ingest/part-uploads.ts";
 import type { ServerMetrics } from "../metrics/server-metrics.ts";
+import type { OverlayKeys } from "../trust/overlay-keys.ts";
 import type { TrustGate } from "../trust/trust-gate.ts";
 
 /** What the routes share. Each takes what it needs. */
@@ -24,6 +25,7 @@ export interface RouteServices {
   readonly index: CacheIndex;
   readonly store: BlobStore;
   readonly gate: TrustGate;
+  readonly overlayKeys: OverlayKeys;
   readonly ingest: NarIngest;
   readonly partUploads: PartUploads;
   readonly committer: PathCommitter;

@@ -10,8 +10,9 @@ import {
 import { AtticError } from "../http/attic-error.ts";
 import type { CacheIndex, ViewRecord } from "../index/cache-index.ts";
 import type { IndexChanges } from "../read-cache/index-changes.ts";
+import type { Overlays } from "./overlays.ts";
 import { baseOfOverlay, createReadChain, type ReadChain } from "./read-chain.ts";
-import { NO_VIEW_POLICY, type ViewPolicy } from "./view-policy.ts";
+import type { ViewPolicy } from "./view-policy.ts";
 
 /** Who asks. Without valid claims it is anybody, and `problem` says why. */
 export interface Caller {
@@ -55,6 +56,18 @@ export interface TrustGate {
    * @throws {CacheError} as `requireView` for `push`.
    */
   requirePresence(caller: Caller, name: string): Promise<readonly number[]>;
+  /**
+   * The view to write to, when the caller may push into it; an overlay that a grant says comes into being here.
+   *
+   * @throws {CacheError} as `requireView` for `push`.
+   */
+  requireWritableView(caller: Caller, name: string): Promise<ViewRecord>;
+  /**
+   * The same for what brings bytes.
+   *
+   * @throws {CacheError} `STORAGE_FULL`, too, when an overlay's quota is used up.
+   */
+  requireUploadView(caller: Caller, name: string): Promise<ViewRecord>;
   /** Whether the caller has a permission on a name. */
   may(caller: Caller, name: string, permission: CachePermission): boolean;
   /** As `requireView` for a name that need not exist, such as that of a view to create. */
@@ -74,8 +87,8 @@ export interface TrustGateOptions {
   readonly now: () => number;
   /** Without it nothing is remembered. */
   readonly changes?: IndexChanges | undefined;
-  /** Default: no shared views. */
-  readonly viewPolicy?: ViewPolicy | undefined;
+  readonly viewPolicy: ViewPolicy;
+  readonly overlays: Overlays;
 }
 
 /** Callers that are remembered; beyond that the oldest is forgotten. */
@@ -88,7 +101,7 @@ interface RememberedChain {
 }
 
 export function createTrustGate(options: TrustGateOptions): TrustGate {
-  const { index, verifier, now, changes, viewPolicy = NO_VIEW_POLICY } = options;
+  const { index, verifier, now, changes, viewPolicy, overlays } = options;
   const callers = new Map<string, Caller>();
   // A caller's rights and the views change only with the index, and then it is another caller.
   const chainsOf = new WeakMap<Caller, Map<string, RememberedChain>>();
@@ -104,7 +117,7 @@ export function createTrustGate(options: TrustGateOptions): TrustGate {
     name: string,
     permission: CachePermission,
   ): void => {
-    const permissions = claims === undefined ? undefined : permissionsFor(claims, name);
+    const permissions = claims === undefined ? undefined : grantedPermissions(claims, name);
     if (permissions?.has(permission) === true) return;
     if (permissions === undefined || permissions.size === 0) {
       throw new CacheError("UNAUTHENTICATED", `${problem}: no permission on cache ${name}`, {
@@ -121,7 +134,7 @@ export function createTrustGate(options: TrustGateOptions): TrustGate {
   };
 
   const may = ({ claims }: Caller, name: string, permission: CachePermission): boolean =>
-    claims !== undefined && permissionsFor(claims, name).has(permission);
+    claims !== undefined && grantedPermissions(claims, name).has(permission);
 
   const requireView: TrustGate["requireView"] = async (caller, name, permission) => {
     const view = await index.findView(name);
@@ -130,7 +143,7 @@ export function createTrustGate(options: TrustGateOptions): TrustGate {
       requirePermission(caller, name, permission);
       return view;
     }
-    const permissions = caller.claims && permissionsFor(caller.claims, name);
+    const permissions = caller.claims && grantedPermissions(caller.claims, name);
     if (permissions === undefined || permissions.size === 0) {
       requirePermission(caller, name, permission);
     }
@@ -164,6 +177,12 @@ export function createTrustGate(options: TrustGateOptions): TrustGate {
     if (overlay !== undefined) return createReadChain(overlay, [overlay, ...behind]);
     if (!mayReadBase) throw noSuchView(name);
     return createReadChain({ ...base, id: undefined, name, isPublic: false }, behind);
+  };
+
+  const requireWritableView: TrustGate["requireWritableView"] = async (caller, name) => {
+    if (baseOfOverlay(name) === undefined) return requireView(caller, name, "push");
+    requirePermission(caller, name, "push");
+    return overlays.openForWriting(name, caller.claims?.grant);
   };
 
   const requireChain: TrustGate["requireChain"] = async (caller, name) => {
@@ -218,6 +237,14 @@ export function createTrustGate(options: TrustGateOptions): TrustGate {
       return known?.policyVersion === viewPolicy.version ? known.chain : undefined;
     },
 
+    requireWritableView,
+
+    async requireUploadView(caller, name) {
+      const view = await requireWritableView(caller, name);
+      await overlays.requireRoom(view);
+      return view;
+    },
+
     async requirePresence(caller, name) {
       if (baseOfOverlay(name) === undefined) {
         return [(await requireView(caller, name, "push")).id];
@@ -242,9 +269,26 @@ export function createTrustGate(options: TrustGateOptions): TrustGate {
     },
 
     maySee({ claims }, view) {
-      return view.isPublic || (claims !== undefined && permissionsFor(claims, view.name).size > 0);
+      return (
+        view.isPublic || (claims !== undefined && grantedPermissions(claims, view.name).size > 0)
+      );
     },
   };
+}
+
+const NOTHING: ReadonlySet<CachePermission> = new Set();
+
+/**
+ * What a token allows on a name. One that was exchanged for a job's identity allows what its grant says and no more,
+ * whatever its patterns are: it writes to one view, and nothing trusted sees an overlay.
+ */
+function grantedPermissions(claims: TokenClaims, name: string): ReadonlySet<CachePermission> {
+  const permissions = permissionsFor(claims, name);
+  const { grant } = claims;
+  if (grant === undefined) return permissions;
+  if (grant.trust === "trusted" && baseOfOverlay(name) !== undefined) return NOTHING;
+  if (grant.write === name || !permissions.has("push")) return permissions;
+  return new Set([...permissions].filter((permission) => permission === "pull"));
 }
 
 function noSuchView(name: string): AtticError {

@@ -263,4 +263,72 @@ export function describeViews(open: OpenIndex): void {
     });
     expect(await index.viewStats(other.id)).toMatchObject({ paths: 1, nars: 1, uploads: 0 });
   });
+
+  test("an overlay says what it lies over, whose it is and when it was last written to", async () => {
+    await using index = await open();
+    const base = await addView(index);
+    const overlay = await index.createView(
+      sampleView("main_pr-1", { overlayOf: base.id, overlayKey: "theirs", createdAtMs: NOW }),
+      sampleKey("main_pr-1-1"),
+    );
+    const found = { overlayOf: base.id, overlayKey: "theirs", writtenAtMs: NOW };
+    expect(overlay).toMatchObject(found);
+    expect(await index.findView("main")).not.toHaveProperty("overlayOf");
+
+    await index.touchOverlay(overlay.id, NOW + 9);
+    await index.touchOverlay(overlay.id, NOW + 5);
+    await index.touchOverlay(base.id, NOW + 9);
+    expect(await index.findView("main_pr-1")).toMatchObject({ ...found, writtenAtMs: NOW + 9 });
+    expect(await index.findView("main")).toEqual(base);
+    await expect(
+      index.createView(sampleView("gone_pr-1", { overlayOf: 4711 }), sampleKey("gone-1")),
+    ).rejects.toMatchObject({ code: "NOT_FOUND" });
+  });
+
+  test("what a tenant's overlays hold is counted by itself", async () => {
+    await using index = await open();
+    const none = { overlays: 0, fileBytes: 0 };
+    for (const [baseName, seeds] of [
+      ["main", ["a", "b"]],
+      ["acme+main", ["a"]],
+      ["acme+ci", ["b"]],
+    ] as const) {
+      const base = await addView(index, baseName);
+      await push(index, base.id, "base");
+      const name = `${baseName}_pr-1`;
+      const overlay = await index.createView(
+        sampleView(name, { overlayOf: base.id }),
+        sampleKey(`${name}-1`),
+      );
+      await push(index, overlay.id, ...seeds);
+    }
+    const [a, b] = [sampleObject("a").fileSize, sampleObject("b").fileSize];
+
+    const both = { overlays: 1, fileBytes: a + b };
+    expect(await index.overlayUsage(undefined)).toEqual(both);
+    expect(await index.overlayUsage("acme")).toEqual({ ...both, overlays: 2 });
+    expect(await index.overlayUsage("globex")).toEqual(none);
+    await index.deleteView("main_pr-1");
+    expect(await index.overlayUsage(undefined)).toEqual(none);
+  });
+
+  test("a view takes its overlays with it", async () => {
+    await using index = await open();
+    const base = await addView(index);
+    const other = await addView(index, "other");
+    for (const [name, overlayOf] of [
+      ["main_pr-1", base.id],
+      ["main_pr-2", base.id],
+      ["other_pr-1", other.id],
+    ] as const) {
+      await index.createView(sampleView(name, { overlayOf }), sampleKey(`${name}-1`));
+    }
+
+    expect(await index.deleteView("main_pr-2")).toBe(true);
+    expect(await index.findView("main")).toBeDefined();
+    expect(await index.deleteView("main")).toBe(true);
+    expect((await index.listViews()).map(({ name }) => name)).toEqual(["other", "other_pr-1"]);
+    while ((await index.purgeDeletedViews(10)) > 0);
+    expect(await index.checkConsistency()).toEqual([]);
+  });
 }
