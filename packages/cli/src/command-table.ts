@@ -132,6 +132,16 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
     load: () => import("./commands/token-revoke.ts"),
   },
   {
+    name: "policy check",
+    summary: "Tell what is wrong with a trust policy",
+    load: () => import("./commands/policy-check.ts"),
+  },
+  {
+    name: "policy explain",
+    summary: "Tell what a policy gives to a job, why, and what would change it",
+    load: () => import("./commands/policy-explain.ts"),
+  },
+  {
     name: "scrub",
     summary: "Check every stored object, and name the bad ones",
     load: () => import("./commands/scrub.ts"),
@@ -164,6 +174,7 @@ export const COMMAND_GROUPS: Readonly<Record<string, string>> = {
   path: "Single store paths in a view",
   key: "Signing keys: what clients of a view trust",
   token: "Tokens: who may do what",
+  policy: "Trust policies: which job may read and write what",
   doctor: "Examinations: what is wrong, why, and what helps",
 };
 

@@ -35,7 +35,9 @@ export type {
   GrantRequest,
   Trust,
 } from "./grant/grant.ts";
+export { type ExplainedRule, type Explanation, explainGrant } from "./grant/explain-grant.ts";
 export { type OverlayIdentity, overlayName } from "./grant/overlay-name.ts";
+export { ClaimError } from "./identity/claims-reader.ts";
 export { readUnverifiedIssuer } from "./identity/decode-identity-token.ts";
 export {
   type ClaimMapping,

@@ -50,9 +50,12 @@ function toProblem(issue: v.BaseIssue<unknown>): PolicyProblem {
     const wanted = issue.type === "array" ? "a list" : "fields";
     return { place, message: `must hold ${wanted}`, hint: `Write ${wanted} below it.` };
   }
-  return {
-    place,
-    message: issue.message,
-    hint: `Correct ${JSON.stringify(issue.input)?.slice(0, 80) ?? "it"}.`,
-  };
+  return { place, message: issue.message, hint: suggest(issue.input) };
+}
+
+function suggest(input: unknown): string {
+  const folded = typeof input === "string" ? input.normalize("NFKC").toLowerCase() : "";
+  const name = folded.replace(/[ _]/g, "-");
+  if (name !== input && /^[a-z0-9][a-z0-9-]*$/.test(name)) return `Write ${name}.`;
+  return `Correct ${JSON.stringify(input)?.slice(0, 80) ?? "it"}.`;
 }

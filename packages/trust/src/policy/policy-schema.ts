@@ -5,6 +5,8 @@ import { IDENTITY_ALGORITHMS } from "../identity/identity-issuer.ts";
 import { parseViewName } from "../view-name.ts";
 import type { PolicyDocument } from "./policy-document.ts";
 
+const WORD = /^[a-z0-9][a-z0-9-]{0,23}$/;
+
 const text = v.pipe(v.string("must be text"), v.minLength(1, "must not be empty"));
 const flag = v.boolean("must be true or false");
 const id = v.union(
@@ -25,7 +27,10 @@ const seconds = quantity("must be a time with a unit, such as 7d", (given) =>
 const tenantName = word("tenant", 24);
 const viewName = v.pipe(
   word("view", 12),
-  v.check(isViewName, "is a reserved word and no view's name"),
+  v.check(
+    (given) => !WORD.test(given) || isViewName(given),
+    "is a reserved word and no view's name",
+  ),
 );
 const fullViewName = v.pipe(
   v.string("must be text"),
@@ -181,7 +186,7 @@ function word(what: string, maxLength: number): v.GenericSchema<string, string> 
   return v.pipe(
     v.string("must be text"),
     v.check(
-      (given) => given.length <= maxLength && /^[a-z0-9][a-z0-9-]*$/.test(given),
+      (given) => given.length <= maxLength && WORD.test(given),
       `is no ${what}'s name: it has 1 to ${maxLength} lowercase letters of a to z, digits and hyphens`,
     ),
   );
