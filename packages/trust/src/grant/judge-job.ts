@@ -98,7 +98,7 @@ function findObstacle(
   return {
     is: "ref",
     reason: `${quote(ref)} is not among the trusted refs of the rule.`,
-    change: `Add it, or a pattern that covers it, to trusted.refs (now ${refs.join(", ") || "none"})${isProtected ? ", or protect it in the forge" : ""}, and it is trusted.`,
+    change: `Add ${quote(ref)}, or a pattern that covers it, to trusted.refs (now ${refs.join(", ") || "none"})${isProtected ? ", or protect it in the forge" : ""}, and it is trusted.`,
   };
 }
 

@@ -18,8 +18,9 @@ export type PolicyCheck =
   | { readonly kind: "invalid"; readonly problems: readonly PolicyProblem[] };
 
 /**
- * Reads a trust policy, in YAML or JSON. Everything that is wrong is listed with its place, not only the
- * first: unknown and repeated fields, bad names and ids, rules that contradict each other or never decide.
+ * Reads a trust policy, in YAML or JSON. All problems are listed with their places: first those of the
+ * document's shape, such as unknown or repeated fields and bad names; in a document of the right shape, what
+ * its rules say: ids that are none, names that lead nowhere, rules that contradict each other or never decide.
  */
 export function parseTrustPolicy(text: string): PolicyCheck {
   const read = readPolicyText(text);
@@ -36,7 +37,11 @@ function toProblem(issue: v.BaseIssue<unknown>): PolicyProblem {
   const place = formatPlace(path);
   const field = String(path.at(-1) ?? "");
   if (issue.type === "strict_object" && issue.expected === "never") {
-    const near = nearestWord(field, POLICY_FIELDS);
+    // It may be a field elsewhere in the document.
+    const near = nearestWord(
+      field,
+      POLICY_FIELDS.filter((known) => known !== field),
+    );
     return {
       place,
       message: `${field} is no field here`,
