@@ -16,6 +16,23 @@ export {
 } from "./admin-client.ts";
 export { type CacheConfig, type FlywheelConfig, type RetentionPeriod } from "./cache-config.ts";
 export type { Clock } from "./clock.ts";
+export {
+  chooseAudience,
+  createExchangeClient,
+  type Discovery,
+  type ExchangeClient,
+  type ExchangeClientOptions,
+  type ExchangedToken,
+  type ExchangeWish,
+  type JobGrant,
+} from "./identity/exchange-client.ts";
+export {
+  findIdentity,
+  type FoundIdentity,
+  type IdentitySource,
+  obtainIdentityToken,
+} from "./identity/identity-source.ts";
+export { readRunnerConfig, type RunnerConfig } from "./identity/runner-config.ts";
 export { dumpStorePath, type DumpStorePathOptions } from "./dump-store-path.ts";
 export type { TlsOptions } from "./http-client.ts";
 export {

@@ -5,10 +5,11 @@ import { CacheError } from "@glorious/core";
 
 import type { CliContext } from "./cli-context.ts";
 import { readOptionalFile } from "./read-file.ts";
+import { parseSavedIdentity, type SavedIdentity } from "./saved-identity.ts";
 import { replaceFile } from "./user-files/replace-file.ts";
 import { configHome } from "./user-folders.ts";
 
-/** A server that `login` remembers. */
+/** A server that `login` or `exchange` remembers. */
 export interface SavedServer {
   /** With a trailing slash. */
   readonly url: string;
@@ -16,9 +17,11 @@ export interface SavedServer {
   readonly token?: string;
   /** The view that commands take when none is named. */
   readonly view?: string;
+  /** How the token was got, so that it can be got again. */
+  readonly identity?: SavedIdentity;
 }
 
-/** What `login` saved. */
+/** What `login` and `exchange` saved. */
 export interface ClientConfig {
   readonly defaultServer?: string;
   readonly servers: Readonly<Record<string, SavedServer>>;
@@ -66,8 +69,16 @@ export function parseClientConfig(source: string, path: string): ClientConfig {
     if (url === undefined) throw malformed(path, `servers.${name}.url is missing`);
     const token = readText(server, "token", `servers.${name}`, path);
     const view = readText(server, "view", `servers.${name}`, path);
+    const identity = server["identity"];
     servers.set(name, {
       url,
+      ...(identity === undefined
+        ? {}
+        : {
+            identity: parseSavedIdentity(identity, () =>
+              malformed(path, `servers.${name}.identity`),
+            ),
+          }),
       ...(token === undefined ? {} : { token }),
       ...(view === undefined ? {} : { view }),
     });

@@ -27,6 +27,16 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
     load: () => import("./commands/logout.ts"),
   },
   {
+    name: "exchange",
+    summary: "Exchange a CI job's identity for a token of the server",
+    load: () => import("./commands/exchange.ts"),
+  },
+  {
+    name: "whoami",
+    summary: "Show who the server takes you for, and until when",
+    load: () => import("./commands/whoami.ts"),
+  },
+  {
     name: "use",
     summary: "Configure Nix to substitute from a view",
     load: () => import("./commands/use.ts"),

@@ -3,6 +3,7 @@ import { CacheError } from "@glorious/core";
 import type { CliContext } from "./cli-context.ts";
 import { type ClientConfig, readClientConfig, type SavedServer } from "./client-config.ts";
 import { text, type ValueOption } from "./command.ts";
+import { refreshToken } from "./exchange-identity.ts";
 import { readTokenFile, requireToken } from "./read-secret.ts";
 
 /** The options of every command that talks to a server. */
@@ -45,19 +46,21 @@ export interface ServerOptionValues {
 /**
  * Decides which server to talk to: the one named, else the one `login` made the default.
  *
- * A saved token goes to the very address it was saved for and nowhere else.
+ * A saved token goes to the very address it was saved for and nowhere else. One that was exchanged and is about to
+ * expire is exchanged again.
  *
- * @throws {CacheError} `CONFIG` when no server is named or saved.
+ * @throws {CacheError} `CONFIG` when no server is named or saved; what `refreshToken` throws.
  */
 export async function chooseServer(
   options: ServerOptionValues,
   context: CliContext,
 ): Promise<ServerChoice> {
   const config = await readClientConfig(context);
-  const saved = await findServer(options.server, config);
+  const [name, saved] = await findServer(options.server, config);
+  const explicit = await readExplicitToken(options.tokenFile, context);
   return {
     server: saved.url,
-    token: (await readExplicitToken(options.tokenFile, context)) ?? saved.token,
+    token: explicit ?? (await refreshToken(name, saved, context)).token,
     view: saved.view,
   };
 }
@@ -82,7 +85,15 @@ export function requireView(named: string | undefined, choice: ServerChoice): st
   });
 }
 
-async function findServer(named: string | undefined, config: ClientConfig): Promise<SavedServer> {
+/**
+ * The server that is meant, and the name it is saved under, if it is.
+ *
+ * @throws {CacheError} `CONFIG` when there is none of that name, or none is named or saved.
+ */
+export async function findServer(
+  named: string | undefined,
+  config: ClientConfig,
+): Promise<readonly [name: string | undefined, server: SavedServer]> {
   const name = named ?? config.defaultServer;
   if (name === undefined) {
     throw new CacheError("CONFIG", "No server is named", {
@@ -90,7 +101,7 @@ async function findServer(named: string | undefined, config: ClientConfig): Prom
     });
   }
   const byName = Object.hasOwn(config.servers, name) ? config.servers[name] : undefined;
-  if (byName !== undefined) return byName;
+  if (byName !== undefined) return [name, byName];
   if (!name.includes("/")) {
     const known = Object.keys(config.servers);
     throw new CacheError("CONFIG", `There is no saved server ${JSON.stringify(name)}`, {
@@ -102,5 +113,7 @@ async function findServer(named: string | undefined, config: ClientConfig): Prom
   }
   const { parseServerUrl } = await import("@glorious/cache-client");
   const url = parseServerUrl(name).href;
-  return Object.values(config.servers).find((server) => server.url === url) ?? { url };
+  return (
+    Object.entries(config.servers).find(([, server]) => server.url === url) ?? [undefined, { url }]
+  );
 }
