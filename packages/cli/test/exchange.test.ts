@@ -6,155 +6,66 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 
 import {
+  CLUSTER_ISSUER,
   type CommandResult,
   createTemporaryDirectory,
   forgejoClaims,
   githubClaims,
   gitlabClaims,
+  type IdentityWorld,
   kubernetesClaims,
   runCommand,
-  type RunningFlywheel,
-  startFlywheel,
+  startIdentityWorld,
   startIssuer,
-  type TestIssuer,
+  startTestJob,
+  type TestJob,
 } from "@glorious/testkit";
 import { beforeAll, afterAll, describe, expect, test } from "vitest";
 
 const LAUNCHER = fileURLToPath(new URL("../../../bin/flywheel", import.meta.url));
-const CLUSTER = "https://kubernetes.default.svc.cluster.local";
 
 const PROJECT = { owner: "acme", ownerId: 1001, repository: "acme/site", repositoryId: 2001 };
 const ON_GITHUB = githubClaims(PROJECT);
 const ON_FORGEJO = forgejoClaims({ ...PROJECT, hasIds: true });
 const ON_GITLAB = gitlabClaims({ project: "acme/site", projectId: 2001, namespaceId: 1001 });
 
-interface World extends AsyncDisposable {
-  readonly server: RunningFlywheel;
-  readonly github: TestIssuer;
-  readonly gitlab: TestIssuer;
-  readonly forgejo: TestIssuer;
-  readonly cluster: TestIssuer;
-}
-
 /** One server whose policy knows a project on each forge, and the runners of a cluster. */
-async function startWorld(): Promise<World> {
-  await using opened = new AsyncDisposableStack();
-  const directory = opened.use(await createTemporaryDirectory());
-  const [github, gitlab, forgejo, cluster] = [
-    opened.use(await startIssuer()),
-    opened.use(await startIssuer()),
-    opened.use(await startIssuer({ path: "/api/actions" })),
-    opened.use(await startIssuer()),
-  ];
-  await writeFile(path.join(directory.path, "cluster.json"), cluster.keySetText());
+function startWorld(): Promise<IdentityWorld> {
   const trusted = { refs: ["refs/heads/main"] };
   const tenant = (scope: object) => ({ views: { main: {} }, scopes: [scope] });
   const id = "2001";
-  const policy = path.join(directory.path, "policy.json");
-  await writeFile(
-    policy,
-    JSON.stringify({
-      version: 1,
-      issuers: {
-        github: { kind: "github", issuer: github.issuer },
-        gitlab: { kind: "gitlab", issuer: gitlab.issuer },
-        forgejo: { kind: "forgejo", issuer: forgejo.issuer },
-        cluster: { kind: "kubernetes", issuer: CLUSTER, jwksFile: "cluster.json" },
-      },
-      tenants: {
-        hub: tenant({ issuer: "github", repository: { id }, trusted }),
-        lab: tenant({ issuer: "gitlab", repository: { id }, trusted }),
-        forge: tenant({ issuer: "forgejo", repository: { id }, trusted }),
-        runners: tenant({
-          issuer: "cluster",
-          serviceAccount: { namespace: "ci", name: "runner" },
-          untrusted: "read",
-        }),
-      },
-    }),
-  );
-  const server = opened.use(await startFlywheel({ env: { FLYWHEEL_TRUST_POLICY_FILE: policy } }));
-  for (const issuer of [github, gitlab, forgejo, cluster]) issuer.audience = server.url;
-  const owned = opened.move();
-  return {
-    ...{ server, github, gitlab, forgejo, cluster },
-    [Symbol.asyncDispose]: () => owned.disposeAsync(),
-  };
-}
-
-/** A job with a home of its own. */
-interface Job extends AsyncDisposable {
-  readonly home: string;
-  readonly configFile: string;
-  run(words: readonly string[], more?: { readonly input?: string }): Promise<CommandResult>;
-  /** Every secret that the job's files hold. */
-  secrets(): Promise<string[]>;
-}
-
-async function startJob(env: Readonly<Record<string, string>>): Promise<Job> {
-  const directory = await createTemporaryDirectory("flywheel-job-");
-  const home = directory.path;
-  const configFile = path.join(home, ".config", "flywheel", "config.json");
-  return {
-    home,
-    configFile,
-    run: (words, { input = "" } = {}) =>
-      runCommand(LAUNCHER, words, {
-        env: { PATH: process.env["PATH"], HOME: home, ...env },
-        cwd: home,
-        input,
+  return startIdentityWorld({
+    tenants: {
+      hub: tenant({ issuer: "github", repository: { id }, trusted }),
+      lab: tenant({ issuer: "gitlab", repository: { id }, trusted }),
+      forge: tenant({ issuer: "forgejo", repository: { id }, trusted }),
+      runners: tenant({
+        issuer: "cluster",
+        serviceAccount: { namespace: "ci", name: "runner" },
+        untrusted: "read",
       }),
-    async secrets() {
-      const text = await readFile(configFile, "utf8").catch(() => "");
-      return [...text.matchAll(/"(?:token|requestToken)": "([^"]+)"/g)].map(
-        ([, secret = ""]) => secret,
-      );
     },
-    [Symbol.asyncDispose]: () => directory[Symbol.asyncDispose](),
-  };
+  });
 }
 
-async function savedToken({ configFile }: Job): Promise<string> {
-  const config: unknown = JSON.parse(await readFile(configFile, "utf8"));
-  const { servers } = config as { servers: Record<string, { token: string }> };
-  return Object.values(servers)[0]?.token ?? "";
-}
-
-async function expectNoSecret(job: Job, { stdout, stderr }: CommandResult): Promise<void> {
-  const secrets = await job.secrets();
+async function expectNoSecret({ configFile }: TestJob, said: CommandResult): Promise<void> {
+  const text = await readFile(configFile, "utf8");
+  const secrets = [...text.matchAll(/"(?:token|requestToken)": "([^"]+)"/g)];
   expect(secrets.length).toBeGreaterThan(0);
-  for (const secret of secrets) expect(stdout + stderr).not.toContain(secret);
+  for (const [, secret = ""] of secrets) expect(said.stdout + said.stderr).not.toContain(secret);
 }
 
 describe("with a policy for all forges", () => {
-  let world: World;
+  let world: IdentityWorld;
   beforeAll(async () => {
     world = await startWorld();
   });
   afterAll(() => world[Symbol.asyncDispose]());
 
   test.each<[string, (directory: string) => Promise<Record<string, string>>, string, string]>([
-    [
-      "GitHub",
-      async () => ({ GITHUB_ACTIONS: "true", ...world.github.jobEnvironment(ON_GITHUB) }),
-      "hub",
-      "hub+main",
-    ],
-    [
-      "Forgejo",
-      async () => ({
-        ...{ GITHUB_ACTIONS: "true", FORGEJO_ACTIONS: "true" },
-        ...world.forgejo.jobEnvironment(ON_FORGEJO),
-      }),
-      "forge",
-      "forge+main",
-    ],
-    [
-      "GitLab",
-      async () => ({ GITLAB_CI: "true", FLYWHEEL_ID_TOKEN: world.gitlab.mint(ON_GITLAB) }),
-      "lab",
-      "lab+main",
-    ],
+    ["GitHub", async () => world.jobEnvironment("github", ON_GITHUB), "hub", "hub+main"],
+    ["Forgejo", async () => world.jobEnvironment("forgejo", ON_FORGEJO), "forge", "forge+main"],
+    ["GitLab", async () => world.jobEnvironment("gitlab", ON_GITLAB), "lab", "lab+main"],
     [
       "a runner's own identity",
       async (directory) => {
@@ -164,8 +75,8 @@ describe("with a policy for all forges", () => {
           uid: "5e0bd49b-f040-43b0-99b7-22765a53f7f3",
         };
         const identityTokenFile = path.join(directory, "identity");
-        const claims = { ...kubernetesClaims(account), iss: CLUSTER };
-        await writeFile(identityTokenFile, `${world.cluster.mint(claims)}\n`);
+        const claims = { ...kubernetesClaims(account), iss: CLUSTER_ISSUER };
+        await writeFile(identityTokenFile, `${world.issuers.cluster.mint(claims)}\n`);
         const config = path.join(directory, "runner.json");
         const content = { version: 1, server: world.server.url, identityTokenFile };
         await writeFile(config, JSON.stringify(content));
@@ -178,7 +89,7 @@ describe("with a policy for all forges", () => {
     "a job of %s gets what the policy says, without a secret",
     async (_, prepare, tenant, write) => {
       await using directory = await createTemporaryDirectory();
-      await using job = await startJob(await prepare(directory.path));
+      await using job = await startTestJob(await prepare(directory.path));
       const isRunner = tenant === "runners";
       const exchanged = await job.run([
         "exchange",
@@ -217,14 +128,14 @@ describe("with a policy for all forges", () => {
     [{ GITHUB_ACTIONS: "true", FORGEJO_ACTIONS: "true" }, /enable-openid-connect/],
     [{ GITLAB_CI: "true" }, /id_tokens/],
   ])("a job with %j is told which line it lacks", async (env, hint) => {
-    await using job = await startJob(env);
+    await using job = await startTestJob(env);
     const { status, stderr } = await job.run(["exchange", "--server", world.server.url]);
     expect([status, stderr]).toEqual([1, expect.stringMatching(hint)]);
   });
 
   test("an identity token for another service is never sent", async () => {
-    const token = world.gitlab.mint(ON_GITLAB, { audience: "https://elsewhere.example" });
-    await using job = await startJob({ GITLAB_CI: "true", FLYWHEEL_ID_TOKEN: token });
+    const token = world.issuers.gitlab.mint(ON_GITLAB, { audience: "https://elsewhere.example" });
+    await using job = await startTestJob({ GITLAB_CI: "true", FLYWHEEL_ID_TOKEN: token });
     const before = world.server.logs().match(/identity token/g)?.length;
     const { status, stderr } = await job.run(["exchange", "--server", world.server.url]);
     expect([status, stderr]).toEqual([1, expect.stringContaining(`aud: ${world.server.url}`)]);
@@ -233,8 +144,8 @@ describe("with a policy for all forges", () => {
   });
 
   test("a workflow that forbids to write caches is obeyed", async () => {
-    const env = { ...world.github.jobEnvironment(ON_GITHUB), ACTIONS_CACHE_MODE: "read" };
-    await using job = await startJob(env);
+    const env = { ...world.jobEnvironment("github", ON_GITHUB), ACTIONS_CACHE_MODE: "read" };
+    await using job = await startTestJob(env);
     const server = ["--server", world.server.url];
     expect((await job.run(["exchange", ...server, "--require-write"])).status).toBe(1);
     const { status, stdout } = await job.run(["exchange", ...server, "--json"]);
@@ -244,7 +155,7 @@ describe("with a policy for all forges", () => {
   });
 
   test("the token goes into a file, or to standard output, only when that is asked for", async () => {
-    await using job = await startJob(world.github.jobEnvironment(ON_GITHUB));
+    await using job = await startTestJob(world.jobEnvironment("github", ON_GITHUB));
     const server = ["--server", world.server.url];
     const toFile = await job.run(["exchange", ...server, "--output", "token"]);
     const file = path.join(job.home, "token");
@@ -252,27 +163,27 @@ describe("with a policy for all forges", () => {
     expect(token).toMatch(/^eyJ/);
     expect(toFile.stdout + toFile.stderr).not.toContain(token);
     expect((await stat(file)).mode & 0o777).toBe(0o600);
-    expect(await job.secrets()).toEqual([]);
+    await expect(stat(job.configFile)).rejects.toMatchObject({ code: "ENOENT" });
     const printed = await job.run(["exchange", ...server, "--print-token"]);
     expect(printed.stdout).toMatch(/^eyJ[\w.-]+\n$/);
-    expect(await job.secrets()).toEqual([]);
+    await expect(stat(job.configFile)).rejects.toMatchObject({ code: "ENOENT" });
   });
 
   test("a token of login is not replaced", async () => {
-    await using job = await startJob(world.github.jobEnvironment(ON_GITHUB));
+    await using job = await startTestJob(world.jobEnvironment("github", ON_GITHUB));
     const login = ["login", world.server.url, "--token-file", world.server.tokenFile];
     expect((await job.run(login)).status).toBe(0);
-    const before = await savedToken(job);
+    const before = await job.savedToken();
     const { status, stderr } = await job.run(["exchange"]);
     expect([status, stderr]).toEqual([1, expect.stringContaining("--output")]);
-    expect(await savedToken(job)).toBe(before);
+    expect(await job.savedToken()).toBe(before);
   });
 
   test("whoami tells of a revoked token, and fails", async () => {
-    await using job = await startJob(world.github.jobEnvironment(ON_GITHUB));
+    await using job = await startTestJob(world.jobEnvironment("github", ON_GITHUB));
     await job.run(["exchange", "--server", world.server.url]);
     const { exp, jti } = JSON.parse(
-      Buffer.from((await savedToken(job)).split(".")[1] ?? "", "base64url").toString(),
+      Buffer.from((await job.savedToken()).split(".")[1] ?? "", "base64url").toString(),
     ) as { exp: number; jti: string };
     const admin = ["--server", world.server.url, "--token-file", world.server.tokenFile];
     expect(exp).toBeGreaterThan(0);
@@ -284,7 +195,7 @@ describe("with a policy for all forges", () => {
 });
 
 /** Puts a token in the place of the saved one that lasts so long still; only a server could tell that it is none. */
-async function ageToken({ configFile }: Job, leftSeconds: number): Promise<string> {
+async function ageToken({ configFile }: TestJob, leftSeconds: number): Promise<string> {
   const encode = (value: object): string =>
     Buffer.from(JSON.stringify(value)).toString("base64url");
   const nowSeconds = Math.floor(Date.now() / 1000);
@@ -297,23 +208,23 @@ async function ageToken({ configFile }: Job, leftSeconds: number): Promise<strin
 
 test("a token that is about to expire is exchanged again, and while that fails the old one serves", async () => {
   await using world = await startWorld();
-  await using job = await startJob(world.github.jobEnvironment(ON_GITHUB));
+  await using job = await startTestJob(world.jobEnvironment("github", ON_GITHUB));
   expect((await job.run(["exchange", "--server", world.server.url])).status).toBe(0);
-  const first = await savedToken(job);
+  const first = await job.savedToken();
   const ask = (): Promise<CommandResult> =>
     job.run(["credential-helper", "get"], { input: JSON.stringify({ uri: world.server.url }) });
   const given = ({ stdout }: CommandResult): unknown => JSON.parse(stdout).headers.Authorization;
 
   expect(given(await ask())).toEqual([`Bearer ${first}`]);
-  expect(await savedToken(job)).toBe(first);
+  expect(await job.savedToken()).toBe(first);
   await ageToken(job, 60);
   const answer = await ask();
-  const second = await savedToken(job);
+  const second = await job.savedToken();
   expect(second).not.toBe(first);
   expect(given(answer)).toEqual([`Bearer ${second}`]);
   expect((await job.run(["whoami"])).status).toBe(0);
 
-  await world.github.conduct("fail");
+  await world.issuers.github.conduct("fail");
   const aged = await ageToken(job, 60);
   const during = await ask();
   expect(given(during)).toEqual([`Bearer ${aged}`]);
@@ -359,7 +270,7 @@ describe("a server that is not ours", () => {
     await using rogue = await startRogue({
       "/_flywheel/v1/discover": () => [200, { version: "1", audience, notices: [] }],
     });
-    await using job = await startJob(issuer.jobEnvironment(ON_GITHUB));
+    await using job = await startTestJob(issuer.jobEnvironment(ON_GITHUB));
     const { status, stderr } = await job.run(["exchange", "--server", rogue.url]);
     expect([status, stderr]).toEqual([1, expect.stringContaining(audience)]);
     expect(rogue.requests).toEqual(["/_flywheel/v1/discover"]);
@@ -375,7 +286,7 @@ describe("a server that is not ours", () => {
         return [403, { code: 403, error: "FORBIDDEN", message: `not with ${sent}` }];
       },
     });
-    await using job = await startJob(issuer.jobEnvironment(ON_GITHUB));
+    await using job = await startTestJob(issuer.jobEnvironment(ON_GITHUB));
     const { status, stderr } = await job.run(["exchange", "--server", rogue.url]);
     expect([status, stderr]).toEqual([1, expect.stringContaining("not with <token>")]);
     expect(sent).toMatch(/^eyJ/);
@@ -389,7 +300,7 @@ test("a forge that gives no identity token is waited for 10 s at most", async ()
     "/_flywheel/v1/discover": () => [200, { version: "1", audience: rogue.url, notices: [] }],
   });
   await issuer.conduct("hang");
-  await using job = await startJob(issuer.jobEnvironment(ON_GITHUB));
+  await using job = await startTestJob(issuer.jobEnvironment(ON_GITHUB));
   const { status, stderr } = await job.run(["exchange", "--server", rogue.url]);
   expect([status, stderr]).toEqual([1, expect.stringContaining("no identity token in 10 s")]);
 });

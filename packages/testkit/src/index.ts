@@ -46,3 +46,13 @@ export {
   stampClaims,
   type TokenStamp,
 } from "./claim-sets.ts";
+export {
+  CLUSTER_ISSUER,
+  type IdentityWorld,
+  type IdentityWorldOptions,
+  startIdentityWorld,
+  startTestJob,
+  TEST_FORGES,
+  type TestForge,
+  type TestJob,
+} from "./issuer/start-identity-world.ts";
