@@ -1,8 +1,13 @@
 import { createPublicKey, generateKeyPairSync } from "node:crypto";
-import { writeFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 
 import { createIssuerKey, githubClaims } from "@glorious/testkit";
-import { createTokenVerifier, decodeTokenUnverified, type TokenKey } from "@glorious/trust";
+import {
+  createTokenVerifier,
+  decodeTokenUnverified,
+  parseTrustPolicy,
+  type TokenKey,
+} from "@glorious/trust";
 import { expect, test, vi } from "vitest";
 
 import {
@@ -374,6 +379,12 @@ test("views that the policy names are there from the start, with its quota, and 
   await using world = await startIdentityServer();
   const view = await world.server.index.findView("acme+main");
   expect(view).toMatchObject({ isPublic: false, maxSizeBytes: 5 * 2 ** 30 });
+});
+
+test("the policy in docs/how-to/identity.md is a good one", async () => {
+  const page = await readFile(new URL("../../../docs/how-to/identity.md", import.meta.url), "utf8");
+  const [, policy = ""] = /```yaml\n( *version: 1\n[^`]*)```/.exec(page) ?? [];
+  expect(parseTrustPolicy(policy)).toMatchObject({ kind: "valid" });
 });
 
 test("without a policy the exchange says that there is none, and how to get in otherwise", async () => {
