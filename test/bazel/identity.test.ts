@@ -1,0 +1,89 @@
+import {
+  type BazelVersion,
+  type BazelWorkspace,
+  type Claims,
+  createBazelWorkspace,
+  describeEachBazel,
+  githubClaims,
+  gitlabClaims,
+  type IdentityWorld,
+  startIdentityWorld,
+  startTestJob,
+  type TestForge,
+} from "@glorious/testkit";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { SAMPLE_WORKSPACE } from "./sample-workspace.ts";
+
+const PROJECT = { owner: "acme", ownerId: 1001, repository: "acme/site", repositoryId: 2001 };
+const MAIN = githubClaims(PROJECT);
+const FORK = githubClaims({ ...PROJECT, event: "pull_request_target" });
+const OTHER_TENANT = gitlabClaims({ project: "acme/site", projectId: 2001, namespaceId: 1001 });
+
+const scope = {
+  repository: { id: "2001" },
+  trusted: { refs: ["refs/heads/main"] },
+  untrusted: "read",
+};
+const TENANTS = {
+  hub: { views: { main: {} }, scopes: [{ issuer: "github", ...scope }] },
+  lab: { views: { main: {} }, scopes: [{ issuer: "gitlab", ...scope }] },
+};
+
+/** A machine with a job that was let in by its identity, and whose Bazel asks for tokens as it needs them. */
+async function startWorkspace(
+  bazel: BazelVersion,
+  world: IdentityWorld,
+  [forge, claims]: readonly [TestForge, Claims],
+  ...args: readonly string[]
+): Promise<BazelWorkspace> {
+  const workspace = await createBazelWorkspace(bazel);
+  await workspace.write(SAMPLE_WORKSPACE);
+  const job = await startTestJob(world.jobEnvironment(forge, claims), { home: workspace.home });
+  const exchanged = await job.run(["exchange", "--server", world.server.url]);
+  expect([exchanged.status, exchanged.stderr]).toEqual([0, expect.any(String)]);
+  const used = await job.run(["use", "bazel", "--bazel-version", bazel.version, ...args]);
+  expect([used.status, used.stderr]).toEqual([0, expect.any(String)]);
+  return workspace;
+}
+
+describeEachBazel("a job's identity", (bazel) => {
+  let world: IdentityWorld;
+  beforeAll(async () => {
+    world = await startIdentityWorld({ tenants: TENANTS });
+  });
+  afterAll(() => world[Symbol.asyncDispose]());
+
+  test("lets main fill the cache, a later job hit it, a fork hit it and write nothing, and another tenant see nothing", async () => {
+    await using main = await startWorkspace(bazel, world, ["github", MAIN]);
+    const first = await main.run(["build", "//..."]);
+    expect(first.status, first.stderr).toBe(0);
+    const built = first.processes["local"] ?? 0;
+    expect(built).toBeGreaterThanOrEqual(5);
+
+    await using later = await startWorkspace(bazel, world, ["github", MAIN]);
+    const second = await later.run(["build", "//..."]);
+    expect(second.processes).toMatchObject({ "remote cache hit": built });
+    expect(second.processes["local"]).toBeUndefined();
+
+    await using fork = await startWorkspace(bazel, world, ["github", FORK]);
+    const read = await fork.run(["build", "//..."]);
+    expect(read.processes).toMatchObject({ "remote cache hit": built });
+    // What it builds itself is refused by the server, whatever its flags are.
+    await fork.write({
+      BUILD: `${SAMPLE_WORKSPACE["BUILD"]}
+genrule(name = "poison", outs = ["poison.txt"], cmd = "echo poison > $@")
+`,
+    });
+    const poison = ["build", "--remote_upload_local_results=true", "//:poison"];
+    expect((await fork.run(poison)).status).toBe(0);
+    await fork.clean();
+    const again = await fork.run(["build", "//:poison"]);
+    expect(again.processes["remote cache hit"]).toBeUndefined();
+
+    await using other = await startWorkspace(bazel, world, ["gitlab", OTHER_TENANT]);
+    const foreign = await other.run(["build", "//..."]);
+    expect(foreign.status, foreign.stderr).toBe(0);
+    expect(foreign.processes["remote cache hit"]).toBeUndefined();
+  });
+});
