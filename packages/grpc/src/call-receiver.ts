@@ -1,4 +1,5 @@
 import type { HeaderList } from "./hpack/header-list.ts";
+import type { KeptStatus } from "./kept-status.ts";
 import type { Metadata } from "./metadata.ts";
 import { GRPC_STATUS } from "./status.ts";
 
@@ -13,6 +14,8 @@ export interface ServerCall {
   readonly deadlineMs: number;
   /** Finished or cancelled. */
   readonly isOver: boolean;
+  /** What it was finished with; undefined while it is open, and when it was cancelled. */
+  readonly status: number | undefined;
   /** How much {@link sendMessage} takes before it returns false. */
   readonly writableBytes: number;
   /** The receiver's own; undefined at first. */
@@ -29,6 +32,8 @@ export interface ServerCall {
   sendMessage(message: Uint8Array | readonly Uint8Array[]): boolean;
   /** Ends the call, before the client has sent everything too. `message` is for people. */
   finish(status: number, message?: string, trailers?: Metadata): void;
+  /** The same with a status that is given often: it costs no more than OK. */
+  finishWith(kept: KeptStatus): void;
   /** With `manualConsume`: the oldest delivered messages (one by default) are dealt with; the client may send more. */
   consumed(messages?: number): void;
 }

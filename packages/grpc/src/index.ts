@@ -9,6 +9,7 @@ export type { GrpcTransport } from "./grpc-connection.ts";
 export type { HeaderList } from "./hpack/header-list.ts";
 export type { ConnectionEnd } from "./http2/connection-core.ts";
 export { type ConnectionLimits, DEFAULT_LIMITS } from "./http2/limits.ts";
+export { keepStatus, type KeptStatus } from "./kept-status.ts";
 export type { Metadata } from "./metadata.ts";
 export {
   createServerConnection,

@@ -5,15 +5,12 @@ import type { FieldList } from "./hpack/encoder.ts";
 import type { HeaderList } from "./hpack/header-list.ts";
 import { ERROR } from "./http2/protocol.ts";
 import { findTrailerProblem } from "./http2/request-head.ts";
+import { keepStatus, type KeptStatus, RESPONSE_HEAD } from "./kept-status.ts";
 import type { MessageProblem } from "./message-reader.ts";
 import { formatMetadata, type Metadata } from "./metadata.ts";
 import { formatStatusMessage, GRPC_STATUS } from "./status.ts";
 
-const HEAD: FieldList = [
-  [":status", "200"],
-  ["content-type", "application/grpc"],
-];
-const OK_TRAILERS: FieldList = [["grpc-status", "0"]];
+const OK = keepStatus(GRPC_STATUS.OK);
 
 /** A stream of a server's connection as the call that it carries. */
 export class ServerStream extends GrpcStream implements ServerCall {
@@ -22,6 +19,7 @@ export class ServerStream extends GrpcStream implements ServerCall {
   readonly headers: HeaderList;
   state: unknown = undefined;
   receiver: CallReceiver | undefined;
+  status: number | undefined = undefined;
   #hasSentHead = false;
   #isFinished = false;
 
@@ -49,15 +47,15 @@ export class ServerStream extends GrpcStream implements ServerCall {
 
   respond(message: Uint8Array | readonly Uint8Array[]): void {
     this.sendMessage(message);
-    this.finish(GRPC_STATUS.OK);
+    this.finishWith(OK);
   }
 
   sendHeaders(metadata?: Metadata): void {
     if (this.#hasSentHead || this.isOver) return;
     const custom = formatMetadata(metadata);
     this.#hasSentHead = true;
-    if (custom.length === 0) this.connection.sendHeaders(this, HEAD, true, false);
-    else this.connection.sendHeaders(this, [...HEAD, ...custom], false, false);
+    if (custom.length === 0) this.connection.sendHeaders(this, RESPONSE_HEAD, true, false);
+    else this.connection.sendHeaders(this, [...RESPONSE_HEAD, ...custom], false, false);
   }
 
   sendMessage(message: Uint8Array | readonly Uint8Array[]): boolean {
@@ -68,24 +66,35 @@ export class ServerStream extends GrpcStream implements ServerCall {
 
   finish(status: number, message = "", trailers?: Metadata): void {
     if (this.isOver) return;
-    const custom = formatMetadata(trailers);
-    this.#isFinished = true;
-    this.letGo();
-    if (status === GRPC_STATUS.OK && message === "" && custom.length === 0 && this.#hasSentHead) {
-      this.connection.sendTrailers(this, OK_TRAILERS, true);
+    if (status === GRPC_STATUS.OK && message === "" && trailers === undefined) {
+      this.finishWith(OK);
       return;
     }
-    const fields: Array<readonly [string, string]> = this.#hasSentHead ? [] : [...HEAD];
+    const custom = formatMetadata(trailers);
+    this.#end(status);
+    const fields: Array<readonly [string, string]> = this.#hasSentHead ? [] : [...RESPONSE_HEAD];
     fields.push(["grpc-status", String(status)]);
     if (message !== "") fields.push(["grpc-message", formatStatusMessage(message)]);
     fields.push(...custom);
     this.connection.sendTrailers(this, fields, false);
   }
 
+  finishWith({ status, answer, trailers }: KeptStatus): void {
+    if (this.isOver) return;
+    this.#end(status);
+    this.connection.sendTrailers(this, this.#hasSentHead ? trailers : answer, true);
+  }
+
+  #end(status: number): void {
+    this.#isFinished = true;
+    this.status = status;
+    this.letGo();
+  }
+
   /** Answers a request in a compression we do not have; that answer must say which we have. */
   finishUnknownEncoding(): void {
     this.finishHttp([
-      ...HEAD,
+      ...RESPONSE_HEAD,
       ["grpc-status", String(GRPC_STATUS.UNIMPLEMENTED)],
       ["grpc-message", "this grpc-encoding is not supported"],
       ["grpc-accept-encoding", "identity,gzip"],

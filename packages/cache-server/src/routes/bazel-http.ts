@@ -99,9 +99,9 @@ export function bazelHttpRoutes(services: RouteServices): Route[] {
   const recallAction = (exchange: Exchange): boolean => {
     if (exchange.request.headers.accept?.includes("json") === true) return false;
     const access = recallAccess(exchange);
-    const result = access?.scope.recallActionOf(requireHash(exchange));
-    if (access === undefined || result === undefined) return false;
-    sendWhole(exchange, result, ACTION_HEADERS);
+    const found = access?.scope.lookUpActionOf(requireHash(exchange));
+    if (access === undefined || found?.kind !== "hit") return false;
+    sendWhole(exchange, found.result, ACTION_HEADERS);
     access.counters.actionHits += 1;
     return true;
   };

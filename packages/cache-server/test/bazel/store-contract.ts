@@ -495,7 +495,8 @@ export async function missingOf<Name extends BlobName>(
   return missing.flatMap((index) => blobs[index] ?? []);
 }
 
-/** The ActionResult that memory has. */
+/** The ActionResult that is found at once. */
 export function recall(scope: BazelScope, key: DigestKey): Buffer | undefined {
-  return scope.recallAction(listOf([{ key, sizeBytes: 0 }]), 0);
+  const found = scope.lookUpAction(listOf([{ key, sizeBytes: 0 }]), 0);
+  return found?.kind === "hit" ? found.result : undefined;
 }

@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, readdir, rm, truncate, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 
 import { expect, test } from "vitest";
 
@@ -200,3 +201,44 @@ async function filesIn(directory: string): Promise<string[]> {
   });
   return names.filter((entry) => entry.isFile()).map(({ name }) => name);
 }
+
+test("while the index is read into memory, what is found is what is stored", async () => {
+  await using opened = await openTenant();
+  const action = blobOf("an action").key;
+  const blobs = Array.from({ length: 4000 }, (_, at) => blobOf(`content ${at}`));
+  const [others, strangers] = ["other", "stranger"].map((kind) =>
+    Array.from({ length: 200 }, (_, at) => blobOf(`${kind} ${at}`)),
+  ) as [TestBlob[], TestBlob[]];
+  await Promise.all(blobs.map((blob) => put(opened.store.scope(1, "main"), blob)));
+  await opened.store.scope(1, "main").putAction(action, Buffer.from("it"), listOf(blobs));
+  await opened.reopen();
+
+  const scope = opened.store.scope(1, "main");
+  const lost = new Set<TestBlob>();
+  const added: TestBlob[] = [];
+  for (let turn = 0; turn < 12; turn += 1) {
+    const victim = blobs[turn * 331] as TestBlob;
+    const newcomers = others.slice(turn * 10, turn * 10 + 10);
+    const isFoundAgain = turn % 3 === 0;
+    await Promise.all([
+      opened.store.lose(victim.key),
+      ...newcomers.map((each) => put(scope, each)),
+    ]);
+    if (isFoundAgain) await put(scope, victim);
+    else lost.add(victim);
+    added.push(...newcomers);
+    expect(await missingOf(scope, [...lost, ...added, ...strangers])).toEqual([
+      ...lost,
+      ...strangers,
+    ]);
+    expect(await missingOf(opened.store.scope(1, "main/pr"), added)).toEqual(added);
+    await nextTurn();
+  }
+  expect(await missingOf(scope, [...blobs, ...others])).toEqual([
+    ...blobs.filter((blob) => lost.has(blob)),
+    ...others.filter((blob) => !added.includes(blob)),
+  ]);
+  expect(await scope.findAction(action)).toEqual({ kind: "incomplete" });
+  for (const blob of lost) await put(scope, blob);
+  expect(await scope.findAction(action)).toMatchObject({ kind: "hit" });
+});

@@ -1,58 +1,62 @@
-import { CacheError } from "@glorious/core";
-import type { CallReceiver, ServerCall } from "@glorious/grpc";
+import { type CallReceiver, GRPC_STATUS, keepStatus, type ServerCall } from "@glorious/grpc";
 import {
   ActionCache,
-  type DigestKey,
   DigestList,
-  formatHash,
   type GetActionResultFields,
   parseGetActionResultRequest,
   parseUpdateActionResultRequest,
 } from "@glorious/reapi";
 
-import { getActionResult, updateActionResult } from "../services/action-cache.ts";
+import { type ActionMiss, getActionResult, updateActionResult } from "../services/action-cache.ts";
 import type { InstanceAccess } from "../services/instance-access.ts";
 import type { CallContext } from "./call-context.ts";
 import { methodPath } from "./method-path.ts";
 import { receiveOne } from "./receivers.ts";
+
+const { NOT_FOUND } = GRPC_STATUS;
+const IS_ABSENT = keepStatus(NOT_FOUND, "There is no ActionResult of this action");
+const IS_INCOMPLETE = keepStatus(NOT_FOUND, "Something that the ActionResult needs is not there");
 
 /** `build.bazel.remote.execution.v2.ActionCache`. */
 export function actionCacheCalls(context: CallContext): [path: string, receiver: CallReceiver][] {
   // Read and forgotten within a turn.
   const digests = new DigestList();
 
-  const countHit = (call: ServerCall, access: InstanceAccess): void => {
+  const answerHit = (call: ServerCall, access: InstanceAccess, result: Buffer): void => {
     access.counters.actionHits += 1;
     const run = context.invocationOf(call, access);
     if (run !== undefined) run.actionHits += 1;
+    call.respond(result);
+  };
+
+  const answerMiss = (call: ServerCall, access: InstanceAccess, reason: ActionMiss): void => {
+    access.counters[reason === "absent" ? "actionsAbsent" : "actionsIncomplete"] += 1;
+    const run = context.invocationOf(call, access);
+    if (run !== undefined) run.actionMisses += 1;
+    call.finishWith(reason === "absent" ? IS_ABSENT : IS_INCOMPLETE);
   };
 
   const get = receiveOne((call, message) => {
     const request = parseGetActionResultRequest(message, digests);
     const { instanceName: instance } = request;
-    if (isPlain(request)) {
-      const access = context.recall(call, instance, "pull");
-      const result = access?.scope.recallAction(digests, 0);
-      if (access !== undefined && result !== undefined) {
-        countHit(call, access);
-        call.respond(result);
+    const known = context.recall(call, instance, "pull");
+    if (known !== undefined) {
+      const found = known.scope.lookUpAction(digests, 0);
+      if (found?.kind === "hit" && isPlain(request)) {
+        answerHit(call, known, found.result);
+        return;
+      }
+      if (found?.kind === "absent" || found?.kind === "incomplete") {
+        answerMiss(call, known, found.kind);
         return;
       }
     }
     const key = digests.key(0);
     context.run(call, async () => {
-      const access =
-        context.recall(call, instance, "pull") ?? (await context.open(call, instance, "pull"));
+      const access = known ?? (await context.open(call, instance, "pull"));
       const found = await getActionResult(access.scope, key, request);
-      if (found.kind === "hit") {
-        countHit(call, access);
-        call.respond(found.result);
-        return;
-      }
-      const run = context.invocationOf(call, access);
-      if (run !== undefined) run.actionMisses += 1;
-      access.counters[found.reason === "absent" ? "actionsAbsent" : "actionsIncomplete"] += 1;
-      throw missing(key, found.reason);
+      if (found.kind === "hit") answerHit(call, access, found.result);
+      else answerMiss(call, access, found.reason);
     });
   });
 
@@ -81,8 +85,4 @@ function isPlain({
   inlineOutputFiles,
 }: GetActionResultFields): boolean {
   return !inlineStdout && !inlineStderr && inlineOutputFiles.length === 0;
-}
-
-function missing(key: DigestKey, reason: string): CacheError {
-  return new CacheError("NOT_FOUND", `The ActionResult of ${formatHash(key)} is ${reason}`);
 }

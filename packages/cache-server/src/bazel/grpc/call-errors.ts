@@ -33,16 +33,8 @@ export function toRpcStatus(error: unknown): RpcStatus {
   return { code: STATUS_OF[code], message: hint === undefined ? message : `${message}. ${hint}` };
 }
 
-const failed = new WeakMap<ServerCall, number>();
-
 /** Ends a call with an error. */
 export function failCall(call: ServerCall, error: unknown): void {
   const { code, message } = toRpcStatus(error);
-  failed.set(call, code);
   call.finish(code, message);
-}
-
-/** The status that {@link failCall} ended a call with; OK for every other. */
-export function statusOf(call: ServerCall): number {
-  return failed.get(call) ?? GRPC_STATUS.OK;
 }

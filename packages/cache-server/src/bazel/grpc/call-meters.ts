@@ -1,6 +1,4 @@
-import type { CallReceiver, ServerCall } from "@glorious/grpc";
-
-import { statusOf } from "./call-errors.ts";
+import { type CallReceiver, GRPC_STATUS, type ServerCall } from "@glorious/grpc";
 
 /** Upper bounds of the time that a call took, in seconds. */
 export const CALL_SECONDS_BUCKETS: readonly number[] = [
@@ -67,6 +65,11 @@ export function createCallMeters(): CallMeters {
     end,
     figures: () => [...meters.values()],
   };
+}
+
+/** What a call ended with; one that nobody finished was given up by its client. */
+function statusOf({ status }: ServerCall): number {
+  return status ?? GRPC_STATUS.CANCELLED;
 }
 
 class Meter implements CallFigures {

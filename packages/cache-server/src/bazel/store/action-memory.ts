@@ -1,9 +1,8 @@
-import { type DigestKey, EMPTY_DIGEST, parseHash } from "@glorious/reapi";
+import { EMPTY_DIGEST, parseHash } from "@glorious/reapi";
 
 import { KeyTable, type Slots } from "./key-table.ts";
 import { LOOK_INTERVAL_MS } from "./lost-files.ts";
 import { type Digests, wordsOf } from "./packed-digests.ts";
-import { periodOf } from "./touches.ts";
 
 /** An ActionResult whose every blob was found in the table of blobs. */
 interface RememberedAction {
@@ -44,16 +43,13 @@ export class ActionMemory {
     });
   }
 
-  /** The ActionResult, when it is known to be whole; counts as a use of it and of all it needs. */
-  recall(scopeId: number, words: Int32Array, from: number, nowMs: number): Buffer | undefined {
+  /** The ActionResult in a slot, when it is known to be whole; counts as a use of it and of all it needs. */
+  recall(slot: number, period: number, nowMs: number): Buffer | undefined {
     const { table } = this;
-    const slot = table.find(scopeId, words, from);
-    if (slot === 0) return undefined;
     const action = table.value(slot);
     if (action === undefined || !this.#isWhole(action)) return undefined;
     if (action.lookedAtMs + LOOK_INTERVAL_MS <= nowMs) return undefined;
-    const period = periodOf(nowMs);
-    if ((table.touched[slot] as number) < period) {
+    if (table.touchedOf(slot) < period) {
       // First what it needs: an ActionResult must never be the fresher one.
       for (let at = 0; at < action.needs.length; at += 2) {
         this.#blobs.touch(action.needs[at] as number, period);
@@ -81,7 +77,7 @@ export class ActionMemory {
       const slot = lookUp(words, 8 * index, sizeBytes);
       if (slot === 0) return undefined;
       this.#blobs.touch(slot, period);
-      needs.push(slot, this.#blobs.generations[slot] as number);
+      needs.push(slot, this.#blobs.generationOf(slot));
     }
     return needs;
   }
@@ -89,7 +85,8 @@ export class ActionMemory {
   /** Remembers an ActionResult whose needs were just resolved. */
   remember(
     scopeId: number,
-    key: DigestKey,
+    words: Int32Array,
+    from: number,
     action: {
       readonly result: Uint8Array;
       readonly needs: readonly number[];
@@ -100,10 +97,7 @@ export class ActionMemory {
   ): void {
     const { table } = this;
     const { result, needs, accessed, period, lookedAtMs } = action;
-    const words = wordsOf(key);
-    const slot =
-      table.find(scopeId, words) ||
-      table.add(scopeId, words, 0, { sizeBytes: result.length, accessed });
+    const slot = this.note(scopeId, words, from, accessed);
     if (slot === 0) return;
     table.putValue(slot, {
       // A copy, into memory that Node hands out in larger pieces: a hundred thousand pieces with an owner each
@@ -116,9 +110,14 @@ export class ActionMemory {
     table.touch(slot, period);
   }
 
-  forget(scopeId: number, key: DigestKey): void {
-    const slot = this.table.find(scopeId, wordsOf(key));
-    if (slot !== 0) this.table.remove(slot);
+  /** Remembers that there is such an ActionResult, and nothing of what it was before. */
+  note(scopeId: number, words: Int32Array, from: number, accessed: number): number {
+    const { table } = this;
+    const slot = table.find(scopeId, words, from);
+    if (slot === 0) return table.add(scopeId, words, from, { sizeBytes: 0, accessed });
+    table.noteAccess(slot, accessed);
+    table.dropValue(slot);
+    return slot;
   }
 
   #isWhole(action: RememberedAction): boolean {
@@ -126,7 +125,7 @@ export class ActionMemory {
     if (action.wholeAt === blobs.removals) return true;
     const { needs } = action;
     for (let at = 0; at < needs.length; at += 2) {
-      if (blobs.generations[needs[at] as number] !== needs[at + 1]) return false;
+      if (blobs.generationOf(needs[at] as number) !== needs[at + 1]) return false;
     }
     action.wholeAt = blobs.removals;
     return true;

@@ -19,6 +19,12 @@ export interface BlobRow {
   readonly accessed: number;
 }
 
+/** A row by what it is found, with what memory keeps of it. */
+export interface EntryRow extends BlobRow {
+  readonly hash: Uint8Array;
+  readonly scopeId: number;
+}
+
 export interface ObjectRow {
   readonly sizeBytes: number;
   readonly accessed: number;
@@ -111,6 +117,8 @@ export class BazelIndex implements AsyncDisposable {
   readonly #findAction: Query<ActionRow>;
   readonly #readValue: Query<ObjectRow & { readonly sha256: Uint8Array }>;
   readonly #findLayout: Query<{ readonly chunks: Uint8Array }>;
+  readonly #entries: Record<"actions" | "blobs", Query<EntryRow>>;
+  readonly #counts: Query<{ readonly blobs: number; readonly actions: number }>;
   readonly #oldest: Record<EvictableTable, Query<OldRow>>;
   readonly #usage: Query<ScopeUsage>;
   #closing: Promise<void> | undefined;
@@ -138,6 +146,17 @@ export class BazelIndex implements AsyncDisposable {
     this.#findAction = prepare(`
       SELECT result, refers_to AS refersTo, accessed FROM actions WHERE hash = ?1 AND scope_id = ?2`);
     this.#findLayout = prepare(`SELECT chunks FROM layouts WHERE hash = ?1 AND scope_id = ?2`);
+    const entries = (table: "actions" | "blobs", columns: string): Query<EntryRow> =>
+      prepare(`
+        SELECT hash, scope_id AS scopeId, ${columns} FROM ${table}
+        WHERE (hash, scope_id) > (?1, ?2) ORDER BY hash, scope_id LIMIT ?3`);
+    this.#entries = {
+      // From the index alone: rows of ActionResults are long, and their last use is read with the first of them.
+      actions: entries("actions", "0 AS sizeBytes, 0 AS accessed"),
+      blobs: entries("blobs", "size_bytes AS sizeBytes, accessed"),
+    };
+    this.#counts = prepare(`
+      SELECT coalesce(sum(blobs), 0) AS blobs, coalesce(sum(actions), 0) AS actions FROM scopes`);
     const oldest = (table: EvictableTable): Query<OldRow> =>
       prepare(`
         SELECT ${EVICTABLE[table]} AS name, accessed FROM ${table}
@@ -178,6 +197,21 @@ export class BazelIndex implements AsyncDisposable {
 
   findLayout(scopeId: number, hash: Uint8Array): Uint8Array | undefined {
     return this.#read(() => this.#findLayout.get(hash, scopeId)?.chunks);
+  }
+
+  /** Rows of a table in the order of their hashes, those after one; `undefined` is the beginning. */
+  entriesAfter(
+    table: "actions" | "blobs",
+    last: { readonly hash: Uint8Array; readonly scopeId: number } | undefined,
+    limit: number,
+  ): EntryRow[] {
+    const { hash, scopeId } = last ?? { hash: new Uint8Array(), scopeId: 0 };
+    return this.#read(() => this.#entries[table].all(hash, scopeId, limit));
+  }
+
+  /** How many rows there are in all scopes. */
+  counts(): { readonly blobs: number; readonly actions: number } {
+    return this.#read(() => this.#counts.get()) ?? { blobs: 0, actions: 0 };
   }
 
   /** Rows of a scope that were not used in this period or later, those used first first. */

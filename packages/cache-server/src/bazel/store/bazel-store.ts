@@ -111,10 +111,10 @@ export interface BazelScope {
   /** Does so with many, which costs less for each; an outcome of each in order, the error that `putBlob` throws too. */
   putBlobs(blobs: readonly WholeBlob[]): Promise<readonly PutOutcome[]>;
 
-  /** An ActionResult that is known to be whole, by its action's place in a list. */
-  recallAction(digests: DigestList, index: number): Buffer | undefined;
+  /** What `findAction` finds, at once, by the action's place in a list; `undefined` when it has to wait for it. */
+  lookUpAction(digests: DigestList, index: number): ActionFinding | undefined;
   /** The same by the action's hash. */
-  recallActionOf(key: DigestKey): Buffer | undefined;
+  lookUpActionOf(key: DigestKey): ActionFinding | undefined;
   findAction(key: DigestKey): Promise<ActionFinding>;
   /**
    * Stores a serialized ActionResult with the digests of everything it needs; `undefined` while its trees are

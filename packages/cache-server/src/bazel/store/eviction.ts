@@ -148,7 +148,7 @@ function lastUse(
   if (typeof name === "string") return state.valueTouchedAt(scopeId, name);
   const memory: Slots = table === "actions" ? state.actions.table : state.blobs;
   const slot = memory.find(scopeId, wordsOf(name));
-  return slot === 0 ? 0 : (memory.touched[slot] as number);
+  return slot === 0 ? 0 : memory.touchedOf(slot);
 }
 
 function forget(

@@ -40,7 +40,7 @@ test("whatever is added and removed, what is found is what was put there", () =>
         const key = `${scope}/${name}`;
         const slot = table.find(scope, words);
         // Entries go to make room, and never come by themselves.
-        if (slot !== 0) expect(table.sizes[slot]).toBe(added.get(key));
+        if (slot !== 0) expect(table.sizeOf(slot)).toBe(added.get(key));
         if (dirty.has(key)) expect(slot).not.toBe(0);
         if (each.do === "add" && slot === 0) {
           const entry = { sizeBytes: added.size, accessed: 1 };
@@ -51,17 +51,17 @@ test("whatever is added and removed, what is found is what was put there", () =>
           expect(table.find(scope, words)).toBe(made);
           expect(table.scopeOf(made)).toBe(scope);
         } else if (each.do === "remove" && slot !== 0) {
-          const generation = table.generations[slot];
+          const generation = table.generationOf(slot);
           table.remove(slot);
           dirty.delete(key);
           expect(table.find(scope, words)).toBe(0);
-          expect(table.generations[slot]).not.toBe(generation);
+          expect(table.generationOf(slot)).not.toBe(generation);
         } else if (each.do === "touch" && slot !== 0) {
           const value = table.value(slot);
           if (value !== undefined) expect(value).toBe(key);
-          if (table.touched[slot] === 1) dirty.add(key);
+          if (table.touchedOf(slot) === 1) dirty.add(key);
           table.touch(slot, 2);
-          expect(table.touched[slot]).toBe(2);
+          expect(table.touchedOf(slot)).toBe(2);
         }
         expect(table.count).toBeLessThanOrEqual(1500);
         expect(table.valueBytes).toBeLessThanOrEqual(20_000);
@@ -81,4 +81,23 @@ test("when every entry waits for the index to know its use, there is no room for
   expect(table.add(1, wordsOf(5000), 0, { sizeBytes: 1, accessed: 0 })).toBe(0);
   table.endFlush(true);
   expect(table.add(1, wordsOf(5000), 0, { sizeBytes: 1, accessed: 0 })).not.toBe(0);
+});
+
+test("a table that had room for all knows that it is whole until one has to go", () => {
+  const table = new KeyTable<never>({ maxEntries: 1024, maxValueBytes: 0, valueSize: () => 0 });
+  for (let name = 0; name < 1024; name += 1) {
+    table.learn(1, wordsOf(name), { sizeBytes: 1, accessed: 0 });
+    table.learn(1, wordsOf(name), { sizeBytes: 1, accessed: 0 });
+  }
+  expect(table.count).toBe(1024);
+  expect(table.losses).toBe(0);
+  table.isWhole = true;
+  table.remove(table.find(1, wordsOf(5)));
+  table.add(1, wordsOf(2000), 0, { sizeBytes: 1, accessed: 0 });
+  expect(table.isWhole).toBe(true);
+
+  table.add(1, wordsOf(2001), 0, { sizeBytes: 1, accessed: 0 });
+
+  expect(table.isWhole).toBe(false);
+  expect(table.count).toBe(1024);
 });

@@ -20,6 +20,7 @@ import { MAX_INLINE_BYTES, ownData, takeBlob, takeValue } from "./blob-intake.ts
 import { loseMissingFiles, needFiles } from "./lost-files.ts";
 import {
   type Digests,
+  keyAt,
   packDigests,
   uniquePlaces,
   unpackDigests,
@@ -29,6 +30,8 @@ import {
 import { emptyBlob, toStoredBlob } from "./stored-blob.ts";
 import type { TenantState } from "./tenant-state.ts";
 
+const ABSENT: ActionFinding = { kind: "absent" };
+const INCOMPLETE: ActionFinding = { kind: "incomplete" };
 /** Look-ups of the index in one go, before others get their turn. */
 const LOOK_UPS_PER_TURN = 500;
 /** Small blobs that are told to the index in one write. */
@@ -55,7 +58,7 @@ export class TenantScope implements BazelScope {
     const period = this.#state.period();
     for (let index = 0; index < length; index += 1) {
       const slot = blobs.find(scopeId, words, 8 * index);
-      if (slot !== 0 && blobs.sizes[slot] === digests.sizeBytes(index)) blobs.touch(slot, period);
+      if (slot !== 0 && blobs.sizeOf(slot) === digests.sizeBytes(index)) blobs.touch(slot, period);
       else if (!digests.isEmptyBlob(index)) return false;
     }
     return true;
@@ -166,44 +169,27 @@ export class TenantScope implements BazelScope {
     return outcomes;
   }
 
-  recallAction(digests: DigestList, index: number): Buffer | undefined {
-    const scopeId = this.#known();
-    if (scopeId === undefined) return undefined;
-    const { actions } = this.#state;
-    return actions.recall(scopeId, digests.words, 8 * index, this.#state.nowMs());
+  lookUpAction(digests: DigestList, index: number): ActionFinding | undefined {
+    return this.#lookUpAction(digests.words, 8 * index);
   }
 
-  recallActionOf(key: DigestKey): Buffer | undefined {
-    const scopeId = this.#known();
-    if (scopeId === undefined) return undefined;
-    const { actions } = this.#state;
-    return actions.recall(scopeId, wordsOf(key), 0, this.#state.nowMs());
+  lookUpActionOf(key: DigestKey): ActionFinding | undefined {
+    return this.#lookUpAction(wordsOf(key), 0);
   }
 
   async findAction(key: DigestKey): Promise<ActionFinding> {
+    const words = wordsOf(key);
+    const found = this.#lookUpAction(words, 0);
     const scopeId = this.#known();
-    if (scopeId === undefined) return { kind: "absent" };
+    if (found !== undefined || scopeId === undefined) return found ?? ABSENT;
     const state = this.#state;
-    const recalled = state.actions.recall(scopeId, wordsOf(key), 0, state.nowMs());
-    if (recalled !== undefined) return { kind: "hit", result: recalled };
-    let row = this.#readAction(scopeId, key);
-    let lookedAtMs = Infinity;
-    const lookedFor = row?.refersTo ?? new Uint8Array();
-    if (needFiles(viewDigests(lookedFor))) {
-      lookedAtMs = state.nowMs();
-      await loseMissingFiles(state, scopeId, viewDigests(lookedFor));
-      // It may have been replaced or evicted meanwhile.
-      row = this.#readAction(scopeId, key);
-      if (Buffer.compare(row?.refersTo ?? new Uint8Array(), lookedFor) !== 0) lookedAtMs = 0;
-    }
-    if (row === undefined) return { kind: "absent" };
-    if (row.refersTo === null) return { kind: "unresolved", result: Buffer.from(row.result) };
-    const period = state.period();
-    const needs = this.#resolve(scopeId, viewDigests(row.refersTo), period);
-    if (needs === undefined) return { kind: "incomplete" };
-    const { result, accessed } = row;
-    state.actions.remember(scopeId, key, { result, needs, accessed, period, lookedAtMs });
-    return { kind: "hit", result: Buffer.from(result) };
+    const lookedFor = state.readAction(scopeId, key)?.refersTo ?? new Uint8Array();
+    let lookedAtMs = state.nowMs();
+    await loseMissingFiles(state, scopeId, viewDigests(lookedFor));
+    // It may have been replaced or evicted meanwhile.
+    const row = state.readAction(scopeId, key);
+    if (Buffer.compare(row?.refersTo ?? new Uint8Array(), lookedFor) !== 0) lookedAtMs = 0;
+    return row === undefined ? ABSENT : this.#judgeAction(scopeId, words, 0, row, lookedAtMs);
   }
 
   async putAction(
@@ -224,13 +210,14 @@ export class TenantScope implements BazelScope {
     };
     const change = await state.write("putAction", scopeId, new Uint8Array(key), stored);
     const needs = refersTo && this.#resolve(scopeId, refersTo, period);
+    const words = wordsOf(key);
     if (refersTo === undefined || needs === undefined) {
-      state.actions.forget(scopeId, key);
+      state.actions.note(scopeId, words, 0, period);
     } else {
       // What its client was told is there may be lost all the same: the first who asks for it looks.
       const lookedAtMs = needFiles(refersTo) ? 0 : Infinity;
       const action = { ...stored, needs, period, lookedAtMs };
-      state.actions.remember(scopeId, key, action);
+      state.actions.remember(scopeId, words, 0, action);
     }
     await state.settle(change);
   }
@@ -336,6 +323,42 @@ export class TenantScope implements BazelScope {
     }
   }
 
+  /** At once; `undefined` when files have to be looked for first. */
+  #lookUpAction(words: Int32Array, from: number): ActionFinding | undefined {
+    const scopeId = this.#known();
+    if (scopeId === undefined) return ABSENT;
+    const state = this.#state;
+    const { actions } = state;
+    const period = state.period();
+    const slot = actions.table.find(scopeId, words, from);
+    if (slot === 0 && actions.table.isWhole) return ABSENT;
+    const known = slot === 0 ? undefined : actions.recall(slot, period, state.nowMs());
+    if (known !== undefined) return { kind: "hit", result: known };
+    const row = state.readAction(scopeId, keyAt(words, from));
+    if (row === undefined) return ABSENT;
+    if (row.refersTo !== null && needFiles(viewDigests(row.refersTo))) return undefined;
+    return this.#judgeAction(scopeId, words, from, row, Infinity);
+  }
+
+  /** What an ActionResult of the index is worth now. */
+  #judgeAction(
+    scopeId: number,
+    words: Int32Array,
+    from: number,
+    { result: bytes, refersTo, accessed }: ActionRow,
+    lookedAtMs: number,
+  ): ActionFinding {
+    const result = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    if (refersTo === null) return { kind: "unresolved", result };
+    const state = this.#state;
+    const period = state.period();
+    const needs = this.#resolve(scopeId, viewDigests(refersTo), period);
+    if (needs === undefined) return INCOMPLETE;
+    const action = { result, needs, accessed, period, lookedAtMs };
+    state.actions.remember(scopeId, words, from, action);
+    return { kind: "hit", result };
+  }
+
   /** Adds the places in a part of a list of the digests that are not here. */
   #missingOf(
     digests: DigestList,
@@ -357,21 +380,16 @@ export class TenantScope implements BazelScope {
     if (scopeId === undefined) return false;
     const state = this.#state;
     const slot = state.lookUpBlob(scopeId, words, from);
-    if (slot === 0 || state.blobs.sizes[slot] !== sizeBytes) return false;
+    if (slot === 0 || state.blobs.sizeOf(slot) !== sizeBytes) return false;
     state.blobs.touch(slot, state.period());
     return true;
-  }
-
-  #readAction(scopeId: number, key: DigestKey): ActionRow | undefined {
-    if (this.#state.isGoing("actions", scopeId, formatHash(key))) return undefined;
-    return this.#state.index.findAction(scopeId, key);
   }
 
   #resolve(scopeId: number, refersTo: Digests, period: number): number[] | undefined {
     const state = this.#state;
     return state.actions.resolve(refersTo, period, (words, from, sizeBytes) => {
       const slot = state.lookUpBlob(scopeId, words, from);
-      return slot !== 0 && state.blobs.sizes[slot] === sizeBytes ? slot : 0;
+      return slot !== 0 && state.blobs.sizeOf(slot) === sizeBytes ? slot : 0;
     });
   }
 

@@ -3,9 +3,10 @@ import { type DigestKey, formatHash } from "@glorious/reapi";
 import type { BlobStore } from "@glorious/storage";
 
 import { ActionMemory } from "./action-memory.ts";
-import type { BazelIndex, EvictableTable } from "./bazel-index.ts";
+import type { ActionRow, BazelIndex, EvictableTable } from "./bazel-index.ts";
 import type { StoredBlob } from "./bazel-store.ts";
 import type { BazelWrites, StoreChange } from "./bazel-writers.ts";
+import { ENTRY_BYTES } from "./key-slots.ts";
 import { KeyTable, type Slots } from "./key-table.ts";
 import { keyAt, wordsOf } from "./packed-digests.ts";
 import { periodOf } from "./touches.ts";
@@ -25,10 +26,8 @@ export interface TenantStateOptions {
   readonly requireRoom: (viewId: number, sizeBytes: number) => Promise<void>;
 }
 
-/** What the table of blobs takes for each. */
-const ENTRY_BYTES = 75;
-/** Uses that wait for the index, before it is told early. */
-const MAX_DIRTY = 200_000;
+/** Uses that wait for the index, before it is told early: so many that telling it holds nobody up for long. */
+const MAX_DIRTY = 20_000;
 /** Instance names of one view: anybody who may push can make one up. */
 const MAX_SCOPES_PER_VIEW = 10_000;
 const MAX_HASHES_PER_WRITE = 2000;
@@ -80,7 +79,9 @@ export class TenantState {
     return this.#options.now();
   }
 
+  /** The period of uses that are noted now. */
   period(): number {
+    this.#flushWhenMany();
     return periodOf(this.#options.now());
   }
 
@@ -112,14 +113,19 @@ export class TenantState {
   /** The slot of the blob whose hash begins at a word, from memory or index; 0 when it is absent. */
   lookUpBlob(scopeId: number, words: Int32Array, from = 0): number {
     const slot = this.blobs.find(scopeId, words, from);
-    if (slot !== 0) return slot;
+    if (slot !== 0 || this.blobs.isWhole) return slot;
     const key = keyAt(words, from);
-    if (this.#going.size > 0 && this.isGoing("blobs", scopeId, formatHash(key))) return 0;
+    if (this.isGoing("blobs", scopeId, key)) return 0;
     const row = this.index.findBlob(scopeId, key);
     if (row === undefined) return 0;
-    this.#flushWhenMany();
     // Without room it counts as absent: its use could not be noted, and it might be evicted.
     return this.blobs.add(scopeId, words, from, row);
+  }
+
+  /** An ActionResult as the index has it, unless it is being deleted. */
+  readAction(scopeId: number, key: DigestKey): ActionRow | undefined {
+    if (this.isGoing("actions", scopeId, key)) return undefined;
+    return this.index.findAction(scopeId, key);
   }
 
   rememberBlob(
@@ -127,13 +133,14 @@ export class TenantState {
     key: DigestKey,
     blob: { readonly sizeBytes: number; readonly accessed: number },
   ): void {
-    this.#flushWhenMany();
     const words = wordsOf(key);
     if (this.blobs.find(scopeId, words) === 0) this.blobs.add(scopeId, words, 0, blob);
   }
 
-  isGoing(table: EvictableTable, scopeId: number, name: string): boolean {
-    return this.#going.has(`${table}/${scopeId}/${name}`);
+  isGoing(table: EvictableTable, scopeId: number, name: DigestKey | string): boolean {
+    if (this.#going.size === 0) return false;
+    const text = typeof name === "string" ? name : formatHash(name);
+    return this.#going.has(`${table}/${scopeId}/${text}`);
   }
 
   /** Makes names absent until the returned handle is disposed of, when the index no longer has them. */
@@ -182,7 +189,6 @@ export class TenantState {
 
   touchValue(scopeId: number, key: string): void {
     this.#touchedValues.set(`${scopeId}/${key}`, { scopeId, key, period: this.period() });
-    this.#flushWhenMany();
   }
 
   /** The last period in which a value was used, as far as the index does not know it. */
@@ -247,23 +253,12 @@ export class TenantState {
   async #flushTable(method: "touchBlobs" | "touchActions", table: Slots): Promise<void> {
     const slots = table.beginFlush();
     if (slots.length === 0) return;
-    const batches = new Map<string, { scopeId: number; period: number; slots: number[] }>();
-    for (const slot of slots) {
-      const scopeId = table.scopeOf(slot);
-      const period = table.touched[slot] as number;
-      const name = `${scopeId}/${period}`;
-      const batch = batches.get(name) ?? { scopeId, period, slots: [] };
-      batch.slots.push(slot);
-      batches.set(name, batch);
-    }
     let isDone = false;
     try {
       const writes: Promise<void>[] = [];
-      for (const batch of batches.values()) {
-        for (let at = 0; at < batch.slots.length; at += MAX_HASHES_PER_WRITE) {
-          const hashes = table.hashesOf(batch.slots.slice(at, at + MAX_HASHES_PER_WRITE));
-          writes.push(this.write(method, batch.scopeId, hashes, batch.period));
-        }
+      for (const batch of batchesOf(table, slots)) {
+        const hashes = table.hashesOf(batch.slots);
+        writes.push(this.write(method, batch.scopeId, hashes, batch.period));
       }
       await Promise.all(writes);
       isDone = true;
@@ -289,4 +284,32 @@ export class TenantState {
     this.#scopeIds.set(`${viewId}/${instance}`, id);
     this.#scopesOfView.set(viewId, (this.#scopesOfView.get(viewId) ?? 0) + 1);
   }
+}
+
+interface TouchBatch {
+  readonly scopeId: number;
+  readonly period: number;
+  readonly slots: number[];
+}
+
+/** Entries by what their writes have in common. */
+function batchesOf(table: Slots, slots: readonly number[]): TouchBatch[] {
+  const full: TouchBatch[] = [];
+  const open = new Map<string, TouchBatch>();
+  let batch: TouchBatch | undefined;
+  for (const slot of slots) {
+    const scopeId = table.scopeOf(slot);
+    const period = table.touchedOf(slot);
+    // Neighbours are mostly of one scope and period.
+    if (batch?.scopeId !== scopeId || batch.period !== period) {
+      batch = open.get(`${scopeId}/${period}`) ?? { scopeId, period, slots: [] };
+      open.set(`${scopeId}/${period}`, batch);
+    }
+    batch.slots.push(slot);
+    if (batch.slots.length < MAX_HASHES_PER_WRITE) continue;
+    full.push(batch);
+    open.delete(`${scopeId}/${period}`);
+    batch = undefined;
+  }
+  return [...full, ...open.values()];
 }

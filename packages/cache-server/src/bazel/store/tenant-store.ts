@@ -15,6 +15,7 @@ import type { BazelScrubProgress, BazelScrubWork } from "../../housekeeping/baze
 import { type BazelIndex, openBazelIndex } from "./bazel-index.ts";
 import type { BazelScope, BazelStore, EvictionResult, ScopeUsage } from "./bazel-store.ts";
 import { evict, type ViewLimit } from "./eviction.ts";
+import { learnIndex } from "./learn-index.ts";
 import { scrubStore } from "./scrub-store.ts";
 import { TenantScope } from "./tenant-scope.ts";
 import { TenantState } from "./tenant-state.ts";
@@ -96,6 +97,8 @@ class TenantStore implements BazelStore {
   readonly #parts: TenantParts;
   readonly #state: TenantState;
   readonly #scopes: Map<string, TenantScope> = new Map();
+  readonly #stopping: AbortController = new AbortController();
+  #learning: Promise<void> | undefined;
   #flushTimer: NodeJS.Timeout | undefined;
   #evicting: Promise<EvictionResult> | undefined;
   #fullViews: ReadonlySet<number> = new Set();
@@ -134,6 +137,9 @@ class TenantStore implements BazelStore {
       });
     }, FLUSH_INTERVAL_MS);
     this.#flushTimer.unref();
+    this.#learning = learnIndex(this.#state, this.#stopping.signal).catch((error: unknown) => {
+      logger.error("The index could not be read into memory", { error });
+    });
     if (!wasKilled) return;
     this.#deleteOrphans(openedAtMs).catch((error: unknown) => {
       logger.error("Files of uploads that a crash cut were not all deleted", { error });
@@ -189,6 +195,8 @@ class TenantStore implements BazelStore {
   [Symbol.asyncDispose](): Promise<void> {
     this.#closing ??= (async () => {
       clearInterval(this.#flushTimer);
+      this.#stopping.abort();
+      await this.#learning;
       await this.#evicting?.catch(() => {});
       await this.flush();
       await this.#parts.opened.disposeAsync();

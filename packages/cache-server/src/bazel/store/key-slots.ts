@@ -1,0 +1,229 @@
+import { randomBytes } from "node:crypto";
+
+/** Words of an entry: its scope, the eight of its hash, its size in two, its last use, its generation. */
+const STRIDE = 13;
+const HASH = 1;
+const SIZE_LOW = 9;
+/** The upper half of a size, which has 21 bits, and the flags above it. */
+const SIZE_HIGH = 10;
+const TOUCHED = 11;
+const GENERATION = 12;
+const FLAG_SHIFT = 24;
+const SIZE_HIGH_MASK = 2 ** 21 - 1;
+const TWO_TO_32 = 2 ** 32;
+
+/** Entries lie in pieces of memory of this many, so that more of them never means a copy of all. */
+const PIECE_BITS = 13;
+const PIECE_MASK = 2 ** PIECE_BITS - 1;
+const FIRST_INDEX_BITS = 11;
+const MAX_LOAD = 0.6;
+const SEEDS = 9;
+
+/** Bytes of memory for one entry, with its part of the index. */
+export const ENTRY_BYTES = 64;
+
+/**
+ * Entries by scope and hash, in about {@link ENTRY_BYTES} each and without an object for any: millions of them
+ * cost the garbage collector nothing.
+ *
+ * The index in front of them is a table of numbers with linear probing (Knuth, TAOCP 3, 6.4). A number is a slot
+ * below some bits of the hash, so what is absent is nearly always known so from one line of the processor's cache.
+ */
+export class KeySlots {
+  /** Slots were handed out below it. */
+  unused = 1;
+  count = 0;
+  readonly #pieces: Int32Array[] = [];
+  readonly #seed: Int32Array;
+  #indexBits = FIRST_INDEX_BITS;
+  #index: Int32Array = new Int32Array(2 ** FIRST_INDEX_BITS);
+  /** The first of the slots that were freed; each has the next one in place of its scope. */
+  #free = 0;
+
+  constructor() {
+    // Clients choose hashes: with multipliers that nobody knows they cannot choose one place for all of them.
+    this.#seed = new Int32Array(SEEDS);
+    for (let at = 0; at < SEEDS; at += 1) this.#seed[at] = randomBytes(4).readInt32LE() | 1;
+  }
+
+  /** The slot of the entry whose hash begins at a word, 0 when there is none. */
+  find(scopeId: number, words: Int32Array, from: number): number {
+    const index = this.#index;
+    const bits = this.#indexBits;
+    const mask = index.length - 1;
+    const hash = this.#hashOf(scopeId, words, from);
+    const tag = hash >>> bits;
+    for (let at = hash & mask; ; at = (at + 1) & mask) {
+      const cell = index[at] as number;
+      if (cell === 0) return 0;
+      if (cell >>> bits === tag && this.#is(cell & mask, scopeId, words, from)) return cell & mask;
+    }
+  }
+
+  /** Adds an entry that `find` does not find, and returns its slot. */
+  add(
+    scopeId: number,
+    words: Int32Array,
+    from: number,
+    { sizeBytes, accessed }: { readonly sizeBytes: number; readonly accessed: number },
+  ): number {
+    this.reserve(this.count + 1);
+    const slot = this.#takeSlot();
+    const piece = this.#pieces[slot >>> PIECE_BITS] as Int32Array;
+    const at = (slot & PIECE_MASK) * STRIDE;
+    piece[at] = scopeId;
+    for (let word = 0; word < 8; word += 1) piece[at + HASH + word] = words[from + word] as number;
+    piece[at + SIZE_LOW] = sizeBytes;
+    piece[at + SIZE_HIGH] = sizeBytes / TWO_TO_32;
+    piece[at + TOUCHED] = accessed;
+    this.#enter(slot, this.#hashOf(scopeId, words, from));
+    this.count += 1;
+    return slot;
+  }
+
+  /** Removes an entry; its slot then has another generation. */
+  remove(slot: number): void {
+    const index = this.#index;
+    const mask = index.length - 1;
+    let hole = this.#homeOf(slot) & mask;
+    while (((index[hole] as number) & mask) !== slot) hole = (hole + 1) & mask;
+    // What was pushed on by this entry moves back, so that no search ends too early.
+    for (let at = (hole + 1) & mask; index[at] !== 0; at = (at + 1) & mask) {
+      const cell = index[at] as number;
+      const home = this.#homeOf(cell & mask) & mask;
+      if (((at - home) & mask) < ((at - hole) & mask)) continue;
+      index[hole] = cell;
+      hole = at;
+    }
+    index[hole] = 0;
+    const piece = this.#pieces[slot >>> PIECE_BITS] as Int32Array;
+    const at = (slot & PIECE_MASK) * STRIDE;
+    piece[at] = this.#free;
+    piece[at + SIZE_HIGH] = 0;
+    piece[at + GENERATION] = (piece[at + GENERATION] as number) + 1;
+    this.#free = slot;
+    this.count -= 1;
+  }
+
+  /** Makes the index large enough for so many entries. */
+  reserve(entries: number): void {
+    let bits = this.#indexBits;
+    while (entries > 2 ** bits * MAX_LOAD) bits += 1;
+    if (bits === this.#indexBits) return;
+    const before = this.#index;
+    const mask = before.length - 1;
+    this.#indexBits = bits;
+    this.#index = new Int32Array(2 ** bits);
+    for (const cell of before) {
+      if (cell !== 0) this.#enter(cell & mask, this.#homeOf(cell & mask));
+    }
+  }
+
+  scopeOf(slot: number): number {
+    return this.#word(slot, 0);
+  }
+
+  /** In bytes. */
+  sizeOf(slot: number): number {
+    const high = this.#word(slot, SIZE_HIGH) & SIZE_HIGH_MASK;
+    return high * TWO_TO_32 + (this.#word(slot, SIZE_LOW) >>> 0);
+  }
+
+  /** The period of the last use; see `touches.ts`. */
+  touchedOf(slot: number): number {
+    return this.#word(slot, TOUCHED);
+  }
+
+  setTouched(slot: number, period: number): void {
+    this.#set(slot, TOUCHED, period);
+  }
+
+  generationOf(slot: number): number {
+    return this.#word(slot, GENERATION);
+  }
+
+  /** Up to eight bits that the entry's owner gives a meaning; none is set at first. */
+  flagsOf(slot: number): number {
+    return this.#word(slot, SIZE_HIGH) >>> FLAG_SHIFT;
+  }
+
+  setFlags(slot: number, flags: number): void {
+    const high = this.#word(slot, SIZE_HIGH) & SIZE_HIGH_MASK;
+    this.#set(slot, SIZE_HIGH, high | (flags << FLAG_SHIFT));
+  }
+
+  /** Puts the eight words of an entry's hash at a place. */
+  copyHash(slot: number, target: Int32Array, to: number): void {
+    const piece = this.#pieces[slot >>> PIECE_BITS] as Int32Array;
+    const at = (slot & PIECE_MASK) * STRIDE + HASH;
+    for (let word = 0; word < 8; word += 1) target[to + word] = piece[at + word] as number;
+  }
+
+  #word(slot: number, word: number): number {
+    const piece = this.#pieces[slot >>> PIECE_BITS] as Int32Array;
+    return piece[(slot & PIECE_MASK) * STRIDE + word] as number;
+  }
+
+  #set(slot: number, word: number, value: number): void {
+    const piece = this.#pieces[slot >>> PIECE_BITS] as Int32Array;
+    piece[(slot & PIECE_MASK) * STRIDE + word] = value;
+  }
+
+  #is(slot: number, scopeId: number, words: Int32Array, from: number): boolean {
+    const piece = this.#pieces[slot >>> PIECE_BITS] as Int32Array;
+    const at = (slot & PIECE_MASK) * STRIDE;
+    return (
+      piece[at] === scopeId &&
+      piece[at + 1] === words[from] &&
+      piece[at + 2] === words[from + 1] &&
+      piece[at + 3] === words[from + 2] &&
+      piece[at + 4] === words[from + 3] &&
+      piece[at + 5] === words[from + 4] &&
+      piece[at + 6] === words[from + 5] &&
+      piece[at + 7] === words[from + 6] &&
+      piece[at + 8] === words[from + 7]
+    );
+  }
+
+  #takeSlot(): number {
+    const freed = this.#free;
+    if (freed !== 0) {
+      this.#free = this.#word(freed, 0);
+      return freed;
+    }
+    const slot = this.unused;
+    this.unused += 1;
+    if (slot >>> PIECE_BITS === this.#pieces.length) {
+      this.#pieces.push(new Int32Array((PIECE_MASK + 1) * STRIDE));
+    }
+    return slot;
+  }
+
+  #enter(slot: number, hash: number): void {
+    const index = this.#index;
+    const mask = index.length - 1;
+    let at = hash & mask;
+    while (index[at] !== 0) at = (at + 1) & mask;
+    index[at] = (hash & ~mask) | slot;
+  }
+
+  #homeOf(slot: number): number {
+    const piece = this.#pieces[slot >>> PIECE_BITS] as Int32Array;
+    const at = (slot & PIECE_MASK) * STRIDE;
+    return this.#hashOf(piece[at] as number, piece, at + HASH);
+  }
+
+  #hashOf(scopeId: number, words: Int32Array, from: number): number {
+    const seed = this.#seed;
+    let hash = Math.imul(scopeId, seed[0] as number);
+    hash = Math.imul(hash ^ (words[from] as number), seed[1] as number);
+    hash = Math.imul(hash ^ (words[from + 1] as number), seed[2] as number) ^ (hash >>> 15);
+    hash = Math.imul(hash ^ (words[from + 2] as number), seed[3] as number) ^ (hash >>> 15);
+    hash = Math.imul(hash ^ (words[from + 3] as number), seed[4] as number) ^ (hash >>> 15);
+    hash = Math.imul(hash ^ (words[from + 4] as number), seed[5] as number) ^ (hash >>> 15);
+    hash = Math.imul(hash ^ (words[from + 5] as number), seed[6] as number) ^ (hash >>> 15);
+    hash = Math.imul(hash ^ (words[from + 6] as number), seed[7] as number) ^ (hash >>> 15);
+    hash = Math.imul(hash ^ (words[from + 7] as number), seed[8] as number);
+    return hash ^ (hash >>> 16);
+  }
+}
