@@ -78,7 +78,7 @@ const tenantDirectory = ({ server }: Scene): string =>
 async function findFile(scene: Scene, part: string): Promise<string> {
   const root = join(tenantDirectory(scene), "store", "blobs");
   const names = await readdir(root, { recursive: true });
-  const isOf = (name: string): boolean => name.includes(part) && /[0-9a-f]{40}/.test(name);
+  const isOf = (name: string): boolean => name.includes(part) && /[0-9a-f]{24}/.test(name);
   return join(root, names.find(isOf) ?? expect.fail("no file"));
 }
 

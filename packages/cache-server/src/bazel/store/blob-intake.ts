@@ -158,7 +158,7 @@ export async function takeValue(
     if (bytes.length < sizeBytes) throw truncated(bytes.length, sizeBytes);
     return { ...inline("identity", sizeBytes, bytes), sha256: sha256Of(bytes) };
   }
-  const file = `kv/${randomBytes(20).toString("hex")}`;
+  const file = `kv/${randomBytes(14).toString("hex")}-${newSuffix()}`;
   const written = await files.put(source, {
     key: file,
     maxSizeBytes: maxBlobBytes,
@@ -267,5 +267,17 @@ function sha256Of(bytes: Uint8Array): Buffer {
 
 /** Every upload has a file of its own: one that is being deleted never meets one that comes anew. */
 function newFileName({ key }: BlobUpload): string {
-  return `cas/${formatHash(key)}-${randomBytes(6).toString("hex")}`;
+  return `cas/${formatHash(key)}-${newSuffix()}`;
+}
+
+/** Tells this process's files from those that another has left. */
+const WRITER = randomBytes(6).toString("hex");
+
+function newSuffix(): string {
+  return `${WRITER}${randomBytes(6).toString("hex")}`;
+}
+
+/** Whether this process has stored the file: its row may be still to come. */
+export function isOwnFile(file: string): boolean {
+  return file.includes(`-${WRITER}`);
 }

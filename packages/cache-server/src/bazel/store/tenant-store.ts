@@ -14,6 +14,7 @@ import {
 import type { BazelScrubProgress, BazelScrubWork } from "../../housekeeping/bazel-scrub.ts";
 import { type BazelIndex, openBazelIndex } from "./bazel-index.ts";
 import type { BazelScope, BazelStore, EvictionResult, ScopeUsage } from "./bazel-store.ts";
+import { isOwnFile } from "./blob-intake.ts";
 import { evict, type ViewLimit } from "./eviction.ts";
 import { learnIndex } from "./learn-index.ts";
 import { scrubStore } from "./scrub-store.ts";
@@ -55,8 +56,6 @@ const FULL_FOR_MS = 10_000;
  */
 export async function openTenantStore(options: TenantStoreOptions): Promise<BazelStore> {
   const { directory, fsync = "full", logger = silentLogger, now = Date.now } = options;
-  // Before anything is opened: what a file system says of times may lag some milliseconds behind.
-  const openedAtMs = Date.now();
   await makeDurableDirectory(directory, fsync);
   const opened = new AsyncDisposableStack();
   try {
@@ -78,7 +77,7 @@ export async function openTenantStore(options: TenantStoreOptions): Promise<Baze
       await openFilesystemStore({ directory: join(directory, "store"), fsync, logger }),
     );
     const store = new TenantStore({ ...options, logger, now }, { index, files, opened });
-    await store.start(openedAtMs);
+    await store.start();
     return store;
   } catch (error) {
     await opened.disposeAsync();
@@ -123,7 +122,7 @@ class TenantStore implements BazelStore {
     });
   }
 
-  async start(openedAtMs: number): Promise<void> {
+  async start(): Promise<void> {
     const { logger } = this.#options;
     const mark = join(this.#options.directory, "in-use");
     const wasKilled = await access(mark).then(
@@ -141,7 +140,7 @@ class TenantStore implements BazelStore {
       logger.error("The index could not be read into memory", { error });
     });
     if (!wasKilled) return;
-    this.#deleteOrphans(openedAtMs).catch((error: unknown) => {
+    this.#deleteOrphans().catch((error: unknown) => {
       logger.error("Files of uploads that a crash cut were not all deleted", { error });
     });
   }
@@ -248,14 +247,13 @@ class TenantStore implements BazelStore {
   }
 
   /** A crash between a file and its row leaves the file, which nothing would ever delete. */
-  async #deleteOrphans(openedAtMs: number): Promise<void> {
+  async #deleteOrphans(): Promise<void> {
     const { index, files } = this.#parts;
-    for await (const { key, modifiedAtMs } of files.list("")) {
+    for await (const { key } of files.list("")) {
       if (this.#closing !== undefined) return;
-      const mayBeUnderWay = modifiedAtMs >= openedAtMs;
-      if (!mayBeUnderWay && !key.startsWith("ping/") && !index.hasFile(key)) {
-        await files.delete(key);
-      }
+      // Not by their times: the file system's clock may be another, and ours may be set.
+      if (isOwnFile(key) || key.startsWith("ping/") || index.hasFile(key)) continue;
+      await files.delete(key);
     }
   }
 }
