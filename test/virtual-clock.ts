@@ -8,6 +8,7 @@ import { createTemporaryDirectory } from "@glorious/testkit";
 export interface VirtualClock extends AsyncDisposable {
   /** For the servers that are to go by it. */
   readonly env: Readonly<Record<string, string>>;
+  /** What they take the time for. */
   readonly nowMs: () => number;
   /** Resolves when servers know. */
   advance(durationMs: number): Promise<void>;
@@ -17,17 +18,21 @@ const PRELOAD = new URL("./virtual-clock-preload.ts", import.meta.url).href;
 /** Several times what servers take to look. */
 const SETTLING_MS = 100;
 
-export async function createVirtualClock(): Promise<VirtualClock> {
+/** @param rate How much faster than the machine's it runs, intervals of 10 seconds and more included. */
+export async function createVirtualClock(rate = 1): Promise<VirtualClock> {
   const directory = await createTemporaryDirectory("virtual-clock-");
   const file = path.join(directory.path, "ahead-ms");
+  const startMs = Date.now();
   let aheadMs = 0;
   await writeFile(file, "0");
   return {
     env: {
       NODE_OPTIONS: `--import=${PRELOAD}`,
       VIRTUAL_CLOCK_FILE: file,
+      VIRTUAL_CLOCK_RATE: String(rate),
+      VIRTUAL_CLOCK_START: String(startMs),
     },
-    nowMs: () => Date.now() + aheadMs,
+    nowMs: () => Math.floor(startMs + (Date.now() - startMs) * rate + aheadMs),
     async advance(durationMs) {
       aheadMs += durationMs;
       await writeFile(`${file}.new`, String(aheadMs));
