@@ -2,6 +2,7 @@ import { parseArgs } from "node:util";
 
 import { benchBazel, type BazelStage, BAZEL_STAGES } from "./bazel/bench-bazel.ts";
 import { benchNix, STAGES, type Stage } from "./nix/bench-nix.ts";
+import { benchTrust } from "./trust/bench-trust.ts";
 
 const USAGE = `usage: pnpm bench nix [--quick] [--only STAGE,…] [--rounds N] [--json FILE] [--peer NAME=URL]…
   --quick         about 60 paths and 150 MiB, fewer rounds; docs/benchmarks.md stays as it is
@@ -21,7 +22,10 @@ usage: pnpm bench bazel [--quick] [--only STAGE,…] [--calls REGEX] [--ours-onl
   --profile       a processor profile of our server for each call, and where its time went; the figures are not kept
   --data          where the filled index is kept; default in the temporary folder. A copy of ours/ and ours.filled
                   there makes a folder of one's own
-  --bazel-remote  the gRPC address of a bazel-remote to measure too; it is filled first`;
+  --bazel-remote  the gRPC address of a bazel-remote to measure too; it is filled first
+
+usage: pnpm bench trust [--quick] [--rounds N]
+  what the trust gate costs, on both planes, and how fast identities are exchanged`;
 
 function readPairs(values: readonly string[] | undefined): Map<string, string> {
   return new Map(
@@ -62,7 +66,7 @@ async function main(): Promise<number> {
     },
   });
   const [plane] = positionals;
-  if (positionals.length !== 1 || (plane !== "nix" && plane !== "bazel")) {
+  if (positionals.length !== 1 || !["nix", "bazel", "trust"].includes(plane ?? "")) {
     process.stderr.write(`${USAGE}\n`);
     return 2;
   }
@@ -71,6 +75,10 @@ async function main(): Promise<number> {
     rounds: values.rounds === undefined ? undefined : Number(values.rounds),
     jsonFile: values.json,
   };
+  if (plane === "trust") {
+    await benchTrust(common);
+    return 0;
+  }
   if (plane === "bazel") {
     const { calls, profile } = values;
     const callsOnly = calls === undefined && profile === undefined ? undefined : "grpc,http";

@@ -68,6 +68,16 @@ export function encodeCallHeaders(path: string, authority: string, token?: strin
   ]);
 }
 
+/**
+ * A token for the header block of a connection on which nothing else is put into HPACK's table: in full and to be
+ * remembered, or as a reference to the one remembered last.
+ */
+export function encodeTableToken(token: string | undefined): Buffer {
+  return token === undefined
+    ? Buffer.from([0xbe])
+    : Buffer.concat([Buffer.from([0x57]), literal(`Bearer ${token}`)]);
+}
+
 /** The header block of an answer without a table. */
 export function encodeAnswerHeaders(fields: readonly (readonly [string, string])[]): Buffer {
   const others = fields.flatMap(([name, value]) => [
