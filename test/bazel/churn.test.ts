@@ -88,7 +88,7 @@ test("a day of churn in a full cache that is killed now and then breaks no promi
       const atMs = beginMs + ((kill - 0.5 + chance.next() * 0.5) * DAY_MS) / (kills + 1);
       await sleep(Math.max(0, (atMs - nowMs()) / RATE));
       for (const { tenant } of TENANTS) {
-        largest = Math.max(largest, storedBytes(server, tenant));
+        largest = Math.max(largest, tenantBytes(server, tenant));
       }
       const killedAtMs = nowMs();
       server.kill("SIGKILL");
@@ -101,7 +101,8 @@ test("a day of churn in a full cache that is killed now and then breaks no promi
   const [figures] = await Promise.all([churning, disrupt()]);
   try {
     const usage = await usageOf(server, ["acme+main", "acme+small", "other+main"]);
-    console.log(JSON.stringify({ rate: RATE, ...figures, largestStoredBytes: largest, usage }));
+    const told = { rate: RATE, ...figures, largestStoredBytes: largest, usage };
+    process.stdout.write(`${JSON.stringify(told)}\n`);
     expectChurn(figures);
     // Small rows that were on their way when there was room count only once they are there.
     expect(largest).toBeLessThanOrEqual(SCALE.maxSize * 1.01);
@@ -121,7 +122,7 @@ function expectChurn(figures: ChurnFigures): void {
 }
 
 /** What a tenant's data takes, as it is counted against the limit. */
-function storedBytes(server: RunningFlywheel, tenant: string): number {
+function tenantBytes(server: RunningFlywheel, tenant: string): number {
   const file = path.join(server.dataDirectory, "tenants", tenant, "bazel", "index.sqlite");
   using database = new DatabaseSync(file, { readOnly: true });
   return Number(database.prepare("SELECT stored_bytes AS bytes FROM totals").get()?.["bytes"]);

@@ -49,6 +49,8 @@ export interface ChurnOptions {
 
 const HOUR_MS = 3_600_000;
 const MAX_VIOLATIONS = 20;
+const NOT_FOUND: number = status.NOT_FOUND;
+const RESOURCE_EXHAUSTED: number = status.RESOURCE_EXHAUSTED;
 const REFUSALS = new Set<number>([status.PERMISSION_DENIED, status.UNAUTHENTICATED]);
 
 /** Lets many clients build for a day: find what is missing, upload it, store the result, ask for it, read it all. */
@@ -111,7 +113,7 @@ async function useAction(
     return undefined;
   }
   if ("code" in found) {
-    if (found.code !== status.NOT_FOUND) figures.violations.push(`${name}: status ${found.code}`);
+    if (found.code !== NOT_FOUND) figures.violations.push(`${name}: status ${found.code}`);
     requireGone(build, name, untilMs, answeredAtMs);
     figures.misses += 1;
     if (sent.has(name)) figures.evicted += 1;
@@ -190,7 +192,7 @@ async function makeAction(
       return;
     }
     if ("code" in done) {
-      if (done.code !== status.RESOURCE_EXHAUSTED) {
+      if (done.code !== RESOURCE_EXHAUSTED) {
         figures.violations.push(`${name}: upload ended with ${done.code}`);
       }
       figures.refused += 1;
