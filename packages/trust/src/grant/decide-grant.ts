@@ -45,6 +45,8 @@ function isWellFormed(request: GrantRequest): boolean {
   if (request.mode !== undefined && request.mode !== "read" && request.mode !== "write")
     return false;
   if (request.view === undefined) return true;
+  // It comes from a stranger's JSON, whatever its type says.
+  if (typeof request.view !== "string") return false;
   try {
     parseViewName(request.view);
     return true;
