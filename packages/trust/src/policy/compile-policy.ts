@@ -22,8 +22,6 @@ import type {
 } from "./trust-policy.ts";
 
 const DEFAULT_TOKEN_LIFETIME_SECONDS = 3600;
-const DEFAULT_OVERLAY_QUOTA_BYTES = 20 * 2 ** 30;
-const DEFAULT_OVERLAY_RETENTION_SECONDS = 7 * 86_400;
 
 /** A tenant of a document, with where it stands. */
 export interface PlacedTenant {
@@ -125,10 +123,7 @@ function compileViews({ name: tenant, entry }: PlacedTenant): PolicyView[] {
 }
 
 function compileOverlays({ overlays }: ViewEntry): OverlaySettings {
-  return {
-    quotaBytes: overlays?.quota ?? DEFAULT_OVERLAY_QUOTA_BYTES,
-    retentionSeconds: overlays?.retention ?? DEFAULT_OVERLAY_RETENTION_SECONDS,
-  };
+  return { quotaBytes: overlays?.quota, retentionSeconds: overlays?.retention };
 }
 
 function compileScopes(

@@ -68,11 +68,12 @@ export type SharedWriter = Pick<PolicyScope, "rule" | "issuer" | "target"> & {
   readonly trusted: TrustedRule;
 };
 
-/** What holds for overlays over one view. */
+/** What holds for overlays over one view; `undefined` leaves it to the server's settings. */
 export interface OverlaySettings {
   /** Of each overlay. */
-  readonly quotaBytes: number;
-  readonly retentionSeconds: number;
+  readonly quotaBytes: number | undefined;
+  /** Since its last write. */
+  readonly retentionSeconds: number | undefined;
 }
 
 /** A view as the policy describes it. */
