@@ -10,6 +10,7 @@ import { type SqliteWriter, startThreadWriter } from "../../index/sqlite-writer.
 import { WriteQueue } from "../../index/write-queue.ts";
 import type { ScopeUsage } from "./bazel-store.ts";
 import { BAZEL_WRITERS, type BazelWrites } from "./bazel-writers.ts";
+import { ENTRY_HEX, EntryPage } from "./entry-page.ts";
 import { ObjectScan } from "./object-scan.ts";
 import { BAZEL_SCHEMA_STEPS } from "./schema.ts";
 
@@ -17,12 +18,6 @@ import { BAZEL_SCHEMA_STEPS } from "./schema.ts";
 export interface BlobRow {
   readonly sizeBytes: number;
   readonly accessed: number;
-}
-
-/** A row by what it is found, with what memory keeps of it. */
-export interface EntryRow extends BlobRow {
-  readonly hash: Uint8Array;
-  readonly scopeId: number;
 }
 
 export interface ObjectRow {
@@ -117,7 +112,7 @@ export class BazelIndex implements AsyncDisposable {
   readonly #findAction: Query<ActionRow>;
   readonly #readValue: Query<ObjectRow & { readonly sha256: Uint8Array }>;
   readonly #findLayout: Query<{ readonly chunks: Uint8Array }>;
-  readonly #entries: Record<"actions" | "blobs", Query<EntryRow>>;
+  readonly #entries: Record<"actions" | "blobs", Query<{ readonly hex: string | null }>>;
   readonly #counts: Query<{ readonly blobs: number; readonly actions: number }>;
   readonly #oldest: Record<EvictableTable, Query<OldRow>>;
   readonly #usage: Query<ScopeUsage>;
@@ -146,14 +141,15 @@ export class BazelIndex implements AsyncDisposable {
     this.#findAction = prepare(`
       SELECT result, refers_to AS refersTo, accessed FROM actions WHERE hash = ?1 AND scope_id = ?2`);
     this.#findLayout = prepare(`SELECT chunks FROM layouts WHERE hash = ?1 AND scope_id = ?2`);
-    const entries = (table: "actions" | "blobs", columns: string): Query<EntryRow> =>
+    const entries = (rows: string): Query<{ readonly hex: string | null }> =>
       prepare(`
-        SELECT hash, scope_id AS scopeId, ${columns} FROM ${table}
-        WHERE (hash, scope_id) > (?1, ?2) ORDER BY hash, scope_id LIMIT ?3`);
+        SELECT group_concat(${ENTRY_HEX}, '') AS hex FROM (
+          SELECT hash, scope_id, ${rows}
+          WHERE (hash, scope_id) > (?1, ?2) ORDER BY hash, scope_id LIMIT ?3)`);
     this.#entries = {
       // From the index alone: rows of ActionResults are long, and their last use is read with the first of them.
-      actions: entries("actions", "0 AS sizeBytes, 0 AS accessed"),
-      blobs: entries("blobs", "size_bytes AS sizeBytes, accessed"),
+      actions: entries("0 AS size_bytes, 0 AS accessed FROM actions"),
+      blobs: entries("size_bytes, accessed FROM blobs"),
     };
     this.#counts = prepare(`
       SELECT coalesce(sum(blobs), 0) AS blobs, coalesce(sum(actions), 0) AS actions FROM scopes`);
@@ -204,9 +200,11 @@ export class BazelIndex implements AsyncDisposable {
     table: "actions" | "blobs",
     last: { readonly hash: Uint8Array; readonly scopeId: number } | undefined,
     limit: number,
-  ): EntryRow[] {
+  ): EntryPage {
     const { hash, scopeId } = last ?? { hash: new Uint8Array(), scopeId: 0 };
-    return this.#read(() => this.#entries[table].all(hash, scopeId, limit));
+    return new EntryPage(
+      this.#read(() => this.#entries[table].get(hash, scopeId, limit)?.hex) ?? "",
+    );
   }
 
   /** How many rows there are in all scopes. */

@@ -86,8 +86,8 @@ test("when every entry waits for the index to know its use, there is no room for
 test("a table that had room for all knows that it is whole until one has to go", () => {
   const table = new KeyTable<never>({ maxEntries: 1024, maxValueBytes: 0, valueSize: () => 0 });
   for (let name = 0; name < 1024; name += 1) {
-    table.learn(1, wordsOf(name), { sizeBytes: 1, accessed: 0 });
-    table.learn(1, wordsOf(name), { sizeBytes: 1, accessed: 0 });
+    table.learn(1, wordsOf(name), 0, { sizeBytes: 1, accessed: 0 });
+    table.learn(1, wordsOf(name), 0, { sizeBytes: 1, accessed: 0 });
   }
   expect(table.count).toBe(1024);
   expect(table.losses).toBe(0);

@@ -83,9 +83,10 @@ export class KeyTable<Value> {
   learn(
     scopeId: number,
     words: Int32Array,
+    from: number,
     entry: { readonly sizeBytes: number; readonly accessed: number },
   ): void {
-    if (this.#slots.find(scopeId, words, 0) === 0) this.add(scopeId, words, 0, entry);
+    if (this.#slots.find(scopeId, words, from) === 0) this.add(scopeId, words, from, entry);
   }
 
   /** Makes room for so many entries at once. */

@@ -1,11 +1,9 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 
-import type { EntryRow } from "./bazel-index.ts";
-import { wordsOf } from "./packed-digests.ts";
 import type { TenantState } from "./tenant-state.ts";
 
 /** Below a millisecond of reading, before others get their turn. */
-const ROWS_PER_SLICE = 1000;
+const ROWS_PER_SLICE = 2000;
 
 /**
  * Reads into memory what the index has, in slices, while the tenant is served. From then on what memory does not
@@ -25,17 +23,23 @@ export async function learnIndex(state: TenantState, signal: AbortSignal): Promi
     if (count * 1.05 > table.maxEntries) return;
     table.reserve(count);
     const { losses } = table;
-    let last: EntryRow | undefined;
+    let last: { readonly hash: Uint8Array; readonly scopeId: number } | undefined;
     do {
       await nextTurn();
       if (signal.aborted) return;
-      const rows = index.entriesAfter(name, last, ROWS_PER_SLICE);
-      for (const row of rows) {
+      const page = index.entriesAfter(name, last, ROWS_PER_SLICE);
+      for (let row = 0; row < page.length; row += 1) {
+        const scopeId = page.scopeId(row);
         // What is read and put into memory in one turn is there still, unless it is on its way out.
-        if (state.isGoing(name, row.scopeId, row.hash)) continue;
-        table.learn(row.scopeId, wordsOf(row.hash), row);
+        if (state.isGoing(name, scopeId, page.hash(row))) continue;
+        const entry = { sizeBytes: page.sizeBytes(row), accessed: page.accessed(row) };
+        table.learn(scopeId, page.words, page.hashAt(row), entry);
       }
-      last = rows.length < ROWS_PER_SLICE ? undefined : rows.at(-1);
+      const end = page.length - 1;
+      last =
+        page.length < ROWS_PER_SLICE
+          ? undefined
+          : { hash: page.hash(end), scopeId: page.scopeId(end) };
     } while (last !== undefined);
     table.isWhole = table.losses === losses;
   }
