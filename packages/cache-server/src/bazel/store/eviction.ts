@@ -1,3 +1,5 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+
 import type { EvictableTable, OldRow, ScopeRow } from "./bazel-index.ts";
 import type { EvictionResult } from "./bazel-store.ts";
 import type { Slots } from "./key-table.ts";
@@ -28,6 +30,8 @@ export interface Eviction extends EvictionResult {
 }
 
 const ROWS_PER_SLICE = 500;
+/** Scopes that are looked into before others get their turn. */
+const SCOPES_PER_TURN = 100;
 /** Later than every period. */
 const EVERYTHING = 2 ** 31;
 /** The order in which what was used in one period goes: ActionResults before what they need. */
@@ -61,31 +65,91 @@ export async function evict(options: EvictionOptions): Promise<Eviction> {
 
   // A period may have begun when it was noted and not be over yet.
   const usedBefore = periodOf(nowMs - ttlMs - PERIOD_MS);
-  /** Deletes what was used first in any of the scopes; false when all of it is too fresh. */
-  const deleteOldest = async (scopes: readonly ScopeRow[]): Promise<boolean> => {
-    const oldest = scopes
-      .map(({ id }) => ({ id, accessed: findSlice(state, id, usedBefore, 1)?.accessed }))
-      .filter((scope) => scope.accessed !== undefined)
-      .toSorted((one, other) => (one.accessed ?? 0) - (other.accessed ?? 0))[0];
-    return oldest !== undefined && (await deleteSlice(oldest.id, usedBefore));
-  };
+  const ordered = (scopes: readonly ScopeRow[]): Promise<OldestFirst> =>
+    OldestFirst.of(state, scopes, { usedBefore, deleteSlice });
 
   const fullViews = new Set<number>();
   for (const [viewId, { maxBytes: viewBytes }] of views) {
     if (viewBytes === undefined) continue;
-    for (;;) {
-      const scopes = state.index.scopes().filter((scope) => scope.viewId === viewId);
-      const bytes = scopes.reduce((sum, { storedBytes }) => sum + storedBytes, 0);
-      if (bytes <= viewBytes) break;
-      if (await deleteOldest(scopes)) continue;
+    const isOver = (): boolean => state.index.usage(viewId, undefined).storedBytes > viewBytes;
+    if (!isOver()) continue;
+    const scopes = state.index.scopes().filter((scope) => scope.viewId === viewId);
+    const oldest = await ordered(scopes);
+    while (isOver()) {
+      if (await oldest.deleteSome()) continue;
       fullViews.add(viewId);
       break;
     }
   }
-  while (state.storedBytes + state.reservedBytes + spareBytes > maxBytes) {
-    if (!(await deleteOldest(state.index.scopes()))) break;
+  const isFull = (): boolean => state.storedBytes + state.reservedBytes + spareBytes > maxBytes;
+  if (isFull()) {
+    const oldest = await ordered(state.index.scopes());
+    while (isFull() && (await oldest.deleteSome())) continue;
   }
   return { ...counts, freedBytes: Math.max(0, bytesBefore - state.storedBytes), fullViews };
+}
+
+type DeleteSlice = (scopeId: number, usedBefore: number) => Promise<boolean>;
+
+/** Scopes in the order of what each holds that was used first: there may be thousands. */
+class OldestFirst {
+  readonly #state: TenantState;
+  readonly #usedBefore: number;
+  readonly #deleteSlice: DeleteSlice;
+  /** The one whose turn it is comes last. */
+  readonly #scopes: { readonly id: number; readonly accessed: number }[] = [];
+
+  private constructor(
+    state: TenantState,
+    options: { readonly usedBefore: number; readonly deleteSlice: DeleteSlice },
+  ) {
+    this.#state = state;
+    this.#usedBefore = options.usedBefore;
+    this.#deleteSlice = options.deleteSlice;
+  }
+
+  static async of(
+    state: TenantState,
+    scopes: readonly ScopeRow[],
+    options: { readonly usedBefore: number; readonly deleteSlice: DeleteSlice },
+  ): Promise<OldestFirst> {
+    const oldest = new OldestFirst(state, options);
+    for (const [at, { id }] of scopes.entries()) {
+      if (at % SCOPES_PER_TURN === SCOPES_PER_TURN - 1) await nextTurn();
+      const accessed = oldest.#oldestUseIn(id);
+      if (accessed !== undefined) oldest.#scopes.push({ id, accessed });
+    }
+    oldest.#scopes.sort((one, other) => other.accessed - one.accessed);
+    return oldest;
+  }
+
+  /** Deletes a slice of what was used first; false when all of it is too fresh. */
+  async deleteSome(): Promise<boolean> {
+    for (;;) {
+      const first = this.#scopes.pop();
+      if (first === undefined) return false;
+      const isDeleted = await this.#deleteSlice(first.id, this.#usedBefore);
+      // All of the slice was used since the index was told.
+      if (!isDeleted) await this.#state.flush();
+      const accessed = this.#oldestUseIn(first.id);
+      if (accessed !== undefined) this.#insert({ id: first.id, accessed });
+      if (isDeleted) return true;
+    }
+  }
+
+  #oldestUseIn(scopeId: number): number | undefined {
+    return findSlice(this.#state, scopeId, this.#usedBefore, 1)?.accessed;
+  }
+
+  #insert(scope: { readonly id: number; readonly accessed: number }): void {
+    let [from, to] = [0, this.#scopes.length];
+    while (from < to) {
+      const middle = (from + to) >> 1;
+      if ((this.#scopes[middle]?.accessed ?? 0) > scope.accessed) from = middle + 1;
+      else to = middle;
+    }
+    this.#scopes.splice(from, 0, scope);
+  }
 }
 
 /** The rows of a scope that go first. */
