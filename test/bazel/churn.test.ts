@@ -22,7 +22,7 @@ const SCALE = IS_LONG
   : { realMs: 60_000, clients: 16, kills: 4, actionsPerHour: 60, maxSize: 24 * 2 ** 20 };
 /** The day's clock runs so much faster than the machine's. */
 const RATE = DAY_MS / SCALE.realMs;
-const VIEW_LIMIT = SCALE.maxSize / 3;
+const VIEW_LIMIT = Math.floor(SCALE.maxSize / 3);
 /** A minute, and what a busy machine may take to write down the uses of one. */
 const FORGOTTEN_MS = 60_000 + 1500 * RATE;
 
