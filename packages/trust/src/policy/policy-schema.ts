@@ -165,21 +165,23 @@ export const POLICY_SCHEMA: v.GenericSchema<unknown, PolicyDocument> = v.strictO
   sharedViews: v.optional(v.record(fullViewName, sharedView)),
 });
 
+/** The fields of every part of a document, by the headings of its reference page. */
+export const POLICY_PARTS: Readonly<Record<string, readonly string[]>> = {
+  Document: ["version", "issuers", "defaultTenant", "tenants", "sharedViews"],
+  Issuer: Object.keys(issuer.entries),
+  "Claim mapping": Object.keys(claimMapping.entries),
+  Tenant: Object.keys(tenant.entries),
+  View: Object.keys(view.entries),
+  Scope: Object.keys(scope.entries),
+  Trusted: Object.keys(trusted.entries),
+  "Shared view": Object.keys(sharedView.entries),
+};
+
 /** Every field of a document, for suggestions. */
 export const POLICY_FIELDS: readonly string[] = [
-  ...Object.keys({ ...claimMapping.entries, ...issuer.entries, ...idTarget.entries }),
-  ...Object.keys({ ...namedTarget.entries, ...scope.entries, ...trusted.entries }),
-  ...Object.keys({ ...view.entries, ...tenant.entries, ...sharedView.entries }),
-  ...[
-    "uid",
-    "retention",
-    "overlay",
-    "version",
-    "issuers",
-    "defaultTenant",
-    "tenants",
-    "sharedViews",
-  ],
+  ...Object.values(POLICY_PARTS).flat(),
+  ...Object.keys(namedTarget.entries),
+  ...["uid", "retention", "overlay"],
 ];
 
 function word(what: string, maxLength: number): v.GenericSchema<string, string> {
