@@ -293,7 +293,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
               reloadIntervalMs: settings.tlsReloadIntervalMs,
             },
       connectionTimeoutMs: timings.connectionTimeoutMs,
-      grpc: grpc?.receivers,
+      grpc,
       logger,
     },
   );

@@ -34,6 +34,11 @@ export interface ServerCall {
   finish(status: number, message?: string, trailers?: Metadata): void;
   /** The same with a status that is given often: it costs no more than OK. */
   finishWith(kept: KeptStatus): void;
+  /**
+   * Keeps the memory of the request when the call ends, because its bytes are still in use: until the returned
+   * function is called.
+   */
+  holdMemory(): () => void;
   /** With `manualConsume`: the oldest delivered messages (one by default) are dealt with; the client may send more. */
   consumed(messages?: number): void;
 }
@@ -55,6 +60,8 @@ export interface CallReceiver {
    * then holds one stream window and one message at most.
    */
   readonly manualConsume?: boolean;
+  /** With `manualConsume`: the most bytes that the request will have, when its first messages have told. */
+  requestBytes?(call: ServerCall): number | undefined;
 }
 
 /**

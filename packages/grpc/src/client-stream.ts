@@ -103,6 +103,16 @@ export class ClientStream extends GrpcStream implements ClientCall {
     return this.#receiver.manualConsume === true;
   }
 
+  protected get holdsMemory(): boolean {
+    return false;
+  }
+
+  protected get expectedRequestBytes(): number {
+    return Infinity;
+  }
+
+  protected askMemory(): undefined {}
+
   protected deliver(message: Uint8Array): void {
     this.#call(() => this.#receiver.onMessage(this, message));
   }

@@ -3,6 +3,7 @@ import type { Http2ConnectionOptions } from "./http2/connection-core.ts";
 import { Http2Connection } from "./http2/connection.ts";
 import { ERROR } from "./http2/protocol.ts";
 import type { AssemblyBudget } from "./message-reader.ts";
+import type { RequestMemory } from "./request-memory.ts";
 
 /** What a transport needs to know of either side of a connection. */
 export interface GrpcTransport {
@@ -28,9 +29,20 @@ export interface GrpcTransport {
 /** What gRPC adds to a connection in both roles: deadlines, and memory for incomplete messages. */
 export abstract class GrpcConnection extends Http2Connection implements GrpcTransport {
   readonly assembly: AssemblyBudget;
+  /** Where requests ask for memory beyond their first window; undefined where nobody has to ask. */
+  readonly memory: RequestMemory | undefined;
 
-  protected constructor(isServer: boolean, options: Http2ConnectionOptions) {
-    super(isServer, options);
+  protected constructor(
+    isServer: boolean,
+    options: Omit<Http2ConnectionOptions, "firstWindowBytes">,
+    memory?: RequestMemory,
+  ) {
+    const { firstWindowBytes, streamWindowBytes } = options.limits;
+    super(isServer, {
+      ...options,
+      firstWindowBytes: memory === undefined ? streamWindowBytes : firstWindowBytes,
+    });
+    this.memory = memory;
     this.assembly = { usedBytes: 0, maxBytes: options.limits.maxAssemblyBytes };
   }
 

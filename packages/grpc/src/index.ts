@@ -10,6 +10,7 @@ export type { HeaderList } from "./hpack/header-list.ts";
 export type { ConnectionEnd } from "./http2/connection-core.ts";
 export { type ConnectionLimits, DEFAULT_LIMITS } from "./http2/limits.ts";
 export { keepStatus, type KeptStatus } from "./kept-status.ts";
+export type { MemoryLease, MemoryWish, RequestMemory } from "./request-memory.ts";
 export type { Metadata } from "./metadata.ts";
 export {
   createServerConnection,

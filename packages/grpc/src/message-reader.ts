@@ -21,13 +21,15 @@ export interface MessageProblem {
 export interface MessageSink {
   /** `wireBytes` is the message with its prefix, as it came. */
   onMessageRead(message: Uint8Array, wireBytes: number): void;
+  /** Whether there is memory for a message that was unpacked to so many bytes. */
+  hasRoomFor(unpackedBytes: number): boolean;
   /** Whether the call is over: nothing more is read then. */
   readonly isOver: boolean;
 }
 
 /**
  * Cuts DATA into length-prefixed messages. A message that arrives in one piece is passed on as a view; others are
- * gathered in room that grows with what arrives, never with what was only announced.
+ * gathered in room that grows with what arrives, never with what was only announced, unless it was paid for.
  */
 export class MessageReader {
   readonly #sink: MessageSink;
@@ -35,6 +37,7 @@ export class MessageReader {
   readonly #budget: AssemblyBudget;
   /** Whether messages may be compressed: grpc-encoding says so. */
   isGzip = false;
+  #isPaidFor = false;
   /** Prefix bytes that came alone. */
   #prefix: Buffer | undefined;
   #prefixBytes = 0;
@@ -53,6 +56,11 @@ export class MessageReader {
   /** Whether the stream may end here. */
   get isComplete(): boolean {
     return this.#length < 0 && this.#prefixBytes === 0;
+  }
+
+  /** The length of the message that is arriving; 0 between messages. */
+  get messageBytes(): number {
+    return Math.max(0, this.#length);
   }
 
   /** How much of an incomplete message has arrived. */
@@ -106,9 +114,15 @@ export class MessageReader {
     return undefined;
   }
 
+  /** There is memory for all of every message from now on, wherever it comes from. */
+  payFor(): void {
+    if (this.#room !== undefined && !this.#isPaidFor) this.#budget.usedBytes -= this.#room.length;
+    this.#isPaidFor = true;
+  }
+
   /** Gives the memory of an incomplete message back; the call is over. */
   release(): void {
-    if (this.#room !== undefined) this.#budget.usedBytes -= this.#room.length;
+    if (this.#room !== undefined && !this.#isPaidFor) this.#budget.usedBytes -= this.#room.length;
     this.#room = undefined;
     this.#filled = 0;
   }
@@ -139,13 +153,10 @@ export class MessageReader {
     const needed = this.#filled + end - start;
     let room = this.#room;
     if (room === undefined || room.length < needed) {
-      const size = Math.min(
-        this.#length,
-        Math.max(FIRST_ROOM_BYTES, needed, (room?.length ?? 0) * 4),
-      );
-      const growth = size - (room?.length ?? 0);
-      if (this.#budget.usedBytes + growth > this.#budget.maxBytes) return false;
-      this.#budget.usedBytes += growth;
+      const size = this.#isPaidFor
+        ? this.#length
+        : Math.min(this.#length, Math.max(FIRST_ROOM_BYTES, needed, (room?.length ?? 0) * 4));
+      if (!this.#isPaidFor && !this.#charge(size - (room?.length ?? 0))) return false;
       const larger = Buffer.allocUnsafe(size);
       if (room !== undefined) larger.set(room.subarray(0, this.#filled));
       this.#room = larger;
@@ -153,6 +164,12 @@ export class MessageReader {
     }
     room.set(bytes.subarray(start, end), this.#filled);
     this.#filled = needed;
+    return true;
+  }
+
+  #charge(bytes: number): boolean {
+    if (this.#budget.usedBytes + bytes > this.#budget.maxBytes) return false;
+    this.#budget.usedBytes += bytes;
     return true;
   }
 
@@ -169,6 +186,9 @@ export class MessageReader {
         return this.#tooLarge("a message that decompresses to more");
       }
       return { status: GRPC_STATUS.INTERNAL, message: "a message that is not gzip" };
+    }
+    if (!this.#sink.hasRoomFor(plain.length)) {
+      return { status: GRPC_STATUS.UNAVAILABLE, message: "no memory to unpack a message just now" };
     }
     this.#sink.onMessageRead(plain, length + PREFIX_BYTES);
     return undefined;

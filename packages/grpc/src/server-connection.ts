@@ -6,6 +6,7 @@ import type { ConnectionEnd } from "./http2/connection-core.ts";
 import { type ConnectionLimits, DEFAULT_LIMITS } from "./http2/limits.ts";
 import { ERROR } from "./http2/protocol.ts";
 import { readRequestHead, type RequestHead } from "./http2/request-head.ts";
+import type { RequestMemory } from "./request-memory.ts";
 import { ServerStream } from "./server-stream.ts";
 import { GRPC_STATUS } from "./status.ts";
 import { parseTimeoutMs } from "./timeout.ts";
@@ -20,6 +21,8 @@ export interface ServerConnectionOptions {
   readonly onEnd?: (end: ConnectionEnd) => void;
   /** A receiver threw; its call was answered INTERNAL without a word of it. */
   readonly onError?: (error: unknown, call: ServerCall) => void;
+  /** Where calls ask for memory beyond their first window; without it each takes a whole window as it comes. */
+  readonly memory?: RequestMemory;
   /** What differs from {@link DEFAULT_LIMITS}. */
   readonly limits?: Partial<ConnectionLimits>;
 }
@@ -41,7 +44,8 @@ class GrpcServerConnection extends GrpcConnection {
 
   constructor(options: ServerConnectionOptions, nowMs: number) {
     const limits = { ...DEFAULT_LIMITS, ...options.limits };
-    super(true, { limits, nowMs, onOutput: options.onOutput, onEnd: options.onEnd });
+    const { onOutput, onEnd, memory } = options;
+    super(true, { limits, nowMs, onOutput, onEnd }, memory);
     this.#onCall = options.onCall;
     this.#onError = options.onError;
     this.sendHello(undefined);

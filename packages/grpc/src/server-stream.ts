@@ -8,6 +8,7 @@ import { findTrailerProblem } from "./http2/request-head.ts";
 import { keepStatus, type KeptStatus, RESPONSE_HEAD } from "./kept-status.ts";
 import type { MessageProblem } from "./message-reader.ts";
 import { formatMetadata, type Metadata } from "./metadata.ts";
+import type { MemoryLease, MemoryWish } from "./request-memory.ts";
 import { formatStatusMessage, GRPC_STATUS } from "./status.ts";
 
 const OK = keepStatus(GRPC_STATUS.OK);
@@ -20,6 +21,7 @@ export class ServerStream extends GrpcStream implements ServerCall {
   state: unknown = undefined;
   receiver: CallReceiver | undefined;
   status: number | undefined = undefined;
+  #holds = 0;
   #hasSentHead = false;
   #isFinished = false;
 
@@ -123,6 +125,18 @@ export class ServerStream extends GrpcStream implements ServerCall {
     this.#cancel("deadline");
   }
 
+  holdMemory(): () => void {
+    if (!this.hasMemory) return nothing;
+    this.#holds += 1;
+    let isHeld = true;
+    return () => {
+      if (!isHeld) return;
+      isHeld = false;
+      this.#holds -= 1;
+      if (this.isOver) this.releaseMemory();
+    };
+  }
+
   onHeaders(list: HeaderList, isEnd: boolean): void {
     if (!isEnd || list.isTooLarge || findTrailerProblem(list) !== undefined) {
       this.connection.failMalformed(this);
@@ -165,6 +179,18 @@ export class ServerStream extends GrpcStream implements ServerCall {
     return this.receiver?.manualConsume === true;
   }
 
+  protected get holdsMemory(): boolean {
+    return this.#holds > 0;
+  }
+
+  protected get expectedRequestBytes(): number {
+    return this.receiver?.requestBytes?.(this) ?? Infinity;
+  }
+
+  protected askMemory(wish: MemoryWish, onGranted: () => void): MemoryLease | undefined {
+    return this.connection.memory?.ask(this, wish, onGranted);
+  }
+
   protected deliver(message: Uint8Array): void {
     try {
       this.receiver?.onMessage(this, message);
@@ -187,3 +213,5 @@ export class ServerStream extends GrpcStream implements ServerCall {
     }
   }
 }
+
+function nothing(): void {}

@@ -5,11 +5,14 @@ import {
   type CallReceiver,
   type ConnectionLimits,
   createServerConnection,
+  type RequestMemory,
   type ServerConnection,
 } from "@glorious/grpc";
 
 export interface GrpcSocketOptions {
   readonly receivers: ReadonlyMap<string, CallReceiver>;
+  /** Where the calls of this connection ask for memory. */
+  readonly memory: RequestMemory;
   readonly limits?: Partial<ConnectionLimits>;
   readonly logger: Logger;
 }
@@ -38,11 +41,12 @@ class AttachedConnection implements GrpcSocket {
   #timer: NodeJS.Timeout | undefined;
   #timerAtMs = Infinity;
 
-  constructor(socket: Socket, { receivers, limits = {}, logger }: GrpcSocketOptions) {
+  constructor(socket: Socket, { receivers, memory, limits = {}, logger }: GrpcSocketOptions) {
     this.#socket = socket;
     this.#connection = createServerConnection(
       {
         limits,
+        memory,
         onCall: (call) => receivers.get(call.path),
         onOutput: () => this.#scheduleFlush(),
         onError: (error, { path }) => logger.error("A call failed", { path, error }),

@@ -19,7 +19,11 @@ import { sniffProtocol } from "./protocol-sniffer.ts";
 import type { TlsFiles } from "./tls-files.ts";
 import { readTlsFiles, watchTlsFiles } from "./tls-files.ts";
 
-type GrpcReceivers = GrpcSocketOptions["receivers"];
+/** What gRPC's connections are served with. */
+export interface GrpcService {
+  readonly receivers: GrpcSocketOptions["receivers"];
+  readonly memory: { openConnection(): GrpcSocketOptions["memory"] };
+}
 
 export interface ListenerOptions {
   readonly listen: ListenAddress;
@@ -27,7 +31,7 @@ export interface ListenerOptions {
   /** How long a connection may stand still while its client is the one to go on. */
   readonly connectionTimeoutMs: number;
   /** Who takes gRPC's calls; without them nothing but HTTP/1.1 is spoken. */
-  readonly grpc: GrpcReceivers | undefined;
+  readonly grpc: GrpcService | undefined;
   readonly logger: Logger;
 }
 
@@ -56,8 +60,8 @@ export async function startListener(
   const serveHttp = (socket: Socket): void => {
     http.emit("connection", socket);
   };
-  const serveGrpc = (socket: Socket, receivers: GrpcReceivers): void => {
-    const attached = attachGrpc(socket, { receivers, logger });
+  const serveGrpc = (socket: Socket, { receivers, memory }: GrpcService): void => {
+    const attached = attachGrpc(socket, { receivers, memory: memory.openConnection(), logger });
     grpcSockets.add(attached);
     socket.on("close", () => grpcSockets.delete(attached));
   };

@@ -8,12 +8,20 @@ const BUSY_TIMEOUT_MS = 10_000;
 /** `full`: a commit is on the disk when it returns. `off`: a power cut may lose it; for tests only. */
 export type Synchronous = "full" | "off";
 
+/** Pages that a connection remembers, in bytes. */
+const DEFAULT_CACHE_BYTES = 32 * 2 ** 20;
+
 /**
  * Opens a connection with the settings that every connection of the index has. Does not touch the schema.
  *
+ * @param cacheBytes Pages that it remembers; what it has to read again lies in the operating system's memory.
  * @throws {CacheError} `CONFIG` when the file system does not carry SQLite's write-ahead log.
  */
-export function openConnection(file: string, synchronous: Synchronous): DatabaseSync {
+export function openConnection(
+  file: string,
+  synchronous: Synchronous,
+  cacheBytes: number = DEFAULT_CACHE_BYTES,
+): DatabaseSync {
   const database = new DatabaseSync(file, {
     timeout: BUSY_TIMEOUT_MS,
     enableForeignKeyConstraints: true,
@@ -28,7 +36,7 @@ export function openConnection(file: string, synchronous: Synchronous): Database
         hint: "Put it on a local file system, with its directory writable.",
       });
     }
-    database.exec(`PRAGMA cache_size = ${-32 * 1024}`);
+    database.exec(`PRAGMA cache_size = ${-Math.ceil(cacheBytes / 1024)}`);
     // Mapped into memory, a large index is no faster, adds itself to the process for each connection, and turns
     // a read error into a crash.
     database.exec("PRAGMA mmap_size = 0");

@@ -13,6 +13,8 @@ export interface OpenDatabaseOptions {
   /** Made when absent, readable by its owner only; or `:memory:`. */
   readonly file: string;
   readonly synchronous: Synchronous;
+  /** Pages that the connection remembers, in bytes; 32 MiB by default. */
+  readonly cacheBytes?: number | undefined;
   readonly migrations: readonly string[];
   readonly logger: Logger;
 }
@@ -44,7 +46,7 @@ async function openMigrated(options: OpenDatabaseOptions): Promise<DatabaseSync>
   while (true) {
     let database: DatabaseSync | undefined;
     try {
-      database = openConnection(file, synchronous);
+      database = openConnection(file, synchronous, options.cacheBytes);
       migrate(database, file, { migrations, logger });
       if (file !== ":memory:") database.exec("PRAGMA query_only = ON");
       return database;

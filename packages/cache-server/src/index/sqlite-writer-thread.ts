@@ -7,12 +7,12 @@ import { fromSqliteError, toFailure } from "./sqlite-errors.ts";
 import type { WriterThreadData, WriterThreadMessage } from "./sqlite-writer.ts";
 
 const data: WriterThreadData = workerData;
-const { file, synchronous, writers } = data;
+const { file, synchronous, cacheBytes, writers } = data;
 
 try {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- whoever starts the thread names such a module
   const { createWriters } = (await import(writers)) as { readonly createWriters: CreateWriters };
-  serve(openConnection(file, synchronous), createWriters);
+  serve(openConnection(file, synchronous, cacheBytes), createWriters);
 } catch (error) {
   answer({ kind: "failed", failure: toFailure(fromSqliteError(error, file)) });
 }

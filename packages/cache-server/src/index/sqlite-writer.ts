@@ -21,6 +21,8 @@ export interface SqliteWriter extends AsyncDisposable {
 export interface WriterThreadData {
   readonly file: string;
   readonly synchronous: Synchronous;
+  /** Pages that its connection remembers, in bytes; 32 MiB by default. */
+  readonly cacheBytes?: number;
   /** Address of the module whose `createWriters` makes the writers; see {@link moduleBeside}. */
   readonly writers: string;
 }
@@ -43,6 +45,11 @@ export function createLocalWriter(
     [Symbol.asyncDispose]: async () => {},
   };
 }
+
+/**
+ * A batch comes and goes: its garbage is collected when it has half of this. What SQLite takes is apart from it.
+ */
+const LIMITS = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 6 };
 
 /**
  * A writer on a thread of its own, so that nobody waits for the disk but who writes: a commit takes as long
@@ -132,7 +139,11 @@ function startWorker(workerData: WriterThreadData): Worker {
   return isSource(import.meta.url)
     ? new Worker(new URL("./sqlite-writer-thread.ts", import.meta.url), {
         workerData,
+        resourceLimits: LIMITS,
         execArgv: ["--conditions=source"],
       })
-    : new Worker(new URL("./sqlite-writer-thread.js", import.meta.url), { workerData });
+    : new Worker(new URL("./sqlite-writer-thread.js", import.meta.url), {
+        workerData,
+        resourceLimits: LIMITS,
+      });
 }

@@ -36,6 +36,7 @@ export interface ConnectionEnd {
 export interface Http2ConnectionOptions {
   readonly limits: ConnectionLimits;
   readonly nowMs: number;
+  readonly firstWindowBytes: number;
   /** There is output: called once until `takeOutput`. Must not call back; schedule the writing. */
   readonly onOutput: (() => void) | undefined;
   readonly onEnd: ((end: ConnectionEnd) => void) | undefined;
@@ -45,6 +46,8 @@ export interface Http2ConnectionOptions {
 export abstract class ConnectionCore implements SendHost {
   readonly output: OutputBuffer = new OutputBuffer();
   readonly maxOutputBytes: number;
+  /** What the other end may send on a new stream. */
+  readonly firstWindowBytes: number;
   readonly limits: ConnectionLimits;
   isClosed = false;
   /** We sent GOAWAY and finish what is open. */
@@ -75,6 +78,7 @@ export abstract class ConnectionCore implements SendHost {
     this.limits = limits;
     this.nowMs = nowMs;
     this.maxOutputBytes = limits.maxOutputBytes;
+    this.firstWindowBytes = options.firstWindowBytes;
     this.#onOutput = options.onOutput;
     this.#onEnd = options.onEnd;
     this.encoder = new HpackEncoder(limits.headerTableBytes);
@@ -102,7 +106,7 @@ export abstract class ConnectionCore implements SendHost {
       this.isServer
         ? [SETTING.MAX_CONCURRENT_STREAMS, limits.maxConcurrentStreams]
         : [SETTING.ENABLE_PUSH, 0],
-      [SETTING.INITIAL_WINDOW_SIZE, limits.streamWindowBytes],
+      [SETTING.INITIAL_WINDOW_SIZE, this.firstWindowBytes],
       [SETTING.MAX_FRAME_SIZE, limits.maxFrameBytes],
       [SETTING.MAX_HEADER_LIST_SIZE, limits.maxHeaderListBytes],
     ]);
@@ -265,14 +269,10 @@ export abstract class ConnectionCore implements SendHost {
     this.chargeFailure("streams that were refused");
   }
 
-  /** Gives bytes of DATA back to a stream's window: once they were consumed. */
-  consume(stream: Http2Stream, bytes: number): void {
-    if (stream.isRemoteClosed) return;
-    stream.unreturnedBytes += bytes;
-    if (stream.unreturnedBytes * 2 < this.limits.streamWindowBytes) return;
-    this.writer.windowUpdate(stream.id, stream.unreturnedBytes);
-    stream.receiveWindowBytes += stream.unreturnedBytes;
-    stream.unreturnedBytes = 0;
+  /** Lets the other end send so much more on a stream. */
+  openStreamWindow(stream: Http2Stream, bytes: number): void {
+    this.writer.windowUpdate(stream.id, bytes);
+    stream.receiveWindowBytes += bytes;
     this.signalOutput();
   }
 

@@ -147,8 +147,6 @@ export abstract class Http2Connection extends ConnectionCore implements FrameSin
       this.#dropData(stream, ERROR.FLOW_CONTROL_ERROR);
     } else if (isLengthWrong(stream, (flags & FLAG.END_STREAM) !== 0)) {
       this.#dropData(stream, ERROR.PROTOCOL_ERROR);
-    } else if (paddingBytes > 0) {
-      this.consume(stream, paddingBytes);
     }
   }
 
@@ -160,8 +158,9 @@ export abstract class Http2Connection extends ConnectionCore implements FrameSin
   onDataEnd(_streamId: number, flags: number): void {
     const stream = this.#dataStream;
     this.#dataStream = undefined;
-    if (stream === undefined || (flags & FLAG.END_STREAM) === 0) return;
-    if (this.streams.get(stream.id) === stream) this.#closeRemote(stream);
+    if (stream === undefined) return;
+    if ((flags & FLAG.END_STREAM) === 0) stream.onDataFrame();
+    else if (this.streams.get(stream.id) === stream) this.#closeRemote(stream);
   }
 
   onUnknownFrame(): void {

@@ -4,6 +4,8 @@ export interface ConnectionLimits {
   readonly maxConcurrentStreams: number;
   /** What the other end may send on one stream before we have consumed it. */
   readonly streamWindowBytes: number;
+  /** The same while the call has no memory of those that requests share; where none is shared it does not count. */
+  readonly firstWindowBytes: number;
   /** What the other end may send on all streams before we have consumed it. */
   readonly connectionWindowBytes: number;
   /** The largest frame we take, 16 KiB to 16 MiB - 1; a larger one is FRAME_SIZE_ERROR. */
@@ -49,7 +51,10 @@ export interface ConnectionLimits {
   readonly keepAliveTimeoutMs: number;
   /** A connection without calls is drained after this time. */
   readonly idleTimeoutMs: number;
-  /** A call whose data waits ends with CANCEL when the other end takes less than {@link minSendBytes} in this time. */
+  /**
+   * A call whose data waits ends with CANCEL when the other end takes less than {@link minSendBytes} in this time;
+   * so does one that has memory of those that requests share, when the other end sends less.
+   */
   readonly sendStallMs: number;
   readonly minSendBytes: number;
   /** How long the last calls may take after `drain()`. */
@@ -63,6 +68,7 @@ const MIB = 1024 * KIB;
 export const DEFAULT_LIMITS: ConnectionLimits = {
   maxConcurrentStreams: 1000,
   streamWindowBytes: MIB,
+  firstWindowBytes: 64 * KIB,
   connectionWindowBytes: 16 * MIB,
   maxFrameBytes: 64 * KIB,
   headerTableBytes: 16 * KIB,

@@ -8,8 +8,6 @@ export abstract class Http2Stream {
   sendWindowBytes: number;
   /** What the other end may still send. */
   receiveWindowBytes: number;
-  /** Consumed, and not yet given back to the other end's window. */
-  unreturnedBytes = 0;
   /** The other end sent END_STREAM. */
   isRemoteClosed = false;
   /** We sent END_STREAM or RST_STREAM, or received RST_STREAM: nothing more is sent. */
@@ -22,8 +20,9 @@ export abstract class Http2Stream {
   queueOffset = 0;
   queuedBytes = 0;
   sentBytes = 0;
-  /** {@link sentBytes} when it was last looked at for a stall. */
+  /** {@link sentBytes}, and {@link receivedBytes}, when they were last looked at for a stall. */
   stallMark = -1;
+  receiveMark = -1;
   /** Whether the scheduler has this stream in its line. */
   isInLine = false;
   /** What follows when the queue is empty: trailers, or END_STREAM alone. */
@@ -41,11 +40,15 @@ export abstract class Http2Stream {
   /** A further header block: a response's head, or trailers. */
   abstract onHeaders(list: HeaderList, isEnd: boolean): void;
   abstract onData(bytes: Uint8Array, start: number, end: number): void;
+  /** A DATA frame ended, and more are to come. */
+  abstract onDataFrame(): void;
   /** END_STREAM arrived, after everything else. */
   abstract onEnd(): void;
   /** The stream is over before its time; `reason` says why. */
   abstract onAbort(reason: "reset" | "connection", code: number): void;
   abstract onDrain(): void;
+  /** Whether others wait for what the other end may send now. */
+  abstract readonly keepsOthersWaiting: boolean;
 }
 
 const NOTHING: Uint8Array[] = [];

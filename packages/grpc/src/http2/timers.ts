@@ -108,8 +108,10 @@ export class ConnectionTimers {
       this.#didOutputWait = pendingBytes > 0;
       this.#isOutputTaken = false;
       for (const stream of streams.values()) {
-        if (stream.queuedBytes > 0 && isStalled(stream, limits.minSendBytes)) stalled.push(stream);
+        if (isSendingStalled(stream, limits.minSendBytes)) stalled.push(stream);
+        else if (isReceivingStalled(stream, limits.minSendBytes)) stalled.push(stream);
         stream.stallMark = stream.queuedBytes > 0 ? stream.sentBytes : -1;
+        stream.receiveMark = stream.keepsOthersWaiting ? stream.receivedBytes : -1;
       }
     }
     const keepAlive =
@@ -135,6 +137,12 @@ export class ConnectionTimers {
   }
 }
 
-function isStalled(stream: Http2Stream, minSendBytes: number): boolean {
-  return stream.stallMark >= 0 && stream.sentBytes - stream.stallMark < minSendBytes;
+function isSendingStalled(stream: Http2Stream, minBytes: number): boolean {
+  const { queuedBytes, stallMark, sentBytes } = stream;
+  return queuedBytes > 0 && stallMark >= 0 && sentBytes - stallMark < minBytes;
+}
+
+function isReceivingStalled(stream: Http2Stream, minBytes: number): boolean {
+  const { receiveMark, receivedBytes, keepsOthersWaiting } = stream;
+  return receiveMark >= 0 && receivedBytes - receiveMark < minBytes && keepsOthersWaiting;
 }

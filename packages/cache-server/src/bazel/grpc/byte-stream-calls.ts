@@ -278,6 +278,7 @@ function writeReceiver(context: CallContext, uploads: UploadSessions): CallRecei
 
   return {
     manualConsume: true,
+    requestBytes: (call) => (call.state as Writing | undefined)?.sizeBytes,
     onMessage(call, message) {
       try {
         call.state ??= start(call, parseWriteRequest(message));

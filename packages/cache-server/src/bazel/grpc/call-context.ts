@@ -50,6 +50,8 @@ export function createCallContext(options: {
       return await instances.open(await identify(call), instance, permission);
     },
     run(call, answer) {
+      // A call may be given up while what it asked for is under way.
+      const letGo = call.holdMemory();
       answer()
         .catch((error: unknown) => {
           if (!(error instanceof CacheError) || error.code === "INTERNAL") {
@@ -58,6 +60,7 @@ export function createCallContext(options: {
           failCall(call, error);
         })
         .finally(() => {
+          letGo();
           if (call.isOver) meters.end(call);
         });
     },

@@ -3,6 +3,7 @@ import type { CallReceiver } from "@glorious/grpc";
 
 import type { TrustGate } from "../../trust/trust-gate.ts";
 import type { Invocations } from "../invocations.ts";
+import { type SharedRequestMemory, shareRequestMemory } from "../memory/request-memory.ts";
 import type { InstanceGate } from "../services/instance-access.ts";
 import { createUploadSessions } from "../services/upload-session.ts";
 import { actionCacheCalls } from "./action-cache-calls.ts";
@@ -23,12 +24,16 @@ export interface GrpcFaceOptions {
 
 /** How long a client whose connection broke in the middle of an upload may take to come back. */
 const RESUME_MS = 120_000;
-const MAX_DETACHED_UPLOADS = 256;
+const MAX_DETACHED_UPLOADS = 64;
+/** For requests and what is made of them until they are stored. */
+const REQUEST_BYTES = 48 * 2 ** 20;
 
 /** The Bazel cache as gRPC's clients see it. */
 export interface GrpcFace {
   /** The receiver of every method there is, by its path. */
   readonly receivers: ReadonlyMap<string, CallReceiver>;
+  /** What their requests take beyond the first window of each. */
+  readonly memory: SharedRequestMemory;
   /** Gives up uploads whose clients might come back: the server stops. */
   stop(): void;
 }
@@ -41,6 +46,7 @@ export function createGrpcFace(options: GrpcFaceOptions): GrpcFace {
     maxDetached: MAX_DETACHED_UPLOADS,
   });
   return {
+    memory: shareRequestMemory(REQUEST_BYTES, options.gate),
     receivers: new Map(
       [
         ...capabilitiesCalls(context, options),

@@ -71,6 +71,9 @@ const USAGE_SUMS = [
   "coalesce(sum(stored_bytes), 0) AS storedBytes",
 ].join(", ");
 
+/** Of each of a tenant's two connections, where there may be many tenants. */
+const CACHE_BYTES = 8 * 2 ** 20;
+
 /** Opens a tenant's Bazel index, made when absent. */
 export async function openBazelIndex(options: {
   readonly file: string;
@@ -82,12 +85,14 @@ export async function openBazelIndex(options: {
     const database = await openDatabase({
       file,
       synchronous,
+      cacheBytes: CACHE_BYTES,
       logger,
       migrations: BAZEL_SCHEMA_STEPS,
     });
     try {
       const writers = BAZEL_WRITERS;
-      const writer = await startThreadWriter({ file, synchronous, writers }, logger);
+      const cacheBytes = CACHE_BYTES;
+      const writer = await startThreadWriter({ file, synchronous, cacheBytes, writers }, logger);
       return new BazelIndex(file, database, writer);
     } catch (error) {
       database.close();

@@ -22,6 +22,16 @@ export interface NewBlob extends NewObject {
   readonly accessed: number;
 }
 
+/** Small blobs in columns: a figure for each, and their hashes and bytes one after the other. */
+export interface NewBlobs {
+  readonly hashes: Uint8Array;
+  readonly forms: Uint8Array;
+  readonly sizes: Int32Array;
+  readonly data: Uint8Array;
+  /** Where the bytes of each end. */
+  readonly ends: Int32Array;
+}
+
 export interface NewKeyedValue extends NewObject {
   readonly verifiedMs: number;
   readonly scopeId: number;
@@ -201,9 +211,24 @@ export class BazelWrites {
     return { unusedFiles: [], addedBytes: storedBytes };
   }
 
-  putBlobs(blobs: readonly NewBlob[]): StoreChange {
+  putBlobs(
+    scopeId: number,
+    blobs: NewBlobs,
+    times: { readonly accessed: number; readonly verifiedMs: number },
+  ): StoreChange {
+    const { forms, sizes, ends } = blobs;
     let addedBytes = 0;
-    for (const blob of blobs) addedBytes += this.putBlob(blob).addedBytes;
+    let start = 0;
+    let at = 0;
+    for (const hash of eachHash(blobs.hashes)) {
+      const data = blobs.data.subarray(start, ends[at]);
+      const form = forms[at] === 1 ? 1 : 0;
+      const [sizeBytes, storedBytes] = [sizes[at] as number, data.length];
+      const object = { form, sizeBytes, storedBytes, file: undefined, data } as const;
+      addedBytes += this.putBlob({ ...object, ...times, scopeId, hash }).addedBytes;
+      start += data.length;
+      at += 1;
+    }
     // They lie in the index, all of them.
     return { unusedFiles: [], addedBytes };
   }

@@ -1,51 +1,61 @@
 import type { PutOutcome, WholeBlob } from "./bazel-store.ts";
-import type { NewObject } from "./bazel-writers.ts";
+import type { NewBlobs, NewObject } from "./bazel-writers.ts";
 import { takeSmallBlob } from "./blob-intake.ts";
 
-/** A blob of a batch, as the index is told of it. */
-export interface TakenBlob extends NewObject {
-  /** In the batch. */
-  readonly place: number;
-  readonly hash: Uint8Array;
+/** The blobs of a batch that were right. */
+export interface TakenBlobs {
+  /** Where they were in the batch. */
+  readonly places: readonly number[];
+  readonly blobs: NewBlobs;
 }
 
 const HASH_BYTES = 32;
 
 /**
- * Verifies the small blobs at these places of a batch. Those that are right share one piece of memory, because
- * thousands of pieces take many times what they hold; the others leave their error in `outcomes`.
+ * Verifies the small blobs at these places of a batch; those that are wrong leave their error in `outcomes`.
+ *
+ * The others are told to the index in a few pieces of memory: thousands of small ones take many times what they
+ * hold, here and on the writer's thread.
  */
 export async function takeSmallBlobs(
   blobs: readonly WholeBlob[],
   places: readonly number[],
   outcomes: PutOutcome[],
-): Promise<readonly TakenBlob[]> {
-  const taken: { readonly place: number; readonly object: NewObject }[] = [];
-  let sizeBytes = 0;
+): Promise<TakenBlobs> {
+  const right: number[] = [];
+  const objects: NewObject[] = [];
   for (const place of places) {
     const blob = blobs[place] as WholeBlob;
     try {
-      const object = await takeSmallBlob(blob, blob.source);
-      sizeBytes += HASH_BYTES + (object.data?.length ?? 0);
-      taken.push({ place, object });
+      objects.push(await takeSmallBlob(blob, blob.source));
+      right.push(place);
     } catch (error) {
       outcomes[place] = toError(error);
     }
   }
-  const memory = new Uint8Array(sizeBytes);
-  let position = 0;
-  const keep = (bytes: Uint8Array): Uint8Array => {
-    const start = position;
-    memory.set(bytes, start);
-    position += bytes.length;
-    return memory.subarray(start, position);
+  const count = objects.length;
+  const ends = new Int32Array(count);
+  let dataBytes = 0;
+  for (const [at, { data }] of objects.entries()) {
+    dataBytes += data?.length ?? 0;
+    ends[at] = dataBytes;
+  }
+  const hashes = new Uint8Array(count * HASH_BYTES);
+  const data = new Uint8Array(dataBytes);
+  for (const [at, object] of objects.entries()) {
+    hashes.set((blobs[right[at] as number] as WholeBlob).key, at * HASH_BYTES);
+    if (object.data !== undefined) data.set(object.data, at === 0 ? 0 : ends[at - 1]);
+  }
+  return {
+    places: right,
+    blobs: {
+      hashes,
+      ends,
+      data,
+      forms: Uint8Array.from(objects, ({ form }) => form),
+      sizes: Int32Array.from(objects, ({ sizeBytes }) => sizeBytes),
+    },
   };
-  return taken.map(({ place, object }) => ({
-    ...object,
-    place,
-    hash: keep((blobs[place] as WholeBlob).key),
-    data: object.data && keep(object.data),
-  }));
 }
 
 /** What was thrown, as the outcome of a blob. */

@@ -38,7 +38,7 @@ export async function takeBlob(upload: BlobUpload, options: IntakeOptions): Prom
     const bytes = source instanceof Uint8Array ? source : await collect(source, maxBytes);
     return await takeSmallBlob(upload, bytes);
   }
-  const chunks = source instanceof Uint8Array ? once(Buffer.from(source)) : source;
+  const chunks = source instanceof Uint8Array ? once(bufferOf(source)) : source;
   return form === "zstd"
     ? await takeLargeZstd(upload, chunks, options.files)
     : await takeLarge(upload, chunks, options.files);
@@ -70,7 +70,7 @@ async function takeSmallZstd(upload: BlobUpload, bytes: Uint8Array): Promise<New
   // Decoding on this thread is for what is known to be small on both sides.
   const content = frames.isServable
     ? decodeAtOnce(bytes, sizeBytes)
-    : Buffer.concat(await Array.fromAsync(decodeBlob(once(Buffer.from(bytes)), sizeBytes)));
+    : Buffer.concat(await Array.fromAsync(decodeBlob(once(bufferOf(bytes)), sizeBytes)));
   requireDigest(upload, content);
   return frames.isServable && bytes.length < sizeBytes
     ? inline("zstd", sizeBytes, bytes)
@@ -245,6 +245,11 @@ async function collect(source: AsyncIterable<Buffer>, maxBytes: number): Promise
     chunks.push(chunk);
   }
   return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
+}
+
+/** The same bytes, not a copy. */
+function bufferOf(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 async function* once(bytes: Buffer): AsyncGenerator<Buffer> {

@@ -311,10 +311,10 @@ export class TenantScope implements BazelScope {
       const taken = await takeSmallBlobs(blobs, places, outcomes);
       const accessed = state.period();
       const verifiedMs = state.nowMs();
-      const added = taken.map((object) => ({ ...object, scopeId, accessed, verifiedMs }));
-      const change = await state.write("putBlobs", added);
-      for (const { place, sizeBytes } of taken) {
-        state.rememberBlob(scopeId, (blobs[place] as WholeBlob).key, { sizeBytes, accessed });
+      const change = await state.write("putBlobs", scopeId, taken.blobs, { accessed, verifiedMs });
+      for (const place of taken.places) {
+        const { key, sizeBytes } = blobs[place] as WholeBlob;
+        state.rememberBlob(scopeId, key, { sizeBytes, accessed });
         outcomes[place] = "stored";
       }
       await state.settle(change);
