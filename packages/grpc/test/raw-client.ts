@@ -5,6 +5,7 @@ import {
   unary,
 } from "../src/call-receiver.ts";
 import type { ConnectionLimits } from "../src/http2/limits.ts";
+import type { RequestMemory } from "../src/request-memory.ts";
 import { createServerConnection, type ServerConnection } from "../src/server-connection.ts";
 import { BlockWriter, FrameReader, HELLO, type RawFrame } from "./raw-frames.ts";
 
@@ -18,6 +19,7 @@ export interface Seen {
 export interface RawClientOptions {
   readonly limits?: Partial<ConnectionLimits>;
   readonly receivers?: Record<string, CallReceiver>;
+  readonly memory?: RequestMemory;
   /** Begin without preface and settings. */
   readonly isSilent?: boolean;
 }
@@ -36,12 +38,13 @@ export class RawClient {
   outputSignals = 0;
   readonly #reader = new FrameReader();
 
-  constructor({ limits = {}, receivers = {}, isSilent = false }: RawClientOptions = {}) {
+  constructor({ limits = {}, receivers = {}, memory, isSilent = false }: RawClientOptions = {}) {
     const stream = this.#recorder();
     const echo = unary((call, request) => call.respond(request));
     this.server = createServerConnection(
       {
         limits,
+        ...(memory === undefined ? {} : { memory }),
         onOutput: () => {
           this.outputSignals += 1;
         },
