@@ -81,8 +81,8 @@ test("what does a pull request get?", async () => {
     Because: The job belongs to a pull or merge request of the same repository.
 
     tenant       acme
-    reads        acme+main_ref-c88f15d3, then acme+main, then shared
-    writes       acme+main_ref-c88f15d3
+    reads        acme+main_ref-c9a7dfcb, then acme+main, then shared
+    writes       acme+main_ref-c9a7dfcb
     token lives  1 h
 
     The job, as its claims state it:
@@ -110,8 +110,8 @@ test("why does my release branch not fill the cache?", async () => {
     Because: "refs/heads/release/2" is not among the trusted refs of the rule.
 
     tenant       acme
-    reads        acme+release_ref-a9d670ab, then acme+release
-    writes       acme+release_ref-a9d670ab
+    reads        acme+release_ref-427bd4ae, then acme+release
+    writes       acme+release_ref-427bd4ae
     token lives  1 h
 
     The job, as its claims state it:

@@ -137,8 +137,14 @@ export function decideInShort(name: IssuerName, claims: Claims, request: GrantRe
 }
 
 /** The name of the overlay that is made for a repository's ref, or `pr/<number>`. */
-export function refOverlay(view: string, repository: string, subject: string): string {
-  const hash = createHash("sha256").update(`${repository}\n${subject}`).digest("hex");
+export function refOverlay(
+  view: string,
+  repository: string,
+  subject: string,
+  issuerName: IssuerName = "github",
+): string {
+  const issuer = TABLE_POLICY.issuers.find(({ name }) => name === issuerName)?.issuer;
+  const hash = createHash("sha256").update(`${issuer}\n${repository}\n${subject}`).digest("hex");
   return `${view}_ref-${hash.slice(0, 8)}`;
 }
 

@@ -12,11 +12,11 @@ export function findAdoption(
   principal: Principal,
   role: Adoption["role"],
 ): Adoption | undefined {
-  const { repository, commit, workflowRef, event, refType } = principal;
+  const { issuer, repository, commit, workflowRef, event, refType } = principal;
   if (!scope.adoptMergeQueue || repository?.id === undefined) return undefined;
   if (commit === undefined || workflowRef === undefined) return undefined;
   if (role === "takes" && (event !== "push" || refType !== "branch")) return undefined;
   // The ref behind the file differs by design: the queue's is temporary.
   const [workflow = ""] = workflowRef.split("@refs/");
-  return { role, key: JSON.stringify([repository.id, commit, workflow]) };
+  return { role, key: JSON.stringify([issuer, repository.id, commit, workflow]) };
 }

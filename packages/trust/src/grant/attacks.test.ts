@@ -142,3 +142,18 @@ test("two repositories of one view have no overlay in common, also for the same 
     expect(one?.overlayKey).not.toBe(two?.overlayKey);
   }
 });
+
+test("repositories of two forges with one number, view and branch have no overlay in common", () => {
+  const github = grantOf(
+    "github",
+    githubClaims({ ...APP, repositoryId: 300, ref: "refs/heads/t" }),
+  );
+  const forge = grantOf(
+    "forge",
+    forgejoClaims({ ...APP, ownerId: 31, repositoryId: 300, ref: "refs/heads/t", hasIds: true }),
+  );
+  expect(github?.overlayOf).toBe("acme+main");
+  expect(forge?.overlayOf).toBe("acme+main");
+  expect(github?.write).not.toBe(forge?.write);
+  expect(github?.overlayKey).not.toBe(forge?.overlayKey);
+});

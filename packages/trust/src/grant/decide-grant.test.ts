@@ -479,7 +479,7 @@ const GHES: readonly Row[] = [
   [
     "a topic branch of the instance",
     gh(STRANGER, { ref: "refs/heads/t" }),
-    `overlay ${refOverlay("main", "667", "refs/heads/t")} < ${refOverlay("main", "667", "refs/heads/t")} main`,
+    `overlay ${refOverlay("main", "667", "refs/heads/t", "ghes")} < ${refOverlay("main", "667", "refs/heads/t", "ghes")} main`,
   ],
   ["a stranger's event on a public view", gh(STRANGER, { event: "issues" }), "untrusted - < main"],
   ["ids of another issuer", gh(APP), "trusted main < main"],
@@ -500,7 +500,7 @@ const gl = (job: GitlabJob, more: Partial<GitlabJob> = {}): Claims =>
 const GL_MAIN = "trusted acme+main < acme+main shared";
 const GL_READ = "untrusted - < acme+main shared";
 const glOverlay = (subject: string, id = "21"): string => {
-  const overlay = refOverlay("acme+main", id, subject);
+  const overlay = refOverlay("acme+main", id, subject, "gitlab");
   return `overlay ${overlay} < ${overlay} acme+main shared`;
 };
 
@@ -667,8 +667,12 @@ const withIds = (job: ActionsJob, more: Partial<ActionsJob> = {}): Claims =>
   forgejoClaims({ ...job, ...more, hasIds: true });
 const withNames = (job: ActionsJob, more: Partial<ActionsJob> = {}): Claims =>
   forgejoClaims({ ...job, ...more, hasIds: false });
-const forgeOverlay = (repository: string, subject: string): string => {
-  const overlay = refOverlay("acme+main", repository, subject);
+const forgeOverlay = (
+  repository: string,
+  subject: string,
+  issuer: IssuerName = "forge",
+): string => {
+  const overlay = refOverlay("acme+main", repository, subject, issuer);
   return `overlay ${overlay} < ${overlay} acme+main shared`;
 };
 
@@ -837,12 +841,12 @@ const CI: readonly Row[] = [
   [
     "another event",
     { repo: "p-1", ref: "refs/heads/main", event: "build", fork: false },
-    forgeOverlay("p-1", "refs/heads/main"),
+    forgeOverlay("p-1", "refs/heads/main", "ci"),
   ],
   [
     "no event",
     { repo: "p-1", ref: "refs/heads/main", fork: false },
-    forgeOverlay("p-1", "refs/heads/main"),
+    forgeOverlay("p-1", "refs/heads/main", "ci"),
   ],
   [
     "a fork",
@@ -862,7 +866,7 @@ const CI: readonly Row[] = [
   [
     "a pull request by number",
     { repo: "p-1", ref: "refs/heads/main", event: "deploy", fork: false, pr: 9 },
-    forgeOverlay("p-1", "pr/9"),
+    forgeOverlay("p-1", "pr/9", "ci"),
   ],
   ["a pull request of no number", { repo: "p-1", fork: false, pr: "x" }, "refused bad-claims"],
   ["a number too large", { repo: "p-1", fork: false, pr: "1234567890" }, "refused bad-claims"],
@@ -889,7 +893,7 @@ const BUILDKITE: readonly Row[] = [
   [
     "a topic branch",
     { organization_id: "org-1", pipeline_id: "pipe-1", build_branch: "topic" },
-    forgeOverlay("pipe-1", "refs/heads/topic"),
+    forgeOverlay("pipe-1", "refs/heads/topic", "buildkite"),
   ],
   [
     "a branch that climbs",

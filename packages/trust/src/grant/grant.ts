@@ -28,7 +28,7 @@ export interface Grant {
   /** The base of `write`, when that is an overlay. */
   readonly overlayOf: string | undefined;
   /**
-   * Whose overlay it is: 64 hexadecimal digits over the repository's id and its ref or pull request. An
+   * Whose overlay it is: 64 hexadecimal digits over the issuer, the repository's id and its ref or pull request. An
    * overlay belongs to the first key that wrote it, because the 8 digits in its name can be made to collide.
    */
   readonly overlayKey: string | undefined;

@@ -12,8 +12,8 @@ export interface OverlayIdentity {
 
 /**
  * Names the overlay of a principal over `base`: `pr-<number>` for a pull request, where no other
- * repository shares the view; otherwise `ref-` and the first 8 digits of the SHA-256 of the
- * repository's id, a newline, and `pr/<number>` or the full ref.
+ * repository shares the view; otherwise `ref-` and the first 8 digits of the SHA-256 of three lines: the
+ * issuer, the repository's id, and `pr/<number>` or the full ref. Two forges may give one id.
  *
  * @returns `undefined` when the principal names neither a pull request nor a ref.
  */
@@ -22,11 +22,11 @@ export function overlayName(
   principal: Principal,
   options: { readonly isOnlyRepository: boolean },
 ): OverlayIdentity | undefined {
-  const { pullRequest, ref, repository } = principal;
+  const { issuer, pullRequest, ref, repository } = principal;
   const subject = pullRequest === undefined ? ref : `pr/${pullRequest}`;
   const owner = repository?.id ?? repository?.name;
   if (subject === undefined || owner === undefined) return undefined;
-  const key = createHash("sha256").update(`${owner}\n${subject}`).digest("hex");
+  const key = createHash("sha256").update(`${issuer}\n${owner}\n${subject}`).digest("hex");
   const overlay =
     pullRequest !== undefined && options.isOnlyRepository
       ? { kind: "pr" as const, number: pullRequest }
