@@ -60,7 +60,10 @@ export function createBazelPlane(options: BazelPlaneOptions): BazelPlane {
     return new Map(
       views
         .filter((view) => tenantOf(view.name) === tenant)
-        .map((view) => [view.id, { maxBytes: view.maxSizeBytes }]),
+        .map((view) => [
+          view.id,
+          { maxBytes: view.maxSizeBytes, isOverlay: view.overlayOf !== undefined },
+        ]),
     );
   };
 

@@ -3,9 +3,11 @@ import { parseInstanceName } from "@glorious/reapi";
 import type { CachePermission } from "@glorious/trust";
 
 import type { ViewRecord } from "../../index/cache-index.ts";
+import type { ReadChain } from "../../trust/read-chain.ts";
 import type { Caller, TrustGate } from "../../trust/trust-gate.ts";
 import type { BazelPlane } from "../bazel-plane.ts";
 import type { BazelScope, BazelStore } from "../store/bazel-store.ts";
+import { ChainScope } from "../store/chain-scope.ts";
 import type { BazelCounters, ViewCounters } from "../view-counters.ts";
 
 /** What a caller may do, for as long as the index is the one that was asked. */
@@ -14,6 +16,8 @@ export interface InstanceAccess {
   readonly scope: BazelScope;
   readonly store: BazelStore;
   readonly counters: ViewCounters;
+  /** What reads fall through, where that is more than the view. */
+  readonly chain?: ReadChain | undefined;
 }
 
 /** Opens what instance names hold to those who may. */
@@ -22,9 +26,9 @@ export interface InstanceGate {
   recall(caller: Caller, instance: string, permission: CachePermission): InstanceAccess | undefined;
   /**
    * Decides by the view, which is the first part of the name. A caller whose token is for one view only may leave
-   * the name out.
+   * the name out. Reads fall through the views behind it, each below the same further name; writes go into the view.
    *
-   * @throws {CacheError} `INVALID` for a malformed name, and what `TrustGate.requireView` throws.
+   * @throws {CacheError} `INVALID` for a malformed name, and what the gate throws.
    */
   open(caller: Caller, instance: string, permission: CachePermission): Promise<InstanceAccess>;
 }
@@ -41,18 +45,39 @@ export function createInstanceGate(
 
   return {
     recall(caller, instance, permission) {
-      return remembered.get(caller)?.get(`${permission}/${instance}`);
+      const access = remembered.get(caller)?.get(`${permission}/${instance}`);
+      const chain = access?.chain;
+      // What is behind a view changes with the policy, too.
+      if (chain !== undefined && gate.recallChain(caller, chain.view.name) !== chain)
+        return undefined;
+      return access;
     },
     async open(caller, instance, permission) {
       const name = instance === "" ? onlyViewOf(caller) : instance;
-      const { view: viewName } = parseInstanceName(name);
-      const view = await gate.requireView(caller, viewName ?? "", permission);
+      const { view: viewName = "" } = parseInstanceName(name);
+      const own =
+        permission === "push" ? await gate.requireUploadView(caller, viewName) : undefined;
+      // The index may have changed with the first write to an overlay, and with it what is read.
+      const mayRead = permission === "pull" || gate.may(caller, viewName, "pull");
+      const chain = mayRead ? await gate.requireChain(caller, viewName) : undefined;
+      const views = chain?.views ?? [];
+      const view = own ?? views[0];
+      if (view === undefined) throw new Error(`The chain of ${viewName} holds no view`);
+      const scopes = await Promise.all(
+        views.map((each) => plane.openScope(each, each.name + name.slice(viewName.length))),
+      );
       const store = await plane.openStore(view);
+      const isChain = views.length > 1 || view.name !== viewName;
+      const ownScope = store.scope(view.id, view.name + name.slice(viewName.length));
+      const isOwnRead = views.some(({ id }) => id === view.id);
       const access: InstanceAccess = {
         view,
         store,
-        scope: store.scope(view.id, name),
+        scope: isChain
+          ? new ChainScope(ownScope, isOwnRead ? scopes : [ownScope, ...scopes])
+          : ownScope,
         counters: counters.of(view.id),
+        chain: isChain ? chain : undefined,
       };
       if (caller.indexVersion === undefined) return access;
       let known = remembered.get(caller);

@@ -56,6 +56,13 @@ export type ActionFinding =
   /** It is there; what its trees hold was not known when it was stored. */
   | { readonly kind: "unresolved"; readonly result: Buffer };
 
+/** An ActionResult as it is stored, whole or not. */
+export interface ActionParts {
+  readonly result: Buffer;
+  /** Everything it needs; `undefined` when that is not known. */
+  readonly refersTo: DigestList | undefined;
+}
+
 /** A value under a key. */
 export interface KeyedValue {
   readonly value: StoredBlob;
@@ -116,6 +123,8 @@ export interface BazelScope {
   /** The same by the action's hash. */
   lookUpActionOf(key: DigestKey): ActionFinding | undefined;
   findAction(key: DigestKey): Promise<ActionFinding>;
+  /** What is stored of an action, whether what it needs is here or not. */
+  findActionParts(key: DigestKey): Promise<ActionParts | undefined>;
   /**
    * Stores a serialized ActionResult with the digests of everything it needs; `undefined` while its trees are
    * missing. It replaces the one that is here.

@@ -10,6 +10,8 @@ import { periodOf, PERIOD_MS } from "./touches.ts";
 /** A view's part of a tenant's room. */
 export interface ViewLimit {
   readonly maxBytes: number | undefined;
+  /** What it holds goes before anything of other views, and never pushes any of that out. */
+  readonly isOverlay?: boolean;
 }
 
 export interface EvictionOptions {
@@ -22,6 +24,8 @@ export interface EvictionOptions {
   readonly nowMs: number;
   /** Room to make beyond the limit. */
   readonly spareBytes: number;
+  /** The room is for an overlay: only overlays make it. */
+  readonly isForOverlay?: boolean;
 }
 
 export interface Eviction extends EvictionResult {
@@ -65,8 +69,8 @@ export async function evict(options: EvictionOptions): Promise<Eviction> {
 
   // A period may have begun when it was noted and not be over yet.
   const usedBefore = periodOf(nowMs - ttlMs - PERIOD_MS);
-  const ordered = (scopes: readonly ScopeRow[]): Promise<OldestFirst> =>
-    OldestFirst.of(state, scopes, { usedBefore, deleteSlice });
+  const ordered = (scopes: readonly ScopeRow[], before = usedBefore): Promise<OldestFirst> =>
+    OldestFirst.of(state, scopes, { usedBefore: before, deleteSlice });
 
   const fullViews = new Set<number>();
   for (const [viewId, { maxBytes: viewBytes }] of views) {
@@ -82,8 +86,16 @@ export async function evict(options: EvictionOptions): Promise<Eviction> {
     }
   }
   const isFull = (): boolean => state.storedBytes + state.reservedBytes + spareBytes > maxBytes;
-  if (isFull()) {
-    const oldest = await ordered(state.index.scopes());
+  const isOfOverlay = ({ viewId }: ScopeRow): boolean => views.get(viewId)?.isOverlay === true;
+  const steps = [
+    { wanted: isOfOverlay, before: usedBefore },
+    // However fresh: what nobody vouches for must not keep what somebody does from staying.
+    { wanted: isOfOverlay, before: EVERYTHING },
+    { wanted: (scope: ScopeRow) => !isOfOverlay(scope), before: usedBefore },
+  ];
+  for (const { wanted, before } of options.isForOverlay === true ? steps.slice(0, 1) : steps) {
+    if (!isFull()) break;
+    const oldest = await ordered(state.index.scopes().filter(wanted), before);
     while (isFull() && (await oldest.deleteSome())) continue;
   }
   return { ...counts, freedBytes: Math.max(0, bytesBefore - state.storedBytes), fullViews };

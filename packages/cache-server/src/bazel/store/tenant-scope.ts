@@ -6,6 +6,7 @@ import { isEmptyDigest } from "./action-memory.ts";
 import type { ActionRow } from "./bazel-index.ts";
 import type {
   ActionFinding,
+  ActionParts,
   BazelScope,
   BlobName,
   BlobUpload,
@@ -190,6 +191,19 @@ export class TenantScope implements BazelScope {
     const row = state.readAction(scopeId, key);
     if (Buffer.compare(row?.refersTo ?? new Uint8Array(), lookedFor) !== 0) lookedAtMs = 0;
     return row === undefined ? ABSENT : this.#judgeAction(scopeId, words, 0, row, lookedAtMs);
+  }
+
+  async findActionParts(key: DigestKey): Promise<ActionParts | undefined> {
+    const scopeId = this.#known();
+    const state = this.#state;
+    const row = scopeId === undefined ? undefined : state.readAction(scopeId, key);
+    if (scopeId === undefined || row === undefined) return undefined;
+    const slot = state.actions.note(scopeId, wordsOf(key), 0, row.accessed);
+    if (slot !== 0) state.actions.table.touch(slot, state.period());
+    return {
+      result: Buffer.from(row.result),
+      refersTo: row.refersTo === null ? undefined : unpackDigests(row.refersTo),
+    };
   }
 
   async putAction(

@@ -102,6 +102,7 @@ class TenantStore implements BazelStore {
   #evicting: Promise<EvictionResult> | undefined;
   #fullViews: ReadonlySet<number> = new Set();
   #fullUntilMs = 0;
+  #overlaysFullUntilMs = 0;
   #closing: Promise<void> | undefined;
 
   constructor(
@@ -206,12 +207,19 @@ class TenantStore implements BazelStore {
 
   async #requireRoom(viewId: number, sizeBytes: number): Promise<void> {
     if (this.#fits(viewId, sizeBytes)) return;
-    if (!this.isFull) {
+    const isOverlay = (await this.#options.views()).get(viewId)?.isOverlay === true;
+    const isKnownFull = isOverlay ? this.#options.now() < this.#overlaysFullUntilMs : this.isFull;
+    if (!isKnownFull) {
       await this.#evicting?.catch(() => {});
-      this.#evicting ??= this.#evict(sizeBytes).finally(() => (this.#evicting = undefined));
+      this.#evicting ??= this.#evict(sizeBytes, isOverlay).finally(
+        () => (this.#evicting = undefined),
+      );
       await this.#evicting;
       if (this.#fits(viewId, sizeBytes)) return;
-      this.#fullUntilMs = this.#options.now() + FULL_FOR_MS;
+      const untilMs = this.#options.now() + FULL_FOR_MS;
+      // Overlays may be out of room where others are not.
+      if (isOverlay) this.#overlaysFullUntilMs = untilMs;
+      else this.#fullUntilMs = untilMs;
     }
     throw new CacheError(
       "STORAGE_FULL",
@@ -226,7 +234,7 @@ class TenantStore implements BazelStore {
     return storedBytes + reservedBytes + sizeBytes <= this.#options.limits.maxBytes;
   }
 
-  async #evict(wantedBytes: number): Promise<EvictionResult> {
+  async #evict(wantedBytes: number, isForOverlay = false): Promise<EvictionResult> {
     const { limits, views, now, logger } = this.#options;
     const { maxBytes, ttlMs } = limits;
     const { fullViews, ...result } = await evict({
@@ -234,6 +242,7 @@ class TenantStore implements BazelStore {
       views: await views(),
       maxBytes,
       ttlMs,
+      isForOverlay,
       nowMs: now(),
       // Some more than what is wanted, so that not every upload waits for an eviction.
       spareBytes:
