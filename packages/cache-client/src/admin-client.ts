@@ -113,7 +113,10 @@ export interface ViewBazelStats {
   readonly logicalBytes: number;
   readonly storedBytes: number;
   readonly actionHits: number;
+  /** Those that were evicted included. */
   readonly actionsAbsent: number;
+  /** ActionResults that were evicted lately, as far as the server's memory knows. */
+  readonly actionsEvicted: number;
   /** ActionResults that were there and not given, because something that they need was not. */
   readonly actionsIncomplete: number;
   readonly blobsRead: number;
@@ -250,6 +253,7 @@ const Stats = v.object({
       storedBytes: v.number(),
       actionHits: v.number(),
       actionsAbsent: v.number(),
+      actionsEvicted: v.optional(v.number(), 0),
       actionsIncomplete: v.number(),
       blobsRead: v.number(),
       bytesRead: v.number(),

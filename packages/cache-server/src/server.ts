@@ -266,6 +266,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
       meters,
       instances: bazel.instances,
       invocations: bazel.invocations,
+      allowedHosts: settings.allowedHosts,
       maxBlobBytes: settings.bazelMaxBlobSizeBytes,
       logger,
     });

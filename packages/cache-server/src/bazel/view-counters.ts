@@ -1,7 +1,9 @@
 /** What the callers of one view asked and got, since the server's start. */
 export class ViewCounters {
   actionHits = 0;
+  /** Those that were evicted included. */
   actionsAbsent = 0;
+  actionsEvicted = 0;
   actionsIncomplete = 0;
   actionsStored = 0;
   blobsFound = 0;

@@ -5,6 +5,7 @@ import { ViewCounters } from "../bazel/view-counters.ts";
 const NAMES: Readonly<Record<keyof ViewCounters, readonly [metric: string, label: string]>> = {
   actionHits: ["actions", 'result="hit"'],
   actionsAbsent: ["actions", 'result="absent"'],
+  actionsEvicted: ["actions", 'result="evicted"'],
   actionsIncomplete: ["actions", 'result="incomplete"'],
   actionsStored: ["actions", 'result="stored"'],
   blobsFound: ["blobs", 'result="found"'],
@@ -20,7 +21,8 @@ const NAMES: Readonly<Record<keyof ViewCounters, readonly [metric: string, label
   valuesStored: ["values", 'result="stored"'],
 };
 const HELP: Readonly<Record<string, string>> = {
-  actions: "ActionResults asked for and stored, by result.",
+  actions:
+    "ActionResults asked for and stored, by result; those absent include those evicted lately.",
   blobs: "Blobs looked for (found, missing), read (read, absent) and uploaded (stored, present).",
   blob_bytes: "Uncompressed bytes of blobs that were read (out) and stored (in).",
   values: "Values under keys, asked for and stored.",

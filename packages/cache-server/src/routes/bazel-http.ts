@@ -2,7 +2,7 @@ import { fromBinary, fromJson, toBinary, toJson } from "@bufbuild/protobuf";
 import { CacheError } from "@glorious/core";
 import { ActionResultSchema, type DigestKey, parseHash } from "@glorious/reapi";
 
-import { getActionResult, updateActionResult } from "../bazel/services/action-cache.ts";
+import { countMiss, getActionResult, updateActionResult } from "../bazel/services/action-cache.ts";
 import { contentAtHand, streamContent } from "../bazel/services/blob-content.ts";
 import type { InstanceAccess } from "../bazel/services/instance-access.ts";
 import type { BlobForm, StoredBlob } from "../bazel/store/bazel-store.ts";
@@ -74,10 +74,11 @@ export function bazelHttpRoutes(services: RouteServices): Route[] {
   };
 
   const getAction = async (exchange: Exchange): Promise<void> => {
-    const { scope, counters } = await open(exchange, "pull");
+    const access = await open(exchange, "pull");
+    const { scope, counters } = access;
     const found = await getActionResult(scope, requireHash(exchange), NO_WISHES);
     if (found.kind === "miss") {
-      counters[found.reason === "absent" ? "actionsAbsent" : "actionsIncomplete"] += 1;
+      countMiss(access, requireHash(exchange), found.reason);
       throw new CacheError(
         "NOT_FOUND",
         `The ActionResult of ${exchange.params["hash"]} is ${found.reason}`,

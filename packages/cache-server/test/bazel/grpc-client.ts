@@ -16,6 +16,7 @@ import {
 import {
   type ChannelCredentials,
   Client,
+  type ClientOptions,
   credentials,
   type Metadata,
   Metadata as GrpcMetadata,
@@ -84,8 +85,9 @@ export function openGrpcClient(
   server: Pick<TestServer, "url">,
   token?: string,
   channel: ChannelCredentials = credentials.createInsecure(),
+  channelOptions: ClientOptions = {},
 ): GrpcClient {
-  const client = new Client(new URL(server.url).host, channel);
+  const client = new Client(new URL(server.url).host, channel, channelOptions);
   const metadataOf = (options: CallOptions = {}): Metadata => {
     const metadata = new GrpcMetadata();
     const used = options.token ?? token;

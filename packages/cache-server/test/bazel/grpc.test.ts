@@ -654,6 +654,22 @@ test("the view's figures and the server's tell what was asked and what came of i
   expect(text).toContain('flywheel_grpc_call_seconds_count{method="ByteStream/Read"} 2\n');
 });
 
+test("calls to a host that is not allowed are refused, but for health", async () => {
+  await using server = await startTestServer({ allowedHosts: "cache.example.org" });
+  await server.createView("main");
+  const token = await server.token({ main: ["pull", "push"] });
+  await using stray = openGrpcClient(server, token);
+  const find = { instanceName: "main", blobDigests: [digestOf(blobOf("x"))] };
+  const method = ContentAddressableStorage.method.findMissingBlobs;
+
+  expect(await stray.unary(method, find)).toMatchObject({ code: 3 });
+  expect(await stray.unary(Health.method.check, {})).toMatchObject({ code: 0 });
+
+  const options = { "grpc.default_authority": "cache.example.org" };
+  await using client = openGrpcClient(server, token, undefined, options);
+  for (const _ of [1, 2]) expect(await client.unary(method, find)).toMatchObject({ code: 0 });
+});
+
 test("what a run of Bazel asked is told by its id, to those who may pull", async () => {
   await using started = await start();
   const { server, client, token } = started;

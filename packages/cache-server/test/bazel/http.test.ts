@@ -360,6 +360,29 @@ test("who may only read can write nothing, and who may nothing learns nothing", 
   expect(withBasic.status).toBe(200);
 });
 
+test("an ActionResult that was evicted is counted as such", async () => {
+  await using started = await startWithView({ bazelMaxSizeBytes: "200000" });
+  const { server } = started;
+  const token = await server.token(
+    { "*": ["pull", "push"] },
+    { expiresAtMs: Date.now() + 24 * HOUR_MS },
+  );
+  const path = `/main/ac/${blobOf("an action").hash}`;
+  await server.send("PUT", path, { token, body: resultOf([]) });
+  server.advance(5 * HOUR_MS);
+  const big = randomBlob(199_900);
+  await server.send("PUT", `/main/cas/${big.hash}`, { token, body: big.bytes });
+
+  for (const asked of [path, `/main/ac/${blobOf("no action").hash}`]) {
+    expect((await server.send("GET", asked, { token })).status).toBe(404);
+  }
+
+  const stats = await server.send("GET", "/_flywheel/v1/views/main/stats", { token });
+  expect(stats.json()["bazel"]).toMatchObject({ actionsAbsent: 2, actionsEvicted: 1 });
+  const { text } = await server.send("GET", "/metrics");
+  expect(text).toContain('flywheel_bazel_actions_total{result="evicted"} 1\n');
+});
+
 test("two tenants share neither answers nor a file, and one goes without the other", async () => {
   await using started = await startWithView();
   const { server, token } = started;

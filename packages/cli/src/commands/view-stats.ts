@@ -54,7 +54,10 @@ function bazelFacts(bazel: ViewBazelStats): [name: string, value: string][] {
     ["Bazel actions", String(bazel.actions)],
     ["Bazel instances", String(bazel.instances)],
     ["action hits", String(bazel.actionHits)],
-    ["action misses", `${misses} (${bazel.actionsIncomplete} of them incomplete)`],
+    [
+      "action misses",
+      `${misses} (${bazel.actionsEvicted} of them evicted, ${bazel.actionsIncomplete} incomplete)`,
+    ],
     ["blobs read", `${bazel.blobsRead} (${formatSizeBytes(bazel.bytesRead)})`],
     ["blobs uploaded", `${bazel.blobsStored} (${formatSizeBytes(bazel.bytesStored)})`],
     ["keyed values", `${bazel.keyedValues} (${bazel.valueHits} hits, ${bazel.valueMisses} misses)`],

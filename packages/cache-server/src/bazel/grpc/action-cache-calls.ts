@@ -1,13 +1,19 @@
 import { type CallReceiver, GRPC_STATUS, keepStatus, type ServerCall } from "@glorious/grpc";
 import {
   ActionCache,
+  type DigestKey,
   DigestList,
   type GetActionResultFields,
   parseGetActionResultRequest,
   parseUpdateActionResultRequest,
 } from "@glorious/reapi";
 
-import { type ActionMiss, getActionResult, updateActionResult } from "../services/action-cache.ts";
+import {
+  type ActionMiss,
+  countMiss,
+  getActionResult,
+  updateActionResult,
+} from "../services/action-cache.ts";
 import type { InstanceAccess } from "../services/instance-access.ts";
 import type { CallContext } from "./call-context.ts";
 import { methodPath } from "./method-path.ts";
@@ -29,8 +35,12 @@ export function actionCacheCalls(context: CallContext): [path: string, receiver:
     call.respond(result);
   };
 
-  const answerMiss = (call: ServerCall, access: InstanceAccess, reason: ActionMiss): void => {
-    access.counters[reason === "absent" ? "actionsAbsent" : "actionsIncomplete"] += 1;
+  const answerMiss = (
+    call: ServerCall,
+    access: InstanceAccess,
+    { key, reason }: { readonly key: DigestKey; readonly reason: ActionMiss },
+  ): void => {
+    countMiss(access, key, reason);
     const run = context.invocationOf(call, access);
     if (run !== undefined) run.actionMisses += 1;
     call.finishWith(reason === "absent" ? IS_ABSENT : IS_INCOMPLETE);
@@ -47,7 +57,7 @@ export function actionCacheCalls(context: CallContext): [path: string, receiver:
         return;
       }
       if (found?.kind === "absent" || found?.kind === "incomplete") {
-        answerMiss(call, known, found.kind);
+        answerMiss(call, known, { key: digests.keyView(0), reason: found.kind });
         return;
       }
     }
@@ -56,7 +66,7 @@ export function actionCacheCalls(context: CallContext): [path: string, receiver:
       const access = known ?? (await context.open(call, instance, "pull"));
       const found = await getActionResult(access.scope, key, request);
       if (found.kind === "hit") answerHit(call, access, found.result);
-      else answerMiss(call, access, found.reason);
+      else answerMiss(call, access, { key, reason: found.reason });
     });
   });
 

@@ -33,8 +33,12 @@ export function createCallContext(options: {
   readonly meters: CallMeters;
   readonly invocations: Invocations;
   readonly logger: Logger;
+  /** Empty accepts every host. */
+  readonly allowedHosts: readonly string[];
 }): CallContext {
-  const { gate, instances, meters, invocations, logger } = options;
+  const { gate, instances, meters, invocations, logger, allowedHosts } = options;
+  const isAllowed = ({ authority }: ServerCall): boolean =>
+    allowedHosts.length === 0 || allowedHosts.includes(authority);
 
   const identify = async ({ headers }: ServerCall): Promise<Caller> => {
     const authorization = headers.get("authorization");
@@ -42,11 +46,18 @@ export function createCallContext(options: {
   };
 
   return {
-    recall({ headers }, instance, permission) {
+    recall(call, instance, permission) {
+      if (!isAllowed(call)) return undefined;
+      const { headers } = call;
       const caller = gate.recall(headers.get("authorization"));
       return caller && instances.recall(caller, instance, permission);
     },
     async open(call, instance, permission) {
+      if (!isAllowed(call)) {
+        throw new CacheError("INVALID", "Bad Host", {
+          hint: "Use one of the addresses in allowedHosts, port included.",
+        });
+      }
       return await instances.open(await identify(call), instance, permission);
     },
     run(call, answer) {

@@ -20,6 +20,8 @@ export interface GrpcFaceOptions {
   readonly meters: CallMeters;
   readonly invocations: Invocations;
   readonly logger: Logger;
+  /** What `:authority` may be; empty accepts every host. */
+  readonly allowedHosts: readonly string[];
 }
 
 /** How long a client whose connection broke in the middle of an upload may take to come back. */

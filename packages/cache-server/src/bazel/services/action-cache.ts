@@ -16,6 +16,7 @@ import {
 
 import type { BazelScope, StoredBlob } from "../store/bazel-store.ts";
 import { readContent } from "./blob-content.ts";
+import type { InstanceAccess } from "./instance-access.ts";
 
 /** Why an ActionResult was not given. */
 export type ActionMiss = "absent" | "incomplete";
@@ -23,6 +24,17 @@ export type ActionMiss = "absent" | "incomplete";
 export type ActionAnswer =
   | { readonly kind: "hit"; readonly result: Buffer }
   | { readonly kind: "miss"; readonly reason: ActionMiss };
+
+/** Counts a miss, by its reason. */
+export function countMiss(
+  { scope, counters }: Pick<InstanceAccess, "scope" | "counters">,
+  key: DigestKey,
+  reason: ActionMiss,
+): void {
+  if (reason === "incomplete") counters.actionsIncomplete += 1;
+  else counters.actionsAbsent += 1;
+  if (reason === "absent" && scope.wasEvicted(key)) counters.actionsEvicted += 1;
+}
 
 /** The largest Tree or Directory that is looked into; what holds a larger one counts as incomplete. */
 const MAX_TREE_BYTES = 64 * 2 ** 20;

@@ -123,6 +123,8 @@ export interface BazelScope {
   /** The same by the action's hash. */
   lookUpActionOf(key: DigestKey): ActionFinding | undefined;
   findAction(key: DigestKey): Promise<ActionFinding>;
+  /** Whether an absent ActionResult was evicted lately, as far as memory knows; good for figures only. */
+  wasEvicted(key: DigestKey): boolean;
   /** What is stored of an action, whether what it needs is here or not. */
   findActionParts(key: DigestKey): Promise<ActionParts | undefined>;
   /**

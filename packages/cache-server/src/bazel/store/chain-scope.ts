@@ -115,6 +115,10 @@ export class ChainScope implements BazelScope {
     return isIncomplete ? INCOMPLETE : ABSENT;
   }
 
+  wasEvicted(key: DigestKey): boolean {
+    return this.#scopes.some((scope) => scope.wasEvicted(key));
+  }
+
   async findActionParts(key: DigestKey): Promise<ActionParts | undefined> {
     return firstFound(this.#scopes, (scope) => scope.findActionParts(key));
   }

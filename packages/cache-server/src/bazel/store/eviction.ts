@@ -235,6 +235,7 @@ function forget(
 ): void {
   if (typeof name === "string") return;
   const memory: Slots = table === "actions" ? state.actions.table : state.blobs;
+  if (table === "actions") state.evictedActions.add(scopeId, wordsOf(name));
   const slot = memory.find(scopeId, wordsOf(name));
   if (slot !== 0) memory.remove(slot);
 }

@@ -206,6 +206,11 @@ export class TenantScope implements BazelScope {
     };
   }
 
+  wasEvicted(key: DigestKey): boolean {
+    const scopeId = this.#known();
+    return scopeId !== undefined && this.#state.evictedActions.has(scopeId, wordsOf(key));
+  }
+
   async putAction(
     key: DigestKey,
     result: Uint8Array,

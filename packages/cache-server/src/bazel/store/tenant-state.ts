@@ -6,6 +6,7 @@ import { ActionMemory } from "./action-memory.ts";
 import type { ActionRow, BazelIndex, EvictableTable } from "./bazel-index.ts";
 import type { StoredBlob } from "./bazel-store.ts";
 import type { BazelWrites, StoreChange } from "./bazel-writers.ts";
+import { EvictionMemory } from "./eviction-memory.ts";
 import { ENTRY_BYTES } from "./key-slots.ts";
 import { KeyTable, type Slots } from "./key-table.ts";
 import { keyAt, wordsOf } from "./packed-digests.ts";
@@ -42,6 +43,7 @@ export class TenantState {
   readonly maxBlobBytes: number;
   readonly blobs: KeyTable<StoredBlob>;
   readonly actions: ActionMemory;
+  readonly evictedActions: EvictionMemory = new EvictionMemory();
   /** Of uploads under way. */
   reservedBytes = 0;
   storedBytes: number;
