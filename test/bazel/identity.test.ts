@@ -17,6 +17,7 @@ import { SAMPLE_WORKSPACE } from "./sample-workspace.ts";
 
 const PROJECT = { owner: "acme", ownerId: 1001, repository: "acme/site", repositoryId: 2001 };
 const MAIN = githubClaims(PROJECT);
+const REVIEW = githubClaims({ ...PROJECT, ref: "refs/pull/12/merge", event: "pull_request" });
 const FORK = githubClaims({ ...PROJECT, event: "pull_request_target" });
 const OTHER_TENANT = gitlabClaims({ project: "acme/site", projectId: 2001, namespaceId: 1001 });
 
@@ -47,6 +48,13 @@ async function startWorkspace(
   return workspace;
 }
 
+/** A target of nobody else's. */
+const withTarget = (name: string): Record<string, string> => ({
+  BUILD: `${SAMPLE_WORKSPACE["BUILD"]}
+genrule(name = "${name}", outs = ["${name}.txt"], cmd = "echo ${name} > $@")
+`,
+});
+
 describeEachBazel("a job's identity", (bazel) => {
   let world: IdentityWorld;
   beforeAll(async () => {
@@ -54,7 +62,7 @@ describeEachBazel("a job's identity", (bazel) => {
   });
   afterAll(() => world[Symbol.asyncDispose]());
 
-  test("lets main fill the cache, a later job hit it, a fork hit it and write nothing, and another tenant see nothing", async () => {
+  test("lets main fill the cache, a later job hit it, a fork hit it and write nothing, a pull request write aside, and another tenant see nothing", async () => {
     await using main = await startWorkspace(bazel, world, ["github", MAIN]);
     const first = await main.run(["build", "//..."]);
     expect(first.status, first.stderr).toBe(0);
@@ -70,16 +78,27 @@ describeEachBazel("a job's identity", (bazel) => {
     const read = await fork.run(["build", "//..."]);
     expect(read.processes).toMatchObject({ "remote cache hit": built });
     // What it builds itself is refused by the server, whatever its flags are.
-    await fork.write({
-      BUILD: `${SAMPLE_WORKSPACE["BUILD"]}
-genrule(name = "poison", outs = ["poison.txt"], cmd = "echo poison > $@")
-`,
-    });
+    await fork.write(withTarget("poison"));
     const poison = ["build", "--remote_upload_local_results=true", "//:poison"];
     expect((await fork.run(poison)).status).toBe(0);
     await fork.clean();
     const again = await fork.run(["build", "//:poison"]);
     expect(again.processes["remote cache hit"]).toBeUndefined();
+
+    // A pull request hits what main built, and the second time also what it built itself.
+    await using review = await startWorkspace(bazel, world, ["github", REVIEW]);
+    await review.write(withTarget("proposed"));
+    const proposed = await review.run(["build", "//..."]);
+    expect(proposed.status, proposed.stderr).toBe(0);
+    expect(proposed.processes).toMatchObject({ "remote cache hit": built, local: 1 });
+    await using secondReview = await startWorkspace(bazel, world, ["github", REVIEW]);
+    await secondReview.write(withTarget("proposed"));
+    const repeated = await secondReview.run(["build", "//..."]);
+    expect(repeated.processes).toMatchObject({ "remote cache hit": built + 1 });
+    await later.write(withTarget("proposed"));
+    await later.clean();
+    const landed = await later.run(["build", "//..."]);
+    expect(landed.processes).toMatchObject({ "remote cache hit": built, local: 1 });
 
     await using other = await startWorkspace(bazel, world, ["gitlab", OTHER_TENANT]);
     const foreign = await other.run(["build", "//..."]);

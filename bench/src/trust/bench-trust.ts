@@ -62,9 +62,7 @@ export async function benchTrust(options: TrustOptions): Promise<void> {
   }
   const askers = await prepareAskers(world, admin);
   const measured = { rounds, measureMs };
-  // The Bazel plane reads through no overlays.
-  const ofOneView = askers.filter(({ isOverlay = false }) => !isOverlay);
-  const ofBazel = ofOneView.flatMap((asker) =>
+  const ofBazel = askers.flatMap((asker) =>
     asker.tokens.length === 1
       ? [
           { ...asker, what: `${asker.what}, in full with each call` },
@@ -134,7 +132,6 @@ async function prepareAskers(world: IdentityWorld, admin: string): Promise<Asker
       what: "an exchanged token, through an overlay",
       view: aside.grant.read[0] ?? "",
       tokens: [aside.token],
-      isOverlay: true,
     },
   ];
 }

@@ -10,7 +10,6 @@ export interface Asker {
   readonly view: string;
   /** Used in turn; none asks as nobody. */
   readonly tokens: readonly string[];
-  readonly isOverlay?: boolean;
   /** A gRPC client that keeps HPACK's table sends an equal token in full only once. */
   readonly isRemembered?: boolean;
 }
