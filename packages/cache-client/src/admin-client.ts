@@ -25,6 +25,16 @@ import {
 import { DEFAULT_RETRY_POLICY, withRetry } from "./retry.ts";
 import { parseServerUrl, requireViewName } from "./server-url.ts";
 import {
+  LiftedSchema,
+  type PathAudit,
+  PathAuditSchema,
+  type Revocation,
+  RevocationListSchema,
+  type RevocationReport,
+  RevocationReportSchema,
+  type RevocationRequest,
+} from "./wire-provenance.ts";
+import {
   formatScrubRequest,
   type QuarantineList,
   QuarantineListSchema,
@@ -205,6 +215,14 @@ export interface AdminClient extends RetentionClient, AsyncDisposable {
    * can forget it then.
    */
   revokeToken(jti: string, expiresAtSeconds?: number): Promise<void>;
+  /** Who wrote and who read a path. Ours; needs an admin token. */
+  auditPath(storePathHash: string): Promise<PathAudit>;
+  /** Hides what somebody wrote and refuses their tokens, or says what that would do. Ours; needs an admin token. */
+  revoke(request: RevocationRequest): Promise<RevocationReport>;
+  /** The latest revocations, the newest first. Ours; needs an admin token. */
+  listRevocations(): Promise<readonly Revocation[]>;
+  /** Takes a revocation back, or only what it says of tokens. Ours; needs an admin token. */
+  liftRevocation(id: number, keepsHidden: boolean): Promise<{ readonly restored: number }>;
   /** Lets the server check what it stores, or joins or continues a scrub under way. Ours; needs an admin token. */
   scrub(request?: ScrubRequest): Promise<ScrubReport>;
   /** Ours; needs an admin token. */
@@ -344,6 +362,12 @@ export function createAdminClient(options: AdminClientOptions): AdminClient {
       const query = expiresAtSeconds === undefined ? "" : `?expiresAt=${expiresAtSeconds}`;
       await tell("DELETE", `tokens/${encodeURIComponent(jti)}${query}`);
     },
+    auditPath: (hash) => ask(PathAuditSchema, "GET", `audit/paths/${encodeURIComponent(hash)}`),
+    revoke: (request) => ask(RevocationReportSchema, "POST", "revocations", request),
+    listRevocations: async () =>
+      (await ask(RevocationListSchema, "GET", "revocations")).revocations,
+    liftRevocation: (id, keepsHidden) =>
+      ask(LiftedSchema, "DELETE", `revocations/${id}${keepsHidden ? "?keepHidden=1" : ""}`),
     scrub: (request = {}) => ask(ScrubReportSchema, "POST", `scrub?${formatScrubRequest(request)}`),
     scrubState: () => ask(ScrubStateSchema, "GET", "scrub"),
     listQuarantined: () => ask(QuarantineListSchema, "GET", "quarantine"),

@@ -56,6 +56,13 @@ export {
 } from "./retry.ts";
 export { parseServerUrl } from "./server-url.ts";
 export type {
+  PathAudit,
+  PrincipalFacts,
+  Revocation,
+  RevocationReport,
+  RevocationRequest,
+} from "./wire-provenance.ts";
+export type {
   AffectedPath,
   QuarantinedObject,
   QuarantineList,

@@ -14,6 +14,7 @@ import type { TokenKeys } from "./config/token-keys.ts";
 import { createAccessRecorder } from "./housekeeping/access-recorder.ts";
 import { createCollector } from "./housekeeping/collector.ts";
 import { createQuarantine } from "./housekeeping/quarantine.ts";
+import { createReadRecorder } from "./housekeeping/read-recorder.ts";
 import { createResigner } from "./housekeeping/resigner.ts";
 import { createScrubber } from "./housekeeping/scrubber.ts";
 import { startSweeper } from "./housekeeping/sweeper.ts";
@@ -159,6 +160,13 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     resolutionMs: settings.accessResolutionMs,
     flushIntervalMs: timings.accessFlushIntervalMs,
   });
+  const reads = createReadRecorder({
+    index,
+    logger,
+    now,
+    flushIntervalMs: timings.accessFlushIntervalMs,
+    isEnabled: settings.recordReads,
+  });
   const collector = createCollector({
     index,
     accesses,
@@ -231,6 +239,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     resigner,
     quarantine,
     accesses,
+    reads,
     collector,
     scrubber,
     logger,
@@ -258,6 +267,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
   // After the requests, one of which may wait for it.
   started.defer(() => resigner.stop());
   started.defer(() => accesses.stop());
+  started.defer(() => reads.stop());
   started.defer(() => partUploads.stop());
   const grpc =
     bazel &&
@@ -305,6 +315,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
   started.defer(() => scrubber.stop());
   resigner.start();
   accesses.start();
+  reads.start();
   collector.start();
   scrubber.start();
   const sweeper = startSweeper({
@@ -313,6 +324,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     logger,
     now,
     objectGraceMs: settings.objectGraceMs,
+    provenanceMaxAgeMs: settings.provenanceMaxAgeMs,
     intervalMs: settings.sweepIntervalMs,
     onSwept: metrics.countSweep,
   });

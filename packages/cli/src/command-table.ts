@@ -152,6 +152,21 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
     load: () => import("./commands/policy-explain.ts"),
   },
   {
+    name: "audit path",
+    summary: "Show who wrote a store path, and who read it",
+    load: () => import("./commands/audit-path.ts"),
+  },
+  {
+    name: "revoke",
+    summary: "Undo all that a run, a principal or a token wrote",
+    load: () => import("./commands/revoke.ts"),
+  },
+  {
+    name: "unquarantine",
+    summary: "Take a revocation back",
+    load: () => import("./commands/unquarantine.ts"),
+  },
+  {
     name: "scrub",
     summary: "Check every stored object, and name the bad ones",
     load: () => import("./commands/scrub.ts"),
@@ -184,6 +199,7 @@ export const COMMAND_GROUPS: Readonly<Record<string, string>> = {
   path: "Single store paths in a view",
   key: "Signing keys: what clients of a view trust",
   token: "Tokens: who may do what",
+  audit: "Provenance: who wrote and read what",
   policy: "Trust policies: which job may read and write what",
   doctor: "Examinations: what is wrong, why, and what helps",
 };

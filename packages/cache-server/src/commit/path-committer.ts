@@ -9,7 +9,10 @@ import type {
   PathRecord,
   ViewRecord,
 } from "../index/cache-index.ts";
+import type { PrincipalFacts } from "../index/provenance-index.ts";
 import { mergeClientSignatures } from "../index/signatures.ts";
+import { toPrincipalFacts } from "../trust/principal-facts.ts";
+import type { Caller } from "../trust/trust-gate.ts";
 import { formatSignedNarInfo } from "./narinfo-text.ts";
 import type { PathManifest } from "./path-manifest.ts";
 
@@ -36,12 +39,22 @@ export interface PathCommitter {
     options: CommitOptions,
   ): Promise<CommitResult>;
   /** One path of a protocol that knows no closures. @throws {CacheError} `CONFLICT`, `UNAVAILABLE`. */
-  commitOne(view: ViewRecord, path: PathToCommit, createdBy: string | undefined): Promise<void>;
+  commitOne(
+    view: ViewRecord,
+    path: PathToCommit,
+    author: Pick<CommitOptions, "createdBy" | "writer">,
+  ): Promise<void>;
+}
+
+/** Who commits, as a caller's token says. */
+export function authorOf({ claims }: Caller): Pick<CommitOptions, "createdBy" | "writer"> {
+  return { createdBy: claims?.subject, writer: claims && toPrincipalFacts(claims) };
 }
 
 /** Who commits, and on what. */
 export interface CommitOptions {
   readonly createdBy: string | undefined;
+  readonly writer?: PrincipalFacts | undefined;
   /** Ids of views whose paths satisfy references as well as the view's own do. */
   readonly presence: readonly number[];
 }
@@ -76,7 +89,7 @@ export function createPathCommitter({
     await index.addCounts(view.id, { conflicts: 1 });
   };
 
-  const commit: PathCommitter["commit"] = async (view, paths, { createdBy, presence }) => {
+  const commit: PathCommitter["commit"] = async (view, paths, { createdBy, writer, presence }) => {
     // Before the keys: should they change in between, the re-signer finds these paths.
     const keyGeneration = await index.signingKeyGeneration(view.id);
     const keys = await index.listSigningKeys(view.id);
@@ -96,7 +109,7 @@ export function createPathCommitter({
         createdBy,
       });
     }
-    const result = await index.commitPaths(view.id, rows, presence);
+    const result = await index.commitPaths(view.id, rows, { behind: presence, writer });
     if (result.kind === "committed") {
       if ((await index.signingKeyGeneration(view.id)) > keyGeneration) onOutdated(view);
       for (const { storePathHash, narHash } of result.conflicts) {
@@ -117,8 +130,8 @@ export function createPathCommitter({
       await reportConflict(view, manifest, existing.narHash);
       throw conflict(view, manifest);
     },
-    async commitOne(view, path, createdBy) {
-      const result = await commit(view, [path], { createdBy, presence: [] });
+    async commitOne(view, path, author) {
+      const result = await commit(view, [path], { ...author, presence: [] });
       if (result.kind === "incomplete") {
         throw new CacheError(
           "UNAVAILABLE",

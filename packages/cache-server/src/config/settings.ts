@@ -71,6 +71,8 @@ export interface ServerSettings {
   readonly overlayMaxSizeBytes: number;
   readonly overlayMaxTotalSizeBytes: number;
   readonly overlayKeyFile: string | undefined;
+  readonly recordReads: boolean;
+  readonly provenanceMaxAgeMs: number;
   readonly scrubIntervalMs: number;
   readonly scrubBytesPerSecond: number;
   readonly shutdownTimeoutMs: number;
@@ -372,6 +374,21 @@ export const SETTINGS: {
       "File of the base64 secret that the signing keys of overlays are derived from; the same for all replicas. " +
       "Unset: one made in the data directory.",
     parse: parsePath,
+  },
+  recordReads: {
+    key: "provenance.reads",
+    variable: "FLYWHEEL_PROVENANCE_READS",
+    default: "true",
+    meaning:
+      "Records which token's holder read which path, so that a revocation names who used what it hides.",
+    parse: parseBoolean,
+  },
+  provenanceMaxAgeMs: {
+    key: "provenance.retention",
+    variable: "FLYWHEEL_PROVENANCE_RETENTION",
+    default: "90d",
+    meaning: "How long it is kept who read what, and who wrote what is there no more.",
+    parse: parseDurationMs,
   },
   scrubIntervalMs: {
     key: "scrub.interval",

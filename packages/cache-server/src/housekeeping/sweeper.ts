@@ -67,6 +67,8 @@ export async function sweep(options: SweeperOptions, signal: AbortSignal): Promi
 export function startSweeper(
   options: SweeperOptions & {
     readonly intervalMs: number;
+    /** How long it is kept who read what, and who wrote what is there no more. */
+    readonly provenanceMaxAgeMs: number;
     readonly onSwept: (result: SweepResult) => void;
   },
 ): {
@@ -74,8 +76,19 @@ export function startSweeper(
 } {
   const stopping = new AbortController();
   let running: Promise<void> = Promise.resolve();
+  const { index, now, provenanceMaxAgeMs } = options;
+  let provenanceDueMs = 0;
+  /** Once a day: it looks at everything old. */
+  const forgetProvenance = async (): Promise<void> => {
+    if (now() < provenanceDueMs) return;
+    provenanceDueMs = now() + 24 * 3_600_000;
+    while ((await index.forgetProvenance(now() - provenanceMaxAgeMs, ROWS_PER_STEP)) > 0) {
+      stopping.signal.throwIfAborted();
+    }
+  };
   const run = async (): Promise<void> => {
     try {
+      await forgetProvenance();
       options.onSwept(await sweep(options, stopping.signal));
     } catch (error) {
       if (!stopping.signal.aborted) options.logger.error("the sweep failed", { error });

@@ -1,5 +1,6 @@
 import type { HousekeepingIndex } from "./housekeeping-index.ts";
 import type { PartUploadIndex } from "./part-upload-index.ts";
+import type { PrincipalFacts, ProvenanceIndex } from "./provenance-index.ts";
 
 /**
  * What the cache knows: views, keys, paths, which view holds which NAR, and the stored objects.
@@ -13,7 +14,8 @@ import type { PartUploadIndex } from "./part-upload-index.ts";
  * finds nothing. Any method throws `UNAVAILABLE` when the database is out of reach or the index is closed,
  * `STORAGE_FULL` when its disk is full, `CORRUPT` when it is damaged.
  */
-export interface CacheIndex extends HousekeepingIndex, PartUploadIndex, AsyncDisposable {
+export interface CacheIndex
+  extends HousekeepingIndex, PartUploadIndex, ProvenanceIndex, AsyncDisposable {
   /** Writes of this process that wait for those before them; for figures. */
   readonly waitingWrites: number;
   /** Adds a view with its first signing key. @throws {CacheError} `CONFLICT` when the name is taken. */
@@ -138,17 +140,19 @@ export interface CacheIndex extends HousekeepingIndex, PartUploadIndex, AsyncDis
    * reported as created. The access times of the paths and of their required references move to `createdAtMs`.
    * A required reference may as well be in a view of `behind`, such as an overlay's base, and is used there.
    *
+   * @throws {CacheError} `FORBIDDEN` when the writer was revoked meanwhile.
+   *
    * `narInfo` is stored as given: the caller renders it for `fileHash`, with the signatures that the path will
    * have, which are `mergeClientSignatures` of those `findPath` answers and those that came.
    */
   commitPaths(
     viewId: number,
     paths: readonly NewPath[],
-    behind?: readonly number[],
+    options?: CommitPathsOptions,
   ): Promise<CommitResult>;
 
   /** Keeps a small text under a name; the first one wins. `false` when it was not kept. */
-  putDocument(viewId: number, document: NewDocument): Promise<boolean>;
+  putDocument(viewId: number, document: NewDocument, writer?: PrincipalFacts): Promise<boolean>;
   findDocument(
     chain: readonly number[],
     kind: DocumentKind,
@@ -289,6 +293,13 @@ export interface PathRecord {
   readonly createdBy: string | undefined;
   /** When it was last pushed, referred to by a push, or touched. */
   readonly accessedAtMs: number;
+}
+
+/** On what paths are committed, and by whom. */
+export interface CommitPathsOptions {
+  readonly behind?: readonly number[];
+  /** Recorded as who wrote what is new or says something else now. */
+  readonly writer?: PrincipalFacts | undefined;
 }
 
 export interface NewPath extends Omit<

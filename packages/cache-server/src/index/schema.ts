@@ -357,4 +357,91 @@ export const SCHEMA_STEPS: readonly string[] = [
   ALTER TABLE views ADD COLUMN written_at_ms INTEGER;
   CREATE INDEX views_by_base ON views (overlay_of) WHERE overlay_of IS NOT NULL;
   `,
+  // Provenance. What a revocation hides is lost like what is in quarantine, until it is written anew or the revocation is
+  // taken back.
+  `
+  CREATE TABLE principals (
+    id INTEGER PRIMARY KEY,
+    facts TEXT NOT NULL UNIQUE CHECK (json_valid(facts)),
+    principal TEXT NOT NULL,
+    run TEXT,
+    jti TEXT
+  ) STRICT;
+  CREATE INDEX principals_by_name ON principals (principal, run);
+  CREATE INDEX principals_by_run ON principals (run) WHERE run IS NOT NULL;
+  CREATE INDEX principals_by_jti ON principals (jti) WHERE jti IS NOT NULL;
+  CREATE TABLE entries (
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    view_id INTEGER NOT NULL,
+    principal_id INTEGER NOT NULL REFERENCES principals (id),
+    written_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (kind, name, view_id, principal_id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX entries_by_principal ON entries (principal_id, written_at_ms);
+  CREATE INDEX entries_by_view ON entries (view_id);
+  CREATE INDEX entries_by_time ON entries (written_at_ms);
+  CREATE TABLE reads (
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    view_id INTEGER NOT NULL,
+    principal_id INTEGER NOT NULL REFERENCES principals (id),
+    first_at_ms INTEGER NOT NULL,
+    last_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (kind, name, view_id, principal_id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX reads_by_view ON reads (view_id);
+  CREATE INDEX reads_by_time ON reads (last_at_ms);
+  CREATE TABLE revocations (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    principal TEXT,
+    run TEXT,
+    jti TEXT,
+    since_ms INTEGER,
+    created_at_ms INTEGER NOT NULL,
+    created_by TEXT,
+    entries INTEGER NOT NULL,
+    lifted_at_ms INTEGER
+  ) STRICT;
+  ALTER TABLE paths ADD COLUMN revocation_id INTEGER;
+  ALTER TABLE holdings ADD COLUMN revocation_id INTEGER;
+  ALTER TABLE documents ADD COLUMN revocation_id INTEGER;
+  CREATE INDEX paths_revoked ON paths (revocation_id) WHERE revocation_id IS NOT NULL;
+  CREATE INDEX holdings_revoked ON holdings (revocation_id) WHERE revocation_id IS NOT NULL;
+  CREATE INDEX documents_revoked ON documents (revocation_id) WHERE revocation_id IS NOT NULL;
+
+  DROP TRIGGER holding_moved;
+  CREATE TRIGGER holding_moved AFTER UPDATE OF object_id ON holdings
+    WHEN NEW.object_id <> OLD.object_id BEGIN
+    ${KEEP_NEW_OBJECT};
+    ${RELEASE_OLD_OBJECT};
+    UPDATE view_totals SET file_bytes = file_bytes
+      + (SELECT file_size FROM objects WHERE id = NEW.object_id)
+      - (SELECT file_size FROM objects WHERE id = OLD.object_id)
+      WHERE view_id = NEW.view_id AND OLD.is_lost = 0;
+    UPDATE holdings SET is_lost = revocation_id IS NOT NULL OR ${NEW_OBJECT_IS_QUARANTINED}
+      WHERE id = NEW.id;
+    UPDATE paths SET is_lost = revocation_id IS NOT NULL OR object_id <> NEW.object_id
+      OR ${NEW_OBJECT_IS_QUARANTINED}
+      WHERE holding_id = NEW.id;
+  END;
+  DROP TRIGGER object_quarantined;
+  CREATE TRIGGER object_quarantined AFTER UPDATE OF quarantined_at_ms ON objects
+    WHEN (NEW.quarantined_at_ms IS NULL) <> (OLD.quarantined_at_ms IS NULL) BEGIN
+    UPDATE holdings SET is_lost = NEW.quarantined_at_ms IS NOT NULL OR revocation_id IS NOT NULL
+      WHERE object_id = NEW.id;
+    UPDATE paths SET is_lost = NEW.quarantined_at_ms IS NOT NULL OR revocation_id IS NOT NULL
+      OR NEW.id <> (SELECT object_id FROM holdings WHERE id = paths.holding_id)
+      WHERE object_id = NEW.id;
+  END;
+  CREATE TRIGGER holding_revoked AFTER UPDATE OF revocation_id ON holdings BEGIN
+    UPDATE holdings SET is_lost = revocation_id IS NOT NULL OR ${NEW_OBJECT_IS_QUARANTINED}
+      WHERE id = NEW.id;
+  END;
+  CREATE TRIGGER path_revoked AFTER UPDATE OF revocation_id ON paths BEGIN
+    UPDATE paths SET is_lost = revocation_id IS NOT NULL OR ${NEW_OBJECT_IS_QUARANTINED}
+      OR object_id <> (SELECT object_id FROM holdings WHERE id = NEW.holding_id)
+      WHERE id = NEW.id;
+  END;
+  `,
 ];

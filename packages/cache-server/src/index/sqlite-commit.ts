@@ -3,6 +3,7 @@ import type { DatabaseSync } from "node:sqlite";
 import type { CommitResult, NewPath } from "./cache-index.ts";
 import { mergeClientSignatures } from "./signatures.ts";
 import { prepareQuery, type Query } from "./sqlite-connection.ts";
+import { SqliteProvenanceWriter } from "./sqlite-provenance-writer.ts";
 import {
   EXPIRE_UNUSED_HOLDING,
   FIND_HOLDING,
@@ -24,12 +25,14 @@ export class SqliteCommit {
 
   constructor(database: DatabaseSync) {
     this.#database = database;
+    this.#provenance = new SqliteProvenanceWriter(database);
     this.#findHolding = this.#prepare(FIND_HOLDING);
     this.#keepHolding = this.#prepare(
       `UPDATE holdings SET expires_at_ms = NULL WHERE id = ?1 AND expires_at_ms IS NOT NULL`,
     );
     this.#findKnownPath = this.#prepare(`
-      SELECT p.id, p.signatures, h.nar_hash AS narHash
+      SELECT p.id, p.signatures, p.reference_names AS referenceNames, p.deriver, p.ca, p.system,
+        h.nar_hash AS narHash
       FROM paths AS p JOIN holdings AS h ON h.id = p.holding_id
       WHERE p.view_id = ?1 AND p.store_path_hash = ?2 AND p.is_lost = 0`);
     this.#findPath = this.#prepare(`SELECT 1 AS found WHERE ${pathIsThere("?1", "?2")}`);
@@ -48,6 +51,8 @@ export class SqliteCommit {
       WHERE id = ?1`);
   }
 
+  readonly #provenance: SqliteProvenanceWriter;
+
   #prepare<Row>(sql: string): Query<Row> {
     return prepareQuery<Row>(this.#database, sql);
   }
@@ -57,7 +62,11 @@ export class SqliteCommit {
   readonly #updatePath: Query<never>;
   readonly #keepHolding: Query<never>;
   /** Commits into a view that is there. */
-  run(viewId: number, paths: readonly NewPath[], behind: readonly number[]): CommitResult {
+  run(
+    viewId: number,
+    paths: readonly NewPath[],
+    { behind, principalId }: RunOptions,
+  ): CommitResult {
     const chain: [number, ...number[]] = [viewId, ...behind.filter((id) => id !== viewId)];
     const { accepted, conflicts, missingNars, missingReferences } = this.#checkPaths(chain, paths);
     if (missingNars.length > 0 || missingReferences.length > 0) {
@@ -71,10 +80,14 @@ export class SqliteCommit {
       const signatures = mergeClientSignatures(before?.signatures ?? [], path.signatures);
       const id = this.#writePath(viewId, path, holding, before?.id, signatures);
       this.#keepHolding.run(holding.holdingId);
+      if (principalId !== undefined && (before === undefined || isChange(before, path))) {
+        const { storePathHash: name, createdAtMs: atMs } = path;
+        this.#provenance.addEntry(viewId, principalId, { kind: "path", name, atMs });
+      }
       if (!written.has(path.storePathHash)) {
         (before === undefined ? created : unchanged).push(path.storePathHash);
       }
-      written.set(path.storePathHash, { id, narHash: path.narHash, signatures });
+      written.set(path.storePathHash, { ...path, id, signatures });
     }
     this.#touch(chain, accepted);
     return { kind: "committed", created, unchanged, conflicts };
@@ -127,6 +140,10 @@ export class SqliteCommit {
     readonly id: number;
     readonly narHash: Uint8Array;
     readonly signatures: string;
+    readonly referenceNames: string;
+    readonly deriver: string | null;
+    readonly ca: string | null;
+    readonly system: string | null;
   }>;
   #knownPath(viewId: number, storePathHash: string): KnownPath | undefined {
     const row = this.#findKnownPath.get(viewId, storePathHash);
@@ -135,6 +152,10 @@ export class SqliteCommit {
       id: row.id,
       narHash: fromHashBytes(row.narHash),
       signatures: parseStrings(row.signatures),
+      references: parseStrings(row.referenceNames),
+      deriver: row.deriver ?? undefined,
+      ca: row.ca ?? undefined,
+      system: row.system ?? undefined,
     };
   }
 
@@ -189,10 +210,28 @@ export class SqliteCommit {
   }
 }
 
-interface KnownPath {
+interface RunOptions {
+  readonly behind: readonly number[];
+  /** Who commits, as provenance knows them. */
+  readonly principalId: number | undefined;
+}
+
+interface KnownPath extends Pick<
+  NewPath,
+  "narHash" | "signatures" | "references" | "deriver" | "ca" | "system"
+> {
   readonly id: number;
-  readonly narHash: string;
-  readonly signatures: readonly string[];
+}
+
+/** Whether a path that is there says something else once it is committed again. */
+function isChange(before: KnownPath, path: NewPath): boolean {
+  const { deriver, ca, system, references } = path;
+  return (
+    before.deriver !== deriver ||
+    before.ca !== ca ||
+    before.system !== system ||
+    before.references.join(" ") !== references.join(" ")
+  );
 }
 
 interface AcceptedPath {

@@ -28,11 +28,12 @@ const CHECKS: readonly Check[] = [
       OR id IN (SELECT object_id FROM uploaded_files))`,
   `SELECT printf('holding %d counts as %s', h.id, iif(h.is_lost, 'lost', 'sound')) AS problem
     FROM holdings AS h JOIN objects AS o ON o.id = h.object_id
-    WHERE h.is_lost <> (o.quarantined_at_ms IS NOT NULL)`,
+    WHERE h.is_lost <> (h.revocation_id IS NOT NULL OR o.quarantined_at_ms IS NOT NULL)`,
   `SELECT printf('path %s of view %d counts as %s', p.store_path_hash, p.view_id,
       iif(p.is_lost, 'lost', 'sound')) AS problem
     FROM paths AS p JOIN objects AS o ON o.id = p.object_id JOIN holdings AS h ON h.id = p.holding_id
-    WHERE p.is_lost <> (h.object_id <> p.object_id OR o.quarantined_at_ms IS NOT NULL)`,
+    WHERE p.is_lost <> (p.revocation_id IS NOT NULL OR h.object_id <> p.object_id
+      OR o.quarantined_at_ms IS NOT NULL)`,
   `SELECT printf('path %s of view %d is tied to a NAR of view %d', p.store_path_hash, p.view_id,
       h.view_id) AS problem
     FROM paths AS p JOIN holdings AS h ON h.id = p.holding_id WHERE h.view_id <> p.view_id`,

@@ -2,13 +2,15 @@ import type { DatabaseSync } from "node:sqlite";
 
 import { SqliteHousekeepingWrites } from "./sqlite-housekeeping.ts";
 import { SqlitePartUploadWrites } from "./sqlite-part-uploads.ts";
+import { SqliteProvenanceWrites } from "./sqlite-provenance.ts";
 import { moduleBeside } from "./sqlite-writer.ts";
 import { SqliteWrites } from "./sqlite-writes.ts";
 
 /** Every write of the index. */
 export type Writes = Pick<SqliteWrites, keyof SqliteWrites> &
   Pick<SqliteHousekeepingWrites, keyof SqliteHousekeepingWrites> &
-  Pick<SqlitePartUploadWrites, keyof SqlitePartUploadWrites>;
+  Pick<SqlitePartUploadWrites, keyof SqlitePartUploadWrites> &
+  Pick<SqliteProvenanceWrites, keyof SqliteProvenanceWrites>;
 
 /** The names of the writes. */
 export type WriteMethod = keyof Writes;
@@ -22,5 +24,6 @@ export function createWriters(database: DatabaseSync): readonly object[] {
     new SqliteWrites(database),
     new SqliteHousekeepingWrites(database),
     new SqlitePartUploadWrites(database),
+    new SqliteProvenanceWrites(database),
   ];
 }

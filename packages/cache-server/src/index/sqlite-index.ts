@@ -4,6 +4,7 @@ import { CacheError, type Logger, silentLogger } from "@glorious/core";
 
 import type {
   CacheIndex,
+  CommitPathsOptions,
   CommitResult,
   DocumentKind,
   ExpireResult,
@@ -38,6 +39,16 @@ import type {
   QuarantineRecord,
 } from "./housekeeping-index.ts";
 import type { PartUploadLimits, PartUploadRecord, UploadPart } from "./part-upload-index.ts";
+import type {
+  EntryKind,
+  EntryProvenance,
+  EntryUse,
+  PrincipalFacts,
+  RevocationEffect,
+  RevocationRecord,
+  RevocationSelection,
+  RevocationTarget,
+} from "./provenance-index.ts";
 import { SCHEMA_STEPS } from "./schema.ts";
 import type { WriteOperation, WriteOutcome } from "./sqlite-batch.ts";
 import type { Synchronous } from "./sqlite-connection.ts";
@@ -52,6 +63,7 @@ import {
 } from "./sqlite-index-writers.ts";
 import { openDatabase } from "./sqlite-open.ts";
 import { SqlitePartUploadReads } from "./sqlite-part-uploads.ts";
+import { SqliteProvenanceReads } from "./sqlite-provenance.ts";
 import { SqliteReads } from "./sqlite-reads.ts";
 import { createLocalWriter, type SqliteWriter, startThreadWriter } from "./sqlite-writer.ts";
 import { WriteQueue } from "./write-queue.ts";
@@ -99,6 +111,7 @@ class SqliteIndex implements CacheIndex {
   readonly #reads: SqliteReads;
   readonly #housekeeping: SqliteHousekeepingReads;
   readonly #partUploads: SqlitePartUploadReads;
+  readonly #provenance: SqliteProvenanceReads;
   readonly #writer: SqliteWriter;
   readonly #queue: WriteQueue<WriteOperation, WriteOutcome>;
   #closing: Promise<void> | undefined;
@@ -109,6 +122,7 @@ class SqliteIndex implements CacheIndex {
     this.#reads = new SqliteReads(database);
     this.#housekeeping = new SqliteHousekeepingReads(database);
     this.#partUploads = new SqlitePartUploadReads(database);
+    this.#provenance = new SqliteProvenanceReads(database);
     this.#writer = writer;
     this.#queue = new WriteQueue((operations) => writer.runBatch(operations));
   }
@@ -243,13 +257,13 @@ class SqliteIndex implements CacheIndex {
   commitPaths(
     viewId: number,
     paths: readonly NewPath[],
-    behind: readonly number[] = [],
+    options: CommitPathsOptions = {},
   ): Promise<CommitResult> {
-    return this.#write("commitPaths", viewId, paths, behind);
+    return this.#write("commitPaths", viewId, paths, options);
   }
 
-  putDocument(viewId: number, document: NewDocument): Promise<boolean> {
-    return this.#write("putDocument", viewId, document);
+  putDocument(viewId: number, document: NewDocument, writer?: PrincipalFacts): Promise<boolean> {
+    return this.#write("putDocument", viewId, document, writer);
   }
 
   async findDocument(
@@ -390,6 +404,48 @@ class SqliteIndex implements CacheIndex {
 
   async listExpiredUploads(nowMs: number, limit: number): Promise<PartUploadRecord[]> {
     return this.#read(() => this.#partUploads.listExpiredUploads(nowMs, limit));
+  }
+
+  recordReads(reader: PrincipalFacts, reads: readonly EntryUse[]): Promise<void> {
+    return this.#write("recordReads", reader, reads);
+  }
+
+  async findProvenance(kind: EntryKind, name: string, limit: number): Promise<EntryProvenance[]> {
+    return this.#read(() => this.#provenance.findProvenance(kind, name, limit));
+  }
+
+  async previewRevocation(
+    selection: RevocationSelection,
+    limit: number,
+  ): Promise<RevocationEffect> {
+    return this.#read(() => this.#provenance.previewRevocation(selection, limit));
+  }
+
+  revoke(
+    selection: RevocationSelection,
+    by: { readonly atMs: number; readonly createdBy: string | undefined },
+    limit: number,
+  ): Promise<RevocationEffect & { readonly id: number }> {
+    return this.#write("revoke", selection, by, limit);
+  }
+
+  liftRevocation(
+    id: number,
+    options: { readonly atMs: number; readonly keepsHidden: boolean },
+  ): Promise<{ readonly restored: number } | undefined> {
+    return this.#write("liftRevocation", id, options);
+  }
+
+  async listRevocations(limit: number): Promise<RevocationRecord[]> {
+    return this.#read(() => this.#provenance.listRevocations(limit));
+  }
+
+  async isRevoked(caller: RevocationTarget): Promise<boolean> {
+    return this.#read(() => this.#provenance.isRevoked(caller));
+  }
+
+  forgetProvenance(beforeMs: number, limit: number): Promise<number> {
+    return this.#write("forgetProvenance", beforeMs, limit);
   }
 
   async ping(): Promise<void> {

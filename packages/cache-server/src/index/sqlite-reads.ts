@@ -89,8 +89,10 @@ export class SqliteReads {
     this.#findObject = this.#prepare(`
       SELECT ${OBJECT_COLUMNS} FROM objects AS o
       WHERE o.file_hash = ?2 AND o.quarantined_at_ms IS NULL AND ${viewIsThere("?1")} AND (
-        EXISTS (SELECT 1 FROM holdings WHERE object_id = o.id AND view_id = ?1)
-        OR EXISTS (SELECT 1 FROM paths WHERE object_id = o.id AND view_id = ?1)
+        EXISTS (SELECT 1 FROM holdings
+          WHERE object_id = o.id AND view_id = ?1 AND revocation_id IS NULL)
+        OR EXISTS (SELECT 1 FROM paths
+          WHERE object_id = o.id AND view_id = ?1 AND revocation_id IS NULL)
         OR EXISTS (SELECT 1 FROM uploaded_files WHERE object_id = o.id AND view_id = ?1))`);
     this.#findUploadedFile = this.#prepare(`
       SELECT ${OBJECT_COLUMNS}, f.expires_at_ms AS expiresAtMs
@@ -99,7 +101,8 @@ export class SqliteReads {
         AND ${viewIsThere("?1")}`);
     this.#findDocument = this.#prepare(
       `SELECT body FROM documents
-       WHERE view_id = ?1 AND kind = ?2 AND name = ?3 AND ${viewIsThere("?1")}`,
+       WHERE view_id = ?1 AND kind = ?2 AND name = ?3 AND revocation_id IS NULL
+         AND ${viewIsThere("?1")}`,
     );
     this.#isTokenRevoked = this.#prepare(`SELECT 1 AS found FROM revoked_tokens WHERE jti = ?1`);
     this.#readPing = this.#prepare(`SELECT count FROM pings WHERE id = 1`);

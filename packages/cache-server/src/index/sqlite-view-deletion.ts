@@ -6,6 +6,8 @@ import { prepareQuery, type Query } from "./sqlite-connection.ts";
 const TABLES: ReadonlyArray<readonly [table: string, key: string]> = [
   ["paths", "id"],
   ["documents", "id"],
+  ["entries", "(kind, name, view_id, principal_id)"],
+  ["reads", "(kind, name, view_id, principal_id)"],
   ["uploaded_files", "(view_id, object_id)"],
   ["holdings", "id"],
 ];

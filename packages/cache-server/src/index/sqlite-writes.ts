@@ -3,6 +3,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { CacheError } from "@glorious/core";
 
 import type {
+  CommitPathsOptions,
   CommitResult,
   ExpireResult,
   HoldingRecord,
@@ -18,8 +19,10 @@ import type {
   ViewCounts,
   ViewRecord,
 } from "./cache-index.ts";
+import type { PrincipalFacts } from "./provenance-index.ts";
 import { SqliteCommit } from "./sqlite-commit.ts";
 import { prepareQuery, type Query } from "./sqlite-connection.ts";
+import { SqliteProvenanceWriter } from "./sqlite-provenance-writer.ts";
 import {
   EXPIRE_UNUSED_HOLDING,
   fromHashBytes,
@@ -133,7 +136,13 @@ export class SqliteWrites {
 
     this.#insertDocument = this.#prepare(`
       INSERT INTO documents (view_id, kind, name, body, created_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)
-      ON CONFLICT (view_id, kind, name) DO NOTHING`);
+      ON CONFLICT (view_id, kind, name) DO UPDATE
+        SET body = excluded.body, created_at_ms = excluded.created_at_ms, revocation_id = NULL
+        WHERE revocation_id IS NOT NULL`);
+    this.#provenance = new SqliteProvenanceWriter(database);
+    this.#liftHolding = this.#prepare(
+      `UPDATE holdings SET revocation_id = NULL WHERE id = ?1 AND revocation_id IS NOT NULL`,
+    );
     this.#holdsNar = this.#prepare(
       `SELECT 1 AS found FROM holdings WHERE view_id = ?1 AND nar_hash = ?2`,
     );
@@ -301,8 +310,12 @@ export class SqliteWrites {
     const { id } = required(
       this.#upsertHolding.get(viewId, narHash, object.id, expiresAtMs, Number(replaceObject)),
     );
+    // Bytes that came and were verified are nobody's any more.
+    this.#liftHolding.run(id);
     return toHoldingRecord(required(this.#getHolding.get(id)));
   }
+
+  readonly #liftHolding: Query<never>;
 
   readonly #upsertUploadedFile: Query<never>;
   addUploadedFile(file: UploadedFileRecord): void {
@@ -319,9 +332,14 @@ export class SqliteWrites {
   }
 
   readonly #commit: SqliteCommit;
-  commitPaths(viewId: number, paths: readonly NewPath[], behind: readonly number[]): CommitResult {
+  commitPaths(
+    viewId: number,
+    paths: readonly NewPath[],
+    { behind = [], writer }: CommitPathsOptions,
+  ): CommitResult {
     this.#requireView(viewId);
-    return this.#commit.run(viewId, paths, behind);
+    const principalId = writer && this.#provenance.requirePrincipal(writer);
+    return this.#commit.run(viewId, paths, { behind, principalId });
   }
 
   readonly #replaceNarInfo: Query<never>;
@@ -340,15 +358,21 @@ export class SqliteWrites {
     return true;
   }
 
+  readonly #provenance: SqliteProvenanceWriter;
   readonly #insertDocument: Query<never>;
   readonly #holdsNar: Query<{ readonly found: number }>;
-  putDocument(viewId: number, document: NewDocument): boolean {
+  putDocument(viewId: number, document: NewDocument, writer?: PrincipalFacts): boolean {
     this.#requireView(viewId);
+    const principalId = writer && this.#provenance.requirePrincipal(writer);
     const { kind, name, body, createdAtMs } = document;
     const isOrphan =
       kind === "listing" && this.#holdsNar.get(viewId, toHashBytes(name)) === undefined;
     if (isOrphan) return false;
-    return this.#insertDocument.run(viewId, kind, name, body, createdAtMs) > 0;
+    const isKept = this.#insertDocument.run(viewId, kind, name, body, createdAtMs) > 0;
+    if (isKept && principalId !== undefined && kind !== "listing") {
+      this.#provenance.addEntry(viewId, principalId, { kind, name, atMs: createdAtMs });
+    }
+    return isKept;
   }
 
   readonly #revokeToken: Query<never>;

@@ -12,6 +12,7 @@ import { nixReadRoutes } from "./nix-read.ts";
 import { nixWriteRoutes } from "./nix-write.ts";
 import { partUploadRoutes } from "./part-uploads.ts";
 import { pinRoutes } from "./pins.ts";
+import { provenanceRoutes } from "./provenance.ts";
 import { retentionRoutes } from "./retention.ts";
 import type { RouteServices } from "./route-services.ts";
 import { scrubRoutes } from "./scrub.ts";
@@ -31,6 +32,7 @@ export function allRoutes(services: RouteServices): Route[] {
     ...retentionRoutes(services),
     ...pinRoutes(services),
     ...scrubRoutes(services),
+    ...provenanceRoutes(services),
     ...atticConfigRoutes(services),
     ...atticPushRoutes(services),
     ...nixReadRoutes(services),

@@ -2,6 +2,7 @@ import { CacheError } from "@glorious/core";
 import { isStorePathHash } from "@glorious/nix-store";
 import * as v from "valibot";
 
+import { authorOf } from "../commit/path-committer.ts";
 import { parsePathManifest, type PathManifest } from "../commit/path-manifest.ts";
 import { AtticError } from "../http/attic-error.ts";
 import { readBody } from "../http/body.ts";
@@ -81,11 +82,7 @@ export function atticPushRoutes(services: RouteServices): Route[] {
       level: view.compressionLevel,
       signal,
     });
-    await committer.commitOne(
-      view,
-      { manifest, object, requiredReferences: [] },
-      caller.claims?.subject,
-    );
+    await committer.commitOne(view, { manifest, object, requiredReferences: [] }, authorOf(caller));
     sendJson(exchange, {
       kind: kind === "uploaded" ? "Uploaded" : "Deduplicated",
       ...(kind === "uploaded" ? { file_size: object.fileSize } : {}),

@@ -2,7 +2,7 @@ import { CacheError } from "@glorious/core";
 import { isStorePathHash, parseSha256Hex, parseStorePathBaseName } from "@glorious/nix-store";
 import * as v from "valibot";
 
-import type { PathToCommit } from "../commit/path-committer.ts";
+import { authorOf, type PathToCommit } from "../commit/path-committer.ts";
 import { parsePathManifest } from "../commit/path-manifest.ts";
 import { readBody } from "../http/body.ts";
 import type { Exchange } from "../http/exchange.ts";
@@ -149,7 +149,7 @@ export function flywheelPushRoutes(services: RouteServices): Route[] {
       missingNars.length > 0
         ? { kind: "incomplete", missingNars, missingReferences: [] }
         : await committer.commit(view, paths, {
-            createdBy: exchange.caller.claims?.subject,
+            ...authorOf(exchange.caller),
             presence: await presenceOf(exchange),
           });
     if (result.kind === "committed") {

@@ -38,7 +38,7 @@ interface FoundAnswer {
 
 /** The reading half of the Nix binary-cache protocol, with Attic's additions. */
 export function nixReadRoutes(services: RouteServices): Route[] {
-  const { index, store, gate, accesses } = services;
+  const { index, store, gate, accesses, reads } = services;
   const listings = createListings(services);
 
   /** The view to read and what lies behind it, once the caller may. */
@@ -66,8 +66,11 @@ export function nixReadRoutes(services: RouteServices): Route[] {
 
   /** Notes the use of what is read in a view; `false` when it may not be there any more. */
   type Use = (viewId: number, exchange: Exchange) => boolean;
-  const useNarInfo: Use = (viewId, { params }) =>
-    accesses.usePath(viewId, params["hash"] ?? "") === undefined;
+  const useNarInfo: Use = (viewId, { caller, params }) => {
+    const hash = params["hash"] ?? "";
+    reads.note(caller.claims, viewId, "path", hash);
+    return accesses.usePath(viewId, hash) === undefined;
+  };
   // A NAR outlives its path, so nobody need wait here.
   const useNar: Use = (viewId, { params }) => {
     accesses.useNar(viewId, params["file"] ?? "", findNarFileName);
@@ -103,6 +106,7 @@ export function nixReadRoutes(services: RouteServices): Route[] {
       path = await index.findPath(chain.ids, hash);
     }
     if (path === undefined) throw noSuchPath(chain, hash);
+    reads.note(exchange.caller.claims, path.viewId, "path", hash);
     const headers = headersOf(chain, 300);
     const answer = prepareAnswer(path.narInfo, "text/x-nix-narinfo", { headers });
     remember(exchange, narInfoKey(chain, exchange), { viewId: path.viewId, answer });

@@ -11,6 +11,7 @@ import {
   sha256HexToNix32,
 } from "@glorious/nix-store";
 
+import { authorOf } from "../commit/path-committer.ts";
 import { parsePathManifest } from "../commit/path-manifest.ts";
 import { collectBody, readBody, requireDeclaredSize } from "../http/body.ts";
 import type { Exchange, Handler } from "../http/exchange.ts";
@@ -115,7 +116,7 @@ export function nixWriteRoutes(services: RouteServices): Route[] {
     await committer.commitOne(
       view,
       { manifest, object, requiredReferences: [] },
-      exchange.caller.claims?.subject,
+      authorOf(exchange.caller),
     );
     await keepUploadedFile(view, file);
     sendEmpty(exchange, 200);
@@ -166,7 +167,8 @@ export function nixWriteRoutes(services: RouteServices): Route[] {
       const name = readName(exchange);
       const body = await collect(exchange, maxSizeBytes);
       check?.(body, name);
-      await index.putDocument(view.id, { kind, name, body, createdAtMs: now() });
+      const { writer } = authorOf(exchange.caller);
+      await index.putDocument(view.id, { kind, name, body, createdAtMs: now() }, writer);
       sendEmpty(exchange, 200);
     };
 

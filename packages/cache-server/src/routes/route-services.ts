@@ -10,6 +10,7 @@ import type { PathCommitter } from "../commit/path-committer.ts";
 import type { AccessRecorder } from "../housekeeping/access-recorder.ts";
 import type { Collector } from "../housekeeping/collector.ts";
 import type { Quarantine } from "../housekeeping/quarantine.ts";
+import type { ReadRecorder } from "../housekeeping/read-recorder.ts";
 import type { Resigner } from "../housekeeping/resigner.ts";
 import type { Scrubber } from "../housekeeping/scrubber.ts";
 import type { Identity } from "../identity/open-identity.ts";
@@ -32,6 +33,7 @@ export interface RouteServices {
   readonly resigner: Resigner;
   readonly quarantine: Quarantine;
   readonly accesses: AccessRecorder;
+  readonly reads: ReadRecorder;
   readonly collector: Collector;
   readonly scrubber: Scrubber;
   readonly logger: Logger;

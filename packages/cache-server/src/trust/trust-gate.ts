@@ -11,6 +11,7 @@ import { AtticError } from "../http/attic-error.ts";
 import type { CacheIndex, ViewRecord } from "../index/cache-index.ts";
 import type { IndexChanges } from "../read-cache/index-changes.ts";
 import type { Overlays } from "./overlays.ts";
+import { toPrincipalFacts } from "./principal-facts.ts";
 import { baseOfOverlay, createReadChain, type ReadChain } from "./read-chain.ts";
 import type { ViewPolicy } from "./view-policy.ts";
 
@@ -82,7 +83,7 @@ const NO_TOKEN = "No token was sent";
 const HINT = "Send a valid token; `flywheel token inspect` shows what one allows and until when.";
 
 export interface TrustGateOptions {
-  readonly index: Pick<CacheIndex, "findView" | "isTokenRevoked">;
+  readonly index: Pick<CacheIndex, "findView" | "isTokenRevoked" | "isRevoked">;
   readonly verifier: TokenVerifier;
   readonly now: () => number;
   /** Without it nothing is remembered. */
@@ -211,6 +212,10 @@ export function createTrustGate(options: TrustGateOptions): TrustGate {
       const { claims } = verdict;
       if (claims.jti !== undefined && (await index.isTokenRevoked(claims.jti))) {
         return refuse("The token has been revoked");
+      }
+      const { principal, run, jti } = toPrincipalFacts(claims);
+      if (await index.isRevoked({ principal, run, jti })) {
+        return refuse("What the token's holder wrote was revoked, and so was the token");
       }
       const caller: Caller = { claims, problem: "The token is valid", indexVersion };
       if (indexVersion !== undefined) rememberIn(callers, authorization, caller);

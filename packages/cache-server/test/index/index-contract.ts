@@ -7,6 +7,7 @@ import type { OpenIndex } from "./index-setup.ts";
 import { describeObjects } from "./objects-contract.ts";
 import { describePartUploads } from "./part-uploads-contract.ts";
 import { describePaths } from "./paths-contract.ts";
+import { describeProvenance } from "./provenance-contract.ts";
 import { describeQuarantine } from "./quarantine-contract.ts";
 import { describeRecords } from "./records-contract.ts";
 import { describeViews } from "./views-contract.ts";
@@ -44,6 +45,9 @@ export function describeCacheIndex(
     });
     describe("uploads in parts", () => {
       describePartUploads(open);
+    });
+    describe("provenance and revocations", () => {
+      describeProvenance(open);
     });
     describe("any history", () => {
       describeHistories(open, options.runs ?? 50);

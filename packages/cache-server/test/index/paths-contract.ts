@@ -73,7 +73,7 @@ export function describePaths(open: OpenIndex): void {
 
     expect(await index.commitPaths(overlay.id, [app])).toMatchObject({ kind: "incomplete" });
     const behind = [overlay.id, base.id];
-    expect(await index.commitPaths(overlay.id, [app], behind)).toMatchObject({
+    expect(await index.commitPaths(overlay.id, [app], { behind })).toMatchObject({
       created: [app.storePathHash],
     });
     expect(await index.findPath([base.id], needed)).toMatchObject({ accessedAtMs: NOW + 9 });

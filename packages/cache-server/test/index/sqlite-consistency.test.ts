@@ -29,7 +29,7 @@ const DAMAGE: [sql: string, ...problems: RegExp[]][] = [
     /reference of path 2 to nothing is in the table only/,
   ],
   [
-    "INSERT INTO documents VALUES (NULL, 1, 'listing', printf('%064d', 0), x'', 0)",
+    "INSERT INTO documents VALUES (NULL, 1, 'listing', printf('%064d', 0), x'', 0, NULL)",
     /listing 0{64} of view 1 is of no NAR/,
   ],
   ["DELETE FROM objects WHERE id = 1", /row 1 of holdings names a missing row of objects/],

@@ -1,5 +1,4 @@
 import { CacheError, isCacheError } from "@glorious/core";
-import { isStorePathHash, parseStorePath } from "@glorious/nix-store";
 
 import { openAdminClient } from "../admin-client.ts";
 import { note, warn } from "../cli-context.ts";
@@ -11,7 +10,7 @@ import {
   SERVER_OPTIONS,
   VIEW_OPTION,
 } from "../server-options.ts";
-import { UsageError } from "../usage-error.ts";
+import { readStorePathHash } from "../store-path-argument.ts";
 
 export const command: Command = defineCommand({
   name: "path delete",
@@ -39,7 +38,7 @@ permission.`,
     },
   ],
   async run({ options, args }, context) {
-    const hashes = args.map((path) => [path, readHash(path)] as const);
+    const hashes = args.map((path) => [path, readStorePathHash(path)] as const);
     const choice = await chooseServer(options, context);
     const view = requireView(options.view, choice);
     await using admin = await openAdminClient(choice, context);
@@ -58,14 +57,3 @@ permission.`,
       throw new CacheError("NOT_FOUND", `${absent} of ${hashes.length} paths could not be removed`);
   },
 });
-
-function readHash(path: string): string {
-  if (isStorePathHash(path)) return path;
-  try {
-    return parseStorePath(path, path.slice(0, Math.max(0, path.lastIndexOf("/")))).hash;
-  } catch (error) {
-    if (isCacheError(error))
-      throw new UsageError(error.message, "Give a full store path, or its hash.");
-    throw error;
-  }
-}

@@ -1,0 +1,113 @@
+/**
+ * Who wrote what and who read it; part of `CacheIndex`, whose conventions hold here.
+ *
+ * What a revocation hides counts as absent for everybody, as if it were lost: whoever builds it anew and pushes it
+ * makes it anew. Who wrote something is known even when it is there no more.
+ */
+export interface ProvenanceIndex {
+  /** Records what was read, and by whom; who read it before has read it again. */
+  recordReads(reader: PrincipalFacts, reads: readonly EntryUse[]): Promise<void>;
+  /** Who wrote and who read an entry, in every view; at most `limit` of each, the latest first. */
+  findProvenance(kind: EntryKind, name: string, limit: number): Promise<EntryProvenance[]>;
+  /** What a revocation would do. */
+  previewRevocation(selection: RevocationSelection, limit: number): Promise<RevocationEffect>;
+  /**
+   * Hides everything that the selection wrote and that is still as it was written, and from now on refuses who it
+   * names.
+   */
+  revoke(
+    selection: RevocationSelection,
+    by: { readonly atMs: number; readonly createdBy: string | undefined },
+    limit: number,
+  ): Promise<RevocationEffect & { readonly id: number }>;
+  /**
+   * Takes a revocation back: those it named are accepted again, and what it hid is there again, unless something else
+   * took its place; with `keepsHidden` that stays hidden. `undefined` when there is none, or it was taken back.
+   */
+  liftRevocation(
+    id: number,
+    options: { readonly atMs: number; readonly keepsHidden: boolean },
+  ): Promise<{ readonly restored: number } | undefined>;
+  /** The latest revocations, the newest first. */
+  listRevocations(limit: number): Promise<RevocationRecord[]>;
+  /** Whether a revocation that was not taken back names such a caller. */
+  isRevoked(caller: RevocationTarget): Promise<boolean>;
+  /** Forgets reads and writes from before a time, the writes only of what is there no more; at most `limit` of each. */
+  forgetProvenance(beforeMs: number, limit: number): Promise<number>;
+}
+
+/** What an entry is: a path by its hash, or a document by its name. */
+export type EntryKind = "path" | "log" | "realisation" | "build-trace" | "debuginfo";
+
+/** Who did something, as far as the token said it. */
+export interface PrincipalFacts {
+  /** A stable id: of a forge's repository, or of a token. */
+  readonly principal: string;
+  readonly trust: "trusted" | "overlay" | "untrusted" | "token";
+  readonly run?: string | undefined;
+  readonly attempt?: string | undefined;
+  readonly commit?: string | undefined;
+  readonly repository?: string | undefined;
+  readonly ref?: string | undefined;
+  readonly jti?: string | undefined;
+}
+
+export interface EntryUse {
+  readonly viewId: number;
+  readonly kind: EntryKind;
+  readonly name: string;
+  readonly atMs: number;
+}
+
+export interface EntryProvenance {
+  readonly view: string;
+  /** `hidden`: by a revocation. */
+  readonly state: "present" | "lost" | "hidden" | "gone";
+  readonly writers: readonly (PrincipalFacts & { readonly atMs: number })[];
+  readonly readers: readonly (PrincipalFacts & {
+    readonly firstAtMs: number;
+    readonly lastAtMs: number;
+  })[];
+}
+
+/** Everybody who fits all that is given; at least one of them is. */
+export interface RevocationSelection {
+  readonly principal?: string | undefined;
+  readonly run?: string | undefined;
+  readonly jti?: string | undefined;
+  /** Only what was written from then on. By itself it refuses nobody. */
+  readonly sinceMs?: number | undefined;
+}
+
+export interface RevocationTarget {
+  readonly principal: string;
+  readonly run: string | undefined;
+  readonly jti: string | undefined;
+}
+
+export interface RevocationEffect {
+  /** How many entries are hidden. */
+  readonly entries: number;
+  /** Some of them. */
+  readonly samples: readonly {
+    readonly view: string;
+    readonly kind: EntryKind;
+    readonly name: string;
+  }[];
+  /** Who wrote them. */
+  readonly writers: readonly PrincipalFacts[];
+  /** Who read any of them after it was written, and was not the writer. */
+  readonly consumers: readonly (PrincipalFacts & {
+    readonly entries: number;
+    readonly lastAtMs: number;
+  })[];
+}
+
+export interface RevocationRecord extends RevocationSelection {
+  readonly id: number;
+  readonly createdAtMs: number;
+  readonly createdBy: string | undefined;
+  readonly entries: number;
+  /** When it was taken back. */
+  readonly liftedAtMs: number | undefined;
+}

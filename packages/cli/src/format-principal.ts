@@ -1,0 +1,16 @@
+import type { PrincipalFacts } from "@glorious/cache-client";
+
+/** Header of {@link principalCells}. */
+export const PRINCIPAL_HEADER: readonly string[] = [
+  "REPOSITORY",
+  "RUN",
+  "REF",
+  "TRUST",
+  "PRINCIPAL",
+];
+
+/** Who did something, for a table. */
+export function principalCells(facts: PrincipalFacts): string[] {
+  const { repository = "", run = "", ref = "", trust, principal } = facts;
+  return [repository, run, ref, trust, principal];
+}
