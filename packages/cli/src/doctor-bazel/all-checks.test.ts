@@ -456,3 +456,11 @@ test("remedies name the instance and the protocol that were chosen", () => {
     "flywheel use bazel main --instance a/b --http --server https://cache.example.org",
   );
 });
+
+test("remedies keep what was chosen: to read only, and to send blobs as they are", () => {
+  const target = { ...HEALTHY.target, isReadOnly: true, isUncompressed: true };
+  const rc = { ...HEALTHY.rc, ownRc: OLD.rc.ownRc };
+  expect(
+    examine(on(HEALTHY, { target, rc })).find(({ check }) => check === "rc-file")?.remedy,
+  ).toBe("flywheel use bazel main --read-only --uncompressed");
+});

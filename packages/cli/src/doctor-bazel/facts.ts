@@ -41,7 +41,9 @@ export function useCommand(target: Target, more: "" | " --http" = ""): string {
   const rest = instanceName.startsWith(prefix) ? instanceName.slice(prefix.length) : "";
   const http = more === "" && !isGrpc(remoteCache) ? " --http" : more;
   const instance = rest === "" ? "" : ` --instance ${rest}`;
-  return `flywheel use bazel ${view}${instance}${http}${serverFlag}`;
+  const readOnly = target.isReadOnly ? " --read-only" : "";
+  const uncompressed = target.isUncompressed && http === "" ? " --uncompressed" : "";
+  return `flywheel use bazel ${view}${instance}${http}${readOnly}${uncompressed}${serverFlag}`;
 }
 
 /** The command that brings a good token to where Bazel finds it. */

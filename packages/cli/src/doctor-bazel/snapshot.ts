@@ -28,6 +28,10 @@ export interface Target {
   /** The address that is asked: as our rc file has it, else as the server says, else the server's own. */
   readonly remoteCache: string;
   readonly instanceName: string;
+  /** Whether our rc file takes results and gives none, although its token may push. */
+  readonly isReadOnly: boolean;
+  /** Whether our rc file sends blobs as they are, although its Bazel could compress them. */
+  readonly isUncompressed: boolean;
 }
 
 export interface BazelFacts {

@@ -15,7 +15,7 @@ import { gatherCredential } from "./gather-credential.ts";
 import { gatherRc } from "./gather-rc.ts";
 import { createGrpcFace, createHttpFace, gatherTrip } from "./gather-trip.ts";
 import { openGrpcSession } from "./grpc-session.ts";
-import { planWantedRc } from "./wanted-rc.ts";
+import { choicesOf, planWantedRc } from "./wanted-rc.ts";
 
 /** What {@link gatherSnapshot} is asked to look at. */
 export interface Examination {
@@ -112,7 +112,10 @@ export async function gatherSnapshot(
     : { miss: refused(), blob: refused(), actionResult: refused() };
   return {
     nowMs: context.nowMs(),
-    target: { server, view, serverFlag: examination.serverFlag, remoteCache, instanceName },
+    target: {
+      ...{ server, view, serverFlag: examination.serverFlag, remoteCache, instanceName },
+      ...choicesOf(rc.ownRc === undefined ? [] : written, { view, token: tokenOf(credential) }),
+    },
     bazel: { command: examination.bazel, release },
     rc: { ...rc, wanted },
     view: viewFacts,

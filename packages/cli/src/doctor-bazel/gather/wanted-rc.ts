@@ -2,7 +2,7 @@ import { bazelPaths } from "../../bazel-config/bazel-files.ts";
 import { formatBazelRc } from "../../bazel-config/bazel-rc.ts";
 import { type BazelRelease, isAtLeast } from "../../bazel-config/bazel-version.ts";
 import { mayPush } from "../../bazel-config/may-push.ts";
-import { findOption, readRcText } from "../../bazel-config/rc-file.ts";
+import { findOption, type RcOption, readRcText } from "../../bazel-config/rc-file.ts";
 import { isGrpc } from "../../bazel-config/remote-cache-address.ts";
 import type { CliContext } from "../../cli-context.ts";
 import { known, notTried, type Probe, reasonOf, valueOf } from "../../doctor/probe.ts";
@@ -44,4 +44,19 @@ export function planWantedRc(
       credentialHelper: hasHelper ? bazelPaths(scope, context).credentialHelper : undefined,
     }),
   );
+}
+
+/** The choices that our rc file shows, for a remedy that writes it anew. */
+export function choicesOf(
+  written: readonly RcOption[],
+  { view, token }: { readonly view: string; readonly token: string | undefined },
+): { readonly isReadOnly: boolean; readonly isUncompressed: boolean } {
+  return {
+    isReadOnly:
+      findOption(written, "remote_upload_local_results")?.value === "false" && mayPush(token, view),
+    isUncompressed:
+      // Written for a Bazel that could have compressed.
+      findOption(written, "remote_retry_max_delay") !== undefined &&
+      findOption(written, "remote_cache_compression") === undefined,
+  };
 }
