@@ -17,6 +17,10 @@ const KEY_WORDS: number = KEY_BYTES / Int32Array.BYTES_PER_ELEMENT;
 const FIRST_CAPACITY = 16;
 /** A list that was longer does not keep its memory. */
 const MAX_KEPT_CAPACITY = 16_384;
+/** Many lists stay empty, such as those of the trees of an ActionResult without any. */
+const NO_WORDS = new Int32Array();
+const NO_BYTES = new Uint8Array(NO_WORDS.buffer);
+const NO_SIZES = new Float64Array();
 const EMPTY_KEY = parseHash(EMPTY_DIGEST.hash);
 
 /**
@@ -27,10 +31,10 @@ export class DigestList {
   /** How many there are. */
   length = 0;
   /** The keys as words, eight each, to hash and compare; replaced when the list grows. */
-  words: Int32Array = new Int32Array(FIRST_CAPACITY * KEY_WORDS);
+  words: Int32Array = NO_WORDS;
   /** The keys as bytes, over the same memory. */
-  bytes: Uint8Array = new Uint8Array(this.words.buffer);
-  #sizes = new Float64Array(FIRST_CAPACITY);
+  bytes: Uint8Array = NO_BYTES;
+  #sizes = NO_SIZES;
 
   /** Forgets them all; the memory stays, unless it is much. */
   clear(): void {
@@ -124,7 +128,7 @@ export class DigestList {
     if (this.length < this.#sizes.length) return;
     const { words } = this;
     const sizes = this.#sizes;
-    this.#allocate(sizes.length * 2);
+    this.#allocate(Math.max(FIRST_CAPACITY, sizes.length * 2));
     this.words.set(words);
     this.#sizes.set(sizes);
   }

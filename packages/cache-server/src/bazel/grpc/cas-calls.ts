@@ -56,12 +56,12 @@ export function casCalls(context: CallContext): [path: string, receiver: CallRec
     const { instanceName } = parseFindMissingBlobsRequest(message, digests);
     const access = context.recall(call, instanceName, "pull");
     if (access !== undefined) {
-      if (access.scope.remembersAll(digests)) {
+      const missing = isShort ? access.scope.findFewMissing(digests) : undefined;
+      if (missing?.length === 0 || (missing === undefined && access.scope.remembersAll(digests))) {
         access.counters.blobsFound += digests.length;
         call.respond(NOTHING);
         return;
       }
-      const missing = isShort ? access.scope.findFewMissing(digests) : undefined;
       if (missing !== undefined) {
         answerMissing(call, access, digests, missing);
         return;

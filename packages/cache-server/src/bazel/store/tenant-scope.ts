@@ -33,8 +33,9 @@ import type { TenantState } from "./tenant-state.ts";
 
 const ABSENT: ActionFinding = { kind: "absent" };
 const INCOMPLETE: ActionFinding = { kind: "incomplete" };
-/** Look-ups of the index in one go, before others get their turn. */
+/** Look-ups of the index in one go, before others get their turn, and look-ups of memory alone. */
 const LOOK_UPS_PER_TURN = 500;
+const RECALLS_PER_TURN = 5000;
 /** Small blobs that are told to the index in one write. */
 const BLOBS_PER_WRITE = 500;
 
@@ -66,7 +67,8 @@ export class TenantScope implements BazelScope {
   }
 
   findFewMissing(digests: DigestList): number[] | undefined {
-    if (digests.length > LOOK_UPS_PER_TURN) return undefined;
+    const { isWhole } = this.#state.blobs;
+    if (digests.length > (isWhole ? RECALLS_PER_TURN : LOOK_UPS_PER_TURN)) return undefined;
     const missing = this.#missingOf(digests, []);
     return missing.length > 1 ? uniquePlaces(digests, missing) : missing;
   }
@@ -386,9 +388,16 @@ export class TenantScope implements BazelScope {
     to: number = digests.length,
   ): number[] {
     const { words } = digests;
-    for (let index = from; index < Math.min(to, digests.length); index += 1) {
-      if (this.#isHere(words, 8 * index, digests.sizeBytes(index))) continue;
-      missing.push(index);
+    const state = this.#state;
+    const { blobs } = state;
+    const scopeId = this.#known();
+    const period = state.period();
+    const end = Math.min(to, digests.length);
+    for (let index = from; index < end; index += 1) {
+      const sizeBytes = digests.sizeBytes(index);
+      const slot = scopeId === undefined ? 0 : state.lookUpBlob(scopeId, words, 8 * index);
+      if (slot !== 0 && blobs.sizeOf(slot) === sizeBytes) blobs.touch(slot, period);
+      else if (!isEmptyDigest(words, 8 * index, sizeBytes)) missing.push(index);
     }
     return missing;
   }
