@@ -4,6 +4,7 @@ import path from "node:path";
 
 import {
   type Claims,
+  type CommandResult,
   CLUSTER_ISSUER,
   createNixSandbox,
   createTemporaryDirectory,
@@ -214,6 +215,47 @@ describeEachNix("a job's identity", (version) => {
     const nobody = await stranger.run(["exchange", "--server", world.server.url]);
     expect(nobody.status).toBe(1);
     expect(nobody.stderr).not.toMatch(/acme|tenants|github\+/);
+  });
+
+  test("a poisoned run is undone with one command, which names who used it, and is built anew", async () => {
+    const start = (runId: number): Promise<Machine> => {
+      const claims = { ...RUNS.github.main, run_id: String(runId) };
+      return startMachine(version, world, world.jobEnvironment("github", claims));
+    };
+    const admin = (words: readonly string[]): Promise<CommandResult> =>
+      operator.run([
+        ...words,
+        "--server",
+        world.server.url,
+        "--token-file",
+        world.server.tokenFile,
+      ]);
+    await using operator = await startTestJob({});
+    await using poisoned = await start(666);
+    const tool = await build(poisoned.sandbox, "tool");
+    expect(await poisoned.push(tool)).toMatchObject({ status: 0 });
+    await using victim = await start(7);
+    expect(await victim.pulls(tool)).toBe(true);
+
+    const preview = await admin(["revoke", "--run", "666", "--dry-run"]);
+    expect([preview.status, preview.stderr]).toEqual([0, expect.stringMatching(/^2 entries/)]);
+    const done = await admin(["revoke", "--run", "666", "--yes", "--json"]);
+    expect(JSON.parse(done.stdout)).toMatchObject({
+      entries: 2,
+      consumers: [{ run: "7", repository: "acme/site", entries: 2 }],
+    });
+    await using later = await start(8);
+    expect(await later.pulls(tool)).toBe(false);
+    expect((await poisoned.push(tool)).status).toBe(1);
+    const audit = await admin(["audit", "path", tool]);
+    expect(audit.stdout).toMatch(/hidden +wrote .* acme\/site +666 /);
+    expect(audit.stdout).toMatch(/hidden +read .* acme\/site +7 /);
+
+    await using healthy = await start(9);
+    expect(await healthy.push(tool)).toMatchObject({ status: 0 });
+    await using last = await start(10);
+    expect(await last.pulls(tool)).toBe(true);
+    expect((await admin(["unquarantine", "1"])).stderr).toMatch(/0 entries are there again/);
   });
 
   test("a fork's job with nothing but its runner's identity reads, and writes nothing", async () => {
