@@ -44,7 +44,7 @@ export function bazelHttpRoutes(services: RouteServices): Route[] {
   const recallBlob = (exchange: Exchange): boolean => {
     const access = recallAccess(exchange);
     if (access === undefined) return false;
-    const blob = access.scope.recallBlobOfHash(requireHash(exchange));
+    const blob = access.scope.lookUpBlobOfHash(requireHash(exchange));
     const form = blob && formFor(exchange, blob);
     if (blob === undefined || form === undefined || blob.form !== form) return false;
     const bytes = contentAtHand(blob, form);

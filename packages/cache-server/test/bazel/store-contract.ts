@@ -161,6 +161,26 @@ export function describeBazelStore(
       expect(storedOnce).toBe(good.length + 2);
     });
 
+    test("a look-up at once finds what a promise finds, of every size and after a restart", async () => {
+      const blobs = [textBlob(0), textBlob(4096), textBlob(300_000)];
+      const digests = listOf(blobs);
+      await using opened = await open();
+      const scope = opened.store.scope(1, "main");
+      for (const index of [1, 2]) expect(scope.lookUpBlob(digests, index)).toBeUndefined();
+      for (const blob of blobs) {
+        await scope.putBlob({ ...blob, form: "identity", source: pieces(blob.bytes) });
+      }
+      await opened.reopen();
+      const same = opened.store.scope(1, "main");
+      for (const [index, blob] of blobs.entries()) {
+        for (const stored of [same.lookUpBlob(digests, index), same.lookUpBlobOfHash(blob.key)]) {
+          expect(await storedBytesOf(stored)).toEqual(blob.bytes);
+        }
+      }
+      const wrong = listOf(blobs.map(({ key, sizeBytes }) => ({ key, sizeBytes: sizeBytes + 1 })));
+      for (const [index] of blobs.entries()) expect(same.lookUpBlob(wrong, index)).toBeUndefined();
+    });
+
     test("zstd data is stored and given as it came, and counts with its own size", async () => {
       await using opened = await open();
       const scope = opened.store.scope(1, "main");

@@ -1,5 +1,5 @@
 import { CacheError } from "@glorious/core";
-import type { CallReceiver, ServerCall } from "@glorious/grpc";
+import { type CallReceiver, GRPC_STATUS, keepStatus, type ServerCall } from "@glorious/grpc";
 import {
   ByteStream,
   DigestList,
@@ -27,6 +27,11 @@ import { drained, receiveOne, receiveOneAndStream, signalOf } from "./receivers.
 /** Messages of an answer; clients take up to 4 MiB. */
 const MAX_PIECE_BYTES = 2 ** 20;
 
+const IS_ABSENT = keepStatus(GRPC_STATUS.NOT_FOUND, "There is no such blob");
+
+/** What of a blob is wanted, and in which form. */
+type ReadWish = Pick<ReadRequestFields, "readOffset" | "readLimit"> & { readonly form: BlobForm };
+
 /** `google.bytestream.ByteStream`. */
 export function byteStreamCalls(
   context: CallContext,
@@ -44,32 +49,57 @@ export function byteStreamCalls(
     }
   };
 
+  /** A small blob in one message, in the turn that it is asked for in; false for others. */
+  const answerAtOnce = (
+    call: ServerCall,
+    access: InstanceAccess,
+    blob: StoredBlob,
+    { form, readOffset, readLimit }: ReadWish,
+  ): boolean => {
+    const isWhole = readOffset === 0 && readLimit === 0;
+    const bytes = isWhole ? contentAtHand(blob, form) : undefined;
+    if (bytes === undefined) return false;
+    countRead(call, access, blob);
+    call.respond([encodeReadResponsePrefix(bytes.length), bytes]);
+    return true;
+  };
+
+  const answerInPieces = async (
+    call: ServerCall,
+    access: InstanceAccess,
+    blob: StoredBlob,
+    wish: ReadWish,
+  ): Promise<void> => {
+    await send(call, blob, wish);
+    countRead(call, access, blob);
+  };
+
+  const answerAbsent = (call: ServerCall, { counters }: InstanceAccess): void => {
+    counters.blobsNotRead += 1;
+    call.finishWith(IS_ABSENT);
+  };
+
   const read = receiveOneAndStream((call, message) => {
     const request = parseReadRequest(message);
-    const { instanceName: instance, compressor } = parseReadResourceName(
-      request.resourceName,
-      digests,
-    );
+    const { resourceName, readOffset, readLimit } = request;
+    const { instanceName: instance, compressor } = parseReadResourceName(resourceName, digests);
     requireReadable(request, digests.sizeBytes(0), compressor);
     const access = context.recall(call, instance, "pull");
-    const isWhole = request.readOffset === 0 && request.readLimit === 0;
-    const blob = isWhole ? access?.scope.recallBlob(digests, 0) : undefined;
-    const bytes = blob && contentAtHand(blob, compressor);
-    if (access !== undefined && blob !== undefined && bytes !== undefined) {
-      countRead(call, access, blob);
-      call.respond([encodeReadResponsePrefix(bytes.length), bytes]);
+    const wish = { form: compressor, readOffset, readLimit };
+    if (access !== undefined) {
+      const blob = access.scope.lookUpBlob(digests, 0);
+      if (blob === undefined) answerAbsent(call, access);
+      else if (!answerAtOnce(call, access, blob, wish)) {
+        context.run(call, () => answerInPieces(call, access, blob, wish));
+      }
       return;
     }
     const name = { key: digests.key(0), sizeBytes: digests.sizeBytes(0) };
     context.run(call, async () => {
-      const opened = access ?? (await context.open(call, instance, "pull"));
+      const opened = await context.open(call, instance, "pull");
       const found = await opened.scope.findBlob(name);
-      if (found === undefined) {
-        opened.counters.blobsNotRead += 1;
-        throw new CacheError("NOT_FOUND", `There is no blob ${request.resourceName}`);
-      }
-      await send(call, found, compressor, request);
-      countRead(call, opened, found);
+      if (found === undefined) answerAbsent(call, opened);
+      else await answerInPieces(call, opened, found, wish);
     });
   });
 
@@ -115,8 +145,7 @@ function requireReadable(
 async function send(
   call: ServerCall,
   blob: StoredBlob,
-  form: BlobForm,
-  { readOffset, readLimit }: ReadRequestFields,
+  { form, readOffset, readLimit }: ReadWish,
 ): Promise<void> {
   const limit = readLimit === 0 ? undefined : readLimit;
   const signal = signalOf(call);

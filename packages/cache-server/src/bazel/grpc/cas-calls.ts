@@ -38,6 +38,9 @@ const NOTHING = new Uint8Array();
 /** Beyond it a request is dealt with apart from the one list that all short ones share. */
 const SHORT_REQUEST_BYTES = 512 * 1024;
 
+/** Blobs that one call looks up before others get their turn. */
+const MAX_READS_PER_TURN = 64;
+
 /** `build.bazel.remote.execution.v2.ContentAddressableStorage`. */
 export function casCalls(context: CallContext): [path: string, receiver: CallReceiver][] {
   // Read and forgotten within a turn.
@@ -208,15 +211,16 @@ function requireBatch(digests: DigestList): void {
   });
 }
 
-/** All blobs when memory has them, without waiting for anything. */
+/** All blobs when they are few and small, without waiting for anything. */
 function readAtHand(
   scope: BazelScope,
   digests: DigestList,
   acceptsZstd: boolean,
 ): BatchReadResult[] | undefined {
+  if (digests.length > MAX_READS_PER_TURN) return undefined;
   const results: BatchReadResult[] = [];
   for (let index = 0; index < digests.length; index += 1) {
-    const blob = scope.recallBlob(digests, index);
+    const blob = scope.lookUpBlob(digests, index);
     if (blob === undefined) return undefined;
     const compressor: BlobForm = acceptsZstd ? blob.form : "identity";
     const data = contentAtHand(blob, compressor);

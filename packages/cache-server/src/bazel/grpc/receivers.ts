@@ -15,49 +15,53 @@ export function receiveOne(handle: (call: ServerCall, request: Uint8Array) => vo
   });
 }
 
-/** How an answer of many messages gets on. */
-interface Streaming {
-  readonly ending: AbortController;
+/** How an answer of many messages gets on. Most turn out to be of one, and need none of it. */
+class Streaming {
+  readonly #ending: AbortController = new AbortController();
   wake: (() => void) | undefined;
+
+  get signal(): AbortSignal {
+    return this.#ending.signal;
+  }
+
+  cancel(): void {
+    this.#ending.abort(new CacheError("CANCELLED", "The client gave the call up"));
+    this.wake?.();
+  }
 }
 
 /** The same for answers of many messages. */
 export function receiveOneAndStream(
   handle: (call: ServerCall, request: Uint8Array) => void,
 ): CallReceiver {
-  const receiver = receiveOne((call, request) => {
-    const state: Streaming = { ending: new AbortController(), wake: undefined };
-    call.state = state;
-    handle(call, request);
-  });
   return {
-    ...receiver,
-    onDrain: (call) => streamingOf(call)?.wake?.(),
+    ...receiveOne(handle),
+    onDrain(call) {
+      if (call.state instanceof Streaming) call.state.wake?.();
+    },
     onCancel(call) {
-      const state = streamingOf(call);
-      state?.ending.abort(new CacheError("CANCELLED", "The client gave the call up"));
-      state?.wake?.();
+      if (call.state instanceof Streaming) call.state.cancel();
     },
   };
 }
 
-/** Aborts when the client gives the call up. */
-export function signalOf(call: ServerCall): AbortSignal | undefined {
-  return streamingOf(call)?.ending.signal;
+/** Aborts when the client gives up a call that is answered by {@link receiveOneAndStream}. */
+export function signalOf(call: ServerCall): AbortSignal {
+  return streamingOf(call).signal;
 }
 
 /** Resolves when the call takes more, or is over. */
 export function drained(call: ServerCall): Promise<void> {
-  const state = streamingOf(call);
-  if (state === undefined || call.isOver) return Promise.resolve();
-  return new Promise((resolve) => (state.wake = resolve));
+  if (call.isOver) return Promise.resolve();
+  const streaming = streamingOf(call);
+  return new Promise((resolve) => (streaming.wake = resolve));
 }
 
-function streamingOf(call: ServerCall): Streaming | undefined {
-  const { state } = call;
-  return typeof state === "object" && state !== null && "ending" in state
-    ? (state as Streaming)
-    : undefined;
+function streamingOf(call: ServerCall): Streaming {
+  if (call.state instanceof Streaming) return call.state;
+  const streaming = new Streaming();
+  call.state = streaming;
+  return streaming;
 }
 
 /** Reads a message. @throws {CacheError} `INVALID` when it is malformed. */

@@ -182,9 +182,7 @@ async function inlined(scope: BazelScope, result: Buffer, wishes: InlineWishes):
     if (index === undefined) return undefined;
     const sizeBytes = digests.sizeBytes(index);
     if (inlinedBytes + sizeBytes > MAX_INLINED_BYTES) return undefined;
-    const blob =
-      scope.recallBlob(digests, index) ??
-      (await scope.findBlob({ key: digests.key(index), sizeBytes }));
+    const blob = scope.lookUpBlob(digests, index);
     const content = blob && (await readPresent(blob));
     inlinedBytes += content?.length ?? 0;
     return content;

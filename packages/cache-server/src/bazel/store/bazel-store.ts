@@ -88,9 +88,9 @@ export interface ScopeUsage {
  * Nothing of another scope is seen from here. Bytes that another scope of the same tenant has are stored once,
  * and still have to be uploaded here in full before this scope has them.
  *
- * Methods that begin with `recall` answer at once from memory, and `undefined` when memory cannot say. Every
- * answer that tells of something present counts as a use of it, and an ActionResult's as a use of all it
- * refers to: what was used within the TTL is not evicted. What a promise reports as stored is durable.
+ * Methods that begin with `lookUp` answer at once, from memory or index. Every answer that tells of something
+ * present counts as a use of it, and an ActionResult's as a use of all it refers to: what was used within the TTL is
+ * not evicted. What a promise reports as stored is durable.
  */
 export interface BazelScope {
   readonly viewId: number;
@@ -101,10 +101,10 @@ export interface BazelScope {
   findFewMissing(digests: DigestList): number[] | undefined;
   /** The places in the list of the digests that are not here, each digest once, in order. */
   findMissing(digests: DigestList): Promise<number[]>;
-  /** A small blob, by its place in a list. */
-  recallBlob(digests: DigestList, index: number): StoredBlob | undefined;
+  /** What `findBlob` finds, at once, by the digest's place in a list. */
+  lookUpBlob(digests: DigestList, index: number): StoredBlob | undefined;
   /** The same when only the hash is known. */
-  recallBlobOfHash(key: DigestKey): StoredBlob | undefined;
+  lookUpBlobOfHash(key: DigestKey): StoredBlob | undefined;
   findBlob(name: BlobName): Promise<StoredBlob | undefined>;
   /** The same when only the hash is known. */
   findBlobOfHash(key: DigestKey): Promise<StoredBlob | undefined>;

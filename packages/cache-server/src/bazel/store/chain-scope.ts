@@ -68,12 +68,12 @@ export class ChainScope implements BazelScope {
     return missing;
   }
 
-  recallBlob(digests: DigestList, index: number): StoredBlob | undefined {
-    return firstOf(this.#scopes, (scope) => scope.recallBlob(digests, index));
+  lookUpBlob(digests: DigestList, index: number): StoredBlob | undefined {
+    return firstOf(this.#scopes, (scope) => scope.lookUpBlob(digests, index));
   }
 
-  recallBlobOfHash(key: DigestKey): StoredBlob | undefined {
-    return firstOf(this.#scopes, (scope) => scope.recallBlobOfHash(key));
+  lookUpBlobOfHash(key: DigestKey): StoredBlob | undefined {
+    return firstOf(this.#scopes, (scope) => scope.lookUpBlobOfHash(key));
   }
 
   findBlob(name: BlobName): Promise<StoredBlob | undefined> {

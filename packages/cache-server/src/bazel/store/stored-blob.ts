@@ -26,7 +26,7 @@ export function toStoredBlob(
     onLost,
   }: {
     readonly files: BlobStore;
-    readonly name: string;
+    readonly name: () => string;
     /** Told when the bytes are gone or have another size. */
     readonly onLost: () => Promise<void>;
   },
@@ -46,7 +46,7 @@ export function toStoredBlob(
       if (blob?.sizeBytes === storedBytes) return blob;
       await blob?.[Symbol.asyncDispose]();
       await onLost();
-      throw new CacheError("NOT_FOUND", `The stored bytes of ${name} are gone or damaged`, {
+      throw new CacheError("NOT_FOUND", `The stored bytes of ${name()} are gone or damaged`, {
         hint: "Build or upload it again: that stores it anew.",
       });
     },

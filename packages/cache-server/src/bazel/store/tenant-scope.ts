@@ -82,54 +82,22 @@ export class TenantScope implements BazelScope {
     return uniquePlaces(digests, missing);
   }
 
-  recallBlob(digests: DigestList, index: number): StoredBlob | undefined {
-    const scopeId = this.#known();
-    if (scopeId === undefined) return undefined;
-    const { blobs } = this.#state;
-    const slot = blobs.find(scopeId, digests.words, 8 * index);
-    const blob = slot === 0 ? undefined : blobs.value(slot);
-    if (blob === undefined || blob.sizeBytes !== digests.sizeBytes(index)) return undefined;
-    blobs.touch(slot, this.#state.period());
-    return blob;
+  lookUpBlob(digests: DigestList, index: number): StoredBlob | undefined {
+    const blob = this.#lookUp(digests.words, 8 * index, () => digests.key(index));
+    return blob?.sizeBytes === digests.sizeBytes(index) ? blob : undefined;
   }
 
-  recallBlobOfHash(key: DigestKey): StoredBlob | undefined {
-    const scopeId = this.#known();
-    if (scopeId === undefined) return undefined;
-    const { blobs } = this.#state;
-    const slot = blobs.find(scopeId, wordsOf(key));
-    const blob = slot === 0 ? undefined : blobs.value(slot);
-    if (blob !== undefined) blobs.touch(slot, this.#state.period());
-    return blob;
+  lookUpBlobOfHash(key: DigestKey): StoredBlob | undefined {
+    return this.#lookUp(wordsOf(key), 0, () => key);
   }
 
   async findBlob({ key, sizeBytes }: BlobName): Promise<StoredBlob | undefined> {
-    const blob = await this.findBlobOfHash(key);
+    const blob = this.lookUpBlobOfHash(key);
     return blob?.sizeBytes === sizeBytes ? blob : undefined;
   }
 
   async findBlobOfHash(key: DigestKey): Promise<StoredBlob | undefined> {
-    const words = wordsOf(key);
-    if (isEmptyDigest(words, 0, 0)) return emptyBlob();
-    const scopeId = this.#known();
-    if (scopeId === undefined) return undefined;
-    const state = this.#state;
-    const slot = state.lookUpBlob(scopeId, words);
-    if (slot === 0) return undefined;
-    state.blobs.touch(slot, state.period());
-    const remembered = state.blobs.value(slot);
-    if (remembered !== undefined) return remembered;
-    const row = state.index.readBlob(scopeId, key);
-    if (row === undefined) return undefined;
-    const blob = toStoredBlob(row, {
-      files: state.files,
-      name: formatHash(key),
-      onLost: async () => {
-        await state.lose(key, "found by a read");
-      },
-    });
-    if (blob.bytes !== undefined) state.blobs.putValue(slot, blob);
-    return blob;
+    return this.lookUpBlobOfHash(key);
   }
 
   async putBlob(upload: BlobUpload): Promise<"stored" | "present"> {
@@ -253,7 +221,7 @@ export class TenantScope implements BazelScope {
     state.touchValue(scopeId, key);
     const value = toStoredBlob(row, {
       files: state.files,
-      name: "value",
+      name: () => "value",
       onLost: async () => {
         await state.loseValue(scopeId, key, "found by a read");
       },
@@ -411,6 +379,31 @@ export class TenantScope implements BazelScope {
     if (slot === 0 || state.blobs.sizeOf(slot) !== sizeBytes) return false;
     state.blobs.touch(slot, state.period());
     return true;
+  }
+
+  /** A blob whose hash begins at a word, from memory or index. */
+  #lookUp(words: Int32Array, from: number, keyOf: () => DigestKey): StoredBlob | undefined {
+    if (isEmptyDigest(words, from, 0)) return emptyBlob();
+    const scopeId = this.#known();
+    if (scopeId === undefined) return undefined;
+    const state = this.#state;
+    const slot = state.lookUpBlob(scopeId, words, from);
+    if (slot === 0) return undefined;
+    state.blobs.touch(slot, state.period());
+    const remembered = state.blobs.value(slot);
+    if (remembered !== undefined) return remembered;
+    const key = keyOf();
+    const row = state.index.readBlob(scopeId, key);
+    if (row === undefined) return undefined;
+    const blob = toStoredBlob(row, {
+      files: state.files,
+      name: () => formatHash(key),
+      onLost: async () => {
+        await state.lose(key, "found by a read");
+      },
+    });
+    if (blob.bytes !== undefined) state.blobs.putValue(slot, blob);
+    return blob;
   }
 
   #resolve(scopeId: number, refersTo: Digests, period: number): number[] | undefined {
