@@ -13,7 +13,7 @@ import { grpcCases, grpcRow } from "./grpc-rows.ts";
 import { playOurs } from "./grpc-stage.ts";
 import { httpCases, httpRows } from "./http-rows.ts";
 import { httpFaceOf } from "./http-stage.ts";
-import { defaultDataDirectory, fillOnce, warmPageCache } from "./kept-data.ts";
+import { defaultDataDirectory, fillOnce } from "./kept-data.ts";
 import { freshMemoryRows, usedMemoryRow } from "./memory-stage.ts";
 import { FULL, QUICK } from "./population.ts";
 import { profileCases } from "./profile-stage.ts";
@@ -78,8 +78,6 @@ export async function benchBazel(options: BazelOptions): Promise<void> {
     return await profileCases(playables, { dataDirectory: kept.ours, profileDirectory });
   }
 
-  say("reading everything once");
-  await warmPageCache(oursOnly ? [kept.ours] : [kept.ours, kept.casd, kept.www]);
   const tools = await openUnpacked(say);
   const work = await mkdtemp(path.join(tmpdir(), "flywheel-bench-"));
   const rows: Row[] = [];

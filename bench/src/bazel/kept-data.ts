@@ -2,7 +2,6 @@ import { access, mkdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 
-import { output } from "../command.ts";
 import { formatIndex } from "./bazel-report.ts";
 import type { Population } from "./cases.ts";
 import { fill } from "./fill.ts";
@@ -61,15 +60,6 @@ export async function fillOnce(
     return Promise.resolve();
   });
   return kept;
-}
-
-/**
- * Reads every file once, so that nobody is measured against a colder page cache than others: the files of a million
- * blobs are pushed out of memory by whatever else the machine did.
- */
-export async function warmPageCache(directories: readonly string[]): Promise<void> {
-  const script = 'find "$@" -type f -exec cat {} + >/dev/null';
-  await output("sh", ["-c", script, "sh", ...directories]);
 }
 
 async function exists(file: string): Promise<boolean> {
