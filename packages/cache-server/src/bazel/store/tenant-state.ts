@@ -31,7 +31,7 @@ export interface TenantStateOptions {
 const MAX_DIRTY = 20_000;
 /** Instance names of one view: anybody who may push can make one up. */
 const MAX_SCOPES_PER_VIEW = 10_000;
-const MAX_HASHES_PER_WRITE = 2000;
+const MAX_HASHES_PER_WRITE = 500;
 /** Of writes that wait for their commit or are in it, and what each counts beside its bytes. */
 const QUEUED_BYTES = 8 * 2 ** 20;
 const QUEUED_WRITE_BYTES = 1024;
@@ -242,9 +242,21 @@ export class TenantState {
   }
 
   async #flush(): Promise<void> {
-    // Blobs first: after a crash in between, no ActionResult is fresher than what it needs.
-    await this.#flushTable("touchBlobs", this.blobs);
-    await this.#flushTable("touchActions", this.actions.table);
+    // At one moment, so that what an ActionResult needs is told as well; and blobs first: after a crash in between,
+    // no ActionResult is fresher than what it needs.
+    const actions = beginTouches(this.actions.table);
+    const blobs = beginTouches(this.blobs);
+    let areBlobsTold = false;
+    let areActionsTold = false;
+    try {
+      await this.#tell("touchBlobs", blobs);
+      areBlobsTold = true;
+      await this.#tell("touchActions", actions);
+      areActionsTold = true;
+    } finally {
+      this.blobs.endFlush(areBlobsTold);
+      this.actions.table.endFlush(areActionsTold);
+    }
     const values = [...this.#touchedValues.values()];
     this.#touchedValues.clear();
     for (const { scopeId, key, period } of values) {
@@ -252,20 +264,13 @@ export class TenantState {
     }
   }
 
-  async #flushTable(method: "touchBlobs" | "touchActions", table: Slots): Promise<void> {
-    const slots = table.beginFlush();
-    if (slots.length === 0) return;
-    let isDone = false;
-    try {
-      const writes: Promise<void>[] = [];
-      for (const batch of batchesOf(table, slots)) {
-        const hashes = table.hashesOf(batch.slots);
-        writes.push(this.write(method, batch.scopeId, hashes, batch.period));
-      }
-      await Promise.all(writes);
-      isDone = true;
-    } finally {
-      table.endFlush(isDone);
+  /** One write after the other: uploads that wait for the writer then wait for one of these at most. */
+  async #tell(
+    method: "touchBlobs" | "touchActions",
+    touches: readonly (TouchBatch & { readonly hashes: Uint8Array })[],
+  ): Promise<void> {
+    for (const { scopeId, hashes, period } of touches) {
+      await this.write(method, scopeId, hashes, period);
     }
   }
 
@@ -292,6 +297,14 @@ interface TouchBatch {
   readonly scopeId: number;
   readonly period: number;
   readonly slots: number[];
+}
+
+/** What the index is to be told, as it is now. */
+function beginTouches(table: Slots): (TouchBatch & { readonly hashes: Uint8Array })[] {
+  return batchesOf(table, table.beginFlush()).map((batch) => ({
+    ...batch,
+    hashes: table.hashesOf(batch.slots),
+  }));
 }
 
 /** Entries by what their writes have in common. */
