@@ -391,6 +391,7 @@ export const SCHEMA_STEPS: readonly string[] = [
     PRIMARY KEY (kind, name, view_id, principal_id)
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX reads_by_view ON reads (view_id);
+  CREATE INDEX reads_by_principal ON reads (principal_id);
   CREATE INDEX reads_by_time ON reads (last_at_ms);
   CREATE TABLE revocations (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -403,6 +404,7 @@ export const SCHEMA_STEPS: readonly string[] = [
     entries INTEGER NOT NULL,
     lifted_at_ms INTEGER
   ) STRICT;
+  CREATE INDEX revocations_in_force ON revocations (principal, run, jti) WHERE lifted_at_ms IS NULL;
   ALTER TABLE paths ADD COLUMN revocation_id INTEGER;
   ALTER TABLE holdings ADD COLUMN revocation_id INTEGER;
   ALTER TABLE documents ADD COLUMN revocation_id INTEGER;

@@ -8,9 +8,12 @@ import { required } from "./sqlite-rows.ts";
 
 /** Finds a revocation of a caller. Parameters: principal, run, token id. */
 export const FIND_REVOCATION: string = `
-  SELECT 1 AS found FROM revocations
-  WHERE lifted_at_ms IS NULL AND coalesce(principal, run, jti) IS NOT NULL
-    AND (principal IS NULL OR principal = ?1) AND (run IS NULL OR run = ?2) AND (jti IS NULL OR jti = ?3)
+  SELECT 1 AS found FROM revocations WHERE lifted_at_ms IS NULL
+    AND principal = ?1 AND (run IS NULL OR run = ?2) AND (jti IS NULL OR jti = ?3)
+  UNION ALL SELECT 1 FROM revocations WHERE lifted_at_ms IS NULL
+    AND principal IS NULL AND run = ?2 AND (jti IS NULL OR jti = ?3)
+  UNION ALL SELECT 1 FROM revocations WHERE lifted_at_ms IS NULL
+    AND principal IS NULL AND run IS NULL AND jti = ?3
   LIMIT 1`;
 
 /** The parameters of {@link FIND_REVOCATION}. */
