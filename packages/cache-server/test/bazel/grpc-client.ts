@@ -87,7 +87,9 @@ export function openGrpcClient(
   channel: ChannelCredentials = credentials.createInsecure(),
   channelOptions: ClientOptions = {},
 ): GrpcClient {
-  const client = new Client(new URL(server.url).host, channel, channelOptions);
+  // A connection of its own, which other clients in this process do not share.
+  const channelSettings = { "grpc.use_local_subchannel_pool": 1, ...channelOptions };
+  const client = new Client(new URL(server.url).host, channel, channelSettings);
   const metadataOf = (options: CallOptions = {}): Metadata => {
     const metadata = new GrpcMetadata();
     const used = options.token ?? token;

@@ -5,7 +5,7 @@ import type { MemoryLease, MemoryWish } from "@glorious/grpc";
  *
  * Who has much of it gets more only while there is more left: one user alone may have half of all, a second one a
  * quarter, and so on, so that something is always left for who comes next. All users of one group together may have
- * three times what is left. Those who wait come in turns, each in the order in which it asked.
+ * three times what is left, and a user who has nothing something while an eighth is left. Those who wait come in turns, each in the order in which it asked.
  */
 export class FairBudget {
   readonly totalBytes: number;
@@ -89,10 +89,11 @@ export class FairBudget {
   #fits({ user, group }: Lease, sizeBytes: number): boolean {
     const leftBytes = this.#freeBytes - sizeBytes;
     const ofGroup = this.#groups.get(group) ?? 0;
+    const isFirst = user.heldBytes === 0 && leftBytes >= this.totalBytes / 8;
     return (
       leftBytes >= 0 &&
       (user.heldBytes === 0 || user.heldBytes + sizeBytes <= leftBytes) &&
-      (ofGroup === 0 || ofGroup + sizeBytes <= 3 * leftBytes)
+      (ofGroup === 0 || ofGroup + sizeBytes <= 3 * leftBytes || isFirst)
     );
   }
 
