@@ -92,7 +92,8 @@ describeEachBazel("a build of many hours", (bazel) => {
 
   const unaided = isNew ? ["--experimental_remote_cache_eviction_retries=0"] : [];
 
-  test.runIf(isNew)("keeps what it needs by extending its lease", async () => {
+  test("keeps what it needs by extending its lease", async ({ skip }) => {
+    skip(!isNew, "Bazel 4 has no lease extension");
     const options = [
       ...unaided,
       "--experimental_remote_cache_lease_extension",

@@ -14,7 +14,7 @@ export interface Mutation {
   readonly finds: RegExp;
 }
 
-const COMMIT = "await committer.commit(view, paths, exchange.caller.claims?.subject)";
+const COMMIT = "await committer.commit(view, paths, await commitOptionsOf(exchange))";
 
 export const MUTATIONS: readonly Mutation[] = [
   {
@@ -24,8 +24,9 @@ export const MUTATIONS: readonly Mutation[] = [
         file: "/cache-server/src/routes/flywheel-push.ts",
         find: COMMIT,
         replace: `await (async () => {
+          const options = await commitOptionsOf(exchange);
           let last;
-          for (const path of paths) last = await committer.commit(view, [path], undefined);
+          for (const path of paths) last = await committer.commit(view, [path], options);
           return last;
         })()`,
       },
@@ -40,8 +41,11 @@ export const MUTATIONS: readonly Mutation[] = [
       {
         file: "/cache-server/src/routes/flywheel-push.ts",
         find: COMMIT,
-        replace: `(setTimeout(() => void committer.commit(view, paths, undefined), 200),
-          { kind: "committed", created: [], unchanged: [], conflicts: [] })`,
+        replace: `await (async () => {
+          const options = await commitOptionsOf(exchange);
+          setTimeout(() => void committer.commit(view, paths, options), 200);
+          return { kind: "committed", created: [], unchanged: [], conflicts: [] };
+        })()`,
       },
     ],
     rule: "kill-after|rename|data/store/blobs/*|",

@@ -2,7 +2,7 @@ import { CacheError } from "@glorious/core";
 import { isStorePathHash, parseSha256Hex, parseStorePathBaseName } from "@glorious/nix-store";
 import * as v from "valibot";
 
-import { authorOf, type PathToCommit } from "../commit/path-committer.ts";
+import { authorOf, type CommitOptions, type PathToCommit } from "../commit/path-committer.ts";
 import { parsePathManifest } from "../commit/path-manifest.ts";
 import { readBody } from "../http/body.ts";
 import type { Exchange } from "../http/exchange.ts";
@@ -138,6 +138,11 @@ export function flywheelPushRoutes(services: RouteServices): Route[] {
     return { paths, missingNars: [...missingNars] };
   };
 
+  const commitOptionsOf = async (exchange: Exchange): Promise<CommitOptions> => ({
+    ...authorOf(exchange.caller),
+    presence: await presenceOf(exchange),
+  });
+
   const commitClosure = async (exchange: Exchange): Promise<void> => {
     const view = await gate.requireWritableView(exchange.caller, exchange.params["view"] ?? "");
     const body = await readJsonBody(exchange, ClosureRequest, {
@@ -148,10 +153,7 @@ export function flywheelPushRoutes(services: RouteServices): Route[] {
     const result: CommitResult =
       missingNars.length > 0
         ? { kind: "incomplete", missingNars, missingReferences: [] }
-        : await committer.commit(view, paths, {
-            ...authorOf(exchange.caller),
-            presence: await presenceOf(exchange),
-          });
+        : await committer.commit(view, paths, await commitOptionsOf(exchange));
     if (result.kind === "committed") {
       const { created, unchanged, conflicts } = result;
       sendJson(exchange, { created, unchanged, conflicts });
