@@ -1,4 +1,4 @@
-import { connect, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { performance } from "node:perf_hooks";
 
 import {
@@ -12,13 +12,13 @@ import {
   MAX_WINDOW,
   PREFACE,
 } from "./frames.ts";
+import { openLoadSocket } from "./open-socket.ts";
 import type { Recorder } from "./recorder.ts";
 import type { LoadConnection, Target } from "./replay.ts";
 import { frameBytes, type Ring, setStream } from "./ring.ts";
 
 /** Calls whose state is kept at once; those in flight lie within this many of each other. */
 const SLOTS = 2 ** 16;
-const READ_BYTES = 2 ** 18;
 const SETTINGS_INITIAL_WINDOW_SIZE = 4;
 const SETTINGS_ENABLE_PUSH = 2;
 /** How much may come in before the peer is told that there is room again. */
@@ -59,21 +59,11 @@ export class H2Connection implements LoadConnection {
     this.#left = options.limit;
     this.#recorder = options.recorder;
     this.#onIdle = options.onIdle;
-    const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
-    this.#socket = connect({
-      host: target.host,
-      port: target.port,
-      onread: {
-        buffer,
-        callback: (bytes) => {
-          this.#read(buffer, bytes);
-          return true;
-        },
-      },
+    this.#socket = openLoadSocket(target, {
+      recorder: this.#recorder,
+      read: (buffer, bytes) => this.#read(buffer, bytes),
+      close: () => this.#end(),
     });
-    this.#socket.setNoDelay(true);
-    this.#socket.on("error", (error) => this.#recorder.addWrong(error.message));
-    this.#socket.on("close", () => this.#end());
   }
 
   start(): void {

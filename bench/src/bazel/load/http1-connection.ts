@@ -1,11 +1,11 @@
-import { connect, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { performance } from "node:perf_hooks";
 
+import { openLoadSocket } from "./open-socket.ts";
 import type { Recorder } from "./recorder.ts";
 import type { LoadConnection, Target } from "./replay.ts";
 import type { Ring } from "./ring.ts";
 
-const READ_BYTES = 2 ** 18;
 const HEAD_END = "\r\n\r\n";
 
 /** Plays a ring of HTTP/1.1 requests on one connection, one after the other. */
@@ -34,25 +34,15 @@ export class Http1Connection implements LoadConnection {
     this.#left = options.limit;
     this.#recorder = options.recorder;
     this.#onIdle = options.onIdle;
-    const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
-    this.#socket = connect({
-      host: target.host,
-      port: target.port,
-      onread: {
-        buffer,
-        callback: (bytes) => {
-          this.#read(buffer, bytes);
-          return true;
-        },
+    this.#socket = openLoadSocket(target, {
+      recorder: this.#recorder,
+      read: (buffer, bytes) => this.#read(buffer, bytes),
+      close: () => {
+        if (this.#isBusy || this.#left > 0) this.#recorder.addWrong("the server closed");
+        this.#left = 0;
+        this.#isBusy = false;
+        this.#onIdle();
       },
-    });
-    this.#socket.setNoDelay(true);
-    this.#socket.on("error", (error) => this.#recorder.addWrong(error.message));
-    this.#socket.on("close", () => {
-      if (this.#isBusy || this.#left > 0) this.#recorder.addWrong("the server closed");
-      this.#left = 0;
-      this.#isBusy = false;
-      this.#onIdle();
     });
   }
 

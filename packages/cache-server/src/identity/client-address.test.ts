@@ -1,11 +1,14 @@
-import type { IncomingMessage } from "node:http";
-
 import { expect, test } from "vitest";
 
 import { clientAddress } from "./client-address.ts";
 
-function requestFrom(remoteAddress: string, headers: Record<string, string> = {}): IncomingMessage {
-  return { headers, socket: { remoteAddress } } as unknown as IncomingMessage;
+type AddressedRequest = Parameters<typeof clientAddress>[0];
+
+function requestFrom(
+  remoteAddress: string,
+  headers: Record<string, string> = {},
+): AddressedRequest {
+  return { headers, socket: { remoteAddress } };
 }
 
 test.each([

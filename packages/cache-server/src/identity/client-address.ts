@@ -1,13 +1,19 @@
 import type { IncomingMessage } from "node:http";
 import { isIP } from "node:net";
 
+/** Of a request, what tells who sent it. */
+interface AddressedRequest {
+  readonly headers: IncomingMessage["headers"];
+  readonly socket: { readonly remoteAddress?: string | undefined };
+}
+
 /**
  * Whom a request counts for: its address, of IPv6 the network of 64 bits that one customer has.
  *
  * @param header The header in which a trusted proxy names the client; without it, or without an address in it, the
  *   connection's own address counts.
  */
-export function clientAddress(request: IncomingMessage, header: string | undefined): string {
+export function clientAddress(request: AddressedRequest, header: string | undefined): string {
   const named = header === undefined ? undefined : request.headers[header.toLowerCase()];
   // A proxy that appends puts what it saw itself last; what stands before is the client's own word.
   const last = typeof named === "string" ? named.split(",").at(-1)?.trim() : undefined;

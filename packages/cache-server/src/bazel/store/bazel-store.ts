@@ -56,6 +56,10 @@ export type ActionFinding =
   /** It is there; what its trees hold was not known when it was stored. */
   | { readonly kind: "unresolved"; readonly result: Buffer };
 
+/** What most look-ups that find nothing find; no object is made for each. */
+export const ABSENT: ActionFinding = { kind: "absent" };
+export const INCOMPLETE: ActionFinding = { kind: "incomplete" };
+
 /** An ActionResult as it is stored, whole or not. */
 export interface ActionParts {
   readonly result: Buffer;

@@ -1,20 +1,19 @@
 import { type DigestKey, DigestList } from "@glorious/reapi";
 
-import type {
-  ActionFinding,
-  ActionParts,
-  BazelScope,
-  BlobName,
-  BlobUpload,
-  KeyedValue,
-  PutOutcome,
-  ScopeUsage,
-  StoredBlob,
-  WholeBlob,
+import {
+  ABSENT,
+  type ActionFinding,
+  type ActionParts,
+  type BazelScope,
+  type BlobName,
+  type BlobUpload,
+  type KeyedValue,
+  type PutOutcome,
+  type ScopeUsage,
+  type StoredBlob,
+  type WholeBlob,
+  INCOMPLETE,
 } from "./bazel-store.ts";
-
-const ABSENT: ActionFinding = { kind: "absent" };
-const INCOMPLETE: ActionFinding = { kind: "incomplete" };
 
 type ValueOptions = Parameters<BazelScope["putValue"]>[2];
 

@@ -4,17 +4,19 @@ import { type DigestKey, type DigestList, formatHash } from "@glorious/reapi";
 
 import { isEmptyDigest } from "./action-memory.ts";
 import type { ActionRow } from "./bazel-index.ts";
-import type {
-  ActionFinding,
-  ActionParts,
-  BazelScope,
-  BlobName,
-  BlobUpload,
-  KeyedValue,
-  PutOutcome,
-  ScopeUsage,
-  StoredBlob,
-  WholeBlob,
+import {
+  ABSENT,
+  type ActionFinding,
+  type ActionParts,
+  type BazelScope,
+  type BlobName,
+  type BlobUpload,
+  type KeyedValue,
+  type PutOutcome,
+  type ScopeUsage,
+  type StoredBlob,
+  type WholeBlob,
+  INCOMPLETE,
 } from "./bazel-store.ts";
 import { takeSmallBlobs, toError } from "./blob-batch.ts";
 import { MAX_INLINE_BYTES, ownData, takeBlob, takeValue } from "./blob-intake.ts";
@@ -31,8 +33,6 @@ import {
 import { emptyBlob, toStoredBlob } from "./stored-blob.ts";
 import type { TenantState } from "./tenant-state.ts";
 
-const ABSENT: ActionFinding = { kind: "absent" };
-const INCOMPLETE: ActionFinding = { kind: "incomplete" };
 /** Look-ups of the index in one go, before others get their turn, and look-ups of memory alone. */
 const LOOK_UPS_PER_TURN = 500;
 const RECALLS_PER_TURN = 5000;
