@@ -1,0 +1,13 @@
+export { createFixedCredentials, type Credentials } from "./credentials.ts";
+export {
+  type AgentSummary,
+  type BazelFigures,
+  type BreakerFigures,
+  createStatistics,
+  type NixFigures,
+  type NixMissReason,
+  type SessionStatus,
+  type Statistics,
+  type StatisticsOptions,
+  type UploadFigures,
+} from "./statistics.ts";
