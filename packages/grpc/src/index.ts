@@ -1,3 +1,4 @@
+export { attachSocket } from "./attach-socket.ts";
 export { type CallReceiver, type CancelReason, type ServerCall, unary } from "./call-receiver.ts";
 export type { CallEnd, CallStart, ClientCall, ClientReceiver } from "./client-call.ts";
 export {
@@ -18,3 +19,4 @@ export {
   type ServerConnectionOptions,
 } from "./server-connection.ts";
 export { GRPC_STATUS } from "./status.ts";
+export { type SniffedProtocol, sniffProtocol } from "./sniff-protocol.ts";

@@ -1,11 +1,11 @@
 import { createServer, type Socket } from "node:net";
 import { createSecureContext, TLSSocket } from "node:tls";
 
+import { attachSocket } from "../src/attach-socket.ts";
 import { type CallReceiver, type ServerCall, unary } from "../src/call-receiver.ts";
 import type { ConnectionLimits } from "../src/http2/limits.ts";
 import { createServerConnection, type ServerConnection } from "../src/server-connection.ts";
 import { GRPC_STATUS } from "../src/status.ts";
-import { attachSocket } from "./attach-socket.ts";
 
 /** Answers every message with itself, one by one, never faster than the client reads. */
 const echoStream: CallReceiver = {

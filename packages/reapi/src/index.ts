@@ -9,6 +9,8 @@ export {
   encodeBatchUpdateBlobsResponse,
   parseBatchUpdateBlobsRequest,
 } from "./batch-update-blobs.ts";
+export { type CapabilityFacts, describeCapabilities, MAX_BATCH_BYTES } from "./capabilities.ts";
+export { failsWithoutUpdates } from "./client-tool.ts";
 export {
   type ReadRequestFields,
   type WriteRequestFields,
@@ -51,6 +53,8 @@ export {
   listInlineCandidates,
 } from "./inline-action-result.ts";
 export { type InstanceName, RESERVED_SEGMENTS, parseInstanceName } from "./instance-name.ts";
+export { methodPath } from "./method-path.ts";
+export { type BinaryHeaders, readRequestMetadata } from "./request-metadata.ts";
 export { type BlobCompressor } from "./request-fields.ts";
 export {
   type BlobResource,

@@ -12,17 +12,24 @@ import {
 import { createServer as createTlsServer, type Server as TlsServer } from "node:tls";
 
 import { CacheError, type Logger } from "@glorious/core";
+import {
+  attachSocket,
+  type CallReceiver,
+  createServerConnection,
+  type RequestMemory,
+  type ServerConnection,
+  sniffProtocol,
+} from "@glorious/grpc";
 
 import type { ListenAddress } from "../config/setting-values.ts";
-import { attachGrpc, type GrpcSocket, type GrpcSocketOptions } from "./grpc-socket.ts";
-import { sniffProtocol } from "./protocol-sniffer.ts";
 import type { TlsFiles } from "./tls-files.ts";
 import { readTlsFiles, watchTlsFiles } from "./tls-files.ts";
 
 /** What gRPC's connections are served with. */
 export interface GrpcService {
-  readonly receivers: GrpcSocketOptions["receivers"];
-  readonly memory: { openConnection(): GrpcSocketOptions["memory"] };
+  readonly receivers: ReadonlyMap<string, CallReceiver>;
+  /** Where the calls of a connection ask for memory. */
+  readonly memory: { openConnection(): RequestMemory };
 }
 
 export interface ListenerOptions {
@@ -53,7 +60,7 @@ export async function startListener(
 ): Promise<Listener> {
   const { listen, tls, grpc, logger } = options;
   const http = createHttp(handler, options.connectionTimeoutMs);
-  const grpcSockets = new Set<GrpcSocket>();
+  const grpcSockets = new Map<Socket, ServerConnection>();
   /** Those that have not said yet what they speak. */
   const silent = new Set<Socket>();
 
@@ -61,9 +68,19 @@ export async function startListener(
     http.emit("connection", socket);
   };
   const serveGrpc = (socket: Socket, { receivers, memory }: GrpcService): void => {
-    const attached = attachGrpc(socket, { receivers, memory: memory.openConnection(), logger });
-    grpcSockets.add(attached);
-    socket.on("close", () => grpcSockets.delete(attached));
+    const attached = attachSocket(socket, (onOutput, nowMs) =>
+      createServerConnection(
+        {
+          onOutput,
+          memory: memory.openConnection(),
+          onCall: (call) => receivers.get(call.path),
+          onError: (error, { path }) => logger.error("A call failed", { path, error }),
+        },
+        nowMs,
+      ),
+    );
+    grpcSockets.set(socket, attached);
+    socket.on("close", () => grpcSockets.delete(socket));
   };
 
   const front =
@@ -112,12 +129,12 @@ export async function startListener(
         front.close(() => resolve());
       });
       for (const socket of silent) socket.destroy();
-      for (const socket of grpcSockets) socket.drain();
+      for (const connection of grpcSockets.values()) connection.drain(performance.now());
       http.closeIdleConnections();
       const timer = setTimeout(() => {
         abort();
         http.closeAllConnections();
-        for (const socket of grpcSockets) socket.destroy();
+        for (const socket of grpcSockets.keys()) socket.destroy();
       }, timeoutMs);
       // Connections that fall idle while the server closes are not closed by themselves.
       const idle = setInterval(() => http.closeIdleConnections(), 100);

@@ -20,9 +20,9 @@ import {
 } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
+import { attachSocket } from "../../src/attach-socket.ts";
 import type { CallEnd, ClientReceiver } from "../../src/client-call.ts";
 import { type ClientConnection, createClientConnection } from "../../src/client-connection.ts";
-import { attachSocket } from "../attach-socket.ts";
 import { startTestServer, type TestServer } from "../test-server.ts";
 
 const same = (bytes: Buffer): Buffer => bytes;

@@ -6,6 +6,7 @@ import {
   type GetActionResultFields,
   parseGetActionResultRequest,
   parseUpdateActionResultRequest,
+  methodPath,
 } from "@glorious/reapi";
 
 import {
@@ -16,7 +17,6 @@ import {
 } from "../services/action-cache.ts";
 import type { InstanceAccess } from "../services/instance-access.ts";
 import type { CallContext } from "./call-context.ts";
-import { methodPath } from "./method-path.ts";
 import { receiveOne } from "./receivers.ts";
 
 const { NOT_FOUND } = GRPC_STATUS;

@@ -13,6 +13,7 @@ import {
   parseWriteResourceName,
   type ReadRequestFields,
   type WriteRequestFields,
+  methodPath,
 } from "@glorious/reapi";
 
 import { contentAtHand, streamContent } from "../services/blob-content.ts";
@@ -21,7 +22,6 @@ import type { UploadSession, UploadSessions } from "../services/upload-session.t
 import type { BlobForm, StoredBlob } from "../store/bazel-store.ts";
 import type { CallContext } from "./call-context.ts";
 import { failCall } from "./call-errors.ts";
-import { methodPath } from "./method-path.ts";
 import { drained, receiveOne, receiveOneAndStream, signalOf } from "./receivers.ts";
 
 /** Messages of an answer; clients take up to 4 MiB. */

@@ -1,5 +1,6 @@
 import { CacheError, type Logger } from "@glorious/core";
 import type { ServerCall } from "@glorious/grpc";
+import { readRequestMetadata } from "@glorious/reapi";
 import type { CachePermission } from "@glorious/trust";
 
 import type { Caller, TrustGate } from "../../trust/trust-gate.ts";
@@ -7,7 +8,6 @@ import type { InvocationFigures, Invocations } from "../invocations.ts";
 import type { InstanceAccess, InstanceGate } from "../services/instance-access.ts";
 import { failCall } from "./call-errors.ts";
 import type { CallMeters } from "./call-meters.ts";
-import { readRequestMetadata } from "./request-metadata.ts";
 
 /** What the receivers of all services share. */
 export interface CallContext {

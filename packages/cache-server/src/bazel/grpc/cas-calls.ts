@@ -21,17 +21,17 @@ import {
   SpliceBlobResponseSchema,
   SplitBlobRequestSchema,
   SplitBlobResponseSchema,
+  methodPath,
+  MAX_BATCH_BYTES,
 } from "@glorious/reapi";
 
 import { contentAtHand, readContent } from "../services/blob-content.ts";
-import { MAX_BATCH_BYTES } from "../services/capabilities.ts";
 import { spliceBlob, splitBlob } from "../services/chunked-blobs.ts";
 import type { InstanceAccess } from "../services/instance-access.ts";
 import { walkTree } from "../services/tree-walk.ts";
 import type { BazelScope, BlobForm, BlobName } from "../store/bazel-store.ts";
 import type { CallContext } from "./call-context.ts";
 import { toRpcStatus } from "./call-errors.ts";
-import { methodPath } from "./method-path.ts";
 import { decode, drained, receiveOne, receiveOneAndStream } from "./receivers.ts";
 
 const NOTHING = new Uint8Array();

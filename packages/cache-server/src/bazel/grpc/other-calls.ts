@@ -3,6 +3,8 @@ import { CacheError, isCacheError } from "@glorious/core";
 import type { CallReceiver } from "@glorious/grpc";
 import {
   Capabilities,
+  describeCapabilities,
+  failsWithoutUpdates,
   Fetch,
   FetchBlobRequestSchema,
   FetchBlobResponseSchema,
@@ -10,12 +12,10 @@ import {
   Health,
   HealthCheckResponse_ServingStatus,
   HealthCheckResponseSchema,
+  methodPath,
 } from "@glorious/reapi";
 
-import { describeCapabilities } from "../services/capabilities.ts";
 import type { CallContext } from "./call-context.ts";
-import { failsWithoutUpdates } from "./client-tool.ts";
-import { methodPath } from "./method-path.ts";
 import { decode, receiveOne } from "./receivers.ts";
 
 /** `build.bazel.remote.execution.v2.Capabilities`. */

@@ -11,7 +11,7 @@ import {
   toBinary,
 } from "@bufbuild/protobuf";
 import { CacheError, formatDurationMs } from "@glorious/core";
-import { type ClientConnection, createClientConnection, GRPC_STATUS } from "@glorious/grpc";
+import { attachSocket, createClientConnection, GRPC_STATUS } from "@glorious/grpc";
 
 import { describeNetworkError } from "../../doctor/network-error.ts";
 
@@ -62,8 +62,25 @@ export function openGrpcSession(options: GrpcSessionOptions): GrpcSession {
   // Nobody may be waiting when it breaks.
   broken.promise.catch(() => {});
   const socket = openSocket(options);
-  const connection = attach(socket, (reason) => {
+  const onBroken = (reason: string): void => {
     broken.reject(new CacheError("UNAVAILABLE", reason));
+  };
+  const connection = attachSocket(socket, (onOutput, nowMs) =>
+    createClientConnection(
+      {
+        onOutput,
+        onEnd: ({ message }) => {
+          onBroken(message === "" ? "it ended the connection" : message);
+        },
+      },
+      nowMs,
+    ),
+  );
+  socket.on("error", (error) => {
+    onBroken(describeNetworkError(error));
+  });
+  socket.on("close", () => {
+    onBroken("the connection was closed");
   });
   const onAbort = (): void => {
     broken.reject(new CacheError("CANCELLED", "Interrupted"));
@@ -129,50 +146,4 @@ function openSocket({ url, ca }: GrpcSessionOptions): Socket {
     ...(/^[\d.]+$|:/.test(host) ? {} : { servername: host }),
     ...(ca === undefined ? {} : { ca }),
   });
-}
-
-/** Joins a connection with its socket. Messages are small here: the socket's own buffer holds them all. */
-function attach(socket: Socket, onBroken: (reason: string) => void): ClientConnection {
-  let timer: NodeJS.Timeout | undefined;
-  const flush = (): void => {
-    if (socket.destroyed) return;
-    for (const piece of connection.takeOutput()) socket.write(piece);
-    if (connection.isClosed) socket.end();
-    arm();
-  };
-  const arm = (): void => {
-    clearTimeout(timer);
-    const waitMs = connection.nextTickMs - performance.now();
-    if (!Number.isFinite(waitMs)) return;
-    timer = setTimeout(
-      () => {
-        connection.tick(performance.now());
-        flush();
-      },
-      Math.max(1, waitMs),
-    );
-  };
-  const connection = createClientConnection(
-    {
-      onOutput: () => setImmediate(flush),
-      onEnd: ({ message }) => {
-        onBroken(message === "" ? "it ended the connection" : message);
-      },
-    },
-    performance.now(),
-  );
-  socket.on("data", (bytes) => {
-    connection.receive(bytes, performance.now());
-    flush();
-  });
-  socket.on("error", (error) => {
-    onBroken(describeNetworkError(error));
-  });
-  socket.on("close", () => {
-    clearTimeout(timer);
-    onBroken("the connection was closed");
-    connection.transportClosed();
-  });
-  setImmediate(flush);
-  return connection;
 }

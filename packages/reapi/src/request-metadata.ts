@@ -1,13 +1,20 @@
 import { fromBinary } from "@bufbuild/protobuf";
-import type { ServerCall } from "@glorious/grpc";
-import { type RequestMetadata, RequestMetadataSchema } from "@glorious/reapi";
+
+import {
+  type RequestMetadata,
+  RequestMetadataSchema,
+} from "./generated/build/bazel/remote/execution/v2/remote_execution_pb.ts";
+
+/** Where a call's metadata is looked for. */
+export interface BinaryHeaders {
+  /** The bytes of a field whose name ends in `-bin`. */
+  getBinary(name: string): Uint8Array | undefined;
+}
 
 const METADATA_HEADER = "build.bazel.remote.execution.v2.requestmetadata-bin";
 
 /** What a call's client says of itself; `undefined` when it says nothing, or nonsense. Nothing in it is proven. */
-export function readRequestMetadata(
-  headers: Pick<ServerCall["headers"], "getBinary">,
-): RequestMetadata | undefined {
+export function readRequestMetadata(headers: BinaryHeaders): RequestMetadata | undefined {
   const metadata = headers.getBinary(METADATA_HEADER);
   if (metadata === undefined) return undefined;
   try {

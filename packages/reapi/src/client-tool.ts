@@ -1,6 +1,4 @@
-import type { ServerCall } from "@glorious/grpc";
-
-import { readRequestMetadata } from "./request-metadata.ts";
+import { type BinaryHeaders, readRequestMetadata } from "./request-metadata.ts";
 
 /** The oldest release that was seen to build on when it may not upload. */
 const FIRST_THAT_GOES_ON = 7;
@@ -10,7 +8,7 @@ const FIRST_THAT_GOES_ON = 7;
  * `--remote_upload_local_results` is on, its default. It is told that it may: what it then uploads is refused, which it
  * takes as a warning. A Bazel that does not say its release is taken for an old one.
  */
-export function failsWithoutUpdates(headers: Pick<ServerCall["headers"], "getBinary">): boolean {
+export function failsWithoutUpdates(headers: BinaryHeaders): boolean {
   const toolDetails = readRequestMetadata(headers)?.toolDetails;
   if (toolDetails?.toolName !== "bazel") return false;
   const major = /(\d+)\./.exec(toolDetails.toolVersion)?.[1];

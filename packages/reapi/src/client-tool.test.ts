@@ -1,8 +1,8 @@
 import { create, toBinary } from "@bufbuild/protobuf";
-import { RequestMetadataSchema } from "@glorious/reapi";
 import { expect, test } from "vitest";
 
 import { failsWithoutUpdates } from "./client-tool.ts";
+import { RequestMetadataSchema } from "./generated/build/bazel/remote/execution/v2/remote_execution_pb.ts";
 
 function headersOf(toolName: string, toolVersion: string): { getBinary(): Uint8Array } {
   const toolDetails = { toolName, toolVersion };

@@ -1,11 +1,12 @@
 import { create, toBinary } from "@bufbuild/protobuf";
+
+import { FAST_CDC_PARAMS } from "./fast-cdc.ts";
 import {
   Compressor_Value,
   DigestFunction_Value,
-  FAST_CDC_PARAMS,
   ServerCapabilitiesSchema,
   SymlinkAbsolutePathStrategy_Value,
-} from "@glorious/reapi";
+} from "./generated/build/bazel/remote/execution/v2/remote_execution_pb.ts";
 
 /** What a batch may hold: a message of 4 MiB, less what stands around the blobs. */
 export const MAX_BATCH_BYTES: number = 4 * 2 ** 20 - 128 * 1024;

@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 
 /** What a connection that knows no ALPN speaks, by the first bytes that it sends. */
-export type Protocol = "http1" | "http2";
+export type SniffedProtocol = "http1" | "http2";
 
 /** The first line of HTTP/2's preface; no request of HTTP/1.1 begins so. @see RFC 9113, section 3.4. */
 const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n");
@@ -14,7 +14,7 @@ const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n");
 export function sniffProtocol(
   socket: Socket,
   timeoutMs: number,
-  onKnown: (protocol: Protocol) => void,
+  onKnown: (protocol: SniffedProtocol) => void,
 ): void {
   const timer = setTimeout(() => socket.destroy(), timeoutMs);
   timer.unref();
