@@ -71,3 +71,25 @@ export type {
   ScrubRequest,
   ScrubState,
 } from "./wire-scrub.ts";
+export { formatBazelRc } from "./bazel-config/bazel-rc.ts";
+export {
+  askBazelRelease,
+  type BazelRelease,
+  formatBazelRelease,
+  isAtLeast,
+  parseBazelRelease,
+} from "./bazel-config/bazel-version.ts";
+export { isGrpc, toHttpUrl } from "./bazel-config/remote-cache-address.ts";
+export { besideNix, NIX_COMMAND, whatNixSaid } from "./run-nix.ts";
+export { type ProgramOutput, runProgram, type RunProgramOptions } from "./run-program.ts";
+export { applyChanges, readState } from "./user-files/apply-changes.ts";
+export {
+  type FileChange,
+  type FileState,
+  keepChanged,
+  readBlockLines,
+  readUserText,
+  rewriteBlock,
+} from "./user-files/file-change.ts";
+export type { BlockPlace } from "./user-files/managed-block.ts";
+export { replaceFile } from "./user-files/replace-file.ts";

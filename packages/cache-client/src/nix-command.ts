@@ -73,15 +73,3 @@ function toSpawnError(error: NodeJS.ErrnoException, command: string): CacheError
     cause: error,
   });
 }
-
-/** Nix's own words for a failure: its `error:` line, or the last thing it said. */
-export function describeNixFailure({ stderr, exitCode }: NixCommandResult): string {
-  const lines = stderr
-    // eslint-disable-next-line no-control-regex
-    .replaceAll(/\u001B\[[0-9;]*m/g, "")
-    .split("\n")
-    .map((line) => line.trim())
-    .filter((line) => line !== "" && !/^\(?(try|use) '/i.test(line));
-  const error = lines.find((line) => line.startsWith("error:"));
-  return error?.slice("error:".length).trim() ?? lines.at(-1) ?? `exit code ${exitCode}`;
-}

@@ -1,10 +1,11 @@
 import { CacheError } from "@glorious/core";
 import { DEFAULT_STORE_DIR } from "@glorious/nix-store";
 
-import { describeNixFailure, type NixCommandResult, runNix } from "./nix-command.ts";
+import { type NixCommandResult, runNix } from "./nix-command.ts";
 import { parsePathInfoJson, type PathInfoAnswer } from "./parse-path-info.ts";
 import type { PathInfo } from "./path-info.ts";
 import { resolveStorePath } from "./resolve-store-path.ts";
+import { whatNixSaid } from "./run-nix.ts";
 import { locateStore, type StoreLocation } from "./store-location.ts";
 
 /** Options of {@link queryClosure}. */
@@ -152,7 +153,7 @@ function requireValid(absent: readonly string[], store: string | undefined): voi
 }
 
 function toNixError(result: NixCommandResult, what: string): CacheError {
-  const said = describeNixFailure(result);
+  const said = whatNixSaid(result);
   const isAbsent = /is not valid|does not exist|no such (file|path)/i.test(said);
   return new CacheError(
     isAbsent ? "NOT_FOUND" : "CONFIG",

@@ -6,7 +6,6 @@ import { CacheError } from "@glorious/core";
 import type { CliContext } from "./cli-context.ts";
 import { readOptionalFile } from "./read-file.ts";
 import { parseSavedIdentity, type SavedIdentity } from "./saved-identity.ts";
-import { replaceFile } from "./user-files/replace-file.ts";
 import { configHome } from "./user-folders.ts";
 
 /** A server that `login` or `exchange` remembers. */
@@ -47,6 +46,8 @@ export async function readClientConfig(context: CliContext): Promise<ClientConfi
 export async function writeClientConfig(context: CliContext, config: ClientConfig): Promise<void> {
   const path = clientConfigPath(context);
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  // Not loaded by those who only read, such as the credential helper that Bazel waits for.
+  const { replaceFile } = await import("@glorious/cache-client");
   await replaceFile(path, `${JSON.stringify(config, undefined, 2)}\n`, { mode: 0o600 });
 }
 

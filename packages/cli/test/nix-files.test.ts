@@ -2,12 +2,12 @@ import { mkdir, readFile, readlink, stat, symlink, writeFile } from "node:fs/pro
 import path from "node:path";
 import { PassThrough } from "node:stream";
 
+import { applyChanges } from "@glorious/cache-client";
 import { createTemporaryDirectory } from "@glorious/testkit";
 import { expect, test } from "vitest";
 
 import type { CliContext } from "../src/cli-context.ts";
 import { chooseNetrc, nixConfPath, readNixConfTexts } from "../src/nix-config/nix-files.ts";
-import { applyChanges } from "../src/user-files/apply-changes.ts";
 
 function contextOf(env: Readonly<Record<string, string>>): CliContext {
   return {

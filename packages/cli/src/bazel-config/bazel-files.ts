@@ -1,7 +1,8 @@
 import { join } from "node:path";
 
+import { readState } from "@glorious/cache-client";
+
 import type { CliContext } from "../cli-context.ts";
-import { readState } from "../user-files/apply-changes.ts";
 import { configHome, homeFolder } from "../user-folders.ts";
 import type { BazelFiles } from "./plan-use-bazel.ts";
 

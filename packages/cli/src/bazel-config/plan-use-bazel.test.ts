@@ -1,7 +1,7 @@
+import type { FileState } from "@glorious/cache-client";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
-import type { FileState } from "../user-files/file-change.ts";
 import {
   type BazelCredential,
   type BazelFiles,

@@ -5,7 +5,8 @@ import {
   readBlockLines,
   readUserText,
   rewriteBlock,
-} from "../user-files/file-change.ts";
+} from "@glorious/cache-client";
+
 import { formatNetrcBlock, parseNetrc } from "../user-files/netrc.ts";
 
 const OWNER = "flywheel use bazel";

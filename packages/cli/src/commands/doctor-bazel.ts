@@ -1,6 +1,6 @@
+import { parseBazelRelease } from "@glorious/cache-client";
 import { CacheError, parseDurationMs } from "@glorious/core";
 
-import { parseBazelRelease } from "../bazel-config/bazel-version.ts";
 import { type Command, defineCommand, flag, text, value } from "../command.ts";
 import { examine } from "../doctor-bazel/all-checks.ts";
 import { gatherSnapshot } from "../doctor-bazel/gather/gather-snapshot.ts";

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 
-import type { ExchangedToken } from "@glorious/cache-client";
+import { type ExchangedToken, replaceFile } from "@glorious/cache-client";
 import { CacheError } from "@glorious/core";
 
 import { type CliContext, note, printLine, warn } from "../cli-context.ts";
@@ -10,7 +10,6 @@ import { exchangeIdentity, saveServer } from "../exchange-identity.ts";
 import type { SavedIdentity } from "../saved-identity.ts";
 import { findServer, SERVER_OPTIONS, VIEW_OPTION } from "../server-options.ts";
 import { UsageError } from "../usage-error.ts";
-import { replaceFile } from "../user-files/replace-file.ts";
 import { abbreviate } from "../user-folders.ts";
 
 export const command: Command = defineCommand({

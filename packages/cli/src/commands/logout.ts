@@ -1,6 +1,7 @@
+import { applyChanges, readState, toHttpUrl } from "@glorious/cache-client";
+
 import { bazelPaths, readBazelFiles } from "../bazel-config/bazel-files.ts";
 import { planUndoBazel } from "../bazel-config/plan-use-bazel.ts";
-import { toHttpUrl } from "../bazel-config/remote-cache-address.ts";
 import { type CliContext, note } from "../cli-context.ts";
 import {
   type ClientConfig,
@@ -11,7 +12,6 @@ import {
 import { type Command, defineCommand } from "../command.ts";
 import { nixConfPath } from "../nix-config/nix-files.ts";
 import { fromNixConfPath, planUndo, readBlock } from "../nix-config/plan-use.ts";
-import { applyChanges, readState } from "../user-files/apply-changes.ts";
 import { reportChanges } from "../user-files/report-changes.ts";
 import { abbreviate } from "../user-folders.ts";
 

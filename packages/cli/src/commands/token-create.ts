@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 
-import type { PermissionLetter } from "@glorious/cache-client";
+import { type PermissionLetter, replaceFile } from "@glorious/cache-client";
 import { CacheError } from "@glorious/core";
 import { type CachePermission, isCachePattern, PERMISSION_CODES } from "@glorious/trust";
 
@@ -10,7 +10,6 @@ import { type Command, defineCommand, flag, list, text, value } from "../command
 import { durationSeconds } from "../parse-number.ts";
 import { chooseServer, SERVER_ENVIRONMENT, SERVER_OPTIONS } from "../server-options.ts";
 import { UsageError } from "../usage-error.ts";
-import { replaceFile } from "../user-files/replace-file.ts";
 
 export const command: Command = defineCommand({
   name: "token create",

@@ -1,3 +1,12 @@
+import {
+  applyChanges,
+  askBazelRelease,
+  type BazelRelease,
+  formatBazelRc,
+  isAtLeast,
+  parseBazelRelease,
+  toHttpUrl,
+} from "@glorious/cache-client";
 import { CacheError } from "@glorious/core";
 
 import {
@@ -6,13 +15,6 @@ import {
   bazelPaths,
   readBazelFiles,
 } from "../bazel-config/bazel-files.ts";
-import { formatBazelRc } from "../bazel-config/bazel-rc.ts";
-import {
-  askBazelRelease,
-  type BazelRelease,
-  isAtLeast,
-  parseBazelRelease,
-} from "../bazel-config/bazel-version.ts";
 import { formatCredentialScript } from "../bazel-config/credential-script.ts";
 import { mayPush } from "../bazel-config/may-push.ts";
 import {
@@ -21,7 +23,6 @@ import {
   planUndoBazel,
   planUseBazel,
 } from "../bazel-config/plan-use-bazel.ts";
-import { toHttpUrl } from "../bazel-config/remote-cache-address.ts";
 import { type CliContext, note, warn } from "../cli-context.ts";
 import { type Command, defineCommand, flag, text, value } from "../command.ts";
 import {
@@ -33,7 +34,6 @@ import {
   type ServerChoice,
   VIEW_OPTION,
 } from "../server-options.ts";
-import { applyChanges } from "../user-files/apply-changes.ts";
 import { netrcHost } from "../user-files/netrc.ts";
 import { reportChanges, showChanges } from "../user-files/report-changes.ts";
 import { configHome } from "../user-folders.ts";

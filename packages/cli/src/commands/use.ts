@@ -1,3 +1,4 @@
+import { applyChanges, readState } from "@glorious/cache-client";
 import { CacheError } from "@glorious/core";
 import { parsePublicKey } from "@glorious/nix-store";
 import { ADMIN_NAMESPACE, decodeTokenUnverified } from "@glorious/trust";
@@ -26,7 +27,6 @@ import {
   SERVER_OPTIONS,
   VIEW_OPTION,
 } from "../server-options.ts";
-import { applyChanges, readState } from "../user-files/apply-changes.ts";
 import { reportChanges, showChanges } from "../user-files/report-changes.ts";
 
 export const command: Command = defineCommand({

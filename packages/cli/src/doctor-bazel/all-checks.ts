@@ -1,4 +1,5 @@
-import { isGrpc, toHttpUrl } from "../bazel-config/remote-cache-address.ts";
+import { isGrpc, toHttpUrl } from "@glorious/cache-client";
+
 import { checkConnection, checkLookup, checkTls, type Way } from "../doctor/check-network.ts";
 import { checkClock } from "../doctor/clock.ts";
 import type { Finding, Verdict } from "../doctor/finding.ts";

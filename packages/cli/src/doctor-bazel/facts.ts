@@ -1,5 +1,6 @@
+import { isGrpc } from "@glorious/cache-client";
+
 import { findOption, type RcOption } from "../bazel-config/rc-file.ts";
-import { isGrpc } from "../bazel-config/remote-cache-address.ts";
 import { matchNetrc } from "../doctor/netrc-match.ts";
 import { valueOf } from "../doctor/probe.ts";
 import type { CredentialFacts, Snapshot, Target } from "./snapshot.ts";

@@ -1,4 +1,5 @@
-import type { BazelRelease } from "../bazel-config/bazel-version.ts";
+import type { BazelRelease } from "@glorious/cache-client";
+
 import type { RcReading } from "../bazel-config/rc-file.ts";
 import type { Answer } from "../doctor/answer.ts";
 import type { NetrcFacts } from "../doctor/netrc-facts.ts";

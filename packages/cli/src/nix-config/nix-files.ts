@@ -2,11 +2,10 @@ import { constants } from "node:fs";
 import { access, lstat, stat } from "node:fs/promises";
 import { dirname, isAbsolute, join, resolve } from "node:path";
 
+import { readState, readUserText } from "@glorious/cache-client";
 import { CacheError } from "@glorious/core";
 
 import type { CliContext } from "../cli-context.ts";
-import { readState } from "../user-files/apply-changes.ts";
-import { readUserText } from "../user-files/file-change.ts";
 import { configHome } from "../user-folders.ts";
 import { parseNixConf } from "./nix-conf.ts";
 import { fromNixConfPath } from "./plan-use.ts";

@@ -1,7 +1,7 @@
+import type { FileState } from "@glorious/cache-client";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
-import type { FileState } from "../user-files/file-change.ts";
 import { parseNetrc } from "../user-files/netrc.ts";
 import { parseNixConf } from "./nix-conf.ts";
 import { planUndo, planUse, readBlock, type UseRequest } from "./plan-use.ts";

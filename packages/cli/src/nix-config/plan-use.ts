@@ -1,14 +1,14 @@
-import { CacheError } from "@glorious/core";
-
 import {
+  type BlockPlace,
   type FileChange,
   type FileState,
   keepChanged,
   readBlockLines,
   readUserText,
   rewriteBlock,
-} from "../user-files/file-change.ts";
-import type { BlockPlace } from "../user-files/managed-block.ts";
+} from "@glorious/cache-client";
+import { CacheError } from "@glorious/core";
+
 import {
   formatNetrcBlock,
   type HostToken,

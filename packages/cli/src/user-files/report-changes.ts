@@ -1,6 +1,7 @@
+import type { FileChange } from "@glorious/cache-client";
+
 import { type CliContext, note, printLine } from "../cli-context.ts";
 import { abbreviate } from "../user-folders.ts";
-import type { FileChange } from "./file-change.ts";
 
 /** Shows what would become of files. */
 export function showChanges(changes: readonly FileChange[], context: CliContext): void {

@@ -1,10 +1,14 @@
 import { lstat } from "node:fs/promises";
 import { join } from "node:path";
 
+import {
+  besideNix,
+  NIX_COMMAND,
+  runProgram,
+  type RunProgramOptions,
+  whatNixSaid,
+} from "@glorious/cache-client";
 import { CacheError } from "@glorious/core";
-
-import { besideNix, NIX_COMMAND, whatNixSaid } from "../run-nix.ts";
-import { runProgram, type RunProgramOptions } from "../run-program.ts";
 
 /** The Nix store of this machine, as far as watching it needs. */
 export interface LocalStore {

@@ -1,6 +1,6 @@
-import { formatBazelRelease } from "../../bazel-config/bazel-version.ts";
+import { formatBazelRelease, isGrpc, toHttpUrl } from "@glorious/cache-client";
+
 import { type RcOption, readRcText } from "../../bazel-config/rc-file.ts";
-import { isGrpc, toHttpUrl } from "../../bazel-config/remote-cache-address.ts";
 import { failure, ok, skipped, type Verdict, warning } from "../../doctor/finding.ts";
 import { reasonOf, valueOf } from "../../doctor/probe.ts";
 import { optionOf, placeOf, useCommand } from "../facts.ts";

@@ -1,4 +1,5 @@
-import { toHttpUrl } from "../../bazel-config/remote-cache-address.ts";
+import { toHttpUrl } from "@glorious/cache-client";
+
 import { clockSkewMs } from "../../doctor/clock.ts";
 import { failure, ok, skipped, type Verdict, warning } from "../../doctor/finding.ts";
 import { judgeToken } from "../../doctor/judge-token.ts";

@@ -1,7 +1,7 @@
+import { isGrpc } from "@glorious/cache-client";
 import { GRPC_STATUS } from "@glorious/grpc";
 
 import { mayPush } from "../../bazel-config/may-push.ts";
-import { isGrpc } from "../../bazel-config/remote-cache-address.ts";
 import { describeRefusal } from "../../doctor/describe-refusal.ts";
 import { failure, ok, skipped, type Verdict, warning } from "../../doctor/finding.ts";
 import { reasonOf, valueOf } from "../../doctor/probe.ts";

@@ -1,5 +1,6 @@
+import { isGrpc } from "@glorious/cache-client";
+
 import type { RcOption } from "../../bazel-config/rc-file.ts";
-import { isGrpc } from "../../bazel-config/remote-cache-address.ts";
 import { failure, ok, skipped, type Verdict, warning } from "../../doctor/finding.ts";
 import { valueOf } from "../../doctor/probe.ts";
 import { optionOf, placeOf, useCommand } from "../facts.ts";

@@ -1,5 +1,5 @@
-import type { BazelRelease } from "../../bazel-config/bazel-version.ts";
-import { isGrpc } from "../../bazel-config/remote-cache-address.ts";
+import { type BazelRelease, isGrpc } from "@glorious/cache-client";
+
 import { ok, skipped, type Verdict, warning } from "../../doctor/finding.ts";
 import { valueOf } from "../../doctor/probe.ts";
 import { optionOf, patienceOf, useCommand } from "../facts.ts";

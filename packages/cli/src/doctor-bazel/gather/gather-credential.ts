@@ -1,12 +1,17 @@
 import { join } from "node:path";
 
-import { type BazelRelease, isAtLeast } from "../../bazel-config/bazel-version.ts";
+import {
+  type BazelRelease,
+  isAtLeast,
+  isGrpc,
+  runProgram,
+  toHttpUrl,
+} from "@glorious/cache-client";
+
 import type { RcOption } from "../../bazel-config/rc-file.ts";
-import { isGrpc, toHttpUrl } from "../../bazel-config/remote-cache-address.ts";
 import type { CliContext } from "../../cli-context.ts";
 import { gatherNetrc } from "../../doctor/gather-netrc.ts";
 import { attempt } from "../../doctor/probe.ts";
-import { runProgram } from "../../run-program.ts";
 import { homeFolder } from "../../user-folders.ts";
 import type { CredentialFacts } from "../snapshot.ts";
 

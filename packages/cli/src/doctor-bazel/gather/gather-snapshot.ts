@@ -1,9 +1,9 @@
 import { readFile } from "node:fs/promises";
 
-import { askBazelRelease, type BazelRelease } from "../../bazel-config/bazel-version.ts";
+import { askBazelRelease, type BazelRelease, isGrpc, toHttpUrl } from "@glorious/cache-client";
+
 import { mayPush } from "../../bazel-config/may-push.ts";
 import { findOption, readRcText } from "../../bazel-config/rc-file.ts";
-import { isGrpc, toHttpUrl } from "../../bazel-config/remote-cache-address.ts";
 import type { CliContext } from "../../cli-context.ts";
 import { gatherNetwork } from "../../doctor/gather-network.ts";
 import { openHttpSession } from "../../doctor/http-session.ts";

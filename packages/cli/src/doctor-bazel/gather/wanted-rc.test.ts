@@ -1,6 +1,6 @@
+import { formatBazelRc } from "@glorious/cache-client";
 import { expect, test } from "vitest";
 
-import { formatBazelRc } from "../../bazel-config/bazel-rc.ts";
 import { readRcText } from "../../bazel-config/rc-file.ts";
 import { choicesOf } from "./wanted-rc.ts";
 

@@ -1,9 +1,8 @@
+import { type BazelRelease, formatBazelRc, isAtLeast, isGrpc } from "@glorious/cache-client";
+
 import { bazelPaths } from "../../bazel-config/bazel-files.ts";
-import { formatBazelRc } from "../../bazel-config/bazel-rc.ts";
-import { type BazelRelease, isAtLeast } from "../../bazel-config/bazel-version.ts";
 import { mayPush } from "../../bazel-config/may-push.ts";
 import { findOption, type RcOption, readRcText } from "../../bazel-config/rc-file.ts";
-import { isGrpc } from "../../bazel-config/remote-cache-address.ts";
 import type { CliContext } from "../../cli-context.ts";
 import { known, notTried, type Probe, reasonOf, valueOf } from "../../doctor/probe.ts";
 import type { ViewFacts } from "../snapshot.ts";

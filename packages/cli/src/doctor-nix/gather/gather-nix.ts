@@ -2,11 +2,16 @@ import { execFile } from "node:child_process";
 import { userInfo } from "node:os";
 import { promisify } from "node:util";
 
+import {
+  besideNix,
+  NIX_COMMAND,
+  runProgram,
+  type RunProgramOptions,
+  whatNixSaid,
+} from "@glorious/cache-client";
 import { DEFAULT_STORE_DIR } from "@glorious/nix-store";
 
 import { attempt, notTried, type Probe } from "../../doctor/probe.ts";
-import { besideNix, NIX_COMMAND, whatNixSaid } from "../../run-nix.ts";
-import { runProgram, type RunProgramOptions } from "../../run-program.ts";
 import { type NixSettings, parseNixSettings } from "../nix-settings.ts";
 import type { NixFacts, StoreFacts, UserFacts } from "../snapshot.ts";
 

@@ -1,6 +1,7 @@
 import { userInfo } from "node:os";
 import { isAbsolute, join } from "node:path";
 
+import type { RunProgramOptions } from "@glorious/cache-client";
 import { CacheError } from "@glorious/core";
 import { parseStorePath } from "@glorious/nix-store";
 
@@ -8,7 +9,6 @@ import type { CliContext } from "../../cli-context.ts";
 import type { Answer } from "../../doctor/answer.ts";
 import type { HttpSession } from "../../doctor/http-session.ts";
 import { attempt, known, notTried, type Probe, reasonOf, valueOf } from "../../doctor/probe.ts";
-import type { RunProgramOptions } from "../../run-program.ts";
 import { homeFolder } from "../../user-folders.ts";
 import type { Reader } from "../reader.ts";
 import type { NarInfoMemory, NixFacts, PathFacts, UserFacts } from "../snapshot.ts";

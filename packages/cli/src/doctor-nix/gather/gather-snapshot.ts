@@ -1,12 +1,13 @@
 import { readFile } from "node:fs/promises";
 
+import type { RunProgramOptions } from "@glorious/cache-client";
+
 import type { CliContext } from "../../cli-context.ts";
 import { gatherNetrc } from "../../doctor/gather-netrc.ts";
 import { gatherNetwork } from "../../doctor/gather-network.ts";
 import { openHttpSession } from "../../doctor/http-session.ts";
 import { matchNetrc } from "../../doctor/netrc-match.ts";
 import { attempt, notTried, valueOf } from "../../doctor/probe.ts";
-import type { RunProgramOptions } from "../../run-program.ts";
 import { netrcHost } from "../../user-files/netrc.ts";
 import { readerOf } from "../reader.ts";
 import type { NixFacts, Snapshot } from "../snapshot.ts";

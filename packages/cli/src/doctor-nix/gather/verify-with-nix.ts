@@ -2,8 +2,13 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { NIX_COMMAND, whatNixSaid } from "../../run-nix.ts";
-import { runProgram, type RunProgramOptions } from "../../run-program.ts";
+import {
+  NIX_COMMAND,
+  runProgram,
+  type RunProgramOptions,
+  whatNixSaid,
+} from "@glorious/cache-client";
+
 import type { VerifyFacts } from "../snapshot.ts";
 
 /**

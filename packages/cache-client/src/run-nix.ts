@@ -17,7 +17,7 @@ export function whatNixSaid({ stderr, exitCode }: ProgramOutput): string {
     .replaceAll(/\u001B\[[0-9;]*m/g, "")
     .split("\n")
     .map((line) => line.trim())
-    .filter((line) => line !== "" && !line.startsWith("warning:"));
+    .filter((line) => line !== "" && !/^(warning:|\(?(try|use) ')/i.test(line));
   const error = lines.find((line) => line.startsWith("error:")) ?? lines.at(-1);
   return error?.replace(/^error:\s*/, "") ?? `exit code ${exitCode}`;
 }

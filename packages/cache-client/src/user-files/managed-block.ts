@@ -17,7 +17,7 @@ export interface SplitText {
 }
 
 /** The command that keeps a block. Blocks of several commands may stand in one file. */
-export type BlockOwner = "flywheel use" | "flywheel use bazel";
+export type BlockOwner = "flywheel use" | "flywheel use bazel" | "flywheel setup";
 
 const FILE_IS_OURS = "new-file";
 const LINE_FEED_IS_OURS = "line-feed";
@@ -76,7 +76,8 @@ export function insertBlock(
     ...(options.isFileOurs ? [FILE_IS_OURS] : []),
     ...(isLineFeedOurs ? [LINE_FEED_IS_OURS] : []),
   ];
-  const hint = `\`${owner}\` wrote this, \`${owner} --undo\` removes it`;
+  const remover = owner === "flywheel setup" ? "flywheel drain --stop" : `${owner} --undo`;
+  const hint = `\`${owner}\` wrote this, \`${remover}\` removes it`;
   const begin = `${beginLine(owner)} ${hint} [${attributes.join(", ")}]`;
   const block = `${[begin, ...lines, endLine(owner)].join("\n")}\n`;
   return options.place === "top"

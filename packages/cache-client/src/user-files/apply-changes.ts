@@ -1,15 +1,22 @@
-import { mkdir, readlink, realpath, rm } from "node:fs/promises";
+import { mkdir, readFile, readlink, realpath, rm } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 
 import { CacheError } from "@glorious/core";
 
-import { readOptionalFile } from "../read-file.ts";
 import type { FileChange, FileState } from "./file-change.ts";
 import { replaceFile } from "./replace-file.ts";
 
 /** Reads a file, one character a byte. */
 export async function readState(path: string): Promise<FileState> {
-  return { path, text: await readOptionalFile(path, "latin1") };
+  try {
+    return { path, text: await readFile(path, "latin1") };
+  } catch (error) {
+    const failure = error as NodeJS.ErrnoException;
+    if (failure.code === "ENOENT") return { path, text: undefined };
+    // Node's own error does not name the file when it fails after the file was opened.
+    failure.path ??= path;
+    throw failure;
+  }
 }
 
 /**
