@@ -82,6 +82,11 @@ export function sendJson(exchange: Exchange, value: unknown, options: TextOption
   sendBytes(exchange, JSON.stringify(value), "application/json", options);
 }
 
+/** Whether the client takes a body in zstd. */
+export function acceptsZstd({ request }: Pick<Exchange, "request">): boolean {
+  return /\bzstd\b/.test(request.headers["accept-encoding"] ?? "");
+}
+
 export function sendEmpty({ response }: Exchange, status: number): void {
   response.writeHead(status, status === 204 ? {} : { "content-length": 0 }).end();
 }

@@ -62,6 +62,14 @@ export interface CacheIndex
 
   /** The narinfo text of a path in the first view of the chain that has it. */
   findPath(chain: readonly number[], storePathHash: string): Promise<PathRecord | undefined>;
+  /**
+   * What `findPath` would answer for each of these hashes, as far as a reader needs it; nothing for those it would not
+   * find, and no order.
+   */
+  findNarInfos(
+    chain: readonly number[],
+    storePathHashes: readonly string[],
+  ): Promise<FoundNarInfo[]>;
   /** A view's paths, lost ones too, in order of their hashes, beginning behind `after`; for walking all of them. */
   listPaths(
     viewId: number,
@@ -294,6 +302,12 @@ export interface PathRecord {
   /** When it was last pushed, referred to by a push, or touched. */
   readonly accessedAtMs: number;
 }
+
+/** What a reader needs of a path. */
+export type FoundNarInfo = Pick<
+  PathRecord,
+  "viewId" | "storePathHash" | "references" | "narInfo" | "accessedAtMs"
+>;
 
 /** On what paths are committed, and by whom. */
 export interface CommitPathsOptions {

@@ -8,6 +8,7 @@ import type {
   CommitResult,
   DocumentKind,
   ExpireResult,
+  FoundNarInfo,
   FoundObject,
   HoldingRecord,
   NarInfoChange,
@@ -193,6 +194,13 @@ class SqliteIndex implements CacheIndex {
 
   async findPath(chain: readonly number[], storePathHash: string): Promise<PathRecord | undefined> {
     return this.#read((reads) => reads.findPath(chain, storePathHash));
+  }
+
+  async findNarInfos(
+    chain: readonly number[],
+    storePathHashes: readonly string[],
+  ): Promise<FoundNarInfo[]> {
+    return this.#read((reads) => reads.findNarInfos(chain, storePathHashes));
   }
 
   async listPaths(

@@ -4,6 +4,7 @@ import { CacheError } from "@glorious/core";
 
 import type {
   DocumentKind,
+  FoundNarInfo,
   FoundObject,
   HoldingRecord,
   OverlayUsage,
@@ -18,8 +19,10 @@ import {
   FIND_HOLDING,
   fromHashBytes,
   type HoldingRow,
+  type NarInfoRow,
   OBJECT_COLUMNS,
   type ObjectRow,
+  parseStrings,
   pathIsThere,
   type PathRow,
   required,
@@ -63,6 +66,13 @@ export class SqliteReads {
     this.#findPath = this.#prepare(`
       ${SELECT_PATH} WHERE p.view_id = ?1 AND p.store_path_hash = ?2 AND p.is_lost = 0
         AND ${viewIsThere("?1")}`);
+    this.#findNarInfos = this.#prepare(`
+      SELECT p.view_id AS viewId, p.store_path_hash AS storePathHash,
+        p.reference_names AS referenceNames, p.nar_info AS narInfo, a.accessed_at_ms AS accessedAtMs
+      FROM json_each(?2) AS asked
+        CROSS JOIN paths AS p ON p.view_id = ?1 AND p.store_path_hash = asked.value
+        JOIN path_accesses AS a ON a.path_id = p.id
+      WHERE p.is_lost = 0 AND ${viewIsThere("?1")}`);
     this.#listPaths = this.#prepare(`
       ${SELECT_PATH} WHERE p.view_id = ?1 AND p.store_path_hash > ?2 AND ${viewIsThere("?1")}
       ORDER BY p.store_path_hash LIMIT ?3`);
@@ -145,6 +155,21 @@ export class SqliteReads {
   findPath(chain: readonly number[], storePathHash: string): PathRecord | undefined {
     const row = firstOf(chain, (viewId) => this.#findPath.get(viewId, storePathHash));
     return row && toPathRecord(row);
+  }
+
+  readonly #findNarInfos: Query<NarInfoRow>;
+  findNarInfos(chain: readonly number[], storePathHashes: readonly string[]): FoundNarInfo[] {
+    const wanted = new Set(storePathHashes);
+    const found: FoundNarInfo[] = [];
+    for (const viewId of chain) {
+      if (wanted.size === 0) break;
+      for (const row of this.#findNarInfos.all(viewId, JSON.stringify([...wanted]))) {
+        const { referenceNames, ...path } = row;
+        found.push({ ...path, references: parseStrings(referenceNames) });
+        wanted.delete(path.storePathHash);
+      }
+    }
+    return found;
   }
 
   readonly #listPaths: Query<PathRow>;

@@ -179,6 +179,11 @@ export interface PathRow {
   readonly accessedAtMs: number;
 }
 
+export type NarInfoRow = Pick<
+  PathRow,
+  "viewId" | "storePathHash" | "referenceNames" | "narInfo" | "accessedAtMs"
+>;
+
 export function toPathRecord(row: PathRow): PathRecord {
   return {
     viewId: row.viewId,

@@ -2,6 +2,7 @@ import type { Route } from "../http/router.ts";
 import { atticConfigRoutes } from "./attic-config.ts";
 import { atticPushRoutes } from "./attic-push.ts";
 import { bazelHttpRoutes } from "./bazel-http.ts";
+import { closureRoutes } from "./closure.ts";
 import { flywheelManageRoutes } from "./flywheel-manage.ts";
 import { flywheelPushRoutes } from "./flywheel-push.ts";
 import { healthRoutes } from "./health.ts";
@@ -28,6 +29,7 @@ export function allRoutes(services: RouteServices): Route[] {
     ...flywheelManageRoutes(services),
     ...flywheelPushRoutes(services),
     ...partUploadRoutes(services),
+    ...closureRoutes(services),
     ...signingKeyRoutes(services),
     ...retentionRoutes(services),
     ...pinRoutes(services),

@@ -9,7 +9,7 @@ import type { BlobForm, StoredBlob } from "../bazel/store/bazel-store.ts";
 import { collectBody, readBody } from "../http/body.ts";
 import type { Exchange } from "../http/exchange.ts";
 import type { Route } from "../http/router.ts";
-import { sendEmpty } from "../http/send.ts";
+import { acceptsZstd, sendEmpty } from "../http/send.ts";
 import { bytesOf, sendChunks } from "../http/stream-body.ts";
 import { requireBazel, type RouteServices } from "./route-services.ts";
 
@@ -176,9 +176,8 @@ function requireUpload(exchange: Exchange): {
 }
 
 /** The form to send a blob in: as it is stored, where the client takes that. */
-function formFor({ request }: Exchange, blob: StoredBlob): BlobForm {
-  if (blob.form === "identity") return "identity";
-  return /\bzstd\b/.test(request.headers["accept-encoding"] ?? "") ? "zstd" : "identity";
+function formFor(exchange: Exchange, blob: StoredBlob): BlobForm {
+  return blob.form === "zstd" && acceptsZstd(exchange) ? "zstd" : "identity";
 }
 
 async function sendStored(exchange: Exchange, blob: StoredBlob): Promise<void> {

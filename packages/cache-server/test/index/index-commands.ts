@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect } from "vitest";
 
-import type { CacheIndex } from "../../src/index/cache-index.ts";
+import type { CacheIndex, FoundNarInfo, PathRecord } from "../../src/index/cache-index.ts";
 import {
   agree,
   type Command,
@@ -318,6 +318,12 @@ export const inspect: Command = {
   },
 };
 
+function narInfoOf(path: PathRecord | undefined): [string, FoundNarInfo][] {
+  if (path === undefined) return [];
+  const { viewId, storePathHash, references, narInfo, accessedAtMs } = path;
+  return [[storePathHash, { viewId, storePathHash, references, narInfo, accessedAtMs }]];
+}
+
 async function inspectView(model: IndexModel, index: CacheIndex, id: number): Promise<void> {
   const stats = await outcomeOf(() => index.viewStats(id));
   expect(stats).toEqual(await outcomeOf(() => model.viewStats(id)));
@@ -331,6 +337,10 @@ async function inspectView(model: IndexModel, index: CacheIndex, id: number): Pr
   const hashes = PATH_NAMES.map(storePathHashOf);
   expect(await index.findMissingPaths(id, hashes)).toEqual(
     hashes.filter((hash) => model.findPath([id], hash) === undefined),
+  );
+  const found = await index.findNarInfos([id], hashes);
+  expect(new Map(found.map((path) => [path.storePathHash, path]))).toEqual(
+    new Map(hashes.flatMap((hash) => narInfoOf(model.findPath([id], hash)))),
   );
   const narHashes = NARS.map((nar) => sampleObject(nar).narHash);
   expect(await index.findMissingNars(id, narHashes)).toEqual(

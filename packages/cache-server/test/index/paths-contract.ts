@@ -54,6 +54,15 @@ export function describePaths(open: OpenIndex): void {
 
     const both = storePathHashOf("both");
     expect(await index.findPath(chain, both)).toMatchObject({ viewId: overlay.id });
+    const asked = ["both", "absent", "below", "both"].map(storePathHashOf);
+    const found = await index.findNarInfos(chain, asked);
+    expect(new Map(found.map((path) => [path.storePathHash, path.viewId]))).toEqual(
+      new Map([
+        [both, overlay.id],
+        [storePathHashOf("below"), base.id],
+      ]),
+    );
+    expect(found).toHaveLength(2);
     expect(await index.findPath(chain.toReversed(), both)).toMatchObject({ viewId: base.id });
     expect(await index.findPath(chain, storePathHashOf("below"))).toMatchObject({
       viewId: base.id,
