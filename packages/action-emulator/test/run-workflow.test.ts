@@ -1,0 +1,53 @@
+import path from "node:path";
+
+import { expect, test } from "vitest";
+
+import { runWorkflow } from "../src/index.ts";
+import { createTestFolder } from "./action-folder.ts";
+
+const WORKFLOW = `
+on: [push, pull_request]
+permissions: { contents: read, id-token: write }
+jobs:
+  build:
+    runs-on: [acme-nix]
+    steps:
+      - uses: actions/checkout@v4
+      - uses: https://forge.example.org/acme/hello@v1
+        id: hello
+        with: { who: "\${{ github.event_name }}" }
+      - run: cat greeting.txt; echo \${{ steps.hello.outputs.said }} [$ACTIONS_ID_TOKEN_REQUEST_TOKEN]
+`;
+
+test("a workflow file's steps run in a copy of the repository, with the identity that it asks for", async () => {
+  await using folder = await createTestFolder();
+  const action = await folder.action("hello", {
+    main: `put("OUTPUT", "said=hello " + input("who"))`,
+  });
+  await folder.write("repository/greeting.txt", "good day\n");
+  const file = await folder.write("repository/.github/workflows/ci.yml", WORKFLOW);
+  const options = {
+    file,
+    repositoryDirectory: path.dirname(path.join(file, "../..")),
+    directory: folder.runner,
+    identity: { requestUrl: "http://127.0.0.1:9/", requestToken: "request-token" },
+    actions: { "acme/hello": action },
+  };
+
+  const onGithub = await runWorkflow({ ...options, event: { name: "pull_request" } });
+  const onForgejo = await runWorkflow({ ...options, flavour: "forgejo" });
+
+  expect(onGithub.steps.at(-1)?.log).toBe("good day\nhello pull_request [***]\n");
+  expect(onForgejo.steps.at(-1)?.log).toBe("good day\nhello push []\n");
+});
+
+test("an action without a folder, an event that it does not run on and an unclear job are refused", async () => {
+  await using folder = await createTestFolder();
+  const file = await folder.write("ci.yml", WORKFLOW);
+  const options = { file, repositoryDirectory: folder.runner, directory: folder.runner };
+
+  await expect(runWorkflow({ ...options, actions: {} })).rejects.toThrow(/"https:.*hello@v1"/);
+  const onSchedule = { ...options, actions: {}, event: { name: "schedule" } };
+  await expect(runWorkflow(onSchedule)).rejects.toThrow(/does not run on schedule/);
+  await expect(runWorkflow({ ...options, actions: {}, job: "test" })).rejects.toThrow(/1 jobs/);
+});
