@@ -19,7 +19,13 @@ export interface PathAudit {
     readonly view: string;
     /** `present`, `lost`, `hidden` by a revocation, or `gone`. */
     readonly state: string;
-    readonly writers: ReadonlyArray<PrincipalFacts & { readonly at: string }>;
+    readonly writers: ReadonlyArray<
+      PrincipalFacts & {
+        readonly at: string;
+        /** The overlay it was written to, when a push took it over from there. */
+        readonly adoptedFrom?: string | undefined;
+      }
+    >;
     readonly readers: ReadonlyArray<
       PrincipalFacts & { readonly firstAt: string; readonly lastAt: string }
     >;
@@ -80,7 +86,7 @@ export const PathAuditSchema: v.GenericSchema<unknown, PathAudit> = v.object({
     v.object({
       view: v.string(),
       state: v.string(),
-      writers: v.array(v.object({ ...facts, at: v.string() })),
+      writers: v.array(v.object({ ...facts, at: v.string(), adoptedFrom: v.optional(v.string()) })),
       readers: v.array(v.object({ ...facts, firstAt: v.string(), lastAt: v.string() })),
     }),
   ),

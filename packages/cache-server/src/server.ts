@@ -2,6 +2,7 @@ import { CacheError, type Logger } from "@glorious/core";
 import type { BlobStore } from "@glorious/storage";
 import { createTokenVerifier } from "@glorious/trust";
 
+import { createAdopter } from "./adoption/adopt-overlays.ts";
 import type { BazelPlane } from "./bazel/bazel-plane.ts";
 import { createCallMeters } from "./bazel/grpc/call-meters.ts";
 import { createGrpcFace } from "./bazel/grpc/grpc-face.ts";
@@ -67,6 +68,8 @@ export interface ServerTimings {
   readonly maxCompletionWaitMs: number;
   /** How long a connection may stand still while the server waits for its client. */
   readonly connectionTimeoutMs: number;
+  /** How long an exchange waits for what it takes over; the client waits for the exchange. */
+  readonly maxAdoptionWaitMs: number;
   /** How often access times are written, at most; every write empties the memory of what was read. */
   readonly accessFlushIntervalMs: number;
 }
@@ -88,6 +91,7 @@ function defaultTimings({ idleTimeoutMs }: ServerSettings): ServerTimings {
     maxDuplicateWaitMs: 30_000,
     accessFlushIntervalMs: 60_000,
     maxCompletionWaitMs: 20_000,
+    maxAdoptionWaitMs: 3000,
     connectionTimeoutMs: Math.max(2 * idleTimeoutMs, KEEP_ALIVE_TIMEOUT_MS + 1000),
   };
 }
@@ -112,6 +116,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     logger,
     onExchange: (result) => metrics.countExchange(result),
     onPolicyProblem: () => metrics.countPolicyProblem(),
+    adopt: (wish) => adopter.adopt(wish),
   });
   if (identity !== undefined) started.use(identity);
   const viewPolicy = parts.viewPolicy ?? identity?.viewPolicy ?? NO_VIEW_POLICY;
@@ -207,6 +212,20 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
       maxWaitMs: timings.maxDuplicateWaitMs,
     }),
   );
+  const committer = createPathCommitter({
+    index,
+    logger,
+    now,
+    onOutdated: (view) => resigner.kick(view),
+  });
+  const adopter = createAdopter({
+    index,
+    committer,
+    logger,
+    now,
+    maxWaitMs: timings.maxAdoptionWaitMs,
+    onAdopted: metrics.countAdopted,
+  });
   const partUploads = createPartUploads({
     index,
     store,
@@ -230,12 +249,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     metricsNeedAdmin: settings.metricsNeedAdmin,
     ingest,
     partUploads,
-    committer: createPathCommitter({
-      index,
-      logger,
-      now,
-      onOutdated: (view) => resigner.kick(view),
-    }),
+    committer,
     resigner,
     quarantine,
     accesses,
@@ -266,6 +280,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     );
   // After the requests, one of which may wait for it.
   started.defer(() => resigner.stop());
+  started.defer(() => adopter.stop());
   started.defer(() => accesses.stop());
   started.defer(() => reads.stop());
   started.defer(() => partUploads.stop());

@@ -137,6 +137,7 @@ const GRANT: TokenGrant = {
   overlayOf: "acme+main",
   overlayKey: "0f",
   adopt: undefined,
+  adopted: undefined,
   rule: "tenants.acme.scopes[0]",
   reason: "The job belongs to a pull request.",
 };

@@ -22,6 +22,8 @@ export interface TokenGrant {
   readonly overlayKey: string | undefined;
   /** Ties a merge queue's overlay to the push that lands the same commit, see `Adoption`. */
   readonly adopt: { readonly role: "offers" | "takes"; readonly key: string } | undefined;
+  /** How many entries the exchange took over from a merge queue's overlay. */
+  readonly adopted?: number | undefined;
   /** Where the rule that decided stands in the policy. */
   readonly rule: string;
   /** One plain sentence. */
@@ -40,6 +42,7 @@ const ABSENT = {
   overlayOf: undefined,
   overlayKey: undefined,
   adopt: undefined,
+  adopted: undefined,
 };
 
 /** How a grant stands in a token's payload. */
@@ -57,6 +60,7 @@ export const TOKEN_GRANT_SCHEMA: v.GenericSchema<unknown, TokenGrant> = v.pipe(
     write: text,
     overlayOf: text,
     overlayKey: text,
+    adopted: v.optional(v.number()),
     adopt: v.optional(v.object({ role: v.picklist(["offers", "takes"]), key: v.string() })),
     rule: v.string(),
     reason: v.string(),

@@ -55,6 +55,7 @@ tenants:
       - issuer: github
         organization: { id: 123, name: acme }
         trusted: { refs: [refs/heads/main, "refs/heads/release/*", "refs/tags/v*"] }
+        adoptMergeQueue: false
       - issuer: github
         repository: { id: 456, name: acme/app }
         view: app

@@ -2,6 +2,7 @@ import { setImmediate } from "node:timers/promises";
 
 import { CacheError, type Logger } from "@glorious/core";
 
+import type { Offer } from "../index/adoption-index.ts";
 import type {
   CacheIndex,
   CommitResult,
@@ -57,6 +58,8 @@ export interface CommitOptions {
   readonly writer?: PrincipalFacts | undefined;
   /** Ids of views whose paths satisfy references as well as the view's own do. */
   readonly presence: readonly number[];
+  /** Where the paths are taken over from, which the view need not hold then. */
+  readonly adopts?: Offer | undefined;
 }
 
 export interface PathCommitterOptions {
@@ -89,7 +92,8 @@ export function createPathCommitter({
     await index.addCounts(view.id, { conflicts: 1 });
   };
 
-  const commit: PathCommitter["commit"] = async (view, paths, { createdBy, writer, presence }) => {
+  const commit: PathCommitter["commit"] = async (view, paths, options) => {
+    const { createdBy, writer, presence, adopts } = options;
     // Before the keys: should they change in between, the re-signer finds these paths.
     const keyGeneration = await index.signingKeyGeneration(view.id);
     const keys = await index.listSigningKeys(view.id);
@@ -109,7 +113,7 @@ export function createPathCommitter({
         createdBy,
       });
     }
-    const result = await index.commitPaths(view.id, rows, { behind: presence, writer });
+    const result = await index.commitPaths(view.id, rows, { behind: presence, writer, adopts });
     if (result.kind === "committed") {
       if ((await index.signingKeyGeneration(view.id)) > keyGeneration) onOutdated(view);
       for (const { storePathHash, narHash } of result.conflicts) {

@@ -14,6 +14,9 @@ import {
   type TrustPolicy,
 } from "@glorious/trust";
 
+import type { AdoptionReport, AdoptionWish } from "../adoption/adopt-overlays.ts";
+import type { PrincipalFacts } from "../index/provenance-index.ts";
+import { factsOfGrant } from "../trust/principal-facts.ts";
 import type { IdentityVerifier, VerifiedIdentity } from "./identity-verifier.ts";
 import { createRateLimiter } from "./rate-limiter.ts";
 import { grantRefusal, identityRefusal } from "./refusals.ts";
@@ -50,6 +53,8 @@ export interface ExchangeOptions {
   readonly now: () => number;
   readonly logger: Logger;
   readonly onExchange: (result: ExchangeResult) => void;
+  /** Takes over what a merge queue built of the commit that a trusted push presents. */
+  readonly adopt: (wish: AdoptionWish) => Promise<AdoptionReport | undefined>;
 }
 
 /** Exchanges an identity token. @throws {CacheError} as `exchangeIdentity` of the routes' page says. */
@@ -106,14 +111,23 @@ export function createExchange(options: ExchangeOptions): ExchangeIdentity {
     throw grantRefusal(decision.code);
   };
 
+  const adopt = async (
+    { adopt: adoption, write }: Grant,
+    subject: string,
+    adopter: PrincipalFacts,
+  ): Promise<AdoptionReport | undefined> => {
+    if (adoption?.role !== "takes" || write === undefined) return undefined;
+    return options.adopt({ view: write, key: adoption.key, adopter, subject });
+  };
+
   const sign = async (
-    { principal }: VerifiedIdentity,
-    grant: Grant,
+    subject: string,
+    grant: TokenGrant,
     jti: string,
     expiresAtMs: number,
   ): Promise<string> => {
     const claims: TokenClaims = {
-      subject: principal.id,
+      subject,
       jti,
       issuer: options.issuer(),
       audiences: options.audiences(),
@@ -121,7 +135,7 @@ export function createExchange(options: ExchangeOptions): ExchangeIdentity {
       notBeforeMs: now() - NOT_BEFORE_MARGIN_MS,
       caches: permissionsOf(grant),
       isAdmin: false,
-      grant: toTokenGrant(principal, grant),
+      grant,
     };
     return signToken(key, claims);
   };
@@ -146,7 +160,10 @@ export function createExchange(options: ExchangeOptions): ExchangeIdentity {
     const jti = randomBytes(16).toString("hex");
     // Whole seconds, as the token has them.
     const expiresAtMs = Math.floor(now() / 1000 + grant.lifetimeSeconds) * 1000;
-    const token = await sign(identity, grant, jti, expiresAtMs);
+    const tokenGrant = toTokenGrant(principal, grant);
+    const adoption = await adopt(grant, principal.id, factsOfGrant(tokenGrant, jti));
+    const adopted = adoption?.entries;
+    const token = await sign(principal.id, { ...tokenGrant, adopted }, jti, expiresAtMs);
     const entry = {
       requestId: request.requestId,
       jti,
@@ -167,7 +184,8 @@ export function createExchange(options: ExchangeOptions): ExchangeIdentity {
         firstSeenAt: new Date(sighting.firstSeenAtMs).toISOString(),
       });
     }
-    return { token, expiresAtMs, grant, notices: identity.notices };
+    const notices = [...identity.notices, ...describeAdoption(adoption)];
+    return { token, expiresAtMs, grant, notices };
   };
 
   return async (request) => {
@@ -187,8 +205,23 @@ function resultOf(error: unknown): ExchangeResult {
   return isCacheError(error, "UNAVAILABLE") ? "unavailable" : "refused";
 }
 
+/** For people; nothing when everything was there already. */
+function describeAdoption(report: AdoptionReport | undefined): string[] {
+  if (report === undefined || (report.state === "done" && report.entries === 0)) return [];
+  const { entries, overlays, state } = report;
+  const what = `${entries} ${entries === 1 ? "entry" : "entries"} of ${overlays.join(", ")}`;
+  const built = "which the merge queue built from this very commit";
+  if (state === "done") return [`Adopted ${what}, ${built}.`];
+  const rest = {
+    running: "the others follow in the background",
+    full: "the view has no room for the others",
+    failed: "the others failed, and are tried again at the next exchange",
+  }[state];
+  return [`Adopted ${what}, ${built}; ${rest}.`];
+}
+
 /** Exact names, so that the token gives an Attic server neither more nor less. */
-function permissionsOf({ read, write }: Grant): TokenClaims["caches"] {
+function permissionsOf({ read, write }: TokenGrant): TokenClaims["caches"] {
   const names = new Set(write === undefined ? read : [write, ...read]);
   return [...names].map((name) => [name, name === write ? PULL_AND_PUSH : PULL]);
 }

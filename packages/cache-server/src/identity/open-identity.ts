@@ -7,7 +7,12 @@ import type { ServerSettings } from "../config/settings.ts";
 import type { TokenKeys } from "../config/token-keys.ts";
 import type { CacheIndex } from "../index/cache-index.ts";
 import type { ViewPolicy } from "../trust/view-policy.ts";
-import { createExchange, type ExchangeIdentity, type ExchangeResult } from "./exchange-identity.ts";
+import {
+  createExchange,
+  type ExchangeIdentity,
+  type ExchangeOptions,
+  type ExchangeResult,
+} from "./exchange-identity.ts";
 import { fetchDocument } from "./fetch-document.ts";
 import { createIdentityVerifier } from "./identity-verifier.ts";
 import { createKeyShelf } from "./key-shelf.ts";
@@ -36,6 +41,7 @@ export interface IdentityOptions {
   readonly logger: Logger;
   readonly onExchange: (result: ExchangeResult) => void;
   readonly onPolicyProblem: () => void;
+  readonly adopt: ExchangeOptions["adopt"];
 }
 
 /**
@@ -83,6 +89,7 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity |
       now,
       logger,
       onExchange: options.onExchange,
+      adopt: options.adopt,
     }),
     get audience() {
       return audience;

@@ -1,3 +1,4 @@
+import type { AdoptionIndex, Offer } from "./adoption-index.ts";
 import type { HousekeepingIndex } from "./housekeeping-index.ts";
 import type { PartUploadIndex } from "./part-upload-index.ts";
 import type { PrincipalFacts, ProvenanceIndex } from "./provenance-index.ts";
@@ -15,7 +16,7 @@ import type { PrincipalFacts, ProvenanceIndex } from "./provenance-index.ts";
  * `STORAGE_FULL` when its disk is full, `CORRUPT` when it is damaged.
  */
 export interface CacheIndex
-  extends HousekeepingIndex, PartUploadIndex, ProvenanceIndex, AsyncDisposable {
+  extends HousekeepingIndex, PartUploadIndex, ProvenanceIndex, AdoptionIndex, AsyncDisposable {
   /** Writes of this process that wait for those before them; for figures. */
   readonly waitingWrites: number;
   /** Adds a view with its first signing key. @throws {CacheError} `CONFLICT` when the name is taken. */
@@ -147,6 +148,8 @@ export interface CacheIndex
    * A lost path counts as absent, whatever its NAR: it is made anew, its signatures and its beginning forgotten, and
    * reported as created. The access times of the paths and of their required references move to `createdAtMs`.
    * A required reference may as well be in a view of `behind`, such as an overlay's base, and is used there.
+   * With `adopts`, paths that are not offered any more are left out, the others need not be held: the view takes their
+   * objects, and their writers stay known beside the one given.
    *
    * @throws {CacheError} `FORBIDDEN` when the writer was revoked meanwhile.
    *
@@ -314,6 +317,8 @@ export interface CommitPathsOptions {
   readonly behind?: readonly number[];
   /** Recorded as who wrote what is new or says something else now. */
   readonly writer?: PrincipalFacts | undefined;
+  /** The paths come from there, as they are. */
+  readonly adopts?: Offer | undefined;
 }
 
 export interface NewPath extends Omit<

@@ -50,6 +50,8 @@ export interface PrincipalFacts {
   readonly repository?: string | undefined;
   readonly ref?: string | undefined;
   readonly jti?: string | undefined;
+  /** By what key a push may take over what it wrote; never answered. */
+  readonly offers?: string | undefined;
 }
 
 export interface EntryUse {
@@ -63,7 +65,11 @@ export interface EntryProvenance {
   readonly view: string;
   /** `hidden`: by a revocation. */
   readonly state: "present" | "lost" | "hidden" | "gone";
-  readonly writers: readonly (PrincipalFacts & { readonly atMs: number })[];
+  readonly writers: readonly (PrincipalFacts & {
+    readonly atMs: number;
+    /** The overlay it was written to, when it was taken over from there at `atMs`. */
+    readonly adoptedFrom?: string | undefined;
+  })[];
   readonly readers: readonly (PrincipalFacts & {
     readonly firstAtMs: number;
     readonly lastAtMs: number;

@@ -446,4 +446,10 @@ export const SCHEMA_STEPS: readonly string[] = [
       WHERE id = NEW.id;
   END;
   `,
+  // What a merge queue's run wrote is known by a key, by which the push of the same commit takes it over.
+  `
+  ALTER TABLE principals ADD COLUMN offers TEXT;
+  CREATE INDEX principals_by_offer ON principals (offers) WHERE offers IS NOT NULL;
+  ALTER TABLE entries ADD COLUMN adopted_from TEXT;
+  `,
 ];

@@ -2,6 +2,7 @@ import type { DatabaseSync } from "node:sqlite";
 
 import { CacheError, type Logger, silentLogger } from "@glorious/core";
 
+import type { Offer } from "./adoption-index.ts";
 import type {
   CacheIndex,
   CommitPathsOptions,
@@ -51,6 +52,7 @@ import type {
   RevocationTarget,
 } from "./provenance-index.ts";
 import { SCHEMA_STEPS } from "./schema.ts";
+import { SqliteAdoptionReads } from "./sqlite-adoption.ts";
 import type { WriteOperation, WriteOutcome } from "./sqlite-batch.ts";
 import type { Synchronous } from "./sqlite-connection.ts";
 import { findInconsistencies } from "./sqlite-consistency.ts";
@@ -113,6 +115,7 @@ class SqliteIndex implements CacheIndex {
   readonly #housekeeping: SqliteHousekeepingReads;
   readonly #partUploads: SqlitePartUploadReads;
   readonly #provenance: SqliteProvenanceReads;
+  readonly #adoption: SqliteAdoptionReads;
   readonly #writer: SqliteWriter;
   readonly #queue: WriteQueue<WriteOperation, WriteOutcome>;
   #closing: Promise<void> | undefined;
@@ -124,6 +127,7 @@ class SqliteIndex implements CacheIndex {
     this.#housekeeping = new SqliteHousekeepingReads(database);
     this.#partUploads = new SqlitePartUploadReads(database);
     this.#provenance = new SqliteProvenanceReads(database);
+    this.#adoption = new SqliteAdoptionReads(database);
     this.#writer = writer;
     this.#queue = new WriteQueue((operations) => writer.runBatch(operations));
   }
@@ -454,6 +458,25 @@ class SqliteIndex implements CacheIndex {
 
   forgetProvenance(beforeMs: number, limit: number): Promise<number> {
     return this.#write("forgetProvenance", beforeMs, limit);
+  }
+
+  async findOffers(key: string, baseId: number): Promise<Offer[]> {
+    return this.#read(() => this.#adoption.findOffers(key, baseId));
+  }
+
+  async listOfferedPaths(
+    offer: Offer,
+    page: { readonly after?: string; readonly limit: number },
+  ): Promise<string[]> {
+    return this.#read(() => this.#adoption.listOfferedPaths(offer, page));
+  }
+
+  adoptDocuments(
+    viewId: number,
+    offer: Offer,
+    options: { readonly writer: PrincipalFacts; readonly atMs: number; readonly limit: number },
+  ): Promise<number> {
+    return this.#write("adoptDocuments", viewId, offer, options);
   }
 
   async ping(): Promise<void> {

@@ -31,7 +31,7 @@ export class SqliteProvenanceWriter {
     this.#findRevocation = prepareQuery(database, FIND_REVOCATION);
     this.#insertPrincipal = prepareQuery(
       database,
-      `INSERT INTO principals (facts, principal, run, jti) VALUES (?1, ?2, ?3, ?4)
+      `INSERT INTO principals (facts, principal, run, jti, offers) VALUES (?1, ?2, ?3, ?4, ?5)
        ON CONFLICT (facts) DO NOTHING`,
     );
     this.#findPrincipal = prepareQuery(database, `SELECT id FROM principals WHERE facts = ?1`);
@@ -46,10 +46,10 @@ export class SqliteProvenanceWriter {
   readonly #findPrincipal: Query<{ readonly id: number }>;
   /** The number of a principal with just these facts. */
   principalId({ principal, trust, ...facts }: PrincipalFacts): number {
-    const { run, attempt, commit, repository, ref, jti } = facts;
+    const { run, attempt, commit, repository, ref, jti, offers } = facts;
     // One order of names, so that equal facts are equal texts.
     const text = JSON.stringify({ principal, trust, run, attempt, commit, repository, ref, jti });
-    this.#insertPrincipal.run(text, principal, run ?? null, jti ?? null);
+    this.#insertPrincipal.run(text, principal, run ?? null, jti ?? null, offers ?? null);
     return required(this.#findPrincipal.get(text)).id;
   }
 

@@ -98,7 +98,7 @@ export class SqliteProvenanceReads {
     );
     this.#listEntryWriters = prepareQuery(
       database,
-      `SELECT p.facts, e.written_at_ms AS atMs FROM entries AS e JOIN principals AS p ON p.id = e.principal_id
+      `SELECT p.facts, e.written_at_ms AS atMs, e.adopted_from AS adoptedFrom FROM entries AS e JOIN principals AS p ON p.id = e.principal_id
        WHERE e.kind = ?1 AND e.name = ?2 AND e.view_id = ?3 ORDER BY 2 DESC LIMIT ?4`,
     );
     this.#listEntryReaders = prepareQuery(
@@ -158,7 +158,11 @@ export class SqliteProvenanceReads {
   readonly #viewsOf: Query<{ readonly id: number; readonly name: string }>;
   readonly #stateOfPath: Query<StateRow>;
   readonly #stateOfDocument: Query<StateRow>;
-  readonly #listEntryWriters: Query<{ readonly facts: string; readonly atMs: number }>;
+  readonly #listEntryWriters: Query<{
+    readonly facts: string;
+    readonly atMs: number;
+    readonly adoptedFrom: string | null;
+  }>;
   readonly #listEntryReaders: Query<{
     readonly facts: string;
     readonly firstAtMs: number;
@@ -174,7 +178,11 @@ export class SqliteProvenanceReads {
       ),
       writers: this.#listEntryWriters
         .all(kind, name, view.id, limit)
-        .map(({ facts, ...row }) => ({ ...parseFacts(facts), ...row })),
+        .map(({ facts, atMs, adoptedFrom }) => ({
+          ...parseFacts(facts),
+          atMs,
+          ...(adoptedFrom === null ? {} : { adoptedFrom }),
+        })),
       readers: this.#listEntryReaders
         .all(kind, name, view.id, limit)
         .map(({ facts, ...row }) => ({ ...parseFacts(facts), ...row })),

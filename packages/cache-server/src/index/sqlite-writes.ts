@@ -2,6 +2,7 @@ import type { DatabaseSync } from "node:sqlite";
 
 import { CacheError } from "@glorious/core";
 
+import type { Offer } from "./adoption-index.ts";
 import type {
   CommitPathsOptions,
   CommitResult,
@@ -20,6 +21,7 @@ import type {
   ViewRecord,
 } from "./cache-index.ts";
 import type { PrincipalFacts } from "./provenance-index.ts";
+import { SqliteAdoption } from "./sqlite-adoption.ts";
 import { SqliteCommit } from "./sqlite-commit.ts";
 import { prepareQuery, type Query } from "./sqlite-connection.ts";
 import { SqliteProvenanceWriter } from "./sqlite-provenance-writer.ts";
@@ -124,6 +126,7 @@ export class SqliteWrites {
         expires_at_ms = max(expires_at_ms, excluded.expires_at_ms)`);
 
     this.#commit = new SqliteCommit(database);
+    this.#adoption = new SqliteAdoption(database);
     this.#replaceNarInfo = this.#prepare(
       `UPDATE paths SET nar_info = ?3, key_generation = ?4
        WHERE view_id = ?1 AND store_path_hash = ?2 AND nar_info = ?5`,
@@ -335,11 +338,49 @@ export class SqliteWrites {
   commitPaths(
     viewId: number,
     paths: readonly NewPath[],
-    { behind = [], writer }: CommitPathsOptions,
+    { behind = [], writer, adopts }: CommitPathsOptions,
   ): CommitResult {
     this.#requireView(viewId);
     const principalId = writer && this.#provenance.requirePrincipal(writer);
-    return this.#commit.run(viewId, paths, { behind, principalId });
+    if (adopts === undefined) return this.#commit.run(viewId, paths, { behind, principalId });
+    const offered = paths.filter(
+      ({ storePathHash, narHash }) =>
+        this.#adoption.findOfferedNar(adopts, storePathHash) === narHash,
+    );
+    for (const { narHash, fileHash, createdAtMs } of offered) {
+      // It expires at once unless its path is committed now.
+      this.holdNar({ viewId, narHash, fileHash, expiresAtMs: createdAtMs });
+    }
+    const result = this.#commit.run(viewId, offered, { behind, principalId });
+    if (result.kind === "committed") {
+      const created = new Set(result.created);
+      for (const { storePathHash: name, createdAtMs: atMs } of offered) {
+        if (!created.has(name)) continue;
+        this.#adoption.copyWriters(viewId, adopts, { kind: "path", name, atMs });
+      }
+    }
+    return result;
+  }
+
+  readonly #adoption: SqliteAdoption;
+  adoptDocuments(
+    viewId: number,
+    offer: Offer,
+    {
+      writer,
+      atMs,
+      limit,
+    }: { readonly writer: PrincipalFacts; readonly atMs: number; readonly limit: number },
+  ): number {
+    this.#requireView(viewId);
+    const principalId = this.#provenance.requirePrincipal(writer);
+    const documents = this.#adoption.listOfferedDocuments(viewId, offer, limit);
+    for (const { kind, name, body } of documents) {
+      this.#insertDocument.run(viewId, kind, name, body, atMs);
+      this.#provenance.addEntry(viewId, principalId, { kind, name, atMs });
+      this.#adoption.copyWriters(viewId, offer, { kind, name, atMs });
+    }
+    return documents.length;
   }
 
   readonly #replaceNarInfo: Query<never>;

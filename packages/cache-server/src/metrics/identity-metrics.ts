@@ -6,6 +6,7 @@ import type { ExchangeResult } from "../identity/exchange-identity.ts";
 export interface IdentityMetrics {
   readonly countExchange: (result: ExchangeResult) => void;
   readonly countPolicyProblem: () => void;
+  readonly countAdopted: (entries: number) => void;
 }
 
 export function createIdentityMetrics(registers: Registry[]): IdentityMetrics {
@@ -20,8 +21,14 @@ export function createIdentityMetrics(registers: Registry[]): IdentityMetrics {
     help: "Changed trust policies that were unusable, so that the one before stayed.",
     registers,
   });
+  const adopted = new Counter({
+    name: "flywheel_adopted_entries_total",
+    help: "Entries taken over from merge queues' overlays.",
+    registers,
+  });
   return {
     countExchange: (result) => exchanges.inc({ result }),
     countPolicyProblem: () => problems.inc(),
+    countAdopted: (entries) => adopted.inc(entries),
   };
 }

@@ -1,4 +1,4 @@
-import type { TokenClaims } from "@glorious/trust";
+import type { TokenClaims, TokenGrant } from "@glorious/trust";
 
 import type { PrincipalFacts } from "../index/provenance-index.ts";
 
@@ -8,6 +8,12 @@ export function toPrincipalFacts({ grant, jti, subject }: TokenClaims): Principa
     const principal = jti === undefined ? `subject:${subject ?? ""}` : `token:${jti}`;
     return { principal, trust: "token", jti };
   }
-  const { principal, trust, run, attempt, commit, repository, ref } = grant;
-  return { principal, trust, run, attempt, commit, repository, ref, jti };
+  return factsOfGrant(grant, jti);
+}
+
+/** The job that a token is exchanged for. */
+export function factsOfGrant(grant: TokenGrant, jti: string | undefined): PrincipalFacts {
+  const { principal, trust, run, attempt, commit, repository, ref, adopt } = grant;
+  const offers = adopt?.role === "offers" ? adopt.key : undefined;
+  return { principal, trust, run, attempt, commit, repository, ref, jti, offers };
 }

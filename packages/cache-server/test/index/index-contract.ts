@@ -1,5 +1,6 @@
 import { describe } from "vitest";
 
+import { describeAdoption } from "./adoption-contract.ts";
 import { describeCollection } from "./collection-contract.ts";
 import { describeConcurrency } from "./concurrency-contract.ts";
 import { describeHistories } from "./histories-contract.ts";
@@ -48,6 +49,9 @@ export function describeCacheIndex(
     });
     describe("provenance and revocations", () => {
       describeProvenance(open);
+    });
+    describe("adoption", () => {
+      describeAdoption(open);
     });
     describe("any history", () => {
       describeHistories(open, options.runs ?? 50);

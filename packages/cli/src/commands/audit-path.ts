@@ -26,7 +26,10 @@ not shown. Needs an administrator's token.`,
     const audit = await admin.auditPath(hash);
     if (options.json) return printLine(context, JSON.stringify(audit));
     const rows = audit.views.flatMap(({ view, state, writers, readers }) => [
-      ...writers.map(({ at, ...facts }) => [view, state, "wrote", at, ...principalCells(facts)]),
+      ...writers.map(({ at, adoptedFrom, ...facts }) => {
+        const what = adoptedFrom === undefined ? "wrote" : `wrote in ${adoptedFrom}`;
+        return [view, state, what, at, ...principalCells(facts)];
+      }),
       ...readers.map(({ lastAt, ...facts }) => [
         view,
         state,

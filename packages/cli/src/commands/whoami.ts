@@ -47,6 +47,8 @@ interface WhoIs {
   readonly rule?: string | undefined;
   readonly principal?: string | undefined;
   readonly run?: string | undefined;
+  /** How many entries of a merge queue's overlay the exchange took over. */
+  readonly adopted?: number | undefined;
   readonly read?: readonly string[] | undefined;
   readonly write?: string | undefined;
   /** ISO 8601. */
@@ -86,8 +88,8 @@ function describeIdentity({ server, token }: ServerChoice, refusal: CacheError |
     const patterns = caches.map(([pattern, permissions]) => [pattern, [...permissions]] as const);
     return { ...common, isAdmin, caches: Object.fromEntries(patterns) };
   }
-  const { tenant, trust, reason, rule, principal, run, read, write } = grant;
-  return { ...common, tenant, trust, reason, rule, principal, run, read, write };
+  const { tenant, trust, reason, rule, principal, run, adopted, read, write } = grant;
+  return { ...common, tenant, trust, reason, rule, principal, run, adopted, read, write };
 }
 
 /** A token of another server may be good and unreadable. */
@@ -117,6 +119,7 @@ function formatIdentity(who: WhoIs, nowMs: number): string[] {
     ["run", who.run],
     ["reads", who.read?.join(", then ")],
     ["writes", who.trust === undefined ? undefined : (who.write ?? "nothing")],
+    ["adopted", who.adopted ? `${who.adopted} entries that a merge queue built` : undefined],
     ["administrator", who.isAdmin === true ? "yes" : undefined],
     ...Object.entries(who.caches ?? {}).map(
       ([pattern, permissions]) => [`view ${pattern}`, permissions.join(", ")] as const,

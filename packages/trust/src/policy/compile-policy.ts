@@ -147,7 +147,7 @@ function compileScopes(
       trusted: trusted && compileTrusted(trusted, issuer),
       untrusted: scope.untrusted ?? "none",
       branchIsolation,
-      adoptMergeQueue: scope.adoptMergeQueue ?? false,
+      adoptMergeQueue: scope.adoptMergeQueue ?? FORGE_VOCABULARY[issuer.kind].hasMergeQueue,
       isOnlyRepository: false,
     };
   });
