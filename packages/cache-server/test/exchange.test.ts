@@ -21,7 +21,7 @@ import {
 } from "./identity-policy.ts";
 import { createTestPath } from "./test-path.ts";
 import { type LogLine, startTestServer } from "./test-server.ts";
-import { pushAttic } from "./uploads.ts";
+import { postJson, pushAttic } from "./uploads.ts";
 
 function logged({ server }: IdentityServer, message: RegExp): LogLine[] {
   return server.logs.filter((line) => message.test(line.message));
@@ -407,4 +407,37 @@ test.each([
     ...(policy === undefined ? {} : { policy: () => policy }),
   });
   await expect(started).rejects.toMatchObject({ code: "CONFIG" });
+});
+
+test("a job that was revoked is told so, and nobody else; a new run of the same repository goes on", async () => {
+  await using world = await startIdentityServer();
+  const { server, issuer, exchange } = world;
+  const admin = await server.token({}, { isAdmin: true });
+  const revoke = (selection: object): Promise<unknown> =>
+    postJson(server, admin, "/_flywheel/v1/revocations", selection);
+  const run = text(MAIN_JOB["run_id"]);
+  await revoke({ run });
+
+  const refused = await exchange({ token: issuer.mint(MAIN_JOB) });
+
+  expect(refused.status).toBe(403);
+  expect(refused.json()).toMatchObject({
+    error: "FORBIDDEN",
+    reason: "revoked",
+    hint: expect.stringContaining("unquarantine"),
+  });
+  expect(logged(world, /refused an identity/)).toMatchObject([
+    { fields: { reason: "revoked", run } },
+  ]);
+  const next = { ...MAIN_JOB, run_id: "999" };
+  expect((await exchange({ token: issuer.mint(next) })).status).toBe(200);
+  // Whoever the policy gives nothing learns nothing of revocations either.
+  const stranger = issuer.mint({ ...STRANGER_JOB, run_id: run });
+  expect((await exchange({ token: stranger })).json()).toMatchObject({ reason: "nothing-granted" });
+
+  const granted = (await exchange({ token: issuer.mint(next) })).json();
+  await revoke({ principal: decodeTokenUnverified(text(granted["token"]))?.payload["sub"] });
+  expect((await exchange({ token: issuer.mint(next) })).json()).toMatchObject({
+    reason: "revoked",
+  });
 });

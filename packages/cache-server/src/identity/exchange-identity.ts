@@ -15,11 +15,11 @@ import {
 } from "@glorious/trust";
 
 import type { AdoptionReport, AdoptionWish } from "../adoption/adopt-overlays.ts";
-import type { PrincipalFacts } from "../index/provenance-index.ts";
+import type { PrincipalFacts, RevocationTarget } from "../index/provenance-index.ts";
 import { factsOfGrant } from "../trust/principal-facts.ts";
 import type { IdentityVerifier, VerifiedIdentity } from "./identity-verifier.ts";
 import { createRateLimiter } from "./rate-limiter.ts";
-import { grantRefusal, identityRefusal } from "./refusals.ts";
+import { grantRefusal, identityRefusal, revokedRefusal } from "./refusals.ts";
 import { createSightings } from "./sightings.ts";
 
 /** An identity token that somebody brought, and what for. */
@@ -53,6 +53,8 @@ export interface ExchangeOptions {
   readonly now: () => number;
   readonly logger: Logger;
   readonly onExchange: (result: ExchangeResult) => void;
+  /** Whether a revocation names a job; `jti` is of a token of ours. */
+  readonly isRevoked: (caller: RevocationTarget) => Promise<boolean>;
   /** Takes over what a merge queue built of the commit that a trusted push presents. */
   readonly adopt: (wish: AdoptionWish) => Promise<AdoptionReport | undefined>;
 }
@@ -111,6 +113,18 @@ export function createExchange(options: ExchangeOptions): ExchangeIdentity {
     throw grantRefusal(decision.code);
   };
 
+  /** The gate would refuse the token all the same, without a word of why. */
+  const requireUnrevoked = async (
+    { principal }: VerifiedIdentity,
+    { requestId, address }: ExchangeRequest,
+  ): Promise<void> => {
+    const { id, run } = principal;
+    if (!(await options.isRevoked({ principal: id, run, jti: undefined }))) return;
+    const reason = "revoked";
+    logger.warn("refused an identity", { requestId, reason, address, ...describe(principal) });
+    throw revokedRefusal();
+  };
+
   const adopt = async (
     { adopt: adoption, write }: Grant,
     subject: string,
@@ -148,6 +162,7 @@ export function createExchange(options: ExchangeOptions): ExchangeIdentity {
     try {
       identity = await identify(request);
       grant = decide(identity, request);
+      await requireUnrevoked(identity, request);
     } catch (error) {
       // An issuer that does not answer is not the client's doing.
       if (!isCacheError(error, "UNAVAILABLE")) refusals.charge(address);

@@ -90,6 +90,7 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity |
       logger,
       onExchange: options.onExchange,
       adopt: options.adopt,
+      isRevoked: (caller) => index.isRevoked(caller),
     }),
     get audience() {
       return audience;

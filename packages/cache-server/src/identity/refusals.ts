@@ -50,6 +50,14 @@ export function identityRefusal(refused: RefusedIdentity): CacheError {
   return new ReasonedError("UNAUTHENTICATED", message, { reason: refused.code, hint });
 }
 
+/** What a job is told whose run or repository an operator revoked; nobody else can ask for it. */
+export function revokedRefusal(): CacheError {
+  return new ReasonedError("FORBIDDEN", "An operator revoked what this run or repository wrote", {
+    reason: "revoked",
+    hint: "Start a new run; when that is refused, too, an operator takes it back with `flywheel unquarantine`.",
+  });
+}
+
 /** What the client is told when the policy gives nothing: the same whatever exists here. */
 export function grantRefusal(code: GrantRefusal): CacheError {
   switch (code) {
