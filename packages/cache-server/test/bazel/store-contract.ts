@@ -327,6 +327,31 @@ export function describeBazelStore(
       expect(recall(scope, action)).toEqual(two);
     });
 
+    test("of the ActionResults of one action the last one is given, whatever was read from an earlier run", async () => {
+      await using opened = await open();
+      const [file, tree] = [randomBlob(10), randomBlob(20)];
+      const keys = Array.from({ length: 300 }, (_, at) => blobOf(`action ${at}`).key);
+      for (const blob of [file, tree]) await put(opened.store.scope(1, "main"), blob);
+      for (const run of ["one", "two", "three"]) {
+        const scope = opened.store.scope(1, "main");
+        const expected = (at: number): Buffer => Buffer.from(`${run} ${at % 3 === 0 ? at : ""}`);
+        await Promise.all(
+          keys.map((key, at) => scope.putAction(key, expected(at), listOf([file, tree]))),
+        );
+        for (const [at, key] of keys.entries()) {
+          expect(await scope.findAction(key)).toEqual({ kind: "hit", result: expected(at) });
+        }
+        await opened.reopen();
+        const reopened = opened.store.scope(1, "main");
+        for (let round = 0; round < 3; round += 1) {
+          for (const [at, key] of keys.entries()) {
+            expect(recall(reopened, key)).toEqual(expected(at));
+          }
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+      }
+    });
+
     test("values live under any key, apart from everything else", async () => {
       await using opened = await open();
       const scope = opened.store.scope(1, "main");

@@ -1,8 +1,10 @@
 import { EMPTY_DIGEST, parseHash } from "@glorious/reapi";
 
+import type { ActionRow } from "./bazel-index.ts";
 import { KeyTable, type Slots } from "./key-table.ts";
 import { LOOK_INTERVAL_MS } from "./lost-files.ts";
 import { type Digests, wordsOf } from "./packed-digests.ts";
+import { type LoggedRecord, RecordLog } from "./record-log.ts";
 
 /** An ActionResult whose every blob was found in the table of blobs. */
 interface RememberedAction {
@@ -15,6 +17,9 @@ interface RememberedAction {
   readonly lookedAtMs: number;
 }
 
+/** Slots and generations of what is looked up again as fast as it would be remembered. */
+const QUICK_NEEDS = 2 * 8;
+
 const EMPTY_WORDS = wordsOf(parseHash(EMPTY_DIGEST.hash));
 
 /** Whether the digest is that of nothing, which is never stored and always there. */
@@ -23,12 +28,15 @@ export function isEmptyDigest(words: Int32Array, from: number, sizeBytes: number
 }
 
 /**
- * Remembers ActionResults together with where the blobs they need are remembered, so that asking for one again
+ * Remembers ActionResults: as the index has them, one behind the other, as many as there is memory for; and those that
+ * need much or lie in files, together with where the blobs they need are remembered, so that asking for one again
  * looks at no hash but its own.
  */
 export class ActionMemory {
   readonly table: KeyTable<RememberedAction>;
   readonly #blobs: Slots;
+  /** Three quarters of the memory: one that lies here takes half of what it takes with an object of its own. */
+  readonly #log: RecordLog;
 
   constructor(options: {
     readonly blobs: Slots;
@@ -36,9 +44,10 @@ export class ActionMemory {
     readonly maxBytes: number;
   }) {
     this.#blobs = options.blobs;
+    this.#log = new RecordLog({ maxBytes: (options.maxBytes * 3) / 4 });
     this.table = new KeyTable({
       maxEntries: options.maxEntries,
-      maxValueBytes: options.maxBytes,
+      maxValueBytes: options.maxBytes / 4,
       valueSize: ({ result, needs }) => result.length + 8 * needs.length + 250,
     });
   }
@@ -57,6 +66,31 @@ export class ActionMemory {
       table.touch(slot, period);
     }
     return action.result;
+  }
+
+  /** The ActionResult in a slot as the index has it, when memory has it; its bytes do not change. */
+  recallRow(slot: number): ActionRow | undefined {
+    const record = this.#log.read(this.table.placeOf(slot));
+    if (record === undefined) return undefined;
+    return {
+      result: record.main,
+      refersTo: record.extra,
+      accessed: this.table.touchedOf(slot),
+    };
+  }
+
+  /** Remembers what the index says of the ActionResult in a slot. */
+  keepRow(slot: number, { result, refersTo }: Pick<ActionRow, "result" | "refersTo">): void {
+    this.table.setPlace(slot, this.#log.append({ main: result, extra: refersTo }));
+  }
+
+  /** The same while nothing has to go for it; false when it would, and is not remembered. */
+  learn(slot: number, accessed: number, record: LoggedRecord): boolean {
+    this.table.noteAccess(slot, accessed);
+    if (this.#log.read(this.table.placeOf(slot)) !== undefined) return true;
+    if (this.#log.isFullFor(record.main.length + (record.extra?.length ?? 0))) return false;
+    this.table.setPlace(slot, this.#log.append(record));
+    return true;
   }
 
   /**
@@ -82,42 +116,48 @@ export class ActionMemory {
     return needs;
   }
 
-  /** Remembers an ActionResult whose needs were just resolved. */
-  remember(
-    scopeId: number,
-    words: Int32Array,
-    from: number,
-    action: {
-      readonly result: Uint8Array;
-      readonly needs: readonly number[];
-      readonly accessed: number;
-      readonly period: number;
-      readonly lookedAtMs: number;
-    },
-  ): void {
-    const { table } = this;
-    const { result, needs, accessed, period, lookedAtMs } = action;
-    const slot = this.note(scopeId, words, from, accessed);
-    if (slot === 0) return;
-    table.putValue(slot, {
-      // A copy, into memory that Node hands out in larger pieces: a hundred thousand pieces with an owner each
-      // take more than they hold.
-      result: Buffer.from(result),
-      needs,
-      wholeAt: this.#blobs.removals,
-      lookedAtMs,
-    });
-    table.touch(slot, period);
-  }
-
-  /** Remembers that there is such an ActionResult, and nothing of what it was before. */
+  /** Remembers that there is such an ActionResult; its slot, 0 when there is no room. */
   note(scopeId: number, words: Int32Array, from: number, accessed: number): number {
     const { table } = this;
     const slot = table.find(scopeId, words, from);
     if (slot === 0) return table.add(scopeId, words, from, { sizeBytes: 0, accessed });
     table.noteAccess(slot, accessed);
-    table.dropValue(slot);
     return slot;
+  }
+
+  /** Remembers an ActionResult that was just stored, and nothing of what it was before; its slot, 0 without room. */
+  replace(scopeId: number, words: Int32Array, from: number, row: ActionRow): number {
+    const slot = this.note(scopeId, words, from, row.accessed);
+    if (slot === 0) return 0;
+    this.table.dropValue(slot);
+    this.keepRow(slot, row);
+    return slot;
+  }
+
+  /** Notes a use of an ActionResult whose needs were just resolved, and remembers them when that is worth it. */
+  use(
+    slot: number,
+    action: {
+      readonly result: Uint8Array;
+      readonly needs: readonly number[];
+      readonly period: number;
+      readonly lookedAtMs: number;
+    },
+  ): void {
+    const { table } = this;
+    const { result, needs, period, lookedAtMs } = action;
+    const isQuick = lookedAtMs === Infinity && needs.length <= QUICK_NEEDS;
+    if (!isQuick || this.#log.read(table.placeOf(slot)) === undefined) {
+      table.putValue(slot, {
+        // A copy, into memory that Node hands out in larger pieces: a hundred thousand pieces with an owner each
+        // take more than they hold.
+        result: Buffer.from(result),
+        needs,
+        wholeAt: this.#blobs.removals,
+        lookedAtMs,
+      });
+    }
+    table.touch(slot, period);
   }
 
   #isWhole(action: RememberedAction): boolean {

@@ -12,6 +12,7 @@ import type { ScopeUsage } from "./bazel-store.ts";
 import { BAZEL_WRITERS, type BazelWrites } from "./bazel-writers.ts";
 import { ENTRY_HEX, EntryPage } from "./entry-page.ts";
 import { ObjectScan } from "./object-scan.ts";
+import { type PagedResult, readResultPage, RESULT_HEX } from "./result-page.ts";
 import { BAZEL_SCHEMA_STEPS } from "./schema.ts";
 
 /** A row of a scope, by what it is found. */
@@ -118,6 +119,7 @@ export class BazelIndex implements AsyncDisposable {
   readonly #readValue: Query<ObjectRow & { readonly sha256: Uint8Array }>;
   readonly #findLayout: Query<{ readonly chunks: Uint8Array }>;
   readonly #entries: Record<"actions" | "blobs", Query<{ readonly hex: string | null }>>;
+  readonly #results: Query<{ readonly first: number | null; readonly hex: string | null }>;
   readonly #counts: Query<{ readonly blobs: number; readonly actions: number }>;
   readonly #oldest: Record<EvictableTable, Query<OldRow>>;
   readonly #usage: Query<ScopeUsage>;
@@ -161,6 +163,10 @@ export class BazelIndex implements AsyncDisposable {
       actions: entries("0 AS size_bytes, 0 AS accessed FROM actions"),
       blobs: entries("size_bytes, accessed FROM blobs"),
     };
+    this.#results = prepare(`
+      SELECT min(id) AS first, group_concat(${RESULT_HEX}, '') AS hex FROM (
+        SELECT * FROM actions WHERE id < ?1 AND length(result) + coalesce(length(refers_to), 0) <= ?2
+        ORDER BY id DESC LIMIT ?3)`);
     this.#counts = prepare(`
       SELECT coalesce(sum(blobs), 0) AS blobs, coalesce(sum(actions), 0) AS actions FROM scopes`);
     const oldest = (table: EvictableTable): Query<OldRow> =>
@@ -215,6 +221,16 @@ export class BazelIndex implements AsyncDisposable {
     return new EntryPage(
       this.#read(() => this.#entries[table].get(hash, scopeId, limit)?.hex) ?? "",
     );
+  }
+
+  /** ActionResults of so many bytes at most, with what they need, the newest rows first; those before one. */
+  resultsBefore(
+    id: number,
+    { maxBytes, limit }: { readonly maxBytes: number; readonly limit: number },
+  ): { readonly first: number; readonly results: Iterable<PagedResult> } | undefined {
+    const page = this.#read(() => this.#results.get(id, maxBytes, limit));
+    if (page === undefined || page.first === null) return undefined;
+    return { first: page.first, results: readResultPage(page.hex ?? "") };
   }
 
   /** How many rows there are in all scopes. */

@@ -42,7 +42,9 @@ test("what is found is what was added and not removed, with all that was noted o
           } else if (known === undefined && !isRemoval) {
             const added = slots.add(scope, words, 0, { sizeBytes, accessed: name });
             expect(slots.flagsOf(added)).toBe(0);
+            expect(slots.placeOf(added)).toBe(0);
             slots.setFlags(added, flags);
+            slots.setPlace(added, sizeBytes % 2 ** 32);
             model.set(key, { slot: added, sizeBytes, flags });
           }
         }
@@ -54,6 +56,7 @@ test("what is found is what was added and not removed, with all that was noted o
         expect(slots.scopeOf(slot)).toBe(Number(scope));
         expect(slots.sizeOf(slot)).toBe(sizeBytes);
         expect(slots.flagsOf(slot)).toBe(flags);
+        expect(slots.placeOf(slot)).toBe(sizeBytes % 2 ** 32);
         expect(slots.touchedOf(slot)).toBe(Number(name));
         slots.copyHash(slot, copy, 0);
         expect(copy).toEqual(HASHES[Number(name)]);

@@ -1,13 +1,14 @@
 import { randomBytes } from "node:crypto";
 
-/** Words of an entry: its scope, the eight of its hash, its size in two, its last use, its generation. */
-const STRIDE = 13;
+/** Words of an entry: its scope, the eight of its hash, its size in two, its last use, its generation, its place. */
+const STRIDE = 14;
 const HASH = 1;
 const SIZE_LOW = 9;
 /** The upper half of a size, which has 21 bits, and the flags above it. */
 const SIZE_HIGH = 10;
 const TOUCHED = 11;
 const GENERATION = 12;
+const PLACE = 13;
 const FLAG_SHIFT = 24;
 const SIZE_HIGH_MASK = 2 ** 21 - 1;
 const TWO_TO_32 = 2 ** 32;
@@ -20,7 +21,7 @@ const MAX_LOAD = 0.6;
 const SEEDS = 9;
 
 /** Bytes of memory for one entry, with its part of the index. */
-export const ENTRY_BYTES = 64;
+export const ENTRY_BYTES = 68;
 
 /**
  * Entries by scope and hash, in about {@link ENTRY_BYTES} each and without an object for any: millions of them
@@ -76,6 +77,7 @@ export class KeySlots {
     piece[at + SIZE_LOW] = sizeBytes;
     piece[at + SIZE_HIGH] = sizeBytes / TWO_TO_32;
     piece[at + TOUCHED] = accessed;
+    piece[at + PLACE] = 0;
     this.#enter(slot, this.#hashOf(scopeId, words, from));
     this.count += 1;
     return slot;
@@ -140,6 +142,15 @@ export class KeySlots {
 
   generationOf(slot: number): number {
     return this.#word(slot, GENERATION);
+  }
+
+  /** A number below 2^32 that the entry's owner gives a meaning; 0 at first. */
+  placeOf(slot: number): number {
+    return this.#word(slot, PLACE) >>> 0;
+  }
+
+  setPlace(slot: number, place: number): void {
+    this.#set(slot, PLACE, place);
   }
 
   /** Up to eight bits that the entry's owner gives a meaning; none is set at first. */

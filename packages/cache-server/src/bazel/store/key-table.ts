@@ -119,6 +119,20 @@ export class KeyTable<Value> {
     return this.#slots.generationOf(slot);
   }
 
+  /** Where what belongs to the entry lies, 0 when that is not known; below 2^32. */
+  placeOf(slot: number): number {
+    return this.#slots.placeOf(slot);
+  }
+
+  setPlace(slot: number, place: number): void {
+    this.#slots.setPlace(slot, place);
+  }
+
+  /** The slot of an entry, 0 when there is none; nobody has asked for it. */
+  peek(scopeId: number, words: Int32Array, from = 0): number {
+    return this.#slots.find(scopeId, words, from);
+  }
+
   /** The hashes of entries, 32 bytes each. */
   hashesOf(slots: readonly number[]): Uint8Array {
     const words = new Int32Array(8 * slots.length);

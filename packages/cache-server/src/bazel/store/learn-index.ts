@@ -1,9 +1,13 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 
+import { wordsOf } from "./packed-digests.ts";
 import type { TenantState } from "./tenant-state.ts";
 
 /** Below a millisecond of reading, before others get their turn. */
 const ROWS_PER_SLICE = 2000;
+const RESULTS_PER_SLICE = 200;
+/** Longer ones are read when they are asked for. */
+const MAX_RESULT_BYTES = 16 * 1024;
 
 /**
  * Reads into memory what the index has, in slices, while the tenant is served. From then on what memory does not
@@ -16,6 +20,7 @@ export async function learnIndex(state: TenantState, signal: AbortSignal): Promi
   const counts = index.counts();
   await learn("actions", counts.actions);
   await learn("blobs", counts.blobs);
+  await learnResults(state, signal);
 
   async function learn(name: "actions" | "blobs", count: number): Promise<void> {
     const table = name === "blobs" ? blobs : actions.table;
@@ -42,5 +47,28 @@ export async function learnIndex(state: TenantState, signal: AbortSignal): Promi
           : { hash: page.hash(end), scopeId: page.scopeId(end) };
     } while (last !== undefined);
     table.isWhole = table.losses === losses;
+  }
+}
+
+/** Reads the ActionResults themselves, the newest first, as far as there is memory for them. */
+async function learnResults(state: TenantState, signal: AbortSignal): Promise<void> {
+  const { index, actions } = state;
+  let before = 2 ** 52;
+  for (;;) {
+    await nextTurn();
+    if (signal.aborted) return;
+    const page = index.resultsBefore(before, {
+      maxBytes: MAX_RESULT_BYTES,
+      limit: RESULTS_PER_SLICE,
+    });
+    if (page === undefined) return;
+    before = page.first;
+    for (const result of page.results) {
+      const { scopeId, hash, accessed } = result;
+      const slot = actions.table.peek(scopeId, wordsOf(hash));
+      if (slot === 0 || state.isGoing("actions", scopeId, hash)) continue;
+      // What others need and have asked for meanwhile must not go for what nobody may ask for.
+      if (!actions.learn(slot, accessed, result)) return;
+    }
   }
 }

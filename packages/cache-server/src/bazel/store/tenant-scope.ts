@@ -23,7 +23,6 @@ import { MAX_INLINE_BYTES, ownData, takeBlob, takeValue } from "./blob-intake.ts
 import { loseMissingFiles, needFiles } from "./lost-files.ts";
 import {
   type Digests,
-  keyAt,
   packDigests,
   uniquePlaces,
   unpackDigests,
@@ -154,11 +153,11 @@ export class TenantScope implements BazelScope {
     const scopeId = this.#known();
     if (found !== undefined || scopeId === undefined) return found ?? ABSENT;
     const state = this.#state;
-    const lookedFor = state.readAction(scopeId, key)?.refersTo ?? new Uint8Array();
+    const lookedFor = state.readAction(scopeId, words)?.refersTo ?? new Uint8Array();
     let lookedAtMs = state.nowMs();
     await loseMissingFiles(state, scopeId, viewDigests(lookedFor));
     // It may have been replaced or evicted meanwhile.
-    const row = state.readAction(scopeId, key);
+    const row = state.readAction(scopeId, words);
     if (Buffer.compare(row?.refersTo ?? new Uint8Array(), lookedFor) !== 0) lookedAtMs = 0;
     return row === undefined ? ABSENT : this.#judgeAction(scopeId, words, 0, row, lookedAtMs);
   }
@@ -166,9 +165,10 @@ export class TenantScope implements BazelScope {
   async findActionParts(key: DigestKey): Promise<ActionParts | undefined> {
     const scopeId = this.#known();
     const state = this.#state;
-    const row = scopeId === undefined ? undefined : state.readAction(scopeId, key);
+    const words = wordsOf(key);
+    const row = scopeId === undefined ? undefined : state.readAction(scopeId, words);
     if (scopeId === undefined || row === undefined) return undefined;
-    const slot = state.actions.note(scopeId, wordsOf(key), 0, row.accessed);
+    const slot = state.actions.table.find(scopeId, words);
     if (slot !== 0) state.actions.table.touch(slot, state.period());
     return {
       result: Buffer.from(row.result),
@@ -198,15 +198,13 @@ export class TenantScope implements BazelScope {
       accessed: period,
     };
     const change = await state.write("putAction", scopeId, new Uint8Array(key), stored);
+    const row = { ...stored, refersTo: stored.refersTo ?? null };
+    const slot = state.actions.replace(scopeId, wordsOf(key), 0, row);
     const needs = refersTo && this.#resolve(scopeId, refersTo, period);
-    const words = wordsOf(key);
-    if (refersTo === undefined || needs === undefined) {
-      state.actions.note(scopeId, words, 0, period);
-    } else {
+    if (slot !== 0 && refersTo !== undefined && needs !== undefined) {
       // What its client was told is there may be lost all the same: the first who asks for it looks.
       const lookedAtMs = needFiles(refersTo) ? 0 : Infinity;
-      const action = { ...stored, needs, period, lookedAtMs };
-      state.actions.remember(scopeId, words, 0, action);
+      state.actions.use(slot, { ...stored, needs, period, lookedAtMs });
     }
     await state.settle(change);
   }
@@ -323,7 +321,7 @@ export class TenantScope implements BazelScope {
     if (slot === 0 && actions.table.isWhole) return ABSENT;
     const known = slot === 0 ? undefined : actions.recall(slot, period, state.nowMs());
     if (known !== undefined) return { kind: "hit", result: known };
-    const row = state.readAction(scopeId, keyAt(words, from));
+    const row = state.readAction(scopeId, words, from);
     if (row === undefined) return ABSENT;
     if (row.refersTo !== null && needFiles(viewDigests(row.refersTo))) return undefined;
     return this.#judgeAction(scopeId, words, from, row, Infinity);
@@ -334,7 +332,7 @@ export class TenantScope implements BazelScope {
     scopeId: number,
     words: Int32Array,
     from: number,
-    { result: bytes, refersTo, accessed }: ActionRow,
+    { result: bytes, refersTo }: ActionRow,
     lookedAtMs: number,
   ): ActionFinding {
     const result = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -343,8 +341,8 @@ export class TenantScope implements BazelScope {
     const period = state.period();
     const needs = this.#resolve(scopeId, viewDigests(refersTo), period);
     if (needs === undefined) return INCOMPLETE;
-    const action = { result, needs, accessed, period, lookedAtMs };
-    state.actions.remember(scopeId, words, from, action);
+    const slot = state.actions.table.find(scopeId, words, from);
+    if (slot !== 0) state.actions.use(slot, { result, needs, period, lookedAtMs });
     return { kind: "hit", result };
   }
 

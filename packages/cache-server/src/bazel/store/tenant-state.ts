@@ -67,13 +67,13 @@ export class TenantState {
     for (const { id, viewId, instance } of index.scopes()) this.#noteScope(id, viewId, instance);
     this.blobs = new KeyTable({
       maxEntries: Math.max(2048, Math.floor(memoryBytes / 2 / ENTRY_BYTES)),
-      maxValueBytes: memoryBytes / 5,
+      maxValueBytes: memoryBytes / 10,
       valueSize: ({ storedBytes }) => storedBytes + 350,
     });
     this.actions = new ActionMemory({
       blobs: this.blobs,
       maxEntries: Math.max(2048, Math.floor(memoryBytes / 4 / 2 / ENTRY_BYTES)),
-      maxBytes: (memoryBytes * 3) / 10,
+      maxBytes: (memoryBytes * 2) / 5,
     });
   }
 
@@ -124,10 +124,19 @@ export class TenantState {
     return this.blobs.add(scopeId, words, from, row);
   }
 
-  /** An ActionResult as the index has it, unless it is being deleted. */
-  readAction(scopeId: number, key: DigestKey): ActionRow | undefined {
+  /** An ActionResult as the index has it, from memory or index, unless it is being deleted. */
+  readAction(scopeId: number, words: Int32Array, from = 0): ActionRow | undefined {
+    const { actions } = this;
+    const known = actions.table.find(scopeId, words, from);
+    const kept = known === 0 ? undefined : actions.recallRow(known);
+    if (kept !== undefined) return kept;
+    const key = keyAt(words, from);
     if (this.isGoing("actions", scopeId, key)) return undefined;
-    return this.index.findAction(scopeId, key);
+    const row = this.index.findAction(scopeId, key);
+    if (row === undefined) return undefined;
+    const slot = actions.note(scopeId, words, from, row.accessed);
+    if (slot !== 0) actions.keepRow(slot, row);
+    return row;
   }
 
   rememberBlob(
