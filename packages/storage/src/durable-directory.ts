@@ -1,6 +1,7 @@
 import { mkdir, open } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 
+import { shareFlushes } from "./shared-flush.ts";
 import { systemErrorCode } from "./system-errors.ts";
 
 /**
@@ -18,7 +19,7 @@ export interface DirectoryMaker {
   ensure(path: string): Promise<void>;
   /** Forgets that `path` exists, after it was found missing. */
   forget(path: string): void;
-  /** Flushes the names in `path`. */
+  /** Flushes the names in `path`; those who ask while it is being flushed share the next flush. */
   sync(path: string): Promise<void>;
 }
 
@@ -48,9 +49,10 @@ export async function makeDurableDirectory(directory: string, fsync: FsyncPolicy
 /** The root must exist. Directories are private to their user. */
 export function createDirectoryMaker(root: string, fsync: FsyncPolicy): DirectoryMaker {
   const known = new Set<string>([root]);
+  const flush = shareFlushes(syncDirectory);
 
   const sync = async (path: string): Promise<void> => {
-    if (fsync === "full") await syncDirectory(path);
+    if (fsync === "full") await flush(path);
   };
 
   const ensure = async (path: string): Promise<void> => {

@@ -189,13 +189,17 @@ class FilesystemStore implements BlobStore {
     const tempPath = join(this.#writer.path, String((this.#tempFiles += 1)));
     const file = await onDisk("create a blob", () => open(tempPath, "wx", 0o600));
     let isPlaced = false;
+    let closing: Promise<void> | undefined;
     try {
       let written;
       try {
         written = await writeBlob(source, file, options);
         if (this.#fsync === "full") await onDisk("flush a blob", () => file.sync());
       } finally {
-        await onDisk("close a blob", () => file.close());
+        closing = onDisk("close a blob", () => file.close());
+        closing.catch(() => {});
+        // A flushed file has no more to say, and every way to the thread pool waits behind others' flushes.
+        if (this.#fsync === "none") await closing;
       }
       const key = typeof options.key === "string" ? options.key : await options.key(written);
       if (key === undefined) return undefined;
@@ -205,6 +209,7 @@ class FilesystemStore implements BlobStore {
       isPlaced = true;
       return { key, ...written };
     } finally {
+      await closing?.catch(() => {});
       if (!isPlaced) await rm(tempPath, { force: true });
     }
   }

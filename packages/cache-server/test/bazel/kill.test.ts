@@ -63,7 +63,7 @@ test("a writer that is killed loses nothing that it acknowledged, and leaves not
   const filesOf = async (): Promise<string[]> =>
     (await readdir(join(directory, "store"), { recursive: true, withFileTypes: true }))
       .filter((entry) => entry.isFile() && entry.parentPath.includes("cas"))
-      .map(({ name }) => name.slice(0, 64));
+      .map(({ name }) => /[0-9a-f]{64}/.exec(name)?.[0] ?? "");
   await expect
     .poll(async () => {
       const unknown = (await filesOf()).filter((hash) => !isKnown.has(hash));

@@ -190,8 +190,8 @@ test("one tenant's data is open in one process at a time", async () => {
 });
 
 async function fileOf(directory: string, { hash }: TestBlob): Promise<string> {
-  const name = (await filesIn(directory)).find((file) => file.startsWith(hash)) ?? "";
-  return join(directory, "store", "blobs", "cas", hash.slice(0, 2), hash.slice(2, 3), name);
+  const name = (await filesIn(directory)).find((file) => file.includes(hash)) ?? "";
+  return join(directory, "store", "blobs", "cas", name.slice(0, 2), name.slice(2, 3), name);
 }
 
 async function filesIn(directory: string): Promise<string[]> {

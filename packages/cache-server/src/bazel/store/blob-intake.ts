@@ -158,7 +158,7 @@ export async function takeValue(
     if (bytes.length < sizeBytes) throw truncated(bytes.length, sizeBytes);
     return { ...inline("identity", sizeBytes, bytes), sha256: sha256Of(bytes) };
   }
-  const file = `kv/${randomBytes(14).toString("hex")}-${newSuffix()}`;
+  const file = `kv/${nextFolder()}-${newSuffix()}`;
   const written = await files.put(source, {
     key: file,
     maxSizeBytes: maxBlobBytes,
@@ -272,7 +272,7 @@ function sha256Of(bytes: Uint8Array): Buffer {
 
 /** Every upload has a file of its own: one that is being deleted never meets one that comes anew. */
 function newFileName({ key }: BlobUpload): string {
-  return `cas/${formatHash(key)}-${newSuffix()}`;
+  return `cas/${nextFolder()}-${formatHash(key)}-${newSuffix()}`;
 }
 
 /** Tells this process's files from those that another has left. */
@@ -280,6 +280,21 @@ const WRITER = randomBytes(6).toString("hex");
 
 function newSuffix(): string {
   return `${WRITER}${randomBytes(6).toString("hex")}`;
+}
+
+/** How many files come into a folder before another is chosen. */
+const FILES_PER_FOLDER = 256;
+let filesNamed = 0;
+let folder = "";
+
+/**
+ * How the next file's name begins, which chooses its folder. Files of one time share one, so that one flush makes the
+ * names of all durable that wait for it; folders are chosen at random, so that all fill evenly.
+ */
+function nextFolder(): string {
+  if (filesNamed % FILES_PER_FOLDER === 0) folder = randomBytes(2).toString("hex").slice(0, 3);
+  filesNamed += 1;
+  return folder;
 }
 
 /** Whether this process has stored the file: its row may be still to come. */
