@@ -1,3 +1,8 @@
+export {
+  type BazelFace,
+  type BazelFaceOptions,
+  startBazelFace,
+} from "./bazel-face/start-bazel-face.ts";
 export { createFixedCredentials, type Credentials } from "./credentials.ts";
 export {
   type AgentSummary,

@@ -22,6 +22,8 @@ export interface BazelFigures {
   readonly actionMisses: number;
   /** Answers given in the upstream's place. */
   readonly degradedAnswers: number;
+  /** ActionResults that went nowhere, because the upstream did not take them. */
+  readonly droppedResults: number;
   readonly bytesDown: number;
   readonly bytesUp: number;
   readonly savedMsEstimate: number;
@@ -83,6 +85,7 @@ export interface Statistics {
     actionHit(): void;
     actionMiss(): void;
     degradedAnswer(): void;
+    droppedResult(): void;
     down(bytes: number): void;
     up(bytes: number): void;
     saved(ms: number): void;
@@ -156,6 +159,7 @@ export function createStatistics(options: StatisticsOptions = {}): Statistics {
       actionHit: () => count("bazel", () => (bazel.actionHits += 1)),
       actionMiss: () => count("bazel", () => (bazel.actionMisses += 1)),
       degradedAnswer: () => count("bazel", () => (bazel.degradedAnswers += 1)),
+      droppedResult: () => count("bazel", () => (bazel.droppedResults += 1)),
       down: (bytes) => count("bazel", () => (bazel.bytesDown += bytes)),
       up: (bytes) => count("bazel", () => (bazel.bytesUp += bytes)),
       saved: (ms) => count("bazel", () => (bazel.savedMsEstimate += ms)),
@@ -225,6 +229,7 @@ function zeroBazel(): Counters<BazelFigures> {
     actionHits: 0,
     actionMisses: 0,
     degradedAnswers: 0,
+    droppedResults: 0,
     bytesDown: 0,
     bytesUp: 0,
     savedMsEstimate: 0,
