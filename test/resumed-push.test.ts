@@ -12,10 +12,10 @@ import {
   type RunningFlywheel,
   startFlywheel,
   type StartFlywheelOptions,
+  startFaultProxy,
 } from "@glorious/testkit";
 import { expect, test } from "vitest";
 
-import { startFaultProxy } from "./faults/proxy/fault-proxy.ts";
 import { createRandom } from "./random.ts";
 
 const MIB = 2 ** 20;

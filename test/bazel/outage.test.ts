@@ -8,10 +8,11 @@ import {
   createBazelWorkspace,
   describeEachBazel,
   startFlywheel,
+  type FaultProxy,
+  startFaultProxy,
 } from "@glorious/testkit";
 import { expect, test } from "vitest";
 
-import { type FaultProxy, startFaultProxy } from "../faults/proxy/fault-proxy.ts";
 import { flywheel, useBazel } from "./use-bazel.ts";
 
 /** Two levels, so that trouble in the middle of a build has something left to hit. */

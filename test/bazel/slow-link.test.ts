@@ -5,10 +5,10 @@ import {
   createBazelWorkspace,
   describeEachBazel,
   startFlywheel,
+  startFaultProxy,
 } from "@glorious/testkit";
 import { expect, test } from "vitest";
 
-import { startFaultProxy } from "../faults/proxy/fault-proxy.ts";
 import { useBazel } from "./use-bazel.ts";
 
 /** Takes 16 seconds on its way, in one direction: longer than an attempt may. */

@@ -1,14 +1,13 @@
 import path from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { createTemporaryDirectory } from "@glorious/testkit";
+import { createTemporaryDirectory, type ConnectionFault, startFaultProxy } from "@glorious/testkit";
 import { expect, test } from "vitest";
 
 import { createRandom, type Random } from "../random.ts";
 import { checkDataDirectory, checkServer } from "./history/check-server.ts";
 import { History } from "./history/history.ts";
 import { BUSY_HOUSEKEEPING, createBench, freshDirectory } from "./power-cut.ts";
-import { type ConnectionFault, startFaultProxy } from "./proxy/fault-proxy.ts";
 import { IS_LONG, SEED } from "./scale.ts";
 import { startServer, type TestedServer } from "./start-server.ts";
 import { pushClosure, type Target } from "./traffic/clients.ts";

@@ -1,4 +1,5 @@
 export { describeEachNix } from "./describe-each-nix.ts";
+export { type ConnectionFault, type FaultProxy, startFaultProxy } from "./fault-proxy.ts";
 export { findNixVersions, type NixVersion } from "./find-nix-versions.ts";
 export {
   createNixSandbox,
