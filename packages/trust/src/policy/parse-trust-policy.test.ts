@@ -277,6 +277,27 @@ test.each([
     /^tenants\.acme\.scopes\[0\]\.organisation: organisation is no field here\. Did you mean organization\?/,
   ],
   [
+    "organization: { id: 123, name: acme }",
+    "organization: { id: 123, name: acme }, forks: read",
+    /^tenants\.acme\.scopes\[0\]\.forks: forks is no field here\. Leave it out\.$/m,
+  ],
+  // What it looks like is a field of the issuer's claims, of a tenant, of a target.
+  [
+    "organization: { id: 123, name: acme }",
+    "organization: { id: 123, name: acme }, fork: read",
+    /scopes\[0\]\.fork: fork is no field here\. Leave it out\.$/m,
+  ],
+  [
+    "organization: { id: 123, name: acme }",
+    "organization: { id: 123, name: acme }, quotas: {}",
+    /scopes\[0\]\.quotas: quotas is no field here\. Leave it out\.$/m,
+  ],
+  [
+    "organization: { id: 123, name: acme }",
+    "organization: { id: 123, nam: acme }",
+    /scopes\[0\]\.organization\.nam: nam is no field here\. Did you mean name\?$/m,
+  ],
+  [
     "issuer: gitlab, group",
     "issuer: gitlap, group",
     /^tenants\.acme\.scopes\[2\]\.issuer: gitlap is no issuer of this policy/,

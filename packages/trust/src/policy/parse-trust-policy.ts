@@ -3,8 +3,9 @@ import * as v from "valibot";
 
 import { checkPolicy } from "./check-policy.ts";
 import { compilePolicy } from "./compile-policy.ts";
+import { fieldsAt } from "./fields-at.ts";
 import { formatPlace, type PolicyProblem } from "./policy-problem.ts";
-import { POLICY_FIELDS, POLICY_SCHEMA } from "./policy-schema.ts";
+import { POLICY_SCHEMA } from "./policy-schema.ts";
 import { readPolicyText } from "./read-policy-text.ts";
 import type { TrustPolicy } from "./trust-policy.ts";
 
@@ -37,11 +38,7 @@ function toProblem(issue: v.BaseIssue<unknown>): PolicyProblem {
   const place = formatPlace(path);
   const field = String(path.at(-1) ?? "");
   if (issue.type === "strict_object" && issue.expected === "never") {
-    // It may be a field elsewhere in the document.
-    const near = nearestWord(
-      field,
-      POLICY_FIELDS.filter((known) => known !== field),
-    );
+    const near = nearestWord(field, fieldsAt(POLICY_SCHEMA, path.slice(0, -1)));
     return {
       place,
       message: `${field} is no field here`,

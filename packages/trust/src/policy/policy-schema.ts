@@ -177,13 +177,6 @@ export const POLICY_PARTS: Readonly<Record<string, readonly string[]>> = {
   "Shared view": Object.keys(sharedView.entries),
 };
 
-/** Every field of a document, for suggestions. */
-export const POLICY_FIELDS: readonly string[] = [
-  ...Object.values(POLICY_PARTS).flat(),
-  ...Object.keys(namedTarget.entries),
-  ...["uid", "retention", "overlay"],
-];
-
 function word(what: string, maxLength: number): v.GenericSchema<string, string> {
   return v.pipe(
     v.string("must be text"),
