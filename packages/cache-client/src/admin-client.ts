@@ -177,6 +177,16 @@ export interface CreatedToken {
   readonly expiresAt: string;
 }
 
+/** Which overlays are meant. */
+export interface OverlaySelection {
+  /** A full ref, such as `refs/heads/topic`. */
+  readonly ref?: string | undefined;
+  /** The number of a pull or merge request. */
+  readonly pullRequest?: string | undefined;
+  /** A full name. */
+  readonly name?: string | undefined;
+}
+
 /** What a server of ours says about itself. */
 export interface ServerInfo {
   readonly server: string;
@@ -194,6 +204,11 @@ export interface AdminClient extends RetentionClient, AsyncDisposable {
   /** @throws {CacheError} `INVALID` when nothing would change. */
   configureView(name: string, change: ViewChange): Promise<void>;
   destroyView(name: string): Promise<void>;
+  /**
+   * Deletes those overlays over a view that are meant and the token may delete, and returns their names. One of the three
+   * is given. Ours.
+   */
+  deleteOverlays(view: string, meant: OverlaySelection): Promise<readonly string[]>;
   /** The views the token may see. Ours. */
   listViews(): Promise<ViewInfo[]>;
   /** Ours. */
@@ -253,6 +268,7 @@ const Views = v.object({
     }),
   ),
 });
+const DeletedOverlays = v.object({ deleted: v.array(v.string()) });
 const Stats = v.object({
   paths: v.number(),
   nars: v.number(),
@@ -345,6 +361,14 @@ export function createAdminClient(options: AdminClientOptions): AdminClient {
     },
     destroyView: async (name) => {
       await send("DELETE", configPath(name));
+    },
+    deleteOverlays: async (view, { ref, pullRequest, name }) => {
+      const query = new URLSearchParams();
+      for (const [key, value] of Object.entries({ ref, pullRequest, name })) {
+        if (value !== undefined) query.set(key, value);
+      }
+      const path = `views/${requireViewName(view)}/overlays?${query.toString()}`;
+      return (await ask(DeletedOverlays, "DELETE", path)).deleted;
     },
     listViews: async () => (await ask(Views, "GET", "views")).views.map(toViewInfo),
     viewStats: (name) => ask(Stats, "GET", `views/${requireViewName(name)}/stats`),

@@ -246,3 +246,48 @@ test("an overlay goes some time after its last write, and with its base", async 
   await server.send("DELETE", "/_api/v1/cache-config/main", { token: admin });
   expect(await server.index.listViews()).toEqual([]);
 });
+
+test("an overlay goes with its branch: a trusted job of the same repository, its own job and an operator may delete it", async () => {
+  await using server = await startTestServer();
+  await server.createView("main");
+  const branch = {
+    ...{ write: "main_ref-0a1b2c3d", read: ["main_ref-0a1b2c3d", "main"] },
+    ...{ ref: "refs/heads/topic", overlayKey: "key of topic" },
+  };
+  const fill = async (number: number): Promise<void> => {
+    const token = await pullRequestToken(server, number);
+    await pushAttic(server, token, `main_pr-${number}`, await createTestPath(`of ${number}`));
+  };
+  const topic = await pullRequestToken(server, 1, branch);
+  await pushAttic(server, topic, branch.write, await createTestPath("topic"));
+  await Promise.all([fill(7), fill(8), fill(78)]);
+  const remove = async (token: string, query: string, view = "main"): Promise<unknown> => {
+    const path = `/_flywheel/v1/views/${view}/overlays?${query}`;
+    const answer = await server.send("DELETE", path, { token });
+    return answer.status === 200 ? answer.json()["deleted"] : answer.status;
+  };
+  const trusted = await jobToken(server);
+  const sameView = await jobToken(server, { principal: "github:…:owner/1:repo/3" });
+  const untrusted = await jobToken(server, { trust: "untrusted", write: undefined });
+  const seven = await pullRequestToken(server, 7);
+  const forged = await pullRequestToken(server, 8, { overlayKey: "key of another" });
+  const admin = await server.token({}, { isAdmin: true });
+
+  expect(await remove(sameView, "ref=refs/heads/topic")).toEqual([]);
+  expect(await remove(untrusted, "ref=refs/heads/topic")).toBe(403);
+  expect(await remove(seven, "ref=refs/heads/topic")).toEqual([]);
+  expect(await remove(seven, "pullRequest=8")).toEqual([]);
+  expect(await remove(forged, "pullRequest=8")).toEqual([]);
+  expect(await remove(trusted, "name=main")).toEqual([]);
+  expect(await remove(trusted, "")).toBe(400);
+  expect(await remove(trusted, "ref=a&name=b")).toBe(400);
+  expect(await remove(trusted, "pullRequest=.*")).toBe(400);
+  expect(await remove(trusted, "pullRequest=8", "other")).toBe(401);
+
+  expect(await remove(trusted, "ref=refs/heads/topic")).toEqual([branch.write]);
+  expect(await remove(trusted, "ref=refs/heads/topic")).toEqual([]);
+  expect(await remove(seven, "pullRequest=7", "main_pr-7")).toEqual(["main_pr-7"]);
+  expect(await remove(trusted, "pullRequest=8")).toEqual(["main_pr-8"]);
+  expect(await remove(admin, "name=main_pr-78")).toEqual(["main_pr-78"]);
+  expect((await server.index.listViews()).map(({ name }) => name)).toEqual(["main"]);
+});

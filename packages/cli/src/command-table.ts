@@ -82,6 +82,11 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
     load: () => import("./commands/view-destroy.ts"),
   },
   {
+    name: "overlay delete",
+    summary: "Remove the overlays of a branch or pull request",
+    load: () => import("./commands/overlay-delete.ts"),
+  },
+  {
     name: "view stats",
     summary: "Show what a view holds, for Nix and for Bazel",
     load: () => import("./commands/view-stats.ts"),
@@ -196,6 +201,7 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
 /** What the groups of commands are about. */
 export const COMMAND_GROUPS: Readonly<Record<string, string>> = {
   view: "Views: the logical caches of a server",
+  overlay: "Overlays: what branches and pull requests write to",
   path: "Single store paths in a view",
   key: "Signing keys: what clients of a view trust",
   token: "Tokens: who may do what",

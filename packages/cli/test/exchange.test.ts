@@ -117,6 +117,12 @@ describe("with a policy for all forges", () => {
       const shown = await job.run(["whoami"]);
       expect(shown.stdout).toMatch(new RegExp(`^writes +${write.replace("+", "\\+")}$`, "m"));
       expect(shown.stdout).toMatch(/^expires .*\(in \d+ min\)$/m);
+      const removed = await job.run(["overlay", "delete", "--ref", "refs/heads/gone"]);
+      expect([removed.status, removed.stderr]).toEqual(
+        isRunner
+          ? [1, expect.stringContaining("destroy")]
+          : [0, expect.stringContaining("no such overlay")],
+      );
       const info = await job.run(["view", "info", "--json"]);
       expect([info.status, info.stdout]).toEqual([0, expect.stringContaining(`${tenant}+main`)]);
     },

@@ -224,6 +224,9 @@ export interface NewView {
   readonly overlayOf?: number | undefined;
   /** Tells whose overlay it is; who has another key may not write to it. */
   readonly overlayKey?: string | undefined;
+  /** The principal that made the overlay, and the ref its job ran on. */
+  readonly overlayOwner?: string | undefined;
+  readonly overlayRef?: string | undefined;
 }
 
 export interface ViewRecord extends NewView {

@@ -452,4 +452,9 @@ export const SCHEMA_STEPS: readonly string[] = [
   CREATE INDEX principals_by_offer ON principals (offers) WHERE offers IS NOT NULL;
   ALTER TABLE entries ADD COLUMN adopted_from TEXT;
   `,
+  // Whose an overlay is and of which ref, for who deletes it with its branch.
+  `
+  ALTER TABLE views ADD COLUMN overlay_owner TEXT;
+  ALTER TABLE views ADD COLUMN overlay_ref TEXT;
+  `,
 ];

@@ -24,7 +24,7 @@ export const VIEW_COLUMNS: string = `id, name, is_public AS isPublic, store_dir 
   upstream_cache_key_names AS upstreamCacheKeyNames, retention_seconds AS retentionSeconds,
   max_size_bytes AS maxSizeBytes, compression_level AS compressionLevel,
   created_at_ms AS createdAtMs, overlay_of AS overlayOf, overlay_key AS overlayKey,
-  written_at_ms AS writtenAtMs`;
+  overlay_owner AS overlayOwner, overlay_ref AS overlayRef, written_at_ms AS writtenAtMs`;
 
 export interface ViewRow {
   readonly id: number;
@@ -39,6 +39,8 @@ export interface ViewRow {
   readonly createdAtMs: number;
   readonly overlayOf: number | null;
   readonly overlayKey: string | null;
+  readonly overlayOwner: string | null;
+  readonly overlayRef: string | null;
   readonly writtenAtMs: number | null;
 }
 
@@ -59,6 +61,8 @@ export function toViewRecord(row: ViewRow): ViewRecord {
       : {
           overlayOf: row.overlayOf,
           overlayKey: row.overlayKey ?? undefined,
+          overlayOwner: row.overlayOwner ?? undefined,
+          overlayRef: row.overlayRef ?? undefined,
           writtenAtMs: row.writtenAtMs ?? row.createdAtMs,
         }),
   };

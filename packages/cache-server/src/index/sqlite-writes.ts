@@ -58,8 +58,9 @@ export class SqliteWrites {
     this.#database = database;
     this.#insertView = this.#prepare(`
       INSERT INTO views (name, is_public, store_dir, priority, upstream_cache_key_names,
-        retention_seconds, max_size_bytes, compression_level, created_at_ms, overlay_of, overlay_key)
-      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (name) DO NOTHING RETURNING ${VIEW_COLUMNS}`);
+        retention_seconds, max_size_bytes, compression_level, created_at_ms, overlay_of, overlay_key,
+        overlay_owner, overlay_ref)
+      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT (name) DO NOTHING RETURNING ${VIEW_COLUMNS}`);
     this.#updateView = this.#prepare(`
       UPDATE views SET is_public = coalesce(?2, is_public), store_dir = coalesce(?3, store_dir),
         priority = coalesce(?4, priority),
@@ -185,6 +186,8 @@ export class SqliteWrites {
       view.createdAtMs,
       view.overlayOf ?? null,
       view.overlayKey ?? null,
+      view.overlayOwner ?? null,
+      view.overlayRef ?? null,
     );
     if (row === undefined) {
       throw new CacheError("CONFLICT", `The view ${view.name} exists already`, {

@@ -11,6 +11,7 @@ import { keyedValueRoutes } from "./keyed-values.ts";
 import { metricsRoutes } from "./metrics.ts";
 import { nixReadRoutes } from "./nix-read.ts";
 import { nixWriteRoutes } from "./nix-write.ts";
+import { overlayRoutes } from "./overlays.ts";
 import { partUploadRoutes } from "./part-uploads.ts";
 import { pinRoutes } from "./pins.ts";
 import { provenanceRoutes } from "./provenance.ts";
@@ -32,6 +33,7 @@ export function allRoutes(services: RouteServices): Route[] {
     ...closureRoutes(services),
     ...signingKeyRoutes(services),
     ...retentionRoutes(services),
+    ...overlayRoutes(services),
     ...pinRoutes(services),
     ...scrubRoutes(services),
     ...provenanceRoutes(services),

@@ -80,6 +80,8 @@ export function createOverlays(options: OverlaysOptions): Overlays {
           createdAtMs,
           overlayOf: base.id,
           overlayKey: grant.overlayKey,
+          overlayOwner: grant.principal,
+          overlayRef: grant.ref,
         },
         createSigningKey(name, keys.secretKey(name), createdAtMs),
       );
@@ -136,6 +138,6 @@ export function createOverlays(options: OverlaysOptions): Overlays {
 
 function full(why: string): CacheError {
   return new CacheError("STORAGE_FULL", `The overlay takes nothing more: ${why}`, {
-    hint: "It is deleted some time after its last write; `flywheel view destroy` does so at once.",
+    hint: "It is deleted some time after its last write; `flywheel overlay delete` does so at once.",
   });
 }
