@@ -1,7 +1,7 @@
 import { createPublicKey, generateKeyPairSync } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
 
-import { createIssuerKey, githubClaims } from "@glorious/testkit";
+import { createIssuerKey, forgejoClaims, githubClaims } from "@glorious/testkit";
 import {
   createTokenVerifier,
   decodeTokenUnverified,
@@ -440,4 +440,41 @@ test("a job that was revoked is told so, and nobody else; a new run of the same 
   expect((await exchange({ token: issuer.mint(next) })).json()).toMatchObject({
     reason: "revoked",
   });
+});
+
+test("a name that was confirmed long ago must be confirmed anew, and the operator is told how", async () => {
+  const day = (ageDays: number): string =>
+    new Date(Date.now() - ageDays * 86_400_000).toISOString().slice(0, 10);
+  const policy = (issuer: string, confirmed = day(40)): string => {
+    const trusted = { refs: ["refs/heads/main"] };
+    const scope = { issuer: "forge", organization: { name: "acme", confirmed }, trusted };
+    const issuers = { forge: { kind: "forgejo", issuer } };
+    return JSON.stringify({
+      version: 1,
+      issuers,
+      defaultTenant: { views: { main: {} }, scopes: [scope] },
+    });
+  };
+  await using world = await startIdentityServer({ policy });
+  const { issuer, exchange, policyFile } = world;
+  const job = { owner: "acme", ownerId: 1, repository: "acme/site", repositoryId: 2 };
+  const ask = () => exchange({ token: issuer.mint(forgejoClaims({ ...job, hasIds: false })) });
+
+  const refused = await ask();
+
+  expect(refused.status).toBe(403);
+  expect(refused.json()).toMatchObject({ reason: "nothing-granted" });
+  expect(logged(world, /refused an identity/)).toMatchObject([
+    {
+      fields: {
+        reason: "confirm-again",
+        owner: "acme",
+        detail: expect.stringContaining(
+          `set defaultTenant.scopes[0].organization.confirmed to ${day(0)}`,
+        ),
+      },
+    },
+  ]);
+  await writeFile(policyFile, policy(issuer.issuer, day(0)));
+  await vi.waitFor(async () => expect((await ask()).status).toBe(200));
 });

@@ -29,6 +29,7 @@ export { formatViewName, type Overlay, parseViewName, type ViewName } from "./vi
 export { decideGrant } from "./grant/decide-grant.ts";
 export type {
   Adoption,
+  ConfirmedName,
   Grant,
   GrantDecision,
   GrantRefusal,

@@ -17,6 +17,7 @@ import {
 import type { AdoptionReport, AdoptionWish } from "../adoption/adopt-overlays.ts";
 import type { PrincipalFacts, RevocationTarget } from "../index/provenance-index.ts";
 import { factsOfGrant } from "../trust/principal-facts.ts";
+import type { ConfirmedNames } from "./confirmed-names.ts";
 import type { IdentityVerifier, VerifiedIdentity } from "./identity-verifier.ts";
 import { createRateLimiter } from "./rate-limiter.ts";
 import { grantRefusal, identityRefusal, revokedRefusal } from "./refusals.ts";
@@ -53,6 +54,7 @@ export interface ExchangeOptions {
   readonly now: () => number;
   readonly logger: Logger;
   readonly onExchange: (result: ExchangeResult) => void;
+  readonly names: ConfirmedNames;
   /** Whether a revocation names a job; `jti` is of a token of ours. */
   readonly isRevoked: (caller: RevocationTarget) => Promise<boolean>;
   /** Takes over what a merge queue built of the commit that a trusted push presents. */
@@ -113,6 +115,21 @@ export function createExchange(options: ExchangeOptions): ExchangeIdentity {
     throw grantRefusal(decision.code);
   };
 
+  const requireConfirmed = async (
+    { principal }: VerifiedIdentity,
+    { confirmed }: Grant,
+    { requestId, address }: ExchangeRequest,
+  ): Promise<void> => {
+    if (confirmed === undefined) return;
+    const problem = await options.names.check(confirmed);
+    if (problem === undefined) return;
+    const reason = "confirm-again";
+    const detail = problem;
+    const entry = { requestId, reason, detail, address, ...describe(principal) };
+    logger.warn("refused an identity", entry);
+    throw grantRefusal(reason);
+  };
+
   /** The gate would refuse the token all the same, without a word of why. */
   const requireUnrevoked = async (
     { principal }: VerifiedIdentity,
@@ -162,6 +179,7 @@ export function createExchange(options: ExchangeOptions): ExchangeIdentity {
     try {
       identity = await identify(request);
       grant = decide(identity, request);
+      await requireConfirmed(identity, grant, request);
       await requireUnrevoked(identity, request);
     } catch (error) {
       // An issuer that does not answer is not the client's doing.

@@ -7,6 +7,7 @@ import type { ServerSettings } from "../config/settings.ts";
 import type { TokenKeys } from "../config/token-keys.ts";
 import type { CacheIndex } from "../index/cache-index.ts";
 import type { ViewPolicy } from "../trust/view-policy.ts";
+import { createConfirmedNames } from "./confirmed-names.ts";
 import {
   createExchange,
   type ExchangeIdentity,
@@ -91,6 +92,7 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity |
       onExchange: options.onExchange,
       adopt: options.adopt,
       isRevoked: (caller) => index.isRevoked(caller),
+      names: createConfirmedNames(index, now),
     }),
     get audience() {
       return audience;

@@ -174,6 +174,11 @@ export interface CacheIndex
   revokeToken(jti: string, expiresAtMs: number | undefined): Promise<void>;
   isTokenRevoked(jti: string): Promise<boolean>;
 
+  /** Notes that a name was seen, see `ConfirmedName` of `@glorious/trust`; its time moves forward only. */
+  noteName(key: string, atMs: number): Promise<void>;
+  /** When a name was last seen. */
+  nameSeenAtMs(key: string): Promise<number | undefined>;
+
   /** Forgets expired holdings, uploaded files and deny list entries, at most `limit` of each. */
   expire(nowMs: number, limit: number): Promise<ExpireResult>;
   /**

@@ -457,4 +457,11 @@ export const SCHEMA_STEPS: readonly string[] = [
   ALTER TABLE views ADD COLUMN overlay_owner TEXT;
   ALTER TABLE views ADD COLUMN overlay_ref TEXT;
   `,
+  // When names were last seen that a token carries no id for: after a gap they may be somebody else's.
+  `
+  CREATE TABLE seen_names (
+    key TEXT PRIMARY KEY,
+    seen_at_ms INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  `,
 ];

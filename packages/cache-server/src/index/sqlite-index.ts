@@ -294,6 +294,14 @@ class SqliteIndex implements CacheIndex {
     return this.#read((reads) => reads.isTokenRevoked(jti));
   }
 
+  noteName(key: string, atMs: number): Promise<void> {
+    return this.#write("noteName", key, atMs);
+  }
+
+  async nameSeenAtMs(key: string): Promise<number | undefined> {
+    return this.#read((reads) => reads.nameSeenAtMs(key));
+  }
+
   expire(nowMs: number, limit: number): Promise<ExpireResult> {
     return this.#write("expire", nowMs, limit);
   }

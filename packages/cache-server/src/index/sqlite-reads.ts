@@ -115,6 +115,9 @@ export class SqliteReads {
          AND ${viewIsThere("?1")}`,
     );
     this.#isTokenRevoked = this.#prepare(`SELECT 1 AS found FROM revoked_tokens WHERE jti = ?1`);
+    this.#nameSeenAtMs = this.#prepare(
+      `SELECT seen_at_ms AS seenAtMs FROM seen_names WHERE key = ?1`,
+    );
     this.#readPing = this.#prepare(`SELECT count FROM pings WHERE id = 1`);
   }
 
@@ -246,6 +249,11 @@ export class SqliteReads {
   readonly #isTokenRevoked: Query<{ readonly found: number }>;
   isTokenRevoked(jti: string): boolean {
     return this.#isTokenRevoked.get(jti) !== undefined;
+  }
+
+  readonly #nameSeenAtMs: Query<{ readonly seenAtMs: number }>;
+  nameSeenAtMs(key: string): number | undefined {
+    return this.#nameSeenAtMs.get(key)?.seenAtMs;
   }
 
   readonly #readPing: Query<{ readonly count: number }>;

@@ -153,6 +153,9 @@ export class SqliteWrites {
     this.#revokeToken = this.#prepare(`
       INSERT INTO revoked_tokens (jti, expires_at_ms) VALUES (?1, ?2)
       ON CONFLICT (jti) DO UPDATE SET expires_at_ms = max(expires_at_ms, excluded.expires_at_ms)`);
+    this.#noteName = this.#prepare(`
+      INSERT INTO seen_names (key, seen_at_ms) VALUES (?1, ?2)
+      ON CONFLICT (key) DO UPDATE SET seen_at_ms = max(seen_at_ms, excluded.seen_at_ms)`);
 
     this.#expireHoldings = this.#prepare(`
       DELETE FROM holdings WHERE id IN (
@@ -422,6 +425,11 @@ export class SqliteWrites {
   readonly #revokeToken: Query<never>;
   revokeToken(jti: string, expiresAtMs: number | undefined): void {
     this.#revokeToken.run(jti, expiresAtMs ?? null);
+  }
+
+  readonly #noteName: Query<never>;
+  noteName(key: string, atMs: number): void {
+    this.#noteName.run(key, atMs);
   }
 
   readonly #expireHoldings: Query<never>;

@@ -4,6 +4,16 @@ import { sampleObject, storePathHashOf } from "./index-samples.ts";
 import { type OpenIndex, addView, NOW, push } from "./index-setup.ts";
 
 export function describeRecords(open: OpenIndex): void {
+  test("when a name was last seen only moves forward", async () => {
+    await using index = await open();
+    expect(await index.nameSeenAtMs("acme")).toBeUndefined();
+    await index.noteName("acme", NOW + 5);
+    await index.noteName("acme", NOW);
+    await index.noteName("globex", NOW);
+    expect(await index.nameSeenAtMs("acme")).toBe(NOW + 5);
+    expect(await index.nameSeenAtMs("globex")).toBe(NOW);
+  });
+
   test("the first document under a name stays, for each view, kind and name", async () => {
     await using index = await open();
     const view = await addView(index);

@@ -4,7 +4,7 @@ import type { Principal } from "../identity/principal.ts";
 import type { PolicyScope, PolicyView, SharedWriter, TrustPolicy } from "../policy/trust-policy.ts";
 import { parseViewName } from "../view-name.ts";
 import { findAdoption } from "./adoption.ts";
-import type { Grant, GrantDecision, GrantRefusal, GrantRequest } from "./grant.ts";
+import type { ConfirmedName, Grant, GrantDecision, GrantRefusal, GrantRequest } from "./grant.ts";
 import { judgeJob } from "./judge-job.ts";
 import { carriesIds, matchesTarget, matchScopes } from "./match-scope.ts";
 import { overlayName } from "./overlay-name.ts";
@@ -83,7 +83,8 @@ function grantByScope(
   lifetimeSeconds: number,
 ): GrantDecision {
   const { trust, reason } = judgeJob(principal, scope);
-  const common = { tenant: scope.tenant, lifetimeSeconds, rule: scope.rule, reason };
+  const confirmed = confirmedNameOf(scope);
+  const common = { tenant: scope.tenant, lifetimeSeconds, confirmed, rule: scope.rule, reason };
   const none = { write: undefined, overlayOf: undefined, overlayKey: undefined, adopt: undefined };
   const chain = [view.name, ...view.reads];
   const overlay = trust === "overlay" ? overlayName(view.name, principal, scope) : undefined;
@@ -111,6 +112,21 @@ function grantByScope(
   return refuse("untrusted-no-read", `${reason} The rule lets such jobs read nothing.`, scope.rule);
 }
 
+function confirmedNameOf({
+  rule,
+  issuer,
+  target,
+}: Pick<PolicyScope, "rule" | "issuer" | "target">): ConfirmedName | undefined {
+  if (target.kind !== "repository-name" && target.kind !== "organization-name") return undefined;
+  const { kind, name, confirmedAtMs, reconfirmAfterSeconds } = target;
+  const field = kind === "repository-name" ? "repository" : "organization";
+  return {
+    ...{ confirmedAtMs, reconfirmAfterSeconds },
+    key: JSON.stringify([issuer, field, name]),
+    place: `${rule}.${field}.confirmed`,
+  };
+}
+
 function findWriter(view: PolicyView, principal: Principal): SharedWriter | undefined {
   return view.writers.find(
     (writer) =>
@@ -129,6 +145,7 @@ function writeShared(view: PolicyView, writer: SharedWriter, lifetimeSeconds: nu
     overlayOf: undefined,
     overlayKey: undefined,
     adopt: undefined,
+    confirmed: confirmedNameOf(writer),
     lifetimeSeconds,
     rule: writer.rule,
     reason: "The policy names this job as a writer of the shared view.",

@@ -1,3 +1,5 @@
+import type { NameConfirmation } from "../policy/trust-policy.ts";
+
 /** How far what a job writes may be believed. */
 export type Trust = "trusted" | "overlay" | "untrusted";
 
@@ -17,6 +19,14 @@ export interface Adoption {
   readonly key: string;
 }
 
+/** A name that an operator confirmed, as the rule that decided has it. */
+export interface ConfirmedName extends NameConfirmation {
+  /** The same for one issuer and owner, or one issuer and repository. */
+  readonly key: string;
+  /** Where the rule says so, such as `tenants.acme.scopes[3].organization.confirmed`. */
+  readonly place: string;
+}
+
 /** What a principal may do, as the server alone decides. */
 export interface Grant {
   /** `undefined` for the default tenant. */
@@ -34,6 +44,8 @@ export interface Grant {
   readonly overlayKey: string | undefined;
   /** Present when the policy lets merge queues be adopted and this run may take part. */
   readonly adopt: Adoption | undefined;
+  /** Set where the rule knows its principals by a name: it counts while the confirmation does. */
+  readonly confirmed: ConfirmedName | undefined;
   /** The longest life of a token for this grant. */
   readonly lifetimeSeconds: number;
   /** Where the rule that decided stands in the policy. */
@@ -47,6 +59,7 @@ export type GrantRefusal =
   | "unknown-issuer"
   | "no-matching-scope"
   | "ids-required"
+  | "confirm-again"
   | "untrusted-no-read"
   | "view-not-granted"
   | "write-not-granted"

@@ -100,17 +100,19 @@ function checkIds(path: Path, entry: TargetEntry, issuer: IssuerEntry, report: P
 /** Names may change hands, so they count only where a token carries nothing better. */
 function checkNamed(
   path: Path,
-  { id, name, confirmed }: NamedTargetEntry,
+  { id, name, confirmed, reconfirmAfter }: NamedTargetEntry,
   issuer: IssuerEntry,
   report: PolicyReport,
 ): void {
   if (id !== undefined) {
-    if (confirmed === undefined) return;
-    report.problem(
-      [...path, "confirmed"],
-      "is for rules without an id",
-      "Leave it out: the id proves it.",
-    );
+    for (const [field, given] of Object.entries({ confirmed, reconfirmAfter })) {
+      if (given === undefined) continue;
+      report.problem(
+        [...path, field],
+        "is for rules without an id",
+        "Leave it out: the id proves it.",
+      );
+    }
     return;
   }
   if (issuer.kind !== "forgejo" || name === undefined) {

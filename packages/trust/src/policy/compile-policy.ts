@@ -2,6 +2,7 @@ import { formatViewName } from "../view-name.ts";
 import { FORGE_VOCABULARY } from "./forge-vocabulary.ts";
 import type {
   IssuerEntry,
+  NamedTargetEntry,
   PolicyDocument,
   ScopeEntry,
   TargetEntry,
@@ -11,6 +12,7 @@ import type {
 } from "./policy-document.ts";
 import { formatPlace } from "./policy-problem.ts";
 import type {
+  NameConfirmation,
   OverlaySettings,
   PolicyIssuer,
   PolicyScope,
@@ -22,6 +24,8 @@ import type {
 } from "./trust-policy.ts";
 
 const DEFAULT_TOKEN_LIFETIME_SECONDS = 3600;
+/** Forges keep a freed name from others for about as long, where they do so at all. */
+const DEFAULT_RECONFIRM_SECONDS = 30 * 24 * 3600;
 
 /** A tenant of a document, with where it stands. */
 export interface PlacedTenant {
@@ -56,14 +60,16 @@ export function compileTarget(entry: TargetEntry): ScopeTarget | undefined {
   const { repository, repositories, organization, group, enterprise, namespace } = entry;
   if (repository?.id !== undefined) targets.push({ kind: "repository", id: repository.id });
   else if (repository?.name !== undefined) {
-    targets.push({ kind: "repository-name", name: repository.name });
+    const { name } = repository;
+    targets.push({ kind: "repository-name", name, ...compileConfirmation(repository) });
   }
   if (repositories !== undefined) {
     targets.push({ kind: "repositories", ids: repositories.map(({ id }) => id) });
   }
   if (organization?.id !== undefined) targets.push({ kind: "organization", id: organization.id });
   else if (organization?.name !== undefined) {
-    targets.push({ kind: "organization-name", name: organization.name });
+    const { name } = organization;
+    targets.push({ kind: "organization-name", name, ...compileConfirmation(organization) });
   }
   if (group !== undefined) targets.push({ kind: "group", id: group.id });
   if (enterprise !== undefined) targets.push({ kind: "enterprise", id: enterprise.id });
@@ -74,6 +80,13 @@ export function compileTarget(entry: TargetEntry): ScopeTarget | undefined {
   }
   if (namespace !== undefined) targets.push({ kind: "namespace", namespace: namespace.name });
   return targets.length === 1 ? targets[0] : undefined;
+}
+
+function compileConfirmation({ confirmed, reconfirmAfter }: NamedTargetEntry): NameConfirmation {
+  return {
+    confirmedAtMs: confirmed === undefined ? 0 : Date.parse(confirmed),
+    reconfirmAfterSeconds: reconfirmAfter ?? DEFAULT_RECONFIRM_SECONDS,
+  };
 }
 
 /** Makes a policy of a document without problems. */

@@ -49,6 +49,7 @@ export interface NamedTargetEntry {
   readonly id?: string | undefined;
   readonly name?: string | undefined;
   readonly confirmed?: string | undefined;
+  readonly reconfirmAfter?: number | undefined;
 }
 
 export interface IdTargetEntry {

@@ -14,6 +14,7 @@ const REFUSALS: Readonly<Record<GrantRefusal | IdentityRefusal, true>> = {
   "unknown-issuer": true,
   "no-matching-scope": true,
   "ids-required": true,
+  "confirm-again": true,
   "untrusted-no-read": true,
   "view-not-granted": true,
   "write-not-granted": true,

@@ -91,6 +91,7 @@ const namedTarget = v.strictObject({
   id: v.optional(id),
   name: v.optional(text),
   confirmed: v.optional(isoDate),
+  reconfirmAfter: v.optional(seconds),
 });
 const idTarget = v.strictObject({ id, name: v.optional(text) });
 
@@ -173,6 +174,7 @@ export const POLICY_PARTS: Readonly<Record<string, readonly string[]>> = {
   Tenant: Object.keys(tenant.entries),
   View: Object.keys(view.entries),
   Scope: Object.keys(scope.entries),
+  "Confirmed name": Object.keys(namedTarget.entries),
   Trusted: Object.keys(trusted.entries),
   "Shared view": Object.keys(sharedView.entries),
 };

@@ -13,10 +13,18 @@ export interface PolicyIssuer extends Omit<IdentityIssuer, "audiences"> {
   readonly tokenLifetimeSeconds: number;
 }
 
+/** An operator made sure whose a name is; after a gap without any use somebody else may have registered it. */
+export interface NameConfirmation {
+  /** The day's begin. */
+  readonly confirmedAtMs: number;
+  /** How long it counts since that, or since the name was last seen. */
+  readonly reconfirmAfterSeconds: number;
+}
+
 /** Whom a rule is about, from the narrowest to the widest. */
 export type ScopeTarget =
   | { readonly kind: "repository"; readonly id: string }
-  | { readonly kind: "repository-name"; readonly name: string }
+  | ({ readonly kind: "repository-name"; readonly name: string } & NameConfirmation)
   | {
       readonly kind: "service-account";
       readonly namespace: string;
@@ -25,7 +33,7 @@ export type ScopeTarget =
     }
   | { readonly kind: "repositories"; readonly ids: readonly string[] }
   | { readonly kind: "organization"; readonly id: string }
-  | { readonly kind: "organization-name"; readonly name: string }
+  | ({ readonly kind: "organization-name"; readonly name: string } & NameConfirmation)
   | { readonly kind: "group"; readonly id: string }
   | { readonly kind: "namespace"; readonly namespace: string }
   | { readonly kind: "enterprise"; readonly id: string }
