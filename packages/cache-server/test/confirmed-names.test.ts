@@ -24,7 +24,9 @@ test("a name counts for as long as no gap between its uses is too long", async (
 
   const problem = await useAfter(31);
 
-  expect(problem).toMatch(/confirmed on 2026-11-20 and seen last on 2027-02-19, more than 30 d ago/);
+  expect(problem).toMatch(
+    /confirmed on 2026-11-20 and seen last on 2027-02-19, more than 30 d ago/,
+  );
   expect(problem).toMatch(/set tenants\.acme\.scopes\[0\]\.organization\.confirmed to 2027-03-22/);
   // Asking in vain is no use of the name, and another name's use is none of this one.
   expect(await names.check({ ...NAME, key: "globex", confirmedAtMs: nowMs })).toBeUndefined();
