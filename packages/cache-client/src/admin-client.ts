@@ -25,9 +25,10 @@ import {
 import { DEFAULT_RETRY_POLICY, withRetry } from "./retry.ts";
 import { parseServerUrl, requireViewName } from "./server-url.ts";
 import {
+  type AuditKind,
+  type EntryAudit,
+  EntryAuditSchema,
   LiftedSchema,
-  type PathAudit,
-  PathAuditSchema,
   type Revocation,
   RevocationListSchema,
   type RevocationReport,
@@ -230,8 +231,8 @@ export interface AdminClient extends RetentionClient, AsyncDisposable {
    * can forget it then.
    */
   revokeToken(jti: string, expiresAtSeconds?: number): Promise<void>;
-  /** Who wrote and who read a path. Ours; needs an admin token. */
-  auditPath(storePathHash: string): Promise<PathAudit>;
+  /** Who wrote and who read something. Ours; needs an admin token. */
+  audit(kind: AuditKind, name: string): Promise<EntryAudit>;
   /** Hides what somebody wrote and refuses their tokens, or says what that would do. Ours; needs an admin token. */
   revoke(request: RevocationRequest): Promise<RevocationReport>;
   /** The latest revocations, the newest first. Ours; needs an admin token. */
@@ -386,7 +387,8 @@ export function createAdminClient(options: AdminClientOptions): AdminClient {
       const query = expiresAtSeconds === undefined ? "" : `?expiresAt=${expiresAtSeconds}`;
       await tell("DELETE", `tokens/${encodeURIComponent(jti)}${query}`);
     },
-    auditPath: (hash) => ask(PathAuditSchema, "GET", `audit/paths/${encodeURIComponent(hash)}`),
+    audit: (kind, name) =>
+      ask(EntryAuditSchema, "GET", `audit/${kind}/${encodeURIComponent(name)}`),
     revoke: (request) => ask(RevocationReportSchema, "POST", "revocations", request),
     listRevocations: async () =>
       (await ask(RevocationListSchema, "GET", "revocations")).revocations,

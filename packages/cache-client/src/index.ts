@@ -56,7 +56,7 @@ export {
 } from "./retry.ts";
 export { parseServerUrl } from "./server-url.ts";
 export type {
-  PathAudit,
+  EntryAudit,
   PrincipalFacts,
   Revocation,
   RevocationReport,

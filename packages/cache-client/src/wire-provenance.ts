@@ -10,11 +10,19 @@ export interface PrincipalFacts {
   readonly repository?: string | undefined;
   readonly ref?: string | undefined;
   readonly jti?: string | undefined;
+  /** What the client called itself. */
+  readonly client?: string | undefined;
 }
 
-/** Who wrote and who read a path, by view. */
-export interface PathAudit {
-  readonly storePathHash: string;
+/** What can be audited: a store path by its hash, an ActionResult or a blob of Bazel's by the hash of its digest. */
+export type AuditKind = "paths" | "actions" | "blobs";
+
+/** Who wrote and who read something, by view; what is Bazel's, by instance name. */
+export interface EntryAudit {
+  /** Of a path. */
+  readonly storePathHash?: string | undefined;
+  /** Of an ActionResult or a blob. */
+  readonly hash?: string | undefined;
   readonly views: ReadonlyArray<{
     readonly view: string;
     /** `present`, `lost`, `hidden` by a revocation, or `gone`. */
@@ -78,10 +86,12 @@ const facts = {
   repository: text,
   ref: text,
   jti: text,
+  client: text,
 };
 
-export const PathAuditSchema: v.GenericSchema<unknown, PathAudit> = v.object({
-  storePathHash: v.string(),
+export const EntryAuditSchema: v.GenericSchema<unknown, EntryAudit> = v.object({
+  storePathHash: text,
+  hash: text,
   views: v.array(
     v.object({
       view: v.string(),

@@ -101,6 +101,8 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
             fsync: settings.fsync,
             logger,
             now: Date.now,
+            recordsReads: settings.recordReads,
+            provenanceMaxAgeMs: settings.provenanceMaxAgeMs,
           }),
         )
       : undefined;

@@ -17,6 +17,7 @@ import { createCollector } from "./housekeeping/collector.ts";
 import { createQuarantine } from "./housekeeping/quarantine.ts";
 import { createReadRecorder } from "./housekeeping/read-recorder.ts";
 import { createResigner } from "./housekeeping/resigner.ts";
+import { createRevoker } from "./housekeeping/revoker.ts";
 import { createScrubber } from "./housekeeping/scrubber.ts";
 import { startSweeper } from "./housekeeping/sweeper.ts";
 import { KEEP_ALIVE_TIMEOUT_MS, type Listener, startListener } from "./http/listener.ts";
@@ -85,6 +86,8 @@ export interface CacheServer extends AsyncDisposable {
 const ANSWER_CACHE_BYTES = 32 * 2 ** 20;
 
 const RESIGN_INTERVAL_MS = 60_000;
+/** Entries, writers and consumers that a revocation names; it counts them all. */
+const REVOKED_LISTED = 1000;
 
 function defaultTimings({ idleTimeoutMs }: ServerSettings): ServerTimings {
   return {
@@ -254,6 +257,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     quarantine,
     accesses,
     reads,
+    revoker: createRevoker({ index, bazel: bazel?.plane, reads, now, limit: REVOKED_LISTED }),
     collector,
     scrubber,
     logger,

@@ -113,6 +113,8 @@ export async function startTestServer(
       fsync: "none",
       logger: recordingLogger(logs),
       now,
+      recordsReads: loaded.recordReads,
+      provenanceMaxAgeMs: loaded.provenanceMaxAgeMs,
     }),
   );
   const server = opened.use(

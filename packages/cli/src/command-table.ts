@@ -162,6 +162,16 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
     load: () => import("./commands/audit-path.ts"),
   },
   {
+    name: "audit action",
+    summary: "Show who wrote an ActionResult of Bazel's, and who was given it",
+    load: () => import("./commands/audit-action.ts"),
+  },
+  {
+    name: "audit blob",
+    summary: "Show who wrote a blob of Bazel's",
+    load: () => import("./commands/audit-blob.ts"),
+  },
+  {
     name: "revoke",
     summary: "Undo all that a run, a principal or a token wrote",
     load: () => import("./commands/revoke.ts"),

@@ -7,10 +7,11 @@ export const PRINCIPAL_HEADER: readonly string[] = [
   "REF",
   "TRUST",
   "PRINCIPAL",
+  "CLIENT",
 ];
 
 /** Who did something, for a table. */
 export function principalCells(facts: PrincipalFacts): string[] {
-  const { repository = "", run = "", ref = "", trust, principal } = facts;
-  return [repository, run, ref, trust, principal];
+  const { repository = "", run = "", ref = "", trust, principal, client = "" } = facts;
+  return [repository, run, ref, trust, principal, client];
 }

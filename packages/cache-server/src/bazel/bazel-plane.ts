@@ -8,16 +8,17 @@ import { parseViewName } from "@glorious/trust";
 import type { ServerSettings } from "../config/settings.ts";
 import type { ScrubBazel } from "../housekeeping/bazel-scrub.ts";
 import type { CacheIndex, ViewRecord } from "../index/cache-index.ts";
+import type { Actor } from "./store/actor.ts";
 import type { BazelScope, BazelStore } from "./store/bazel-store.ts";
 import type { ViewLimit } from "./store/eviction.ts";
 import { type BazelLimits, openTenantStore } from "./store/tenant-store.ts";
 
 /** The Bazel data of all tenants, each in a directory and an index of its own. */
 export interface BazelPlane extends AsyncDisposable {
-  /** What an instance name holds, when its tenant's data is open already. */
-  recallScope(view: ViewRecord, instance: string): BazelScope | undefined;
-  /** What an instance name holds, and the store it lies in. */
-  openScope(view: ViewRecord, instance: string): Promise<BazelScope>;
+  /** What an instance name holds, for whoever reads and writes through it. */
+  openScope(view: ViewRecord, instance: string, actor?: Actor): Promise<BazelScope>;
+  /** Does something with the data of every tenant, those included that nobody has asked for yet. */
+  forEachStore(visit: (store: BazelStore) => Promise<void>): Promise<void>;
   /** The store of a view's tenant. */
   openStore(view: ViewRecord): Promise<BazelStore>;
   /** Begins to make room, and to delete what views held that are gone, every while. */
@@ -33,19 +34,25 @@ export interface BazelPlane extends AsyncDisposable {
 export interface BazelPlaneOptions {
   /** Holds a directory for each tenant. */
   readonly directory: string;
-  readonly index: Pick<CacheIndex, "listViews">;
+  readonly index: Pick<CacheIndex, "listRevocations" | "listViews">;
   readonly limits: BazelLimits;
   readonly fsync: FsyncPolicy;
   readonly logger: Logger;
   readonly now: () => number;
+  /** Whether it is recorded who was given what. */
+  readonly recordsReads: boolean;
+  /** How long it is kept who was given what. */
+  readonly provenanceMaxAgeMs: number;
 }
 
 /** No tenant has an underscore in its name. */
 const DEFAULT_TENANT = "_default";
 const HOUSEKEEPING_INTERVAL_MS = 30_000;
+/** More than anybody makes. */
+const MAX_REVOCATIONS = 1_000_000;
 
 export function createBazelPlane(options: BazelPlaneOptions): BazelPlane {
-  const { directory, index, limits, fsync, logger, now } = options;
+  const { directory, index, limits, fsync, logger, now, provenanceMaxAgeMs } = options;
   const opening = new Map<string, Promise<BazelStore>>();
   const opened = new Map<string, BazelStore>();
   /** Tenants whose data is being deleted. */
@@ -79,6 +86,11 @@ export function createBazelPlane(options: BazelPlaneOptions): BazelPlane {
       now,
       views: () => viewsOf(tenant),
       onLost: () => (lostTotal += 1),
+      recordsReads: options.recordsReads,
+      revocations: async () =>
+        (await index.listRevocations(MAX_REVOCATIONS))
+          .filter(({ liftedAtMs }) => liftedAtMs === undefined)
+          .toReversed(),
     });
     opened.set(tenant, store);
     return store;
@@ -114,7 +126,9 @@ export function createBazelPlane(options: BazelPlaneOptions): BazelPlane {
     for (const tenant of tenants) {
       if (isClosed) return;
       if ((await viewsOf(tenant)).size > 0) {
-        await opened.get(tenant)?.evict();
+        const store = opened.get(tenant);
+        await store?.evict();
+        await store?.provenance.forget(now() - provenanceMaxAgeMs);
         continue;
       }
       const done = deleteTenant(tenant).finally(() => deleting.delete(tenant));
@@ -123,20 +137,29 @@ export function createBazelPlane(options: BazelPlaneOptions): BazelPlane {
     }
   };
 
-  const scrub: ScrubBazel = async (progress, work) => {
-    const tenants = await readdir(directory).catch(() => []);
-    for (const [at, tenant] of tenants.entries()) {
+  const forEachStore = async (
+    visit: (store: BazelStore, at: number, count: number) => Promise<void>,
+  ): Promise<void> => {
+    // One that is opened for the first time may have no directory yet.
+    const known = new Set([...(await readdir(directory).catch(() => [])), ...opening.keys()]);
+    for (const [at, tenant] of [...known].entries()) {
       if ((await viewsOf(tenant)).size === 0) continue;
       const store = await openTenant(tenant);
       try {
-        await store.scrub(progress, work, (fraction) => {
-          progress.fraction = (at + fraction) / tenants.length;
-        });
+        await visit(store, at, known.size);
       } catch (error) {
         // A tenant whose last view was deleted meanwhile.
         if (opened.get(tenant) === store) throw error;
       }
     }
+  };
+
+  const scrub: ScrubBazel = async (progress, work) => {
+    await forEachStore((store, at, count) =>
+      store.scrub(progress, work, (fraction) => {
+        progress.fraction = (at + fraction) / count;
+      }),
+    );
     progress.fraction = 1;
   };
 
@@ -145,12 +168,10 @@ export function createBazelPlane(options: BazelPlaneOptions): BazelPlane {
     get lostTotal() {
       return lostTotal;
     },
-    recallScope(view, instance) {
-      return opened.get(tenantOf(view.name))?.scope(view.id, instance);
+    async openScope(view, instance, actor) {
+      return (await openStore(view)).scope(view.id, instance, actor);
     },
-    async openScope(view, instance) {
-      return (await openStore(view)).scope(view.id, instance);
-    },
+    forEachStore,
     openStore,
     housekeep,
     start() {

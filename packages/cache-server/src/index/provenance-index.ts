@@ -39,6 +39,9 @@ export interface ProvenanceIndex {
 /** What an entry is: a path by its hash, or a document by its name. */
 export type EntryKind = "path" | "log" | "realisation" | "build-trace" | "debuginfo";
 
+/** What an entry of a Bazel index is: an ActionResult or a blob by its hash, or a value by its key. */
+export type BazelEntryKind = "action" | "blob" | "value";
+
 /** Who did something, as far as the token said it. */
 export interface PrincipalFacts {
   /** A stable id: of a forge's repository, or of a token. */
@@ -52,6 +55,8 @@ export interface PrincipalFacts {
   readonly jti?: string | undefined;
   /** By what key a push may take over what it wrote; never answered. */
   readonly offers?: string | undefined;
+  /** What the client called itself, `bazel 8.4.2` or `curl/8.7.1 Nix/2.34.1`; nothing proves it. */
+  readonly client?: string | undefined;
 }
 
 export interface EntryUse {
@@ -94,10 +99,10 @@ export interface RevocationTarget {
 export interface RevocationEffect {
   /** How many entries are hidden. */
   readonly entries: number;
-  /** Some of them. */
+  /** Some of them; those of Bazel's with their instance name. */
   readonly samples: readonly {
     readonly view: string;
-    readonly kind: EntryKind;
+    readonly kind: EntryKind | BazelEntryKind;
     readonly name: string;
   }[];
   /** Who wrote them. */

@@ -2,6 +2,7 @@ import type { DatabaseSync } from "node:sqlite";
 
 import { CacheError } from "@glorious/core";
 
+import { formatPrincipalFacts } from "./principal-text.ts";
 import type { EntryKind, PrincipalFacts, RevocationTarget } from "./provenance-index.ts";
 import { prepareQuery, type Query } from "./sqlite-connection.ts";
 import { required } from "./sqlite-rows.ts";
@@ -45,10 +46,9 @@ export class SqliteProvenanceWriter {
   readonly #insertPrincipal: Query<never>;
   readonly #findPrincipal: Query<{ readonly id: number }>;
   /** The number of a principal with just these facts. */
-  principalId({ principal, trust, ...facts }: PrincipalFacts): number {
-    const { run, attempt, commit, repository, ref, jti, offers } = facts;
-    // One order of names, so that equal facts are equal texts.
-    const text = JSON.stringify({ principal, trust, run, attempt, commit, repository, ref, jti });
+  principalId(facts: PrincipalFacts): number {
+    const { principal, run, jti, offers } = facts;
+    const text = formatPrincipalFacts(facts);
     this.#insertPrincipal.run(text, principal, run ?? null, jti ?? null, offers ?? null);
     return required(this.#findPrincipal.get(text)).id;
   }

@@ -1,5 +1,6 @@
 import type { DatabaseSync } from "node:sqlite";
 
+import { parsePrincipalFacts } from "./principal-text.ts";
 import type {
   EntryKind,
   EntryProvenance,
@@ -148,10 +149,12 @@ export class SqliteProvenanceReads {
     return {
       entries: required(this.#countSelected.get(...parameters)).count,
       samples: this.#listSelected.all(...parameters, limit).map((row) => ({ ...row })),
-      writers: this.#listWriters.all(...parameters, limit).map(({ facts }) => parseFacts(facts)),
+      writers: this.#listWriters
+        .all(...parameters, limit)
+        .map(({ facts }) => parsePrincipalFacts(facts)),
       consumers: this.#listConsumers
         .all(...parameters, limit)
-        .map(({ facts, ...row }) => ({ ...parseFacts(facts), ...row })),
+        .map(({ facts, ...row }) => ({ ...parsePrincipalFacts(facts), ...row })),
     };
   }
 
@@ -179,13 +182,13 @@ export class SqliteProvenanceReads {
       writers: this.#listEntryWriters
         .all(kind, name, view.id, limit)
         .map(({ facts, atMs, adoptedFrom }) => ({
-          ...parseFacts(facts),
+          ...parsePrincipalFacts(facts),
           atMs,
           ...(adoptedFrom === null ? {} : { adoptedFrom }),
         })),
       readers: this.#listEntryReaders
         .all(kind, name, view.id, limit)
-        .map(({ facts, ...row }) => ({ ...parseFacts(facts), ...row })),
+        .map(({ facts, ...row }) => ({ ...parsePrincipalFacts(facts), ...row })),
     }));
   }
 }
@@ -199,11 +202,6 @@ function toState(row: StateRow | undefined): EntryProvenance["state"] {
   if (row === undefined) return "gone";
   if (row.isHidden === 1) return "hidden";
   return row.isLost === 1 ? "lost" : "present";
-}
-
-function parseFacts(text: string): PrincipalFacts {
-  const facts: PrincipalFacts = JSON.parse(text);
-  return facts;
 }
 
 /** The writing half of provenance, beside what commits record themselves. */

@@ -1,6 +1,7 @@
 import type { Route } from "../http/router.ts";
 import { atticConfigRoutes } from "./attic-config.ts";
 import { atticPushRoutes } from "./attic-push.ts";
+import { auditRoutes } from "./audit.ts";
 import { bazelHttpRoutes } from "./bazel-http.ts";
 import { closureRoutes } from "./closure.ts";
 import { flywheelManageRoutes } from "./flywheel-manage.ts";
@@ -14,8 +15,8 @@ import { nixWriteRoutes } from "./nix-write.ts";
 import { overlayRoutes } from "./overlays.ts";
 import { partUploadRoutes } from "./part-uploads.ts";
 import { pinRoutes } from "./pins.ts";
-import { provenanceRoutes } from "./provenance.ts";
 import { retentionRoutes } from "./retention.ts";
+import { revocationRoutes } from "./revocations.ts";
 import type { RouteServices } from "./route-services.ts";
 import { scrubRoutes } from "./scrub.ts";
 import { signingKeyRoutes } from "./signing-keys.ts";
@@ -36,7 +37,8 @@ export function allRoutes(services: RouteServices): Route[] {
     ...overlayRoutes(services),
     ...pinRoutes(services),
     ...scrubRoutes(services),
-    ...provenanceRoutes(services),
+    ...auditRoutes(services),
+    ...revocationRoutes(services),
     ...atticConfigRoutes(services),
     ...atticPushRoutes(services),
     ...nixReadRoutes(services),

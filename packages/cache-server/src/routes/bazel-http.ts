@@ -23,7 +23,11 @@ export function bazelHttpRoutes(services: RouteServices): Route[] {
   const { limits } = services;
 
   const open = (exchange: Exchange, permission: "pull" | "push"): Promise<InstanceAccess> =>
-    requireBazel(services).instances.open(exchange.caller, instanceOf(exchange), permission);
+    requireBazel(services).instances.open(exchange.caller, {
+      instance: instanceOf(exchange),
+      permission,
+      agent: exchange.request.headers["user-agent"],
+    });
 
   const recallAccess = (exchange: Exchange): InstanceAccess | undefined =>
     services.bazel?.instances.recall(exchange.caller, instanceOf(exchange), "pull");

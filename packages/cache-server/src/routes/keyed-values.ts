@@ -19,7 +19,11 @@ export function keyedValueRoutes(services: RouteServices): Route[] {
 
   const open = (exchange: Exchange, permission: "pull" | "push"): Promise<InstanceAccess> => {
     const { view = "" } = exchange.params;
-    return requireBazel(services).instances.open(exchange.caller, view, permission);
+    return requireBazel(services).instances.open(exchange.caller, {
+      instance: view,
+      permission,
+      agent: exchange.request.headers["user-agent"],
+    });
   };
 
   const get = async (exchange: Exchange): Promise<void> => {

@@ -12,6 +12,7 @@ import type { Collector } from "../housekeeping/collector.ts";
 import type { Quarantine } from "../housekeeping/quarantine.ts";
 import type { ReadRecorder } from "../housekeeping/read-recorder.ts";
 import type { Resigner } from "../housekeeping/resigner.ts";
+import type { Revoker } from "../housekeeping/revoker.ts";
 import type { Scrubber } from "../housekeeping/scrubber.ts";
 import type { Identity } from "../identity/open-identity.ts";
 import type { CacheIndex } from "../index/cache-index.ts";
@@ -34,6 +35,7 @@ export interface RouteServices {
   readonly quarantine: Quarantine;
   readonly accesses: AccessRecorder;
   readonly reads: ReadRecorder;
+  readonly revoker: Revoker;
   readonly collector: Collector;
   readonly scrubber: Scrubber;
   readonly logger: Logger;

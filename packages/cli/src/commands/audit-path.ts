@@ -1,8 +1,6 @@
 import { openAdminClient } from "../admin-client.ts";
-import { note, printLine } from "../cli-context.ts";
 import { type Command, defineCommand, flag } from "../command.ts";
-import { PRINCIPAL_HEADER, principalCells } from "../format-principal.ts";
-import { formatTable } from "../format-table.ts";
+import { printAudit } from "../print-audit.ts";
 import { chooseServer, SERVER_ENVIRONMENT, SERVER_OPTIONS } from "../server-options.ts";
 import { readStorePathHash } from "../store-path-argument.ts";
 
@@ -23,24 +21,6 @@ not shown. Needs an administrator's token.`,
   async run({ options, args }, context) {
     const hash = readStorePathHash(args[0] ?? "");
     await using admin = await openAdminClient(await chooseServer(options, context), context);
-    const audit = await admin.auditPath(hash);
-    if (options.json) return printLine(context, JSON.stringify(audit));
-    const rows = audit.views.flatMap(({ view, state, writers, readers }) => [
-      ...writers.map(({ at, adoptedFrom, ...facts }) => {
-        const what = adoptedFrom === undefined ? "wrote" : `wrote in ${adoptedFrom}`;
-        return [view, state, what, at, ...principalCells(facts)];
-      }),
-      ...readers.map(({ lastAt, ...facts }) => [
-        view,
-        state,
-        "read",
-        lastAt,
-        ...principalCells(facts),
-      ]),
-    ]);
-    for (const line of formatTable(["VIEW", "STATE", "DID", "AT", ...PRINCIPAL_HEADER], rows)) {
-      printLine(context, line);
-    }
-    if (rows.length === 0) note(context, "The path is there; who wrote it was not recorded.");
+    printAudit(await admin.audit("paths", hash), options.json, context);
   },
 });

@@ -50,7 +50,9 @@ export function createCallContext(options: {
       if (!isAllowed(call)) return undefined;
       const { headers } = call;
       const caller = gate.recall(headers.get("authorization"));
-      return caller && instances.recall(caller, instance, permission);
+      if (caller === undefined) return undefined;
+      const agent = permission === "push" ? headers.get("user-agent") : undefined;
+      return instances.recall(caller, instance, permission, agent);
     },
     async open(call, instance, permission) {
       if (!isAllowed(call)) {
@@ -58,7 +60,10 @@ export function createCallContext(options: {
           hint: "Use one of the addresses in allowedHosts, port included.",
         });
       }
-      return await instances.open(await identify(call), instance, permission);
+      const caller = await identify(call);
+      const agent = call.headers.get("user-agent");
+      const client = toolOf(call) ?? agent;
+      return await instances.open(caller, { instance, permission, agent, client });
     },
     run(call, answer) {
       // A call may be given up while what it asked for is under way.
@@ -81,4 +86,10 @@ export function createCallContext(options: {
     },
     answered: (call) => meters.end(call),
   };
+}
+
+/** The tool that calls, as it says itself. */
+function toolOf({ headers }: ServerCall): string | undefined {
+  const { toolName = "", toolVersion = "" } = readRequestMetadata(headers)?.toolDetails ?? {};
+  return toolName === "" ? undefined : `${toolName} ${toolVersion}`.trimEnd();
 }

@@ -65,7 +65,7 @@ export async function getActionResult(
     const { result } = found;
     const refersTo = await collectNeeds(scope, result);
     if (refersTo === undefined) return { kind: "miss", reason: "incomplete" };
-    await scope.putAction(key, result, refersTo);
+    await scope.resolveAction(key, result, refersTo);
     found = await scope.findAction(key);
   }
   if (found.kind !== "hit") {

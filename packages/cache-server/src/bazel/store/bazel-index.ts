@@ -9,9 +9,10 @@ import { openDatabase } from "../../index/sqlite-open.ts";
 import { type SqliteWriter, startThreadWriter } from "../../index/sqlite-writer.ts";
 import { WriteQueue } from "../../index/write-queue.ts";
 import type { ScopeUsage } from "./bazel-store.ts";
-import { BAZEL_WRITERS, type BazelWrites } from "./bazel-writers.ts";
+import { BAZEL_WRITERS, type IndexWrites } from "./bazel-writers.ts";
 import { ENTRY_HEX, EntryPage } from "./entry-page.ts";
 import { ObjectScan } from "./object-scan.ts";
+import { ProvenanceReads } from "./provenance-reads.ts";
 import { type PagedResult, readResultPage, RESULT_HEX } from "./result-page.ts";
 import { BAZEL_SCHEMA_STEPS } from "./schema.ts";
 
@@ -19,6 +20,7 @@ import { BAZEL_SCHEMA_STEPS } from "./schema.ts";
 export interface BlobRow {
   readonly sizeBytes: number;
   readonly accessed: number;
+  readonly writeId: number;
 }
 
 export interface ObjectRow {
@@ -28,6 +30,11 @@ export interface ObjectRow {
   readonly storedBytes: number;
   readonly file: string | null;
   readonly data: Uint8Array | null;
+}
+
+export interface ValueRow extends ObjectRow {
+  readonly sha256: Uint8Array;
+  readonly writeId: number;
 }
 
 /** Where a blob's bytes are that lie in a file. */
@@ -40,6 +47,11 @@ export interface ActionRow {
   readonly result: Uint8Array;
   readonly refersTo: Uint8Array | null;
   readonly accessed: number;
+}
+
+/** The same with the write that it came with. */
+export interface WrittenActionRow extends ActionRow {
+  readonly writeId: number;
 }
 
 export interface ScopeRow {
@@ -63,6 +75,9 @@ export const EVICTABLE = {
 } as const;
 
 export type EvictableTable = keyof typeof EVICTABLE;
+
+/** Rows to go through: all, or without those that a revocation hides. */
+export type EntrySource = "actions" | "blobs" | "unrevoked actions" | "unrevoked blobs";
 
 const USAGE_SUMS = [
   "coalesce(sum(blobs), 0) AS blobs",
@@ -112,13 +127,14 @@ export class BazelIndex implements AsyncDisposable {
   readonly #queue: WriteQueue<WriteOperation, WriteOutcome>;
   /** For who goes through everything. */
   readonly objects: ObjectScan;
+  readonly provenance: ProvenanceReads;
   readonly #findBlob: Query<BlobRow>;
   readonly #readBlob: Query<ObjectRow>;
   readonly #findFile: Query<FileRow>;
-  readonly #findAction: Query<ActionRow>;
-  readonly #readValue: Query<ObjectRow & { readonly sha256: Uint8Array }>;
+  readonly #findAction: Query<WrittenActionRow>;
+  readonly #readValue: Query<ValueRow>;
   readonly #findLayout: Query<{ readonly chunks: Uint8Array }>;
-  readonly #entries: Record<"actions" | "blobs", Query<{ readonly hex: string | null }>>;
+  readonly #entries: Record<EntrySource, Query<{ readonly hex: string | null }>>;
   readonly #results: Query<{ readonly first: number | null; readonly hex: string | null }>;
   readonly #counts: Query<{ readonly blobs: number; readonly actions: number }>;
   readonly #oldest: Record<EvictableTable, Query<OldRow>>;
@@ -138,7 +154,7 @@ export class BazelIndex implements AsyncDisposable {
     this.#commit = prepare("COMMIT");
     this.objects = new ObjectScan(database);
     this.#findBlob = prepare(`
-      SELECT size_bytes AS sizeBytes, accessed FROM blobs WHERE hash = ?1 AND scope_id = ?2`);
+      SELECT size_bytes AS sizeBytes, accessed, write_id AS writeId FROM blobs WHERE hash = ?1 AND scope_id = ?2`);
     const object = `o.size_bytes AS sizeBytes, o.form, o.stored_bytes AS storedBytes, o.file, c.data`;
     const from = `JOIN objects AS o ON o.id = r.object_id LEFT JOIN contents AS c ON c.object_id = o.id`;
     this.#readBlob = prepare(`
@@ -148,25 +164,38 @@ export class BazelIndex implements AsyncDisposable {
       JOIN objects AS o ON o.id = r.object_id
       WHERE r.hash = ?1 AND r.scope_id = ?2 AND o.file IS NOT NULL`);
     this.#readValue = prepare(`
-      SELECT r.accessed, r.sha256, ${object} FROM keyed_values AS r ${from}
+      SELECT r.accessed, r.sha256, r.write_id AS writeId, ${object} FROM keyed_values AS r ${from}
       WHERE r.scope_id = ?1 AND r.key = ?2`);
     this.#findAction = prepare(`
-      SELECT result, refers_to AS refersTo, accessed FROM actions WHERE hash = ?1 AND scope_id = ?2`);
+      SELECT result, refers_to AS refersTo, accessed, write_id AS writeId FROM actions
+      WHERE hash = ?1 AND scope_id = ?2`);
     this.#findLayout = prepare(`SELECT chunks FROM layouts WHERE hash = ?1 AND scope_id = ?2`);
-    const entries = (rows: string): Query<{ readonly hex: string | null }> =>
+    const entries = (rows: string, filter = ""): Query<{ readonly hex: string | null }> =>
       prepare(`
         SELECT group_concat(${ENTRY_HEX}, '') AS hex FROM (
           SELECT hash, scope_id, ${rows}
-          WHERE (hash, scope_id) > (?1, ?2) ORDER BY hash, scope_id LIMIT ?3)`);
+          WHERE (hash, scope_id) > (?1, ?2) ${filter} ORDER BY hash, scope_id LIMIT ?3)`);
+    // From the index alone: rows of ActionResults are long, and their last use is read with the first of them.
+    const actions = "0 AS size_bytes, 0 AS accessed FROM actions";
+    const blobs = "size_bytes, accessed FROM blobs";
     this.#entries = {
-      // From the index alone: rows of ActionResults are long, and their last use is read with the first of them.
-      actions: entries("0 AS size_bytes, 0 AS accessed FROM actions"),
-      blobs: entries("size_bytes, accessed FROM blobs"),
+      actions: entries(actions),
+      blobs: entries(blobs),
+      "unrevoked actions": entries(
+        actions,
+        `AND id NOT IN (SELECT a.id FROM writes AS w JOIN actions AS a ON a.write_id = w.id
+          WHERE w.revocation_id IS NOT NULL AND a.write_id > 0)`,
+      ),
+      "unrevoked blobs": entries(
+        blobs,
+        `AND write_id NOT IN (SELECT id FROM writes WHERE revocation_id IS NOT NULL)`,
+      ),
     };
     this.#results = prepare(`
       SELECT min(id) AS first, group_concat(${RESULT_HEX}, '') AS hex FROM (
         SELECT * FROM actions WHERE id < ?1 AND length(result) + coalesce(length(refers_to), 0) <= ?2
         ORDER BY id DESC LIMIT ?3)`);
+    this.provenance = new ProvenanceReads(database, (read) => this.#read(read));
     this.#counts = prepare(`
       SELECT coalesce(sum(blobs), 0) AS blobs, coalesce(sum(actions), 0) AS actions FROM scopes`);
     const oldest = (table: EvictableTable): Query<OldRow> =>
@@ -196,14 +225,11 @@ export class BazelIndex implements AsyncDisposable {
     return this.#read(() => this.#findFile.get(hash, scopeId));
   }
 
-  findAction(scopeId: number, hash: Uint8Array): ActionRow | undefined {
+  findAction(scopeId: number, hash: Uint8Array): WrittenActionRow | undefined {
     return this.#read(() => this.#findAction.get(hash, scopeId));
   }
 
-  readValue(
-    scopeId: number,
-    key: string,
-  ): (ObjectRow & { readonly sha256: Uint8Array }) | undefined {
+  readValue(scopeId: number, key: string): ValueRow | undefined {
     return this.#read(() => this.#readValue.get(scopeId, key));
   }
 
@@ -211,15 +237,15 @@ export class BazelIndex implements AsyncDisposable {
     return this.#read(() => this.#findLayout.get(hash, scopeId)?.chunks);
   }
 
-  /** Rows of a table in the order of their hashes, those after one; `undefined` is the beginning. */
+  /** Rows in the order of their hashes, those after one; `undefined` is the beginning. */
   entriesAfter(
-    table: "actions" | "blobs",
+    source: EntrySource,
     last: { readonly hash: Uint8Array; readonly scopeId: number } | undefined,
     limit: number,
   ): EntryPage {
     const { hash, scopeId } = last ?? { hash: new Uint8Array(), scopeId: 0 };
     return new EntryPage(
-      this.#read(() => this.#entries[table].get(hash, scopeId, limit)?.hex) ?? "",
+      this.#read(() => this.#entries[source].get(hash, scopeId, limit)?.hex) ?? "",
     );
   }
 
@@ -278,15 +304,15 @@ export class BazelIndex implements AsyncDisposable {
     );
   }
 
-  async write<Method extends keyof BazelWrites>(
+  async write<Method extends keyof IndexWrites>(
     method: Method,
-    ...parameters: Parameters<BazelWrites[Method]>
-  ): Promise<ReturnType<BazelWrites[Method]>> {
+    ...parameters: Parameters<IndexWrites[Method]>
+  ): Promise<ReturnType<IndexWrites[Method]>> {
     this.#requireOpen();
     const outcome = await this.#queue.run({ method, parameters });
     if (outcome.kind === "failed") throw fromFailure(outcome.failure);
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it comes from that very method
-    return outcome.value as ReturnType<BazelWrites[Method]>;
+    return outcome.value as ReturnType<IndexWrites[Method]>;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

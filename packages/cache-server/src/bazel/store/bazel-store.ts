@@ -2,6 +2,12 @@ import type { DigestKey, DigestList } from "@glorious/reapi";
 import type { Blob, ByteRange } from "@glorious/storage";
 
 import type { BazelScrubProgress, BazelScrubWork } from "../../housekeeping/bazel-scrub.ts";
+import type {
+  EntryProvenance,
+  RevocationEffect,
+  RevocationSelection,
+} from "../../index/provenance-index.ts";
+import type { Actor } from "./actor.ts";
 
 /** How bytes are encoded, stored or on the wire. */
 export type BlobForm = "identity" | "zstd";
@@ -133,9 +139,11 @@ export interface BazelScope {
   findActionParts(key: DigestKey): Promise<ActionParts | undefined>;
   /**
    * Stores a serialized ActionResult with the digests of everything it needs; `undefined` while its trees are
-   * missing. It replaces the one that is here.
+   * missing. It replaces the one that is here; who wrote that is still known.
    */
   putAction(key: DigestKey, result: Uint8Array, refersTo: DigestList | undefined): Promise<void>;
+  /** Notes what an ActionResult needs that was found `unresolved`; no other result is touched. */
+  resolveAction(key: DigestKey, result: Uint8Array, refersTo: DigestList): Promise<void>;
 
   findValue(key: string): Promise<KeyedValue | undefined>;
   /** @returns Whether the key is new. */
@@ -164,10 +172,51 @@ export interface EvictionResult {
   readonly freedBytes: number;
 }
 
+/** What an entry is, and its name: a hash, or a value's key. */
+export type EntryName =
+  | { readonly kind: "action" | "blob"; readonly key: DigestKey }
+  | { readonly kind: "value"; readonly key: string };
+
+/** A revocation as the whole server has it. */
+export interface StoreRevocation extends RevocationSelection {
+  /** Of the server's. */
+  readonly id: number;
+  readonly createdAtMs: number;
+}
+
+/**
+ * Who wrote and read what of one tenant's Bazel data. Reads of ActionResults and values are recorded, not those of blobs:
+ * a blob is what its hash says, and an ActionResult led to it. What is revoked is absent, until somebody writes it anew.
+ */
+export interface StoreProvenance {
+  /** What a revocation would hide; instance names stand for views. */
+  preview(selection: RevocationSelection, limit: number): Promise<RevocationEffect>;
+  /**
+   * Hides what was written until the revocation was made, at once, and refuses from now on what those write whom it
+   * names, uploads under way included. What was done before is done once only.
+   */
+  revoke(revocation: StoreRevocation, limit: number): Promise<RevocationEffect>;
+  /**
+   * Takes a revocation back; with `keepsHidden` only for those whom it names.
+   *
+   * @returns How many entries are there again.
+   */
+  lift(id: number, options: { readonly keepsHidden: boolean }): Promise<number>;
+  /** Who wrote and who was given an entry, by instance name; at most `limit` of each, the latest first. */
+  find(entry: EntryName, limit: number): Promise<EntryProvenance[]>;
+  /** Forgets who read what before a time. */
+  forget(beforeMs: number): Promise<void>;
+}
+
 /** One tenant's Bazel data. Nothing of it is shared with another tenant. */
 export interface BazelStore extends AsyncDisposable {
-  /** The scope of an instance name, the view's full name with what follows it; it need not hold anything. */
-  scope(viewId: number, instance: string): BazelScope;
+  /**
+   * The scope of an instance name, the view's full name with what follows it; it need not hold anything.
+   *
+   * @param actor Whom provenance names as who reads and writes through it; without it, nobody.
+   */
+  scope(viewId: number, instance: string, actor?: Actor): BazelScope;
+  readonly provenance: StoreProvenance;
   /** What all scopes of a view hold. */
   usageOf(viewId: number): Promise<ScopeUsage>;
   /** Bytes stored, as far as they count against the limit. */

@@ -4,6 +4,8 @@ import { CacheError } from "@glorious/core";
 
 import { prepareQuery, type Query } from "../../index/sqlite-connection.ts";
 import { moduleBeside } from "../../index/sqlite-writer.ts";
+import { ProvenanceWrites } from "./provenance-writes.ts";
+import type { WriteOrigin } from "./write-book.ts";
 
 /** Bytes that are new to the index: in `data` when they are few, else in `file`. */
 export interface NewObject {
@@ -20,6 +22,7 @@ export interface NewBlob extends NewObject {
   readonly scopeId: number;
   readonly hash: Uint8Array;
   readonly accessed: number;
+  readonly origin: WriteOrigin;
 }
 
 /** Small blobs in columns: a figure for each, and their hashes and bytes one after the other. */
@@ -38,6 +41,7 @@ export interface NewKeyedValue extends NewObject {
   readonly key: string;
   readonly sha256: Uint8Array;
   readonly accessed: number;
+  readonly origin: WriteOrigin;
 }
 
 /** What a write did to the store: files that nothing refers to now, and how many bytes came or went. */
@@ -70,6 +74,10 @@ interface OwnedRow {
   readonly objectId: number;
 }
 
+/** 1 when the row's write is revoked, so that the row counts as absent. */
+const IS_REVOKED = `EXISTS (
+  SELECT 1 FROM writes AS w WHERE w.id = write_id AND w.revocation_id IS NOT NULL)`;
+
 /** What an ActionResult or keyed value takes beside its bytes, so that many tiny ones count as well. */
 const ROW_BYTES = 100;
 
@@ -78,11 +86,12 @@ const NEVER = 2 ** 31;
 
 /** Every write of a tenant's Bazel index; each method is one operation. */
 export class BazelWrites {
+  readonly #provenance: ProvenanceWrites;
   readonly #insertScope: Query<{ readonly id: number }>;
   readonly #addToScope: Query<never>;
   readonly #addTotal: Query<never>;
   readonly #deleteScope: Query<never>;
-  readonly #findBlob: Query<OwnedRow>;
+  readonly #findBlob: Query<OwnedRow & { readonly isRevoked: number }>;
   readonly #findShared: Query<OwnedRow & { readonly storedBytes: number }>;
   readonly #insertBlob: Query<never>;
   readonly #deleteBlob: Query<OwnedRow>;
@@ -93,7 +102,9 @@ export class BazelWrites {
   readonly #getObject: Query<ObjectRow>;
   readonly #addOwner: Query<never>;
   readonly #deleteObject: Query<never>;
-  readonly #findActionBytes: Query<{ readonly bytes: number }>;
+  readonly #findActionBytes: Query<{ readonly bytes: number; readonly writeId: number }>;
+  readonly #insertSuperseded: Query<never>;
+  readonly #resolveAction: Query<never>;
   readonly #upsertAction: Query<never>;
   readonly #deleteAction: Query<{ readonly bytes: number }>;
   readonly #touchAction: Query<never>;
@@ -103,7 +114,8 @@ export class BazelWrites {
   readonly #upsertLayout: Query<never>;
   readonly #markVerified: Query<never>;
 
-  constructor(database: DatabaseSync) {
+  constructor(database: DatabaseSync, provenance: ProvenanceWrites) {
+    this.#provenance = provenance;
     const prepare = <Row>(sql: string): Query<Row> => prepareQuery<Row>(database, sql);
     this.#insertScope = prepare(`
       INSERT INTO scopes (view_id, instance) VALUES (?1, ?2)
@@ -120,14 +132,16 @@ export class BazelWrites {
         AND NOT EXISTS (SELECT 1 FROM keyed_values WHERE scope_id = ?1)`);
 
     this.#findBlob = prepare(
-      `SELECT object_id AS objectId FROM blobs WHERE hash = ?1 AND scope_id = ?2`,
+      `SELECT object_id AS objectId, ${IS_REVOKED} AS isRevoked FROM blobs
+       WHERE hash = ?1 AND scope_id = ?2`,
     );
     this.#findShared = prepare(`
       SELECT b.object_id AS objectId, o.stored_bytes AS storedBytes
       FROM blobs AS b JOIN objects AS o ON o.id = b.object_id
-      WHERE b.hash = ?1 AND b.size_bytes = ?2 LIMIT 1`);
+      WHERE b.hash = ?1 AND b.size_bytes = ?2 AND NOT ${IS_REVOKED} LIMIT 1`);
     this.#insertBlob = prepare(`
-      INSERT INTO blobs (hash, scope_id, object_id, size_bytes, accessed) VALUES (?1, ?2, ?3, ?4, ?5)`);
+      INSERT INTO blobs (hash, scope_id, object_id, size_bytes, accessed, write_id)
+      VALUES (?1, ?2, ?3, ?4, ?5, ?6)`);
     this.#deleteBlob = prepare(`
       DELETE FROM blobs WHERE hash = ?1 AND scope_id = ?2 AND accessed < ?3
       RETURNING object_id AS objectId`);
@@ -149,12 +163,19 @@ export class BazelWrites {
 
     const actionBytes = `length(result) + coalesce(length(refers_to), 0) + ${ROW_BYTES} AS bytes`;
     this.#findActionBytes = prepare(
-      `SELECT ${actionBytes} FROM actions WHERE hash = ?1 AND scope_id = ?2`,
+      `SELECT ${actionBytes}, write_id AS writeId FROM actions WHERE hash = ?1 AND scope_id = ?2`,
     );
+    this.#insertSuperseded = prepare(`
+      INSERT INTO superseded (hash, scope_id, write_id, at_ms) VALUES (?1, ?2, ?3, ?4)
+      ON CONFLICT DO NOTHING`);
+    this.#resolveAction = prepare(`
+      UPDATE actions SET refers_to = ?4, accessed = max(accessed, ?5)
+      WHERE hash = ?1 AND scope_id = ?2 AND result = ?3 AND refers_to IS NULL`);
     this.#upsertAction = prepare(`
-      INSERT INTO actions (hash, scope_id, result, refers_to, accessed) VALUES (?1, ?2, ?3, ?4, ?5)
-      ON CONFLICT (hash, scope_id) DO UPDATE SET
-        result = excluded.result, refers_to = excluded.refers_to, accessed = excluded.accessed`);
+      INSERT INTO actions (hash, scope_id, result, refers_to, accessed, write_id)
+      VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+      ON CONFLICT (hash, scope_id) DO UPDATE SET result = excluded.result,
+        refers_to = excluded.refers_to, accessed = excluded.accessed, write_id = excluded.write_id`);
     this.#deleteAction = prepare(`
       DELETE FROM actions WHERE hash = ?1 AND scope_id = ?2 AND accessed < ?3
       RETURNING ${actionBytes}`);
@@ -163,7 +184,8 @@ export class BazelWrites {
     );
 
     this.#insertValue = prepare(`
-      INSERT INTO keyed_values (scope_id, key, object_id, sha256, accessed) VALUES (?1, ?2, ?3, ?4, ?5)`);
+      INSERT INTO keyed_values (scope_id, key, object_id, sha256, accessed, write_id)
+      VALUES (?1, ?2, ?3, ?4, ?5, ?6)`);
     this.#deleteValue = prepare(`
       DELETE FROM keyed_values WHERE scope_id = ?1 AND key = ?2 AND accessed < ?3
       RETURNING object_id AS objectId`);
@@ -189,22 +211,36 @@ export class BazelWrites {
   }
 
   putBlob(blob: NewBlob): StoreChange {
-    const { scopeId, hash, sizeBytes, accessed } = blob;
+    const { scopeId, hash, accessed } = blob;
     const unusedFiles = blob.file === undefined ? [] : [blob.file];
-    if (this.#findBlob.get(hash, scopeId) !== undefined) {
+    const existing = this.#findBlob.get(hash, scopeId);
+    if (existing?.isRevoked === 0) {
       this.#touchBlob.run(hash, scopeId, accessed);
       return { unusedFiles, addedBytes: 0 };
     }
+    const writeId = this.#provenance.announce(blob.origin);
+    const before = existing === undefined ? undefined : this.deleteBlobs(scopeId, [hash], NEVER);
+    const added = this.#addBlob(blob, writeId);
+    if (before === undefined) return added;
+    return {
+      unusedFiles: [...before.unusedFiles, ...added.unusedFiles],
+      addedBytes: before.addedBytes + added.addedBytes,
+    };
+  }
+
+  #addBlob(blob: NewBlob, writeId: number): StoreChange {
+    const { scopeId, hash, sizeBytes, accessed } = blob;
+    const unusedFiles = blob.file === undefined ? [] : [blob.file];
     const shared = this.#findShared.get(hash, sizeBytes);
     if (shared !== undefined) {
       this.#addOwner.run(shared.objectId, 1);
-      this.#insertBlob.run(hash, scopeId, shared.objectId, sizeBytes, accessed);
+      this.#insertBlob.run(hash, scopeId, shared.objectId, sizeBytes, accessed, writeId);
       const { storedBytes } = shared;
       this.#change(scopeId, { storedBytes, logicalBytes: sizeBytes, blobs: 1 });
       return { unusedFiles, addedBytes: 0 };
     }
     const objectId = this.#addObject(blob);
-    this.#insertBlob.run(hash, scopeId, objectId, sizeBytes, accessed);
+    this.#insertBlob.run(hash, scopeId, objectId, sizeBytes, accessed, writeId);
     const { storedBytes } = blob;
     this.#change(scopeId, { storedBytes, logicalBytes: sizeBytes, blobs: 1 });
     this.#addTotal.run(storedBytes);
@@ -214,9 +250,10 @@ export class BazelWrites {
   putBlobs(
     scopeId: number,
     blobs: NewBlobs,
-    times: { readonly accessed: number; readonly verifiedMs: number },
+    common: Pick<NewBlob, "accessed" | "origin" | "verifiedMs">,
   ): StoreChange {
     const { forms, sizes, ends } = blobs;
+    const unusedFiles: string[] = [];
     let addedBytes = 0;
     let start = 0;
     let at = 0;
@@ -225,12 +262,14 @@ export class BazelWrites {
       const form = forms[at] === 1 ? 1 : 0;
       const [sizeBytes, storedBytes] = [sizes[at] as number, data.length];
       const object = { form, sizeBytes, storedBytes, file: undefined, data } as const;
-      addedBytes += this.putBlob({ ...object, ...times, scopeId, hash }).addedBytes;
+      const change = this.putBlob({ ...object, ...common, scopeId, hash });
+      addedBytes += change.addedBytes;
+      // They lie in the index, all of them; what they take the place of may not.
+      unusedFiles.push(...change.unusedFiles);
       start += data.length;
       at += 1;
     }
-    // They lie in the index, all of them.
-    return { unusedFiles: [], addedBytes };
+    return { unusedFiles, addedBytes };
   }
 
   /** Deletes those that were not used in this period or later. */
@@ -261,13 +300,43 @@ export class BazelWrites {
   putAction(
     scopeId: number,
     hash: Uint8Array,
-    action: { result: Uint8Array; refersTo: Uint8Array | undefined; accessed: number },
+    action: {
+      readonly result: Uint8Array;
+      readonly refersTo: Uint8Array | undefined;
+      readonly accessed: number;
+      readonly origin: WriteOrigin;
+      readonly atMs: number;
+    },
+  ): StoreChange {
+    const { result, refersTo, accessed, origin, atMs } = action;
+    const writeId = this.#provenance.announce(origin);
+    const before = this.#findActionBytes.get(hash, scopeId);
+    if (before !== undefined && before.writeId > 0 && before.writeId !== writeId) {
+      this.#insertSuperseded.run(hash, scopeId, before.writeId, atMs);
+    }
+    this.#upsertAction.run(hash, scopeId, result, refersTo ?? null, accessed, writeId);
+    const addedBytes = result.length + (refersTo?.length ?? 0) + ROW_BYTES - (before?.bytes ?? 0);
+    this.#change(scopeId, { storedBytes: addedBytes, actions: before === undefined ? 1 : 0 });
+    this.#addTotal.run(addedBytes);
+    return { unusedFiles: [], addedBytes };
+  }
+
+  /** Notes what an ActionResult needs that was stored before its trees were; it stays whose it is. */
+  resolveAction(
+    scopeId: number,
+    hash: Uint8Array,
+    action: {
+      readonly result: Uint8Array;
+      readonly refersTo: Uint8Array;
+      readonly accessed: number;
+    },
   ): StoreChange {
     const { result, refersTo, accessed } = action;
-    const before = this.#findActionBytes.get(hash, scopeId)?.bytes;
-    this.#upsertAction.run(hash, scopeId, result, refersTo ?? null, accessed);
-    const addedBytes = result.length + (refersTo?.length ?? 0) + ROW_BYTES - (before ?? 0);
-    this.#change(scopeId, { storedBytes: addedBytes, actions: before === undefined ? 1 : 0 });
+    if (this.#resolveAction.run(hash, scopeId, result, refersTo, accessed) === 0) {
+      return { unusedFiles: [], addedBytes: 0 };
+    }
+    const addedBytes = refersTo.length;
+    this.#change(scopeId, { storedBytes: addedBytes });
     this.#addTotal.run(addedBytes);
     return { unusedFiles: [], addedBytes };
   }
@@ -289,9 +358,10 @@ export class BazelWrites {
 
   putValue(value: NewKeyedValue): StoreChange & { readonly isNew: boolean } {
     const { scopeId, key, sha256, accessed } = value;
+    const writeId = this.#provenance.announce(value.origin);
     const change = this.deleteValues(scopeId, [key], NEVER);
     const objectId = this.#addObject(value);
-    this.#insertValue.run(scopeId, key, objectId, sha256, accessed);
+    this.#insertValue.run(scopeId, key, objectId, sha256, accessed, writeId);
     const storedBytes = value.storedBytes + ROW_BYTES;
     this.#change(scopeId, { storedBytes, logicalBytes: value.sizeBytes, keyedValues: 1 });
     this.#addTotal.run(storedBytes);
@@ -389,6 +459,10 @@ function* eachHash(hashes: Uint8Array): Iterable<Uint8Array> {
   for (let at = 0; at < hashes.length; at += 32) yield hashes.subarray(at, at + 32);
 }
 
+/** Everything that the writer thread can be told to do. */
+export type IndexWrites = Pick<BazelWrites, keyof BazelWrites> &
+  Pick<ProvenanceWrites, "forgetProvenance" | "liftWrites" | "recordReads" | "revokeWrites">;
+
 /** This module's address, for the writer thread. */
 export const BAZEL_WRITERS: string = moduleBeside("bazel-writers", import.meta.url);
 
@@ -398,5 +472,6 @@ export const BAZEL_WRITERS: string = moduleBeside("bazel-writers", import.meta.u
  * @public The thread imports this module by its address.
  */
 export function createWriters(database: DatabaseSync): readonly object[] {
-  return [new BazelWrites(database)];
+  const provenance = new ProvenanceWrites(database);
+  return [new BazelWrites(database, provenance), provenance];
 }

@@ -126,6 +126,10 @@ export class ChainScope implements BazelScope {
     return this.#own.putAction(key, result, refersTo);
   }
 
+  resolveAction(key: DigestKey, result: Uint8Array, refersTo: DigestList): Promise<void> {
+    return this.#own.resolveAction(key, result, refersTo);
+  }
+
   findValue(key: string): Promise<KeyedValue | undefined> {
     return firstFound(this.#scopes, (scope) => scope.findValue(key));
   }

@@ -32,7 +32,8 @@ export async function learnIndex(state: TenantState, signal: AbortSignal): Promi
     do {
       await nextTurn();
       if (signal.aborted) return;
-      const page = index.entriesAfter(name, last, ROWS_PER_SLICE);
+      const source = state.writes.isClean ? name : (`unrevoked ${name}` as const);
+      const page = index.entriesAfter(source, last, ROWS_PER_SLICE);
       for (let row = 0; row < page.length; row += 1) {
         const scopeId = page.scopeId(row);
         // What is read and put into memory in one turn is there still, unless it is on its way out.

@@ -91,4 +91,61 @@ export const BAZEL_SCHEMA_STEPS: readonly string[] = [
   -- When the bytes were last hashed, by their upload or by a scrub.
   ALTER TABLE objects ADD COLUMN verified_ms INTEGER NOT NULL DEFAULT 0;
   `,
+  `
+  -- Provenance: who, as JSON and as what revocations select by; and what one of them wrote within a minute, which a
+  -- revocation hides by one row, however much it was. Entries of before have the write 0.
+  CREATE TABLE actors (
+    id INTEGER PRIMARY KEY,
+    facts TEXT NOT NULL UNIQUE,
+    principal TEXT NOT NULL,
+    run TEXT,
+    jti TEXT
+  ) STRICT;
+  CREATE TABLE writes (
+    id INTEGER PRIMARY KEY,
+    actor_id INTEGER NOT NULL REFERENCES actors (id),
+    started_ms INTEGER NOT NULL,
+    revocation_id INTEGER
+  ) STRICT;
+  CREATE INDEX writes_by_actor ON writes (actor_id);
+  CREATE INDEX writes_revoked ON writes (revocation_id) WHERE revocation_id IS NOT NULL;
+  ALTER TABLE blobs ADD COLUMN write_id INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE actions ADD COLUMN write_id INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE keyed_values ADD COLUMN write_id INTEGER NOT NULL DEFAULT 0;
+  -- Blobs, which are many, are gone through instead.
+  CREATE INDEX actions_by_write ON actions (write_id) WHERE write_id > 0;
+
+  -- The write of an ActionResult that another took the place of.
+  CREATE TABLE superseded (
+    hash BLOB NOT NULL,
+    scope_id INTEGER NOT NULL,
+    write_id INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    PRIMARY KEY (hash, scope_id, write_id)
+  ) STRICT, WITHOUT ROWID;
+
+  -- Who was given an ActionResult (kind 0, by its hash) or a value (kind 1, by its key); the latest of them.
+  CREATE TABLE reads (
+    id INTEGER PRIMARY KEY,
+    kind INTEGER NOT NULL,
+    name BLOB NOT NULL,
+    scope_id INTEGER NOT NULL,
+    write_id INTEGER NOT NULL,
+    actor_id INTEGER NOT NULL,
+    first_at_ms INTEGER NOT NULL,
+    last_at_ms INTEGER NOT NULL,
+    UNIQUE (name, scope_id, kind, write_id, actor_id)
+  ) STRICT;
+  -- The same by what they were written with, for as long as provenance is kept.
+  CREATE TABLE consumers (
+    write_id INTEGER NOT NULL,
+    actor_id INTEGER NOT NULL,
+    entries INTEGER NOT NULL,
+    last_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (write_id, actor_id)
+  ) STRICT, WITHOUT ROWID;
+
+  -- Those of the server's revocations that hold here already, or held until they were taken back.
+  CREATE TABLE applied_revocations (id INTEGER PRIMARY KEY) STRICT;
+  `,
 ];

@@ -3,6 +3,7 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { type DigestKey, type DigestList, formatHash } from "@glorious/reapi";
 
 import { isEmptyDigest } from "./action-memory.ts";
+import type { Actor } from "./actor.ts";
 import type { ActionRow } from "./bazel-index.ts";
 import {
   ABSENT,
@@ -29,6 +30,7 @@ import {
   viewDigests,
   wordsOf,
 } from "./packed-digests.ts";
+import { ReadNotes } from "./read-notes.ts";
 import { emptyBlob, toStoredBlob } from "./stored-blob.ts";
 import type { TenantState } from "./tenant-state.ts";
 
@@ -43,17 +45,21 @@ export class TenantScope implements BazelScope {
   readonly viewId: number;
   readonly instance: string;
   readonly #state: TenantState;
+  readonly #actor: Actor | undefined;
   #id: number | undefined;
+  #reads: ReadNotes | undefined;
 
-  constructor(state: TenantState, viewId: number, instance: string) {
+  /** @param actor Whoever reads and writes through it. */
+  constructor(state: TenantState, viewId: number, instance: string, actor?: Actor) {
     this.#state = state;
     this.viewId = viewId;
     this.instance = instance;
+    this.#actor = actor;
   }
 
   remembersAll(digests: DigestList): boolean {
     const scopeId = this.#known();
-    if (scopeId === undefined) return false;
+    if (scopeId === undefined || this.#state.isInDoubt) return false;
     const { words, length } = digests;
     const { blobs } = this.#state;
     const period = this.#state.period();
@@ -108,15 +114,19 @@ export class TenantScope implements BazelScope {
     const scopeId = await this.#openId();
     using _queued = await state.queueRoom(object.data?.length ?? 0);
     const accessed = state.period();
-    const change = await state.write("putBlob", {
-      ...ownData(object),
-      scopeId,
-      hash: new Uint8Array(key),
-      accessed,
-      verifiedMs: state.nowMs(),
-    });
-    state.rememberBlob(scopeId, key, { sizeBytes, accessed });
-    await state.settle(change);
+    await state.writeAs(
+      this.#actor,
+      (origin) =>
+        state.write("putBlob", {
+          ...ownData(object),
+          scopeId,
+          hash: new Uint8Array(key),
+          accessed,
+          verifiedMs: state.nowMs(),
+          origin,
+        }),
+      () => state.rememberBlob(scopeId, key, { sizeBytes, accessed }),
+    );
     return "stored";
   }
 
@@ -170,6 +180,7 @@ export class TenantScope implements BazelScope {
     if (scopeId === undefined || row === undefined) return undefined;
     const slot = state.actions.table.find(scopeId, words);
     if (slot !== 0) state.actions.table.touch(slot, state.period());
+    this.#noteRead(scopeId, wordsOf(key), 0);
     return {
       result: Buffer.from(row.result),
       refersTo: row.refersTo === null ? undefined : unpackDigests(row.refersTo),
@@ -197,15 +208,36 @@ export class TenantScope implements BazelScope {
       refersTo: refersTo && packDigests(refersTo),
       accessed: period,
     };
-    const change = await state.write("putAction", scopeId, new Uint8Array(key), stored);
-    const row = { ...stored, refersTo: stored.refersTo ?? null };
-    const slot = state.actions.replace(scopeId, wordsOf(key), 0, row);
-    const needs = refersTo && this.#resolve(scopeId, refersTo, period);
-    if (slot !== 0 && refersTo !== undefined && needs !== undefined) {
-      // What its client was told is there may be lost all the same: the first who asks for it looks.
-      const lookedAtMs = needFiles(refersTo) ? 0 : Infinity;
-      state.actions.use(slot, { ...stored, needs, period, lookedAtMs });
-    }
+    const hash = new Uint8Array(key);
+    await state.writeAs(
+      this.#actor,
+      (origin) =>
+        state.write("putAction", scopeId, hash, { ...stored, origin, atMs: state.nowMs() }),
+      () => {
+        const row = { ...stored, refersTo: stored.refersTo ?? null };
+        const slot = state.actions.replace(scopeId, wordsOf(key), 0, row);
+        const needs = refersTo && this.#resolve(scopeId, refersTo, period);
+        if (slot === 0 || refersTo === undefined || needs === undefined) return;
+        // What its client was told is there may be lost all the same: the first who asks for it looks.
+        const lookedAtMs = needFiles(refersTo) ? 0 : Infinity;
+        state.actions.use(slot, { ...stored, needs, period, lookedAtMs });
+      },
+    );
+  }
+
+  async resolveAction(key: DigestKey, result: Uint8Array, refersTo: DigestList): Promise<void> {
+    const state = this.#state;
+    const scopeId = this.#known();
+    if (scopeId === undefined) return;
+    using _queued = await state.queueRoom(result.length + 40 * refersTo.length);
+    const stored = {
+      result: new Uint8Array(result),
+      refersTo: packDigests(refersTo),
+      accessed: state.period(),
+    };
+    const change = await state.write("resolveAction", scopeId, new Uint8Array(key), stored);
+    // Another may have taken its place meanwhile.
+    if (change.addedBytes > 0) state.actions.replace(scopeId, wordsOf(key), 0, stored);
     await state.settle(change);
   }
 
@@ -213,10 +245,10 @@ export class TenantScope implements BazelScope {
     const scopeId = this.#known();
     if (scopeId === undefined) return undefined;
     const state = this.#state;
-    if (state.isGoing("keyed_values", scopeId, key)) return undefined;
-    const row = state.index.readValue(scopeId, key);
+    const row = state.readValue(scopeId, key);
     if (row === undefined) return undefined;
     state.touchValue(scopeId, key);
+    this.#notes(scopeId)?.noteValue(key);
     const value = toStoredBlob(row, {
       files: state.files,
       name: () => "value",
@@ -241,15 +273,20 @@ export class TenantScope implements BazelScope {
     const object = await takeValue(source, { ...options, files, maxBlobBytes });
     const scopeId = await this.#openId();
     using _queued = await state.queueRoom(object.data?.length ?? 0);
-    const change = await state.write("putValue", {
-      ...ownData(object),
-      scopeId,
-      key,
-      accessed: state.period(),
-      verifiedMs: state.nowMs(),
+    let isNew = false;
+    await state.writeAs(this.#actor, async (origin) => {
+      const change = await state.write("putValue", {
+        ...ownData(object),
+        scopeId,
+        key,
+        accessed: state.period(),
+        verifiedMs: state.nowMs(),
+        origin,
+      });
+      ({ isNew } = change);
+      return change;
     });
-    await state.settle(change);
-    return change.isNew;
+    return isNew;
   }
 
   async deleteValue(key: string): Promise<boolean> {
@@ -298,13 +335,17 @@ export class TenantScope implements BazelScope {
       const taken = await takeSmallBlobs(blobs, places, outcomes);
       const accessed = state.period();
       const verifiedMs = state.nowMs();
-      const change = await state.write("putBlobs", scopeId, taken.blobs, { accessed, verifiedMs });
-      for (const place of taken.places) {
-        const { key, sizeBytes } = blobs[place] as WholeBlob;
-        state.rememberBlob(scopeId, key, { sizeBytes, accessed });
-        outcomes[place] = "stored";
-      }
-      await state.settle(change);
+      await state.writeAs(
+        this.#actor,
+        (origin) => state.write("putBlobs", scopeId, taken.blobs, { accessed, verifiedMs, origin }),
+        () => {
+          for (const place of taken.places) {
+            const { key, sizeBytes } = blobs[place] as WholeBlob;
+            state.rememberBlob(scopeId, key, { sizeBytes, accessed });
+            outcomes[place] = "stored";
+          }
+        },
+      );
     } catch (error) {
       for (const place of places) outcomes[place] = toError(error);
     }
@@ -319,8 +360,12 @@ export class TenantScope implements BazelScope {
     const period = state.period();
     const slot = actions.table.find(scopeId, words, from);
     if (slot === 0 && actions.table.isWhole) return ABSENT;
-    const known = slot === 0 ? undefined : actions.recall(slot, period, state.nowMs());
-    if (known !== undefined) return { kind: "hit", result: known };
+    const known =
+      slot === 0 || state.isInDoubt ? undefined : actions.recall(slot, period, state.nowMs());
+    if (known !== undefined) {
+      this.#noteRead(scopeId, words, from);
+      return { kind: "hit", result: known };
+    }
     const row = state.readAction(scopeId, words, from);
     if (row === undefined) return ABSENT;
     if (row.refersTo !== null && needFiles(viewDigests(row.refersTo))) return undefined;
@@ -343,6 +388,7 @@ export class TenantScope implements BazelScope {
     if (needs === undefined) return INCOMPLETE;
     const slot = state.actions.table.find(scopeId, words, from);
     if (slot !== 0) state.actions.use(slot, { result, needs, period, lookedAtMs });
+    this.#noteRead(scopeId, words, from);
     return { kind: "hit", result };
   }
 
@@ -410,6 +456,15 @@ export class TenantScope implements BazelScope {
       const slot = state.lookUpBlob(scopeId, words, from);
       return slot !== 0 && state.blobs.sizeOf(slot) === sizeBytes ? slot : 0;
     });
+  }
+
+  #noteRead(scopeId: number, words: Int32Array, from: number): void {
+    this.#notes(scopeId)?.noteAction(words, from);
+  }
+
+  #notes(scopeId: number): ReadNotes | undefined {
+    if (this.#actor === undefined) return undefined;
+    return (this.#reads ??= new ReadNotes(this.#state.reads, this.#actor, scopeId));
   }
 
   #known(): number | undefined {

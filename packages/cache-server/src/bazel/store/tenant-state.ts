@@ -3,14 +3,17 @@ import { type DigestKey, formatHash } from "@glorious/reapi";
 import type { BlobStore } from "@glorious/storage";
 
 import { ActionMemory } from "./action-memory.ts";
-import type { ActionRow, BazelIndex, EvictableTable } from "./bazel-index.ts";
+import type { Actor } from "./actor.ts";
+import type { ActionRow, BazelIndex, EvictableTable, ValueRow } from "./bazel-index.ts";
 import type { StoredBlob } from "./bazel-store.ts";
-import type { BazelWrites, StoreChange } from "./bazel-writers.ts";
+import type { IndexWrites, StoreChange } from "./bazel-writers.ts";
 import { EvictionMemory } from "./eviction-memory.ts";
 import { ENTRY_BYTES } from "./key-slots.ts";
 import { KeyTable, type Slots } from "./key-table.ts";
 import { keyAt, wordsOf } from "./packed-digests.ts";
+import { ReadBook } from "./read-notes.ts";
 import { periodOf } from "./touches.ts";
+import { WriteBook, type WriteOrigin } from "./write-book.ts";
 
 /** What a tenant's store is made of. */
 export interface TenantStateOptions {
@@ -23,6 +26,8 @@ export interface TenantStateOptions {
   readonly maxBlobBytes: number;
   /** Bytes of memory for what was used lately. */
   readonly memoryBytes: number;
+  /** Whether it is recorded who was given what. */
+  readonly recordsReads: boolean;
   /** Makes sure that so many more bytes fit, for a view. @throws {CacheError} `STORAGE_FULL`. */
   readonly requireRoom: (viewId: number, sizeBytes: number) => Promise<void>;
 }
@@ -44,6 +49,8 @@ export class TenantState {
   readonly blobs: KeyTable<StoredBlob>;
   readonly actions: ActionMemory;
   readonly evictedActions: EvictionMemory = new EvictionMemory();
+  readonly writes: WriteBook;
+  readonly reads: ReadBook;
   /** Of uploads under way. */
   reservedBytes = 0;
   storedBytes: number;
@@ -56,6 +63,7 @@ export class TenantState {
     new Map();
   readonly #queueRoom: ByteBudget = createByteBudget(QUEUED_BYTES);
   #flushing: Promise<void> | undefined;
+  #doubts = 0;
 
   constructor(options: TenantStateOptions) {
     const { index, files, memoryBytes } = options;
@@ -63,6 +71,8 @@ export class TenantState {
     this.index = index;
     this.files = files;
     this.maxBlobBytes = options.maxBlobBytes;
+    this.writes = new WriteBook(index.provenance.knownWrites());
+    this.reads = new ReadBook(options.recordsReads);
     this.storedBytes = index.storedBytes();
     for (const { id, viewId, instance } of index.scopes()) this.#noteScope(id, viewId, instance);
     this.blobs = new KeyTable({
@@ -112,31 +122,57 @@ export class TenantState {
     this.#scopesOfView.set(viewId, (this.#scopesOfView.get(viewId) ?? 1) - 1);
   }
 
+  /** Whether memory may hold what was revoked a moment ago, so that the index is asked about everything. */
+  get isInDoubt(): boolean {
+    return this.#doubts > 0;
+  }
+
+  /** Lets nothing be taken from memory unasked until the returned handle is disposed of. */
+  doubt(): Disposable {
+    this.#doubts += 1;
+    return {
+      [Symbol.dispose]: () => {
+        this.#doubts -= 1;
+      },
+    };
+  }
+
   /** The slot of the blob whose hash begins at a word, from memory or index; 0 when it is absent. */
   lookUpBlob(scopeId: number, words: Int32Array, from = 0): number {
     const slot = this.blobs.find(scopeId, words, from);
-    if (slot !== 0 || this.blobs.isWhole) return slot;
+    if (slot === 0 ? this.blobs.isWhole : !this.isInDoubt) return slot;
     const key = keyAt(words, from);
     if (this.isGoing("blobs", scopeId, key)) return 0;
     const row = this.index.findBlob(scopeId, key);
-    if (row === undefined) return 0;
+    if (row === undefined || this.writes.isRevoked(row.writeId)) {
+      if (slot !== 0) this.blobs.remove(slot);
+      return 0;
+    }
+    if (slot !== 0) return slot;
     // Without room it counts as absent: its use could not be noted, and it might be evicted.
     return this.blobs.add(scopeId, words, from, row);
   }
 
-  /** An ActionResult as the index has it, from memory or index, unless it is being deleted. */
+  /** An ActionResult as the index has it, from memory or index, unless it is being deleted or was revoked. */
   readAction(scopeId: number, words: Int32Array, from = 0): ActionRow | undefined {
     const { actions } = this;
     const known = actions.table.find(scopeId, words, from);
-    const kept = known === 0 ? undefined : actions.recallRow(known);
+    const kept = known === 0 || this.isInDoubt ? undefined : actions.recallRow(known);
     if (kept !== undefined) return kept;
     const key = keyAt(words, from);
     if (this.isGoing("actions", scopeId, key)) return undefined;
     const row = this.index.findAction(scopeId, key);
-    if (row === undefined) return undefined;
+    if (row === undefined || this.writes.isRevoked(row.writeId)) return undefined;
     const slot = actions.note(scopeId, words, from, row.accessed);
     if (slot !== 0) actions.keepRow(slot, row);
     return row;
+  }
+
+  /** A value as the index has it, unless it is being deleted or was revoked. */
+  readValue(scopeId: number, key: string): ValueRow | undefined {
+    if (this.isGoing("keyed_values", scopeId, key)) return undefined;
+    const row = this.index.readValue(scopeId, key);
+    return row === undefined || this.writes.isRevoked(row.writeId) ? undefined : row;
   }
 
   rememberBlob(
@@ -181,11 +217,32 @@ export class TenantState {
     return this.#queueRoom.acquire(sizeBytes + QUEUED_WRITE_BYTES * writes);
   }
 
-  write<Method extends keyof BazelWrites>(
+  write<Method extends keyof IndexWrites>(
     method: Method,
-    ...parameters: Parameters<BazelWrites[Method]>
-  ): Promise<ReturnType<BazelWrites[Method]>> {
+    ...parameters: Parameters<IndexWrites[Method]>
+  ): Promise<ReturnType<IndexWrites[Method]>> {
     return this.index.write(method, ...parameters);
+  }
+
+  /**
+   * Writes on somebody's behalf.
+   *
+   * @param remember Told in the turn in which the index has it, before anybody can have taken it away again.
+   * @throws {CacheError} `FORBIDDEN` when what they write was revoked meanwhile.
+   */
+  async writeAs(
+    actor: Actor | undefined,
+    write: (origin: WriteOrigin) => Promise<StoreChange>,
+    remember: () => void = () => {},
+  ): Promise<void> {
+    const origin = this.writes.originOf(actor, this.nowMs());
+    const change = await write(origin);
+    try {
+      this.writes.settle(actor, origin);
+      remember();
+    } finally {
+      await this.settle(change);
+    }
   }
 
   /** Counts what a write changed, and deletes the files that nothing refers to any more. */
@@ -270,6 +327,23 @@ export class TenantState {
     this.#touchedValues.clear();
     for (const { scopeId, key, period } of values) {
       await this.write("touchValues", scopeId, [key], period);
+    }
+    await this.tellReads();
+  }
+
+  /** Tells the index who was given what since the last time. */
+  async tellReads(): Promise<void> {
+    const { dropped } = this.reads;
+    if (dropped > 0) {
+      this.#options.logger.warn("reads were not recorded: there were too many", { dropped });
+    }
+    const atMs = this.nowMs();
+    for (const { actor, scopeId, hashes, keys } of this.reads.drain()) {
+      for (let from = 0; from === 0 || from < hashes.length; from += 32 * MAX_HASHES_PER_WRITE) {
+        const some = hashes.slice(from, from + 32 * MAX_HASHES_PER_WRITE);
+        const reads = { hashes: some, keys: from === 0 ? keys : [], atMs };
+        await this.write("recordReads", actor, scopeId, reads);
+      }
     }
   }
 

@@ -12,12 +12,20 @@ import {
 } from "@glorious/storage";
 
 import type { BazelScrubProgress, BazelScrubWork } from "../../housekeeping/bazel-scrub.ts";
+import type { Actor } from "./actor.ts";
 import { type BazelIndex, openBazelIndex } from "./bazel-index.ts";
-import type { BazelScope, BazelStore, EvictionResult, ScopeUsage } from "./bazel-store.ts";
+import type {
+  BazelScope,
+  BazelStore,
+  EvictionResult,
+  ScopeUsage,
+  StoreRevocation,
+} from "./bazel-store.ts";
 import { isOwnFile } from "./blob-intake.ts";
 import { evict, type ViewLimit } from "./eviction.ts";
 import { learnIndex } from "./learn-index.ts";
 import { scrubStore } from "./scrub-store.ts";
+import { createStoreProvenance } from "./store-provenance.ts";
 import { TenantScope } from "./tenant-scope.ts";
 import { TenantState } from "./tenant-state.ts";
 
@@ -43,6 +51,10 @@ export interface TenantStoreOptions {
   readonly now?: () => number;
   /** Told when stored bytes turned out to be damaged or gone. */
   readonly onLost?: () => void;
+  /** Whether it is recorded who was given what; default true. */
+  readonly recordsReads?: boolean;
+  /** The server's revocations that hold. Those that this tenant's data does not know yet take effect before it is served. */
+  readonly revocations?: () => Promise<readonly StoreRevocation[]>;
 }
 
 const FLUSH_INTERVAL_MS = 60_000;
@@ -96,6 +108,7 @@ class TenantStore implements BazelStore {
   readonly #parts: TenantParts;
   readonly #state: TenantState;
   readonly #scopes: Map<string, TenantScope> = new Map();
+  readonly provenance: ReturnType<typeof createStoreProvenance>;
   readonly #stopping: AbortController = new AbortController();
   #learning: Promise<void> | undefined;
   #flushTimer: NodeJS.Timeout | undefined;
@@ -119,12 +132,15 @@ class TenantStore implements BazelStore {
       maxBlobBytes: limits.maxBlobBytes,
       memoryBytes: limits.memoryBytes,
       onLost: options.onLost ?? (() => {}),
+      recordsReads: options.recordsReads ?? true,
       requireRoom: (viewId, sizeBytes) => this.#requireRoom(viewId, sizeBytes),
     });
+    this.provenance = createStoreProvenance(this.#state, () => this.#learn());
   }
 
   async start(): Promise<void> {
     const { logger } = this.#options;
+    await this.provenance.resume((await this.#options.revocations?.()) ?? []);
     const mark = join(this.#options.directory, "in-use");
     const wasKilled = await access(mark).then(
       () => true,
@@ -137,16 +153,25 @@ class TenantStore implements BazelStore {
       });
     }, FLUSH_INTERVAL_MS);
     this.#flushTimer.unref();
-    this.#learning = learnIndex(this.#state, this.#stopping.signal).catch((error: unknown) => {
-      logger.error("The index could not be read into memory", { error });
-    });
+    this.#learn();
     if (!wasKilled) return;
     this.#deleteOrphans().catch((error: unknown) => {
       logger.error("Files of uploads that a crash cut were not all deleted", { error });
     });
   }
 
-  scope(viewId: number, instance: string): BazelScope {
+  /** Once what runs has ended. */
+  #learn(): void {
+    const { logger } = this.#options;
+    this.#learning = (this.#learning ?? Promise.resolve())
+      .then(() => learnIndex(this.#state, this.#stopping.signal))
+      .catch((error: unknown) => {
+        logger.error("The index could not be read into memory", { error });
+      });
+  }
+
+  scope(viewId: number, instance: string, actor?: Actor): BazelScope {
+    if (actor !== undefined) return new TenantScope(this.#state, viewId, instance, actor);
     const name = `${viewId}/${instance}`;
     const known = this.#scopes.get(name);
     if (known !== undefined) return known;

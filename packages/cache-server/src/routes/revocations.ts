@@ -1,5 +1,4 @@
 import { CacheError } from "@glorious/core";
-import { isStorePathHash } from "@glorious/nix-store";
 import * as v from "valibot";
 
 import type { Exchange } from "../http/exchange.ts";
@@ -20,37 +19,9 @@ const RevocationRequest = v.strictObject({
   dryRun: v.optional(v.boolean(), false),
 });
 
-/** For administrators: who wrote and read what, and how to undo it. */
-export function provenanceRoutes(services: RouteServices): Route[] {
-  const { index, gate, reads, limits, logger, now } = services;
-
-  const audit = async (exchange: Exchange): Promise<void> => {
-    gate.requireAdmin(exchange.caller);
-    const hash = exchange.params["hash"] ?? "";
-    if (!isStorePathHash(hash)) {
-      throw new CacheError("INVALID", `${JSON.stringify(hash.slice(0, 64))} is no store path hash`);
-    }
-    await reads.flush();
-    const views = await index.findProvenance("path", hash, MAX_LISTED);
-    if (views.length === 0) {
-      throw new CacheError("NOT_FOUND", `Nothing is known of the path ${hash}`, {
-        hint: "What was written before provenance was recorded, or longer ago than it is kept, has none.",
-      });
-    }
-    sendJson(exchange, {
-      storePathHash: hash,
-      views: views.map(({ view, state, writers, readers }) => ({
-        view,
-        state,
-        writers: writers.map(({ atMs, ...facts }) => ({ ...facts, at: toIso(atMs) })),
-        readers: readers.map(({ firstAtMs, lastAtMs, ...facts }) => ({
-          ...facts,
-          firstAt: toIso(firstAtMs),
-          lastAt: toIso(lastAtMs),
-        })),
-      })),
-    });
-  };
+/** For administrators: undoing what somebody wrote. */
+export function revocationRoutes(services: RouteServices): Route[] {
+  const { index, gate, revoker, limits, logger } = services;
 
   const revoke = async (exchange: Exchange): Promise<void> => {
     gate.requireAdmin(exchange.caller);
@@ -70,15 +41,12 @@ export function provenanceRoutes(services: RouteServices): Route[] {
       jti: token,
       sinceMs: since === undefined ? undefined : Date.parse(since),
     };
-    // Who read it a moment ago is to be named as well.
-    await reads.flush();
     if (dryRun) {
-      const effect = await index.previewRevocation(selection, MAX_LISTED);
-      sendJson(exchange, { dryRun, ...describeEffect(effect) });
+      sendJson(exchange, { dryRun, ...describeEffect(await revoker.preview(selection)) });
       return;
     }
     const createdBy = exchange.caller.claims?.subject;
-    const { id, ...effect } = await index.revoke(selection, { atMs: now(), createdBy }, MAX_LISTED);
+    const { id, ...effect } = await revoker.revoke(selection, createdBy);
     logger.warn("revoked what was written", { id, ...body, entries: effect.entries, createdBy });
     sendJson(exchange, { dryRun, id, ...describeEffect(effect) });
   };
@@ -94,7 +62,7 @@ export function provenanceRoutes(services: RouteServices): Route[] {
     const text = exchange.params["id"] ?? "";
     const id = /^\d{1,15}$/.test(text) ? Number(text) : 0;
     const keepsHidden = exchange.query.get("keepHidden") === "1";
-    const lifted = await index.liftRevocation(id, { atMs: now(), keepsHidden });
+    const lifted = await revoker.lift(id, { keepsHidden });
     if (lifted === undefined) {
       throw new CacheError("NOT_FOUND", `There is no revocation ${text.slice(0, 64)} in force`, {
         hint: "`flywheel revoke --list` shows those there are.",
@@ -107,12 +75,6 @@ export function provenanceRoutes(services: RouteServices): Route[] {
 
   const revocations = "/_flywheel/v1/revocations";
   return [
-    {
-      method: "GET",
-      pattern: "/_flywheel/v1/audit/paths/:hash",
-      family: "flywheel",
-      handler: audit,
-    },
     { method: "POST", pattern: revocations, family: "flywheel", handler: revoke },
     { method: "GET", pattern: revocations, family: "flywheel", handler: list },
     { method: "DELETE", pattern: `${revocations}/:id`, family: "flywheel", handler: lift },
