@@ -3,6 +3,12 @@ export {
   type BazelFaceOptions,
   startBazelFace,
 } from "./bazel-face/start-bazel-face.ts";
+export {
+  type NixFace,
+  type NixFaceOptions,
+  type NixUpstream,
+  startNixFace,
+} from "./nix-face/start-nix-face.ts";
 export { createFixedCredentials, type Credentials } from "./credentials.ts";
 export {
   type AgentSummary,
