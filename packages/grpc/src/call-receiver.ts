@@ -30,6 +30,13 @@ export interface ServerCall {
    * @returns false when enough waits: go on when `onDrain` comes. The message is taken all the same.
    */
   sendMessage(message: Uint8Array | readonly Uint8Array[]): boolean;
+  /**
+   * Sends bytes of messages with their prefixes, as they came from elsewhere; they may begin and end inside of one.
+   * They must not change.
+   *
+   * @returns as {@link sendMessage}
+   */
+  sendBytes(bytes: Uint8Array): boolean;
   /** Ends the call, before the client has sent everything too. `message` is for people. */
   finish(status: number, message?: string, trailers?: Metadata): void;
   /** The same with a status that is given often: it costs no more than OK. */
@@ -50,6 +57,11 @@ export type CancelReason = "reset" | "deadline" | "connection";
 export interface CallReceiver {
   /** A view of the bytes that were received, or of room of its own; keep a copy if it is kept for long. */
   onMessage(call: ServerCall, message: Uint8Array): void;
+  /**
+   * Instead of {@link onMessage}: what came, prefixes included, cut as it came, for whoever passes it on. Each piece
+   * counts as a message for `consumed`. Whether the request ends between messages is the receiver's to know.
+   */
+  onBytes?(call: ServerCall, bytes: Uint8Array): void;
   /** The client has sent everything. */
   onHalfClose(call: ServerCall): void;
   /** Nothing more follows. Never after `finish`. */

@@ -34,6 +34,8 @@ export interface ClientCall {
   state: unknown;
   /** As {@link ServerCall.sendMessage}. */
   sendMessage(message: Uint8Array | readonly Uint8Array[]): boolean;
+  /** As {@link ServerCall.sendBytes}. */
+  sendBytes(bytes: Uint8Array): boolean;
   /** Everything is said. */
   halfClose(): void;
   /** Gives the call up; it ends with CANCELLED at once. */
@@ -47,6 +49,8 @@ export interface ClientReceiver {
   onHeaders?(call: ClientCall, headers: HeaderList): void;
   /** A view of the bytes that were received, or of room of its own; keep a copy if it is kept for long. */
   onMessage(call: ClientCall, message: Uint8Array): void;
+  /** As {@link CallReceiver.onBytes}. An answer that may be compressed is not asked for then. */
+  onBytes?(call: ClientCall, bytes: Uint8Array): void;
   /** Once for every call, and nothing more after it. */
   onEnd(call: ClientCall, end: CallEnd): void;
   onDrain?(call: ClientCall): void;

@@ -70,7 +70,7 @@ class GrpcClientConnection extends GrpcConnection implements ClientConnection {
       [":authority", start.authority],
       ["content-type", "application/grpc"],
       ["te", "trailers"],
-      ["grpc-accept-encoding", "identity,gzip"],
+      ["grpc-accept-encoding", receiver.onBytes === undefined ? "identity,gzip" : "identity"],
       ...formatMetadata(start.metadata),
     ] as Array<readonly [string, string]>;
     const stream = new ClientStream(

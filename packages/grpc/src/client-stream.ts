@@ -36,6 +36,11 @@ export class ClientStream extends GrpcStream implements ClientCall {
     return this.queueMessage(message);
   }
 
+  sendBytes(bytes: Uint8Array): boolean {
+    if (this.#isOver || this.#isHalfClosed) return true;
+    return this.queueBytes(bytes);
+  }
+
   halfClose(): void {
     if (this.#isOver || this.#isHalfClosed) return;
     this.#isHalfClosed = true;
@@ -103,6 +108,10 @@ export class ClientStream extends GrpcStream implements ClientCall {
     return this.#receiver.manualConsume === true;
   }
 
+  protected get takesBytes(): boolean {
+    return this.#receiver.onBytes !== undefined;
+  }
+
   protected get holdsMemory(): boolean {
     return false;
   }
@@ -114,7 +123,10 @@ export class ClientStream extends GrpcStream implements ClientCall {
   protected askMemory(): undefined {}
 
   protected deliver(message: Uint8Array): void {
-    this.#call(() => this.#receiver.onMessage(this, message));
+    this.#call(() => {
+      if (this.#receiver.onBytes === undefined) this.#receiver.onMessage(this, message);
+      else this.#receiver.onBytes(this, message);
+    });
   }
 
   protected fail({ status, message }: MessageProblem): void {
@@ -138,7 +150,10 @@ export class ClientStream extends GrpcStream implements ClientCall {
         statusOfHttp(head.status),
         `the server answered with HTTP status ${head.status}, not with gRPC`,
       );
-    } else if (head.encoding !== undefined && !["identity", "gzip"].includes(head.encoding)) {
+    } else if (
+      head.encoding !== undefined &&
+      !(this.takesBytes ? ["identity"] : ["identity", "gzip"]).includes(head.encoding)
+    ) {
       this.#stop(
         GRPC_STATUS.INTERNAL,
         "the server answered in a grpc-encoding that we do not have",

@@ -31,6 +31,8 @@ export abstract class GrpcStream extends Http2Stream implements MessageSink {
   protected abstract readonly expectedRequestBytes: number;
   protected abstract askMemory(wish: MemoryWish, onGranted: () => void): MemoryLease | undefined;
   protected abstract deliver(message: Uint8Array): void;
+  /** Whether its receiver takes bytes as they come; {@link deliver} gets them then. */
+  protected abstract readonly takesBytes: boolean;
   protected abstract fail(problem: MessageProblem): void;
 
   get writableBytes(): number {
@@ -54,6 +56,10 @@ export abstract class GrpcStream extends Http2Stream implements MessageSink {
 
   onData(bytes: Uint8Array, start: number, end: number): void {
     if (this.isOver) return;
+    if (this.takesBytes) {
+      this.onMessageRead(bytes.subarray(start, end), end - start);
+      return;
+    }
     const problem = this.reader.read(bytes, start, end);
     if (problem !== undefined) this.fail(problem);
   }
@@ -89,6 +95,16 @@ export abstract class GrpcStream extends Http2Stream implements MessageSink {
     if (message instanceof Uint8Array) length = message.length;
     else for (const piece of message) length += piece.length;
     this.connection.sendMessage(this, message, length);
+    return this.#mayQueueMore();
+  }
+
+  /** The same with bytes that have their prefixes. */
+  protected queueBytes(bytes: Uint8Array): boolean {
+    this.connection.sendBytes(this, bytes);
+    return this.#mayQueueMore();
+  }
+
+  #mayQueueMore(): boolean {
     const isEnough = this.queuedBytes >= this.connection.limits.sendQueueBytes;
     if (isEnough) this.owesDrain = true;
     return !isEnough;

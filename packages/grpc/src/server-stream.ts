@@ -66,6 +66,12 @@ export class ServerStream extends GrpcStream implements ServerCall {
     return this.queueMessage(message);
   }
 
+  sendBytes(bytes: Uint8Array): boolean {
+    if (this.isOver) return true;
+    this.sendHeaders();
+    return this.queueBytes(bytes);
+  }
+
   finish(status: number, message = "", trailers?: Metadata): void {
     if (this.isOver) return;
     if (status === GRPC_STATUS.OK && message === "" && trailers === undefined) {
@@ -179,6 +185,10 @@ export class ServerStream extends GrpcStream implements ServerCall {
     return this.receiver?.manualConsume === true;
   }
 
+  protected get takesBytes(): boolean {
+    return this.receiver?.onBytes !== undefined;
+  }
+
   protected get holdsMemory(): boolean {
     return this.#holds > 0;
   }
@@ -193,7 +203,8 @@ export class ServerStream extends GrpcStream implements ServerCall {
 
   protected deliver(message: Uint8Array): void {
     try {
-      this.receiver?.onMessage(this, message);
+      if (this.receiver?.onBytes === undefined) this.receiver?.onMessage(this, message);
+      else this.receiver.onBytes(this, message);
     } catch (error) {
       this.connection.onReceiverError(this, error);
     }

@@ -221,6 +221,25 @@ export abstract class ConnectionCore implements SendHost {
     if (this.scheduler.isReady) this.signalOutput();
   }
 
+  /** The same with bytes that have their prefixes. */
+  sendBytes(stream: Http2Stream, bytes: Uint8Array): void {
+    if (bytes.length === 0) return;
+    const { output, scheduler } = this;
+    const isFree = stream.queuedBytes === 0 && bytes.length <= this.peer.maxFrameBytes;
+    const isOpen = bytes.length <= Math.min(stream.sendWindowBytes, scheduler.windowBytes);
+    if (isFree && isOpen && output.pendingBytes < this.maxOutputBytes) {
+      output.reserve(FRAME_HEADER_BYTES);
+      output.frameHeader(bytes.length, FRAME.DATA, 0, stream.id);
+      output.append(bytes, 0, bytes.length);
+      scheduler.account(stream, bytes.length);
+      this.signalOutput();
+      return;
+    }
+    scheduler.push(stream, keep(bytes));
+    scheduler.enqueue(stream);
+    if (scheduler.isReady) this.signalOutput();
+  }
+
   /** Sends trailers after everything that waits. */
   sendTrailers(stream: Http2Stream, fields: FieldList, isKept: boolean): void {
     if (stream.queuedBytes === 0) this.sendHeaders(stream, fields, isKept, true);

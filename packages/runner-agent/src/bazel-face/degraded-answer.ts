@@ -17,7 +17,6 @@ import {
   parseReadRequest,
   parseReadResourceName,
   parseUpdateActionResultRequest,
-  parseWriteRequest,
   parseWriteResourceName,
   ServerCapabilitiesSchema,
 } from "@glorious/reapi";
@@ -74,10 +73,13 @@ export function answerDegraded(call: DegradedCall, state: DegradedState): Degrad
       return toMessage(dropBatch(call.request));
     case "update-action":
       return toMessage(parseUpdateActionResultRequest(call.request, new DigestList()).actionResult);
-    case "write":
-      return toMessage(dropUpload(parseWriteRequest(call.request).resourceName, false));
     case "query-write":
-      return toMessage(dropUpload(parseQueryWriteStatusRequest(call.request).resourceName, true));
+      return toMessage(
+        encodeQueryWriteStatusResponse(
+          uploadSize(parseQueryWriteStatusRequest(call.request).resourceName),
+          true,
+        ),
+      );
     case "batch-read":
       return toMessage(readBatch(call.request, state.kept));
     case "read":
@@ -87,6 +89,15 @@ export function answerDegraded(call: DegradedCall, state: DegradedState): Degrad
         ? { kind: "status", status: GRPC_STATUS.PERMISSION_DENIED, message: NOT_TAKEN }
         : { kind: "status", status: NO_BLOB.code, message: NO_BLOB.message };
   }
+}
+
+/**
+ * Ends an upload as if its blob were there already.
+ *
+ * @throws {CacheError} `INVALID` when it is no name to write to.
+ */
+export function answerDropped(resourceName: string): Uint8Array {
+  return encodeWriteResponse(uploadSize(resourceName));
 }
 
 function toMessage(message: Uint8Array): DegradedAnswer {
@@ -124,12 +135,11 @@ function dropBatch(request: Uint8Array): Uint8Array {
   );
 }
 
-/** Says that the blob is there already, which ends an upload early; -1 is the contract's word for a compressed one. */
-function dropUpload(resourceName: string, isQuery: boolean): Uint8Array {
+/** How much of a blob is said to be there: all of it; -1 is the contract's word for a compressed one. */
+function uploadSize(resourceName: string): number {
   const digests = new DigestList();
   const { compressor } = parseWriteResourceName(resourceName, digests);
-  const size = compressor === "identity" ? digests.sizeBytes(0) : -1;
-  return isQuery ? encodeQueryWriteStatusResponse(size, true) : encodeWriteResponse(size);
+  return compressor === "identity" ? digests.sizeBytes(0) : -1;
 }
 
 /** At most a message's worth is read, at once: nothing else goes on while the cache is away. */

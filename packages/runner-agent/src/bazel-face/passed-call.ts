@@ -1,4 +1,4 @@
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { describeError } from "@glorious/core";
 import {
   type CallEnd,
@@ -11,16 +11,19 @@ import {
 } from "@glorious/grpc";
 import {
   DigestList,
+  encodeReadResponsePrefix,
   parseGetActionResultRequest,
   parseReadRequest,
   parseReadResourceName,
   ReadRequestSchema,
+  ReadResponseSchema,
 } from "@glorious/reapi";
 
 import { answerDegraded } from "./degraded-answer.ts";
 import type { FaceContext, WaitingCall } from "./face-context.ts";
 import { judgeEnd } from "./judge-end.ts";
 import { isStreamed, isWrite, type MethodKind } from "./methods.ts";
+import { ReadProgress } from "./read-progress.ts";
 import { sendKeptBlob } from "./send-kept-blob.ts";
 
 /** How long the cache may take for an answer in one message; one with much content may take longer. */
@@ -58,14 +61,13 @@ class PassedCall implements WaitingCall {
   readonly #context: FaceContext;
   readonly #call: ServerCall;
   readonly #request: Uint8Array;
-  readonly #receiver: ClientReceiver;
+  readonly #progress: ReadProgress = new ReadProgress();
   #up: ClientCall | undefined;
   #answer: Uint8Array | undefined;
   #attempts = 0;
   #isCancelled = false;
-  /** Messages that the cache may not replace by others yet, because Bazel has not taken them. */
+  /** What the cache may not replace by more yet, because Bazel has not taken it. */
   #heldMessages = 0;
-  #deliveredBytes = 0;
   #progressMs = 0;
   /** What a kept blob waits with for Bazel. */
   #onDrain: (() => void) | undefined;
@@ -75,11 +77,6 @@ class PassedCall implements WaitingCall {
     this.#context = context;
     this.#call = call;
     this.#request = request;
-    this.#receiver = {
-      manualConsume: isStreamed(kind),
-      onMessage: (up, message) => this.#onMessage(up, message),
-      onEnd: (_, end) => this.#onEnd(end),
-    };
   }
 
   get sinceMs(): number {
@@ -95,14 +92,14 @@ class PassedCall implements WaitingCall {
     this.#attempts += 1;
     this.#answer = undefined;
     const token = credentials.token();
-    const request = this.#deliveredBytes === 0 ? this.#request : this.#requestOfTheRest();
+    const request = this.#hasBegun ? this.#requestOfTheRest() : this.#request;
     const up = upstream.startCall(
       {
         path: this.#call.path,
         metadata: metadata.of(this.#call.headers, token),
         ...(isStreamed(this.#kind) ? {} : { timeoutMs: answerMs(this.#kind) }),
       },
-      this.#receiver,
+      this.#receiver(),
     );
     if (up === undefined) {
       breaker.failed();
@@ -136,15 +133,53 @@ class PassedCall implements WaitingCall {
     this.#up?.consumed(held);
   }
 
-  #onMessage(up: ClientCall, message: Uint8Array): void {
+  get #hasBegun(): boolean {
+    return this.#progress.dataBytes > 0 || !this.#progress.isResumable;
+  }
+
+  #receiver(): ClientReceiver {
+    const onEnd = (_: ClientCall, end: CallEnd): void => this.#onEnd(end);
     if (!isStreamed(this.#kind)) {
-      this.#answer = message;
-      return;
+      return {
+        onMessage: (_, message) => {
+          this.#answer = message;
+        },
+        onEnd,
+      };
     }
+    const isRest = this.#hasBegun;
+    return {
+      manualConsume: true,
+      onMessage: (up, message) => this.#sendRest(up, message),
+      // What comes for the first time passes as it is.
+      ...(isRest ? {} : { onBytes: (up, bytes) => this.#sendBytes(up, bytes) }),
+      onEnd,
+    };
+  }
+
+  #sendBytes(up: ClientCall, bytes: Uint8Array): void {
+    if (this.#kind === "read") this.#progress.add(bytes);
+    this.#take(up, bytes.length, this.#call.sendBytes(bytes));
+  }
+
+  /** Ends the message that was broken off, then goes on with whole ones. */
+  #sendRest(up: ClientCall, message: Uint8Array): void {
+    const { data } = fromBinary(ReadResponseSchema, message);
+    const open = data.subarray(0, this.#progress.missingBytes);
+    const rest = data.subarray(open.length);
+    this.#progress.add(open);
+    let isWelcome = open.length === 0 || this.#call.sendBytes(open);
+    if (rest.length > 0) {
+      isWelcome = this.#call.sendMessage([encodeReadResponsePrefix(rest.length), rest]);
+      this.#progress.dataBytes += rest.length;
+    }
+    this.#take(up, data.length, isWelcome);
+  }
+
+  #take(up: ClientCall, sizeBytes: number, isWelcome: boolean): void {
     this.#progressMs = performance.now();
-    if (this.#kind === "read") this.#deliveredBytes += dataBytes(message);
-    this.#context.statistics.bazel.down(message.length);
-    if (this.#call.sendMessage(message)) up.consumed();
+    this.#context.statistics.bazel.down(sizeBytes);
+    if (isWelcome) up.consumed();
     else this.#heldMessages += 1;
   }
 
@@ -183,8 +218,8 @@ class PassedCall implements WaitingCall {
 
   /** What was half delivered is gone on with; the rest is answered in the cache's place. */
   #afterTrouble(end: CallEnd): void {
-    if (this.#kind !== "read" || this.#deliveredBytes === 0) this.#answerDegraded();
-    else if (!this.#isCompressedRead()) this.attempt();
+    if (!this.#hasBegun) this.#answerDegraded();
+    else if (this.#isGoneOnWith) this.attempt();
     // Bazel knows how much of the blob it has; it asks for the rest.
     else this.#call.finish(GRPC_STATUS.UNAVAILABLE, end.message);
   }
@@ -259,14 +294,14 @@ class PassedCall implements WaitingCall {
           kind: this.#kind,
           headers: call.headers,
           request: this.#request,
-          deliveredBytes: this.#deliveredBytes,
+          deliveredBytes: this.#progress.dataBytes,
         },
         { kept, capabilities },
       );
       if (answer.kind === "message") call.respond(answer.message);
       else if (answer.kind === "status") call.finish(answer.status, answer.message);
       else {
-        sendKeptBlob(call, answer, (onDrain) => {
+        sendKeptBlob(call, { ...answer, openBytes: this.#progress.missingBytes }, (onDrain) => {
           this.#onDrain = onDrain;
         });
       }
@@ -275,9 +310,11 @@ class PassedCall implements WaitingCall {
     }
   }
 
-  #isCompressedRead(): boolean {
+  /** Whether another answer can go on where the first one stopped. */
+  get #isGoneOnWith(): boolean {
+    if (this.#kind !== "read" || !this.#progress.isResumable) return false;
     const { resourceName } = parseReadRequest(this.#request);
-    return parseReadResourceName(resourceName, new DigestList()).compressor !== "identity";
+    return parseReadResourceName(resourceName, new DigestList()).compressor === "identity";
   }
 
   /** The same read, from where it was broken off. */
@@ -285,8 +322,8 @@ class PassedCall implements WaitingCall {
     const { resourceName, readOffset, readLimit } = parseReadRequest(this.#request);
     const request = create(ReadRequestSchema, {
       resourceName,
-      readOffset: BigInt(readOffset + this.#deliveredBytes),
-      readLimit: BigInt(readLimit === 0 ? 0 : readLimit - this.#deliveredBytes),
+      readOffset: BigInt(readOffset + this.#progress.dataBytes),
+      readLimit: BigInt(readLimit === 0 ? 0 : readLimit - this.#progress.dataBytes),
     });
     return toBinary(ReadRequestSchema, request);
   }
@@ -294,11 +331,4 @@ class PassedCall implements WaitingCall {
 
 function answerMs(kind: MethodKind): number {
   return LONG_ANSWERS.has(kind) ? LONG_ANSWER_MS : SHORT_ANSWER_MS;
-}
-
-/** How much data a `ReadResponse` carries: all but its field's tag and length. */
-function dataBytes(message: Uint8Array): number {
-  let head = 1;
-  while (head < message.length && (message[head] ?? 0) >= 0x80) head += 1;
-  return Math.max(0, message.length - head - 1);
 }

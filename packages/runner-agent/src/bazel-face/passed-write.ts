@@ -8,9 +8,10 @@ import {
   type ServerCall,
 } from "@glorious/grpc";
 
-import { answerDegraded } from "./degraded-answer.ts";
+import { answerDropped } from "./degraded-answer.ts";
 import type { FaceContext, WaitingCall } from "./face-context.ts";
 import { judgeEnd } from "./judge-end.ts";
+import { UploadHead } from "./upload-head.ts";
 
 /** Takes uploads, and passes them to the cache as they come. */
 export function passWrites(context: FaceContext): CallReceiver {
@@ -20,7 +21,10 @@ export function passWrites(context: FaceContext): CallReceiver {
   };
   return {
     manualConsume: true,
-    onMessage: (call, message) => writeOf(call).send(message),
+    onMessage() {
+      throw new Error("an upload comes in bytes");
+    },
+    onBytes: (call, bytes) => writeOf(call).send(bytes),
     onHalfClose: (call) => writeOf(call).end(),
     onCancel: ({ state }) => (state as PassedWrite | undefined)?.cancel(),
   };
@@ -30,8 +34,9 @@ export function passWrites(context: FaceContext): CallReceiver {
 class PassedWrite implements WaitingCall {
   readonly #context: FaceContext;
   readonly #call: ServerCall;
-  /** Says which blob it is. */
-  #first: Uint8Array | undefined;
+  /** How the upload begins: which blob it is. */
+  readonly #head: UploadHead = new UploadHead();
+  #isDropped = false;
   #up: ClientCall | undefined;
   #answer: Uint8Array | undefined;
   #heldMessages = 0;
@@ -48,13 +53,18 @@ class PassedWrite implements WaitingCall {
     return this.#isEnded || this.#heldMessages > 0 ? this.#progressMs : Infinity;
   }
 
-  send(message: Uint8Array): void {
-    this.#first ??= message;
+  send(bytes: Uint8Array): void {
+    this.#head.add(bytes);
+    if (this.#isDropped) {
+      this.#call.consumed();
+      this.#drop();
+      return;
+    }
     const up = (this.#up ??= this.#start());
     if (up === undefined) return;
     this.#progressMs = performance.now();
-    this.#context.statistics.bazel.up(message.length);
-    if (up.sendMessage(message)) this.#call.consumed();
+    this.#context.statistics.bazel.up(bytes.length);
+    if (up.sendBytes(bytes)) this.#call.consumed();
     else this.#heldMessages += 1;
   }
 
@@ -62,9 +72,7 @@ class PassedWrite implements WaitingCall {
     this.#isEnded = true;
     this.#progressMs = performance.now();
     this.#up?.halfClose();
-    if (this.#up === undefined && !this.#call.isOver) {
-      this.#call.finish(GRPC_STATUS.INVALID_ARGUMENT, "an upload without a message");
-    }
+    if (this.#up === undefined && !this.#call.isOver) this.#drop();
   }
 
   cancel(): void {
@@ -157,19 +165,13 @@ class PassedWrite implements WaitingCall {
 
   /** The build need not know: there is nothing it could do about it. */
   #drop(): void {
-    const { statistics, capabilities } = this.#context;
-    statistics.bazel.degradedAnswer();
+    this.#isDropped = true;
+    const { resourceName } = this.#head;
+    // Its name is still to come.
+    if (resourceName === undefined && !this.#isEnded) return;
     try {
-      const answer = answerDegraded(
-        {
-          kind: "write",
-          headers: this.#call.headers,
-          request: this.#first ?? new Uint8Array(),
-          deliveredBytes: 0,
-        },
-        { kept: undefined, capabilities },
-      );
-      if (answer.kind === "message") this.#call.respond(answer.message);
+      this.#call.respond(answerDropped(resourceName ?? ""));
+      this.#context.statistics.bazel.degradedAnswer();
     } catch (error) {
       this.#call.finish(GRPC_STATUS.INVALID_ARGUMENT, describeError(error));
     }

@@ -9,6 +9,8 @@ import { encodeReadResponsePrefix } from "@glorious/reapi";
 export interface KeptContent {
   readonly content: AsyncIterable<Buffer>;
   readonly isCompressed: boolean;
+  /** So many of its bytes belong to a message that was broken off. */
+  readonly openBytes: number;
 }
 
 /**
@@ -18,15 +20,23 @@ export interface KeptContent {
  */
 export function sendKeptBlob(
   call: ServerCall,
-  { content, isCompressed }: KeptContent,
+  { content, isCompressed, openBytes }: KeptContent,
   onWait: (goOn: () => void) => void,
 ): void {
   const send = async (): Promise<void> => {
     const source = Readable.from(content, { objectMode: false });
     const bytes: AsyncIterable<Buffer> = isCompressed ? source.pipe(createZstdCompress()) : source;
+    let missing = openBytes;
     for await (const chunk of bytes) {
       if (call.isOver) return;
-      if (call.sendMessage([encodeReadResponsePrefix(chunk.length), chunk])) continue;
+      const open = chunk.subarray(0, missing);
+      const rest = chunk.subarray(open.length);
+      missing -= open.length;
+      let isWelcome = open.length === 0 || call.sendBytes(open);
+      if (rest.length > 0) {
+        isWelcome = call.sendMessage([encodeReadResponsePrefix(rest.length), rest]);
+      }
+      if (isWelcome) continue;
       await new Promise<void>((resolve) => onWait(resolve));
     }
     call.finish(GRPC_STATUS.OK);
