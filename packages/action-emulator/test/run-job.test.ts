@@ -171,7 +171,7 @@ describe("secrets", () => {
     const job = await runAction({ directory: folder.runner, actionDirectory: action });
 
     const leaks = findLeaks(job, [SECRET]);
-    expect(leaks).toEqual([{ where, excerpt: expect.stringContaining("<secret>") }]);
+    expect(leaks).toMatchObject([{ where, excerpt: expect.stringContaining("<secret>") }]);
     expect(JSON.stringify(leaks)).not.toContain(SECRET);
   });
 

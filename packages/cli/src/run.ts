@@ -1,5 +1,3 @@
-import { readFileSync } from "node:fs";
-
 import { CacheError, nearestWord } from "@glorious/core";
 
 import { type CliContext, printLine } from "./cli-context.ts";
@@ -8,6 +6,7 @@ import { formatCommandHelp, formatGroupHelp, formatOverview } from "./format-hel
 import { parseCommandLine } from "./parse-command-line.ts";
 import { toCacheError } from "./system-error.ts";
 import { UsageError } from "./usage-error.ts";
+import { readVersion } from "./version.ts";
 
 /** Runs one command line and gives the exit code: 0 done, 1 failed, 2 misused. Never throws. */
 export async function run(words: readonly string[], context: CliContext): Promise<number> {
@@ -18,14 +17,6 @@ export async function run(words: readonly string[], context: CliContext): Promis
     context.stderr.write(formatError(error));
     return error instanceof UsageError ? 2 : 1;
   }
-}
-
-/** The version of this package. */
-function readVersion(): string {
-  const manifest: unknown = JSON.parse(
-    readFileSync(new URL("../package.json", import.meta.url), "utf8"),
-  );
-  return (manifest as { version: string }).version;
 }
 
 async function dispatch(words: readonly string[], context: CliContext): Promise<void> {

@@ -1,0 +1,7 @@
+import { t as onSupportedNode } from "./on-supported-node.mjs";
+// actions/setup-attic/src/main.ts
+await onSupportedNode(async () => {
+	const { main } = await import("./entries.mjs");
+	await main();
+});
+export {};

@@ -1,0 +1,7 @@
+import { t as onSupportedNode } from "./on-supported-node.mjs";
+// actions/setup-attic/src/post.ts
+await onSupportedNode(async () => {
+	const { post } = await import("./entries.mjs");
+	await post();
+});
+export {};

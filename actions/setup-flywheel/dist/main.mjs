@@ -1,0 +1,7 @@
+import { t as onSupportedNode } from "./on-supported-node.mjs";
+// actions/setup-flywheel/src/main.ts
+await onSupportedNode(async () => {
+	const { main } = await import("./entries.mjs");
+	await main();
+});
+export {};

@@ -1,0 +1,4 @@
+export { onSupportedNode } from "./on-supported-node.ts";
+export { runMain } from "./run-main.ts";
+export { runPost } from "./run-post.ts";
+export type { Kind } from "./setup-inputs.ts";

@@ -1,0 +1,51 @@
+import { readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+
+import { type Plugin, rolldown } from "rolldown";
+
+import { formatNotices } from "./notices.ts";
+
+/**
+ * Bundles the `flywheel` command into one file that any Node from 22.19 on runs: all of it but the server, which
+ * `up` would start. Not minified, because people review it.
+ */
+export async function bundleFlywheel(options: {
+  readonly root: string;
+  readonly target: string;
+}): Promise<void> {
+  const cli = path.join(options.root, "packages", "cli");
+  const { version } = JSON.parse(await readFile(path.join(cli, "package.json"), "utf8")) as {
+    version: string;
+  };
+  await using bundle = await rolldown({
+    cwd: options.root,
+    input: path.join(cli, "src", "bundled", "main.ts"),
+    platform: "node",
+    plugins: [replaceModules(path.join(cli, "src"), ["commands/up.ts", "version.ts"])],
+    resolve: { conditionNames: ["source", "import", "node", "default"] },
+    transform: { define: { FLYWHEEL_VERSION: JSON.stringify(version) }, target: "node22.19" },
+  });
+  const { output } = await bundle.write({
+    file: path.join(options.target, "flywheel.mjs"),
+    format: "esm",
+    codeSplitting: false,
+  });
+  await writeFile(path.join(options.target, "flywheel.NOTICES.txt"), await formatNotices(output));
+}
+
+/** Takes `bundled/<name>` in the place of each module. */
+function replaceModules(source: string, modules: readonly string[]): Plugin {
+  const replacements = new Map(
+    modules.map((module) => [
+      path.join(source, module),
+      path.join(source, "bundled", path.basename(module)),
+    ]),
+  );
+  return {
+    name: "replace-modules",
+    resolveId(specifier, importer) {
+      if (!specifier.startsWith(".") || importer === undefined) return undefined;
+      return replacements.get(path.resolve(path.dirname(importer), specifier));
+    },
+  };
+}

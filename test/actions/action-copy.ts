@@ -1,0 +1,29 @@
+import { cp, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** The actions of this repository, by the names that workflows use. */
+export const ACTION_NAMES = ["setup-attic", "setup-bazel-cache", "setup-flywheel"] as const;
+
+/** One of {@link ACTION_NAMES}. */
+export type ActionName = (typeof ACTION_NAMES)[number];
+
+/** The folder of an action in this repository. */
+export function actionDirectory(name: ActionName): string {
+  return fileURLToPath(new URL(`../../actions/${name}`, import.meta.url));
+}
+
+/** Copies an action, with another command in its bundle's place, and returns the copy's folder. */
+export async function copyAction(
+  name: ActionName,
+  parent: string,
+  flywheel: string,
+): Promise<string> {
+  const copy = path.join(parent, name);
+  await cp(actionDirectory(name), copy, {
+    recursive: true,
+    filter: (file) => !file.includes("node_modules"),
+  });
+  await writeFile(path.join(copy, "dist", "flywheel.mjs"), flywheel);
+  return copy;
+}
