@@ -34,7 +34,7 @@ test.each(ACTION_NAMES)(
 test("the bundled command is the command line without the server, and says so", async () => {
   const bundle = path.join(actionDirectory("setup-attic"), "dist", "flywheel.mjs");
   const help = await runCommand(process.execPath, [bundle, "push", "--help"]);
-  expect([help.status, help.stdout]).toEqual([0, expect.stringMatching(/^flywheel push/m)]);
+  expect([help.status, help.stdout]).toEqual([0, expect.stringMatching(/flywheel push --dry-run/)]);
   const up = await runCommand(process.execPath, [bundle, "up"]);
   expect([up.status, up.stderr]).toEqual([1, expect.stringMatching(/has no server\n.*npm start/)]);
 });

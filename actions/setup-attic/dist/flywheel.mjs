@@ -1,5 +1,4 @@
 import { createRequire, enableCompileCache } from "node:module";
-import { setFlagsFromString } from "node:v8";
 import { createHash, createPublicKey, randomBytes, randomUUID, verify } from "node:crypto";
 import { constants, createBrotliDecompress, createGunzip, createZstdCompress, createZstdDecompress, gunzipSync } from "node:zlib";
 import { setTimeout as setTimeout$1 } from "node:timers/promises";
@@ -437,11 +436,11 @@ function list(placeholder, help, parse, more = {}) {
 	};
 }
 // packages/cli/src/bundled/up.ts
-var up_exports = /* @__PURE__ */ __exportAll({ command: () => command$35 });
-var command$35;
+var up_exports = /* @__PURE__ */ __exportAll({ command: () => command$38 });
+var command$38;
 var init_up = __esmMin((() => {
 	init_src$5();
-	command$35 = defineCommand({
+	command$38 = defineCommand({
 		name: "up",
 		summary: "Run a cache of your own on this machine",
 		description: "This flywheel is the bundle for CI jobs, which holds no server.",
@@ -1630,7 +1629,8 @@ var init_token_grant = __esmMin((() => {
 		write: void 0,
 		overlayOf: void 0,
 		overlayKey: void 0,
-		adopt: void 0
+		adopt: void 0,
+		adopted: void 0
 	};
 	TOKEN_GRANT_SCHEMA = /* @__PURE__ */ pipe(/* @__PURE__ */ object({
 		tenant: text$5,
@@ -1649,6 +1649,7 @@ var init_token_grant = __esmMin((() => {
 		write: text$5,
 		overlayOf: text$5,
 		overlayKey: text$5,
+		adopted: /* @__PURE__ */ optional(/* @__PURE__ */ number()),
 		adopt: /* @__PURE__ */ optional(/* @__PURE__ */ object({
 			role: /* @__PURE__ */ picklist(["offers", "takes"]),
 			key: /* @__PURE__ */ string()
@@ -1827,6 +1828,7 @@ function findAdoption(scope, principal, role) {
 	const { issuer, repository, commit, workflowRef, event, refType } = principal;
 	if (!scope.adoptMergeQueue || repository?.id === void 0) return void 0;
 	if (commit === void 0 || workflowRef === void 0) return void 0;
+	if (role === "offers" && !QUEUE_EVENTS.has(event ?? "")) return void 0;
 	if (role === "takes" && (event !== "push" || refType !== "branch")) return void 0;
 	const [workflow = ""] = workflowRef.split("@refs/");
 	return {
@@ -1839,6 +1841,14 @@ function findAdoption(scope, principal, role) {
 		])
 	};
 }
+var QUEUE_EVENTS;
+var init_adoption = __esmMin((() => {
+	QUEUE_EVENTS = /* @__PURE__ */ new Set([
+		"merge_group",
+		"push",
+		"merge_request_event"
+	]);
+}));
 // packages/trust/src/policy/ref-pattern.ts
 /**
 * Tells whether a full ref fits a pattern: `*` stands for any characters but a slash, `**` for any, also
@@ -2056,9 +2066,11 @@ function refuseStranger(principal, byNameOnly) {
 /** What one rule gives, before the client has narrowed it. */
 function grantByScope(policy, scope, view, principal, lifetimeSeconds) {
 	const { trust, reason } = judgeJob(principal, scope);
+	const confirmed = confirmedNameOf(scope);
 	const common = {
 		tenant: scope.tenant,
 		lifetimeSeconds,
+		confirmed,
 		rule: scope.rule,
 		reason
 	};
@@ -2099,6 +2111,21 @@ function grantByScope(policy, scope, view, principal, lifetimeSeconds) {
 	});
 	return refuse("untrusted-no-read", `${reason} The rule lets such jobs read nothing.`, scope.rule);
 }
+function confirmedNameOf({ rule, issuer, target }) {
+	if (target.kind !== "repository-name" && target.kind !== "organization-name") return void 0;
+	const { kind, name, confirmedAtMs, reconfirmAfterSeconds } = target;
+	const field = kind === "repository-name" ? "repository" : "organization";
+	return {
+		confirmedAtMs,
+		reconfirmAfterSeconds,
+		key: JSON.stringify([
+			issuer,
+			field,
+			name
+		]),
+		place: `${rule}.${field}.confirmed`
+	};
+}
 function findWriter(view, principal) {
 	return view.writers.find((writer) => writer.issuer === principal.issuer && matchesTarget(writer.target, principal) && judgeJob(principal, {
 		trusted: writer.trusted,
@@ -2114,6 +2141,7 @@ function writeShared(view, writer, lifetimeSeconds) {
 		overlayOf: void 0,
 		overlayKey: void 0,
 		adopt: void 0,
+		confirmed: confirmedNameOf(writer),
 		lifetimeSeconds,
 		rule: writer.rule,
 		reason: "The policy names this job as a writer of the shared view."
@@ -2160,6 +2188,7 @@ function refuse(code, reason, rule) {
 var init_decide_grant = __esmMin((() => {
 	init_src$5();
 	init_view_name();
+	init_adoption();
 	init_judge_job();
 	init_match_scope();
 	init_overlay_name();
@@ -2831,10 +2860,14 @@ function compileTarget(entry) {
 		kind: "repository",
 		id: repository.id
 	});
-	else if (repository?.name !== void 0) targets.push({
-		kind: "repository-name",
-		name: repository.name
-	});
+	else if (repository?.name !== void 0) {
+		const { name } = repository;
+		targets.push({
+			kind: "repository-name",
+			name,
+			...compileConfirmation(repository)
+		});
+	}
 	if (repositories !== void 0) targets.push({
 		kind: "repositories",
 		ids: repositories.map(({ id }) => id)
@@ -2843,10 +2876,14 @@ function compileTarget(entry) {
 		kind: "organization",
 		id: organization.id
 	});
-	else if (organization?.name !== void 0) targets.push({
-		kind: "organization-name",
-		name: organization.name
-	});
+	else if (organization?.name !== void 0) {
+		const { name } = organization;
+		targets.push({
+			kind: "organization-name",
+			name,
+			...compileConfirmation(organization)
+		});
+	}
 	if (group !== void 0) targets.push({
 		kind: "group",
 		id: group.id
@@ -2869,6 +2906,12 @@ function compileTarget(entry) {
 		namespace: namespace.name
 	});
 	return targets.length === 1 ? targets[0] : void 0;
+}
+function compileConfirmation({ confirmed, reconfirmAfter }) {
+	return {
+		confirmedAtMs: confirmed === void 0 ? 0 : Date.parse(confirmed),
+		reconfirmAfterSeconds: reconfirmAfter ?? DEFAULT_RECONFIRM_SECONDS
+	};
 }
 /** Makes a policy of a document without problems. */
 function compilePolicy(document) {
@@ -2941,7 +2984,7 @@ function compileScopes(document, { name: tenant, entry, path }) {
 			trusted: trusted && compileTrusted(trusted, issuer),
 			untrusted: scope.untrusted ?? "none",
 			branchIsolation,
-			adoptMergeQueue: scope.adoptMergeQueue ?? false,
+			adoptMergeQueue: scope.adoptMergeQueue ?? FORGE_VOCABULARY[issuer.kind].hasMergeQueue,
 			isOnlyRepository: false
 		};
 	}).filter((scope) => scope !== void 0);
@@ -2989,11 +3032,12 @@ function compileSharedViews(document) {
 		isShared: true
 	}));
 }
-var DEFAULT_TOKEN_LIFETIME_SECONDS;
+var DEFAULT_TOKEN_LIFETIME_SECONDS, DEFAULT_RECONFIRM_SECONDS;
 var init_compile_policy = __esmMin((() => {
 	init_view_name();
 	init_forge_vocabulary();
 	DEFAULT_TOKEN_LIFETIME_SECONDS = 3600;
+	DEFAULT_RECONFIRM_SECONDS = 2592e3;
 }));
 // packages/trust/src/policy/check-issuers.ts
 /** Checks a policy's issuers: addresses, what their kind needs, and that no two are the same. */
@@ -3123,10 +3167,15 @@ function checkIds(path, entry, issuer, report) {
 	}
 }
 /** Names may change hands, so they count only where a token carries nothing better. */
-function checkNamed(path, { id, name, confirmed }, issuer, report) {
+function checkNamed(path, { id, name, confirmed, reconfirmAfter }, issuer, report) {
 	if (id !== void 0) {
-		if (confirmed === void 0) return;
-		report.problem([...path, "confirmed"], "is for rules without an id", "Leave it out: the id proves it.");
+		for (const [field, given] of Object.entries({
+			confirmed,
+			reconfirmAfter
+		})) {
+			if (given === void 0) continue;
+			report.problem([...path, field], "is for rules without an id", "Leave it out: the id proves it.");
+		}
 		return;
 	}
 	if (issuer.kind !== "forgejo" || name === void 0) {
@@ -3413,6 +3462,29 @@ var init_check_policy = __esmMin((() => {
 	init_check_scopes();
 	init_check_views();
 }));
+// packages/trust/src/policy/fields-at.ts
+/**
+* The fields that a schema allows at a place of a document; none where it allows no named fields.
+*
+* @param path From the document to the part that holds the fields: names, and positions in lists.
+*/
+function fieldsAt(schema, path) {
+	let part = unwrap(schema);
+	for (const key of path) {
+		const { entries, item, value } = part;
+		part = unwrap(entries === void 0 ? item ?? value : toFields$1(entries)[key]);
+	}
+	return Object.keys(toFields$1(part.entries));
+}
+/** Below what makes it optional or checks more of it. */
+function unwrap(schema) {
+	let fields = toFields$1(schema);
+	while (fields["wrapped"] !== void 0) fields = toFields$1(fields["wrapped"]);
+	return fields;
+}
+function toFields$1(value) {
+	return typeof value === "object" && value !== null ? { ...value } : {};
+}
 // packages/trust/src/policy/policy-schema.ts
 function word(what, maxLength) {
 	return /* @__PURE__ */ pipe(/* @__PURE__ */ string("must be text"), /* @__PURE__ */ check$2((given) => given.length <= maxLength && WORD.test(given), `is no ${what}'s name: it has 1 to ${maxLength} lowercase letters of a to z, digits and hyphens`));
@@ -3439,7 +3511,7 @@ function quantity(message, parse) {
 		return NEVER;
 	}));
 }
-var WORD, text$3, flag, id, isoDate, sizeBytes, seconds, tenantName, viewName, fullViewName, refPattern, claimMapping, issuer, namedTarget, idTarget, target, trusted, scope, view, tenant, sharedView, POLICY_SCHEMA, POLICY_PARTS, POLICY_FIELDS;
+var WORD, text$3, flag, id, isoDate, sizeBytes, seconds, tenantName, viewName, fullViewName, refPattern, claimMapping, issuer, namedTarget, idTarget, target, trusted, scope, view, tenant, sharedView, POLICY_SCHEMA;
 var init_policy_schema = __esmMin((() => {
 	init_src$5();
 	init_dist();
@@ -3494,7 +3566,8 @@ var init_policy_schema = __esmMin((() => {
 	namedTarget = /* @__PURE__ */ strictObject({
 		id: /* @__PURE__ */ optional(id),
 		name: /* @__PURE__ */ optional(text$3),
-		confirmed: /* @__PURE__ */ optional(isoDate)
+		confirmed: /* @__PURE__ */ optional(isoDate),
+		reconfirmAfter: /* @__PURE__ */ optional(seconds)
 	});
 	idTarget = /* @__PURE__ */ strictObject({
 		id,
@@ -3563,31 +3636,7 @@ var init_policy_schema = __esmMin((() => {
 		tenants: /* @__PURE__ */ optional(/* @__PURE__ */ record(tenantName, tenant)),
 		sharedViews: /* @__PURE__ */ optional(/* @__PURE__ */ record(fullViewName, sharedView))
 	});
-	POLICY_PARTS = {
-		Document: [
-			"version",
-			"issuers",
-			"defaultTenant",
-			"tenants",
-			"sharedViews"
-		],
-		Issuer: Object.keys(issuer.entries),
-		"Claim mapping": Object.keys(claimMapping.entries),
-		Tenant: Object.keys(tenant.entries),
-		View: Object.keys(view.entries),
-		Scope: Object.keys(scope.entries),
-		Trusted: Object.keys(trusted.entries),
-		"Shared view": Object.keys(sharedView.entries)
-	};
-	POLICY_FIELDS = [
-		...Object.values(POLICY_PARTS).flat(),
-		...Object.keys(namedTarget.entries),
-		...[
-			"uid",
-			"retention",
-			"overlay"
-		]
-	];
+	Object.keys(issuer.entries), Object.keys(claimMapping.entries), Object.keys(tenant.entries), Object.keys(view.entries), Object.keys(scope.entries), Object.keys(namedTarget.entries), Object.keys(trusted.entries), Object.keys(sharedView.entries);
 }));
 // node_modules/.pnpm/yaml@2.9.1/node_modules/yaml/dist/nodes/identity.js
 var require_identity = /* @__PURE__ */ __commonJSMin(((exports) => {
@@ -10267,7 +10316,7 @@ function toProblem(issue) {
 	const place = formatPlace(path);
 	const field = String(path.at(-1) ?? "");
 	if (issue.type === "strict_object" && issue.expected === "never") {
-		const near = nearestWord(field, POLICY_FIELDS.filter((known) => known !== field));
+		const near = nearestWord(field, fieldsAt(POLICY_SCHEMA, path.slice(0, -1)));
 		return {
 			place,
 			message: `${field} is no field here`,
@@ -39814,13 +39863,13 @@ function createHttpClient(options = {}) {
 }
 async function send(agent, session, method, url, options) {
 	try {
-		var _usingCtx$36 = _usingCtx();
+		var _usingCtx$39 = _usingCtx();
 		const line = `${method} ${url.origin}${url.pathname}`;
 		const { signal } = options;
 		throwIfCancelled(signal, line);
 		const controller = new AbortController();
-		_usingCtx$36.u(onAbort(signal, () => controller.abort()));
-		const idle = _usingCtx$36.u(createIdleTimer(session.idleTimeoutMs, () => controller.abort(new CacheError("TIMEOUT", `${line} made no progress for ${formatDurationMs(session.idleTimeoutMs)}`, { hint: "The server or the network between is too slow; try again or lower the concurrency." }))));
+		_usingCtx$39.u(onAbort(signal, () => controller.abort()));
+		const idle = _usingCtx$39.u(createIdleTimer(session.idleTimeoutMs, () => controller.abort(new CacheError("TIMEOUT", `${line} made no progress for ${formatDurationMs(session.idleTimeoutMs)}`, { hint: "The server or the network between is too slow; try again or lower the concurrency." }))));
 		const body = options.body === void 0 ? void 0 : new OutgoingBody(options.body, controller, idle, options.onSent);
 		const headers = {
 			"user-agent": USER_AGENT,
@@ -39867,9 +39916,9 @@ async function send(agent, session, method, url, options) {
 			await body?.finished();
 		}
 	} catch (_) {
-		_usingCtx$36.e = _;
+		_usingCtx$39.e = _;
 	} finally {
-		_usingCtx$36.d();
+		_usingCtx$39.d();
 	}
 }
 function asBody(body) {
@@ -40064,7 +40113,7 @@ var init_retention_client = __esmMin((() => {
 	PutPin = /* @__PURE__ */ object({ kind: /* @__PURE__ */ picklist(["created", "replaced"]) });
 }));
 // packages/cache-client/src/wire-provenance.ts
-var text$1, facts, PathAuditSchema, RevocationReportSchema, RevocationListSchema, LiftedSchema;
+var text$1, facts, EntryAuditSchema, RevocationReportSchema, RevocationListSchema, LiftedSchema;
 var init_wire_provenance = __esmMin((() => {
 	init_dist();
 	text$1 = /* @__PURE__ */ optional(/* @__PURE__ */ string());
@@ -40075,16 +40124,19 @@ var init_wire_provenance = __esmMin((() => {
 		commit: text$1,
 		repository: text$1,
 		ref: text$1,
-		jti: text$1
+		jti: text$1,
+		client: text$1
 	};
-	PathAuditSchema = /* @__PURE__ */ object({
-		storePathHash: /* @__PURE__ */ string(),
+	EntryAuditSchema = /* @__PURE__ */ object({
+		storePathHash: text$1,
+		hash: text$1,
 		views: /* @__PURE__ */ array(/* @__PURE__ */ object({
 			view: /* @__PURE__ */ string(),
 			state: /* @__PURE__ */ string(),
 			writers: /* @__PURE__ */ array(/* @__PURE__ */ object({
 				...facts,
-				at: /* @__PURE__ */ string()
+				at: /* @__PURE__ */ string(),
+				adoptedFrom: /* @__PURE__ */ optional(/* @__PURE__ */ string())
 			})),
 			readers: /* @__PURE__ */ array(/* @__PURE__ */ object({
 				...facts,
@@ -40254,6 +40306,16 @@ function createAdminClient(options) {
 		destroyView: async (name) => {
 			await send("DELETE", configPath(name));
 		},
+		deleteOverlays: async (view, { ref, pullRequest, name }) => {
+			const query = new URLSearchParams();
+			for (const [key, value] of Object.entries({
+				ref,
+				pullRequest,
+				name
+			})) if (value !== void 0) query.set(key, value);
+			const path = `views/${requireViewName(view)}/overlays?${query.toString()}`;
+			return (await ask(DeletedOverlays, "DELETE", path)).deleted;
+		},
 		listViews: async () => (await ask(Views, "GET", "views")).views.map(toViewInfo),
 		viewStats: (name) => ask(Stats, "GET", `views/${requireViewName(name)}/stats`),
 		deletePath: async (view, storePathHash) => {
@@ -40270,7 +40332,7 @@ function createAdminClient(options) {
 			const query = expiresAtSeconds === void 0 ? "" : `?expiresAt=${expiresAtSeconds}`;
 			await tell("DELETE", `tokens/${encodeURIComponent(jti)}${query}`);
 		},
-		auditPath: (hash) => ask(PathAuditSchema, "GET", `audit/paths/${encodeURIComponent(hash)}`),
+		audit: (kind, name) => ask(EntryAuditSchema, "GET", `audit/${kind}/${encodeURIComponent(name)}`),
 		revoke: (request) => ask(RevocationReportSchema, "POST", "revocations", request),
 		listRevocations: async () => (await ask(RevocationListSchema, "GET", "revocations")).revocations,
 		liftRevocation: (id, keepsHidden) => ask(LiftedSchema, "DELETE", `revocations/${id}${keepsHidden ? "?keepHidden=1" : ""}`),
@@ -40342,7 +40404,7 @@ function formatNewToken(token) {
 		expiresInSeconds: token.expiresInSeconds
 	};
 }
-var DEFAULT_PRIORITY$1, DEFAULT_UPSTREAM_KEY_NAMES, QUESTION_ATTEMPTS, Views, Stats, Key, Keys, Token, Info;
+var DEFAULT_PRIORITY$1, DEFAULT_UPSTREAM_KEY_NAMES, QUESTION_ATTEMPTS, Views, DeletedOverlays, Stats, Key, Keys, Token, Info;
 var init_admin_client$1 = __esmMin((() => {
 	init_src$5();
 	init_dist();
@@ -40369,6 +40431,7 @@ var init_admin_client$1 = __esmMin((() => {
 		compressionLevel: /* @__PURE__ */ nullish(/* @__PURE__ */ number()),
 		createdAt: /* @__PURE__ */ nullish(/* @__PURE__ */ string())
 	})) });
+	DeletedOverlays = /* @__PURE__ */ object({ deleted: /* @__PURE__ */ array(/* @__PURE__ */ string()) });
 	Stats = /* @__PURE__ */ object({
 		paths: /* @__PURE__ */ number(),
 		nars: /* @__PURE__ */ number(),
@@ -40423,13 +40486,13 @@ function createExchangeClient(options) {
 	requireConfidential(base);
 	const ask = async (schema, method, path, more = {}) => {
 		try {
-			var _usingCtx$35 = _usingCtx();
+			var _usingCtx$38 = _usingCtx();
 			const { secret, ...request } = more;
 			const url = new URL(`_flywheel/v1/${path}`, base);
 			const line = `${method} ${url.href}`;
 			const timeout = AbortSignal.timeout(TOTAL_TIMEOUT_MS);
 			const signal = options.signal === void 0 ? timeout : AbortSignal.any([options.signal, timeout]);
-			const http = _usingCtx$35.a(createHttpClient({
+			const http = _usingCtx$38.a(createHttpClient({
 				tls: options.tls,
 				secret,
 				idleTimeoutMs: TOTAL_TIMEOUT_MS
@@ -40455,9 +40518,9 @@ function createExchangeClient(options) {
 				throw new CacheError("TIMEOUT", `${line}: no answer in ${limit}`, { cause: error });
 			}
 		} catch (_) {
-			_usingCtx$35.e = _;
+			_usingCtx$38.e = _;
 		} finally {
-			await _usingCtx$35.d();
+			await _usingCtx$38.d();
 		}
 	};
 	return {
@@ -40641,13 +40704,13 @@ async function readTokenFile$1(path) {
 }
 async function askForge({ url, requestToken: token }, audience, signal) {
 	try {
-		var _usingCtx$34 = _usingCtx();
+		var _usingCtx$37 = _usingCtx();
 		const address = URL.parse(url);
 		if (address === null || !/^https?:$/.test(address.protocol)) throw new CacheError("CONFIG", "ACTIONS_ID_TOKEN_REQUEST_URL is no address");
 		address.searchParams.set("audience", audience);
 		const line = `GET ${address.origin}${address.pathname}`;
 		const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
-		const http = _usingCtx$34.a(createHttpClient({
+		const http = _usingCtx$37.a(createHttpClient({
 			token,
 			idleTimeoutMs: REQUEST_TIMEOUT_MS
 		}));
@@ -40660,9 +40723,9 @@ async function askForge({ url, requestToken: token }, audience, signal) {
 			throw new CacheError("TIMEOUT", `${line}: the forge gave no identity token in 10 s`, { cause: error });
 		}
 	} catch (_) {
-		_usingCtx$34.e = _;
+		_usingCtx$37.e = _;
 	} finally {
-		await _usingCtx$34.d();
+		await _usingCtx$37.d();
 	}
 }
 function requireAudience(token, audience, source) {
@@ -41074,8 +41137,8 @@ async function uploadWithRetry(session, path, memoryBytes, signal, attempt) {
 	const { narSize } = path;
 	return reportUpload(session, path, () => withRetry(async (number) => {
 		try {
-			var _usingCtx$33 = _usingCtx();
-			const lease = _usingCtx$33.u(await session.budget.acquire(memoryBytes, signal));
+			var _usingCtx$36 = _usingCtx();
+			const lease = _usingCtx$36.u(await session.budget.acquire(memoryBytes, signal));
 			session.emit({
 				type: "upload-started",
 				storePath,
@@ -41084,9 +41147,9 @@ async function uploadWithRetry(session, path, memoryBytes, signal, attempt) {
 			});
 			return await attempt(createProgress$1(session, path), () => lease[Symbol.dispose]());
 		} catch (_) {
-			_usingCtx$33.e = _;
+			_usingCtx$36.e = _;
 		} finally {
-			_usingCtx$33.d();
+			_usingCtx$36.d();
 		}
 	}, retryOptions(session, `upload of ${storePath}`, signal)));
 }
@@ -41180,11 +41243,11 @@ var init_push_session = __esmMin((() => {
 */
 async function runParallel(items, task, options) {
 	try {
-		var _usingCtx$32 = _usingCtx();
+		var _usingCtx$35 = _usingCtx();
 		throwIfCancelled(options.signal, "The work");
 		if (items.length === 0) return;
 		const controller = new AbortController();
-		_usingCtx$32.u(onAbort(options.signal, () => controller.abort(options.signal?.reason)));
+		_usingCtx$35.u(onAbort(options.signal, () => controller.abort(options.signal?.reason)));
 		const order = createOrder(items, options.after);
 		const { promise, resolve } = Promise.withResolvers();
 		let running = 0;
@@ -41215,9 +41278,9 @@ async function runParallel(items, task, options) {
 		if (failure !== void 0) throw failure.error;
 		if (order.unfinished > 0) throw new Error("Items wait for each other in a circle");
 	} catch (_) {
-		_usingCtx$32.e = _;
+		_usingCtx$35.e = _;
 	} finally {
-		_usingCtx$32.d();
+		_usingCtx$35.d();
 	}
 }
 function createOrder(items, after) {
@@ -41529,11 +41592,11 @@ var init_push_parts = __esmMin((() => {
 		}
 		async #sendMissing(upload, round) {
 			try {
-				var _usingCtx$31 = _usingCtx();
+				var _usingCtx$34 = _usingCtx();
 				const { session, partBytes } = this.#options;
 				const { narSize, storePath } = this.#path;
 				const memoryBytes = encoderMemoryBytes(narSize, FRAMES_AT_ONCE) + 2 * partBytes;
-				_usingCtx$31.u(await session.budget.acquire(memoryBytes, this.#options.signal));
+				_usingCtx$34.u(await session.budget.acquire(memoryBytes, this.#options.signal));
 				session.emit({
 					type: "upload-started",
 					storePath: storePath.path,
@@ -41541,7 +41604,7 @@ var init_push_parts = __esmMin((() => {
 					attempt: round
 				});
 				const stop = new AbortController();
-				_usingCtx$31.u(onAbort(this.#options.signal, () => stop.abort(this.#options.signal.reason)));
+				_usingCtx$34.u(onAbort(this.#options.signal, () => stop.abort(this.#options.signal.reason)));
 				const progress = createProgress$1(session, this.#path);
 				const present = new Set(upload.parts);
 				const room = createByteBudget(partBytes / 2);
@@ -41583,9 +41646,9 @@ var init_push_parts = __esmMin((() => {
 				await Promise.all(running);
 				if (failures.length > 0) throw failures[0];
 			} catch (_) {
-				_usingCtx$31.e = _;
+				_usingCtx$34.e = _;
 			} finally {
-				_usingCtx$31.d();
+				_usingCtx$34.d();
 			}
 		}
 		async #sendPart(id, { number, pieces }, sizeBytes, signal, { onSent }) {
@@ -43101,7 +43164,7 @@ var init_src$2 = __esmMin((() => {
 */
 async function checkServer(check, context) {
 	try {
-		var _usingCtx$30 = _usingCtx();
+		var _usingCtx$33 = _usingCtx();
 		const { server, token, view } = check;
 		const notes = [];
 		const warnings = describeToken(token, context.nowMs());
@@ -43128,7 +43191,7 @@ async function checkServer(check, context) {
 		} finally {
 			await _usingCtx3.d();
 		}
-		const admin = _usingCtx$30.a(createAdminClient({
+		const admin = _usingCtx$33.a(createAdminClient({
 			server,
 			token,
 			signal: context.signal
@@ -43153,9 +43216,9 @@ async function checkServer(check, context) {
 			warnings
 		};
 	} catch (_) {
-		_usingCtx$30.e = _;
+		_usingCtx$33.e = _;
 	} finally {
-		await _usingCtx$30.d();
+		await _usingCtx$33.d();
 	}
 }
 function describeToken(token, nowMs) {
@@ -43550,7 +43613,7 @@ var init_usage_error = __esmMin((() => {
 	};
 }));
 // packages/cli/src/commands/login.ts
-var login_exports = /* @__PURE__ */ __exportAll({ command: () => command$34 });
+var login_exports = /* @__PURE__ */ __exportAll({ command: () => command$37 });
 async function readToken$1(tokenFile, context) {
 	const explicit = await readExplicitToken(tokenFile, context);
 	if (explicit !== void 0) return explicit;
@@ -43584,7 +43647,7 @@ async function save(name, url, token, options, context) {
 	const place = abbreviate(clientConfigPath(context), context.env);
 	note(context, `Saved ${name}${defaultServer === name ? ", the default server" : ""}, ${token === void 0 ? "without a token" : "with its token"} in ${place}.`);
 }
-var command$34;
+var command$37;
 var init_login = __esmMin((() => {
 	init_src$5();
 	init_check_server();
@@ -43593,7 +43656,7 @@ var init_login = __esmMin((() => {
 	init_server_options();
 	init_usage_error();
 	init_user_folders();
-	command$34 = defineCommand({
+	command$37 = defineCommand({
 		name: "login",
 		summary: "Remember a server and the token for it",
 		description: `The token comes from --token-file, FLYWHEEL_TOKEN, standard input, or you are asked for it. It is
@@ -44145,7 +44208,7 @@ var init_report_changes = __esmMin((() => {
 	init_user_folders();
 }));
 // packages/cli/src/commands/logout.ts
-var logout_exports = /* @__PURE__ */ __exportAll({ command: () => command$33 });
+var logout_exports = /* @__PURE__ */ __exportAll({ command: () => command$36 });
 /** The name of a saved server, given its name or address. */
 async function findName(wanted, { servers }) {
 	if (Object.hasOwn(servers, wanted)) return wanted;
@@ -44173,7 +44236,7 @@ async function forgetInBazel(url, context) {
 	await applyChanges(changes);
 	reportChanges(changes, context);
 }
-var command$33;
+var command$36;
 var init_logout = __esmMin((() => {
 	init_src$2();
 	init_bazel_files();
@@ -44183,7 +44246,7 @@ var init_logout = __esmMin((() => {
 	init_plan_use();
 	init_report_changes();
 	init_user_folders();
-	command$33 = defineCommand({
+	command$36 = defineCommand({
 		name: "logout",
 		summary: "Forget a server and the token for it",
 		description: `Removes what login saved of the server, and what use and use bazel configured for its views.
@@ -44224,7 +44287,7 @@ The token itself stays good until it expires or is revoked. Doing it twice is th
 	});
 }));
 // packages/cli/src/commands/exchange.ts
-var exchange_exports = /* @__PURE__ */ __exportAll({ command: () => command$32 });
+var exchange_exports = /* @__PURE__ */ __exportAll({ command: () => command$35 });
 async function prepare(options, context) {
 	const { chooseAudience, createExchangeClient, findIdentity, readRunnerConfig } = await Promise.resolve().then(() => (init_src$2(), src_exports));
 	const runner = await readRunnerConfig(context.env);
@@ -44286,7 +44349,7 @@ function describeGrant({ grant, expiresAt }, context) {
 	note(context, `Reads ${read.join(", then ")}; ${what}; until ${expiresAt}.`);
 	if (trust === "untrusted") warn(context, "The job is not trusted: what it builds is not kept.");
 }
-var command$32;
+var command$35;
 var init_exchange = __esmMin((() => {
 	init_src$2();
 	init_src$5();
@@ -44295,7 +44358,7 @@ var init_exchange = __esmMin((() => {
 	init_server_options();
 	init_usage_error();
 	init_user_folders();
-	command$32 = defineCommand({
+	command$35 = defineCommand({
 		name: "exchange",
 		summary: "Exchange a CI job's identity for a token of the server",
 		description: `Needs no secret: the forge says which job this is, the server's policy what that job may do. The identity
@@ -44370,18 +44433,18 @@ function formatFacts(facts) {
 	return facts.map(([name, value]) => `${name.padEnd(width)}  ${value}`.trimEnd());
 }
 // packages/cli/src/commands/whoami.ts
-var whoami_exports = /* @__PURE__ */ __exportAll({ command: () => command$31 });
+var whoami_exports = /* @__PURE__ */ __exportAll({ command: () => command$34 });
 async function findRefusal(choice, context) {
 	if (choice.token === void 0) return void 0;
 	try {
 		try {
-			var _usingCtx$29 = _usingCtx();
-			await _usingCtx$29.a(await openAdminClient(choice, context)).listViews();
+			var _usingCtx$32 = _usingCtx();
+			await _usingCtx$32.a(await openAdminClient(choice, context)).listViews();
 			return;
 		} catch (_) {
-			_usingCtx$29.e = _;
+			_usingCtx$32.e = _;
 		} finally {
-			await _usingCtx$29.d();
+			await _usingCtx$32.d();
 		}
 	} catch (error) {
 		if (isCacheError(error, "UNAUTHENTICATED")) return error;
@@ -44416,7 +44479,7 @@ function describeIdentity({ server, token }, refusal) {
 			caches: Object.fromEntries(patterns)
 		};
 	}
-	const { tenant, trust, reason, rule, principal, run, read, write } = grant;
+	const { tenant, trust, reason, rule, principal, run, adopted, read, write } = grant;
 	return {
 		...common,
 		tenant,
@@ -44425,6 +44488,7 @@ function describeIdentity({ server, token }, refusal) {
 		rule,
 		principal,
 		run,
+		adopted,
 		read,
 		write
 	};
@@ -44450,6 +44514,7 @@ function formatIdentity(who, nowMs) {
 		["run", who.run],
 		["reads", who.read?.join(", then ")],
 		["writes", who.trust === void 0 ? void 0 : who.write ?? "nothing"],
+		["adopted", who.adopted ? `${who.adopted} entries that a merge queue built` : void 0],
 		["administrator", who.isAdmin === true ? "yes" : void 0],
 		...Object.entries(who.caches ?? {}).map(([pattern, permissions]) => [`view ${pattern}`, permissions.join(", ")]),
 		["expires", formatExpiry(who.expiresAt, nowMs)],
@@ -44461,12 +44526,12 @@ function formatExpiry(expiresAt, nowMs) {
 	const minutes = Math.floor((Date.parse(expiresAt) - nowMs) / 6e4);
 	return minutes < 0 ? `${expiresAt} (expired)` : `${expiresAt} (in ${minutes} min)`;
 }
-var command$31;
+var command$34;
 var init_whoami = __esmMin((() => {
 	init_src$5();
 	init_src$4();
 	init_server_options();
-	command$31 = defineCommand({
+	command$34 = defineCommand({
 		name: "whoami",
 		summary: "Show who the server takes you for, and until when",
 		description: `Tenant, trust, why, and what may be read and written, as the token says. The server is asked whether it takes
@@ -44495,7 +44560,7 @@ the token: a revoked one is told, and the command fails.`,
 	});
 }));
 // packages/cli/src/commands/use.ts
-var use_exports = /* @__PURE__ */ __exportAll({ command: () => command$30 });
+var use_exports = /* @__PURE__ */ __exportAll({ command: () => command$33 });
 async function configure(scope, cache, token, { isDryRun, context }) {
 	requireOneWord(cache.substituter);
 	for (const key of cache.publicKeys) parsePublicKey(key);
@@ -44557,7 +44622,7 @@ function requireOneWord(substituter) {
 function lastSegment(url) {
 	return decodeURIComponent(new URL(url).pathname.split("/").findLast((part) => part !== "") ?? "");
 }
-var command$30;
+var command$33;
 var init_use = __esmMin((() => {
 	init_src$2();
 	init_src$5();
@@ -44567,7 +44632,7 @@ var init_use = __esmMin((() => {
 	init_plan_use();
 	init_server_options();
 	init_report_changes();
-	command$30 = defineCommand({
+	command$33 = defineCommand({
 		name: "use",
 		summary: "Configure Nix to substitute from a view",
 		description: `Adds the view's address and public keys to nix.conf and, for a private view, the token to the netrc
@@ -44603,14 +44668,14 @@ files you had. Doing it twice is the same as doing it once.`,
 		],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$28 = _usingCtx();
+				var _usingCtx$31 = _usingCtx();
 				const scope = options.system ? "system" : "user";
 				const [named = options.view] = args;
 				if (options.undo) return undo$1(scope, args[0], options, context);
 				const choice = await chooseServer(options, context);
 				const view = requireView(named, choice);
 				const { openCache } = await Promise.resolve().then(() => (init_src$2(), src_exports));
-				const cache = _usingCtx$28.a(await openCache({
+				const cache = _usingCtx$31.a(await openCache({
 					...choice,
 					view,
 					signal: context.signal
@@ -44627,9 +44692,9 @@ files you had. Doing it twice is the same as doing it once.`,
 					context
 				});
 			} catch (_) {
-				_usingCtx$28.e = _;
+				_usingCtx$31.e = _;
 			} finally {
-				await _usingCtx$28.d();
+				await _usingCtx$31.d();
 			}
 		}
 	});
@@ -44684,12 +44749,12 @@ var init_may_push = __esmMin((() => {
 	init_src$4();
 }));
 // packages/cli/src/commands/use-bazel.ts
-var use_bazel_exports = /* @__PURE__ */ __exportAll({ command: () => command$29 });
+var use_bazel_exports = /* @__PURE__ */ __exportAll({ command: () => command$32 });
 async function findEndpoint(choice, view, options, context) {
 	try {
-		var _usingCtx$27 = _usingCtx();
+		var _usingCtx$30 = _usingCtx();
 		const { openCache } = await Promise.resolve().then(() => (init_src$2(), src_exports));
-		const { isPublic = false, flywheel } = _usingCtx$27.a(await openCache({
+		const { isPublic = false, flywheel } = _usingCtx$30.a(await openCache({
 			...choice,
 			view,
 			signal: context.signal
@@ -44704,9 +44769,9 @@ async function findEndpoint(choice, view, options, context) {
 			isPublic
 		};
 	} catch (_) {
-		_usingCtx$27.e = _;
+		_usingCtx$30.e = _;
 	} finally {
-		await _usingCtx$27.d();
+		await _usingCtx$30.d();
 	}
 }
 async function chooseCredential(facts, { options, paths }, context) {
@@ -44738,7 +44803,7 @@ async function undo(paths, isDryRun, context) {
 	reportChanges(changes, context);
 	note(context, "Bazel no longer uses the cache.");
 }
-var command$29;
+var command$32;
 var init_use_bazel = __esmMin((() => {
 	init_src$2();
 	init_src$5();
@@ -44749,7 +44814,7 @@ var init_use_bazel = __esmMin((() => {
 	init_server_options();
 	init_report_changes();
 	init_user_folders();
-	command$29 = defineCommand({
+	command$32 = defineCommand({
 		name: "use bazel",
 		summary: "Configure Bazel to use a view as its remote cache",
 		description: `Writes an rc file of its own, and one line into your .bazelrc that brings it in. The settings fit the
@@ -44984,12 +45049,12 @@ async function readLines(context) {
 }
 var init_read_lines = __esmMin((() => {}));
 // packages/cli/src/commands/push.ts
-var push_exports = /* @__PURE__ */ __exportAll({ command: () => command$28 });
+var push_exports = /* @__PURE__ */ __exportAll({ command: () => command$31 });
 function createProgress(isQuiet, context) {
 	if (isQuiet) return createQuietProgress(context);
 	return context.stderr.isTTY === true && context.env["CI"] === void 0 ? createBarProgress(context) : createLineProgress(context);
 }
-var command$28;
+var command$31;
 var init_push = __esmMin((() => {
 	init_src$5();
 	init_parse_number();
@@ -44997,7 +45062,7 @@ var init_push = __esmMin((() => {
 	init_read_lines();
 	init_server_options();
 	init_usage_error();
-	command$28 = defineCommand({
+	command$31 = defineCommand({
 		name: "push",
 		summary: "Upload store paths with all they refer to",
 		description: `Paths that the view has, and paths that an upstream cache has signed, are left out. On our own
@@ -45049,8 +45114,8 @@ server the whole closure becomes visible at once, or not at all.`,
 			const progress = createProgress(options.json, context);
 			try {
 				try {
-					var _usingCtx$26 = _usingCtx();
-					const cache = _usingCtx$26.a(await openCache({
+					var _usingCtx$29 = _usingCtx();
+					const cache = _usingCtx$29.a(await openCache({
 						...choice,
 						view,
 						signal,
@@ -45079,9 +45144,9 @@ server the whole closure becomes visible at once, or not at all.`,
 					}));
 					else note(context, describeSummary(summary));
 				} catch (_) {
-					_usingCtx$26.e = _;
+					_usingCtx$29.e = _;
 				} finally {
-					await _usingCtx$26.d();
+					await _usingCtx$29.d();
 				}
 			} catch (error) {
 				progress.end();
@@ -45307,7 +45372,7 @@ var init_upload_queue = __esmMin((() => {
 */
 async function watchStore(options) {
 	try {
-		var _usingCtx$25 = _usingCtx();
+		var _usingCtx$28 = _usingCtx();
 		const { store, rules, emit, signal, nowMs } = options;
 		const queue = createUploadQueue({ random: options.random });
 		const alarm = createAlarm();
@@ -45329,7 +45394,7 @@ async function watchStore(options) {
 			touched.add(name);
 			alarm.ring();
 		};
-		const watcher = _usingCtx$25.u(watchFolder(store.storeDir, touch, (message) => emit({
+		const watcher = _usingCtx$28.u(watchFolder(store.storeDir, touch, (message) => emit({
 			type: "warning",
 			message
 		})));
@@ -45457,9 +45522,9 @@ async function watchStore(options) {
 			unpushed: queue.list()
 		};
 	} catch (_) {
-		_usingCtx$25.e = _;
+		_usingCtx$28.e = _;
 	} finally {
-		_usingCtx$25.d();
+		_usingCtx$28.d();
 	}
 }
 function createAlarm() {
@@ -45518,7 +45583,7 @@ var init_watch_store$1 = __esmMin((() => {
 	MAX_SLEEP_MS = 2 ** 31 - 1;
 }));
 // packages/cli/src/commands/watch-store.ts
-var watch_store_exports = /* @__PURE__ */ __exportAll({ command: () => command$27 });
+var watch_store_exports = /* @__PURE__ */ __exportAll({ command: () => command$30 });
 async function openConnection(options, emit, context) {
 	const { openCache } = await Promise.resolve().then(() => (init_src$2(), src_exports));
 	const open = async (signal) => {
@@ -45584,7 +45649,7 @@ function positiveDurationMs(given) {
 	if (durationMs > 0) return durationMs;
 	throw new CacheError("INVALID", `${JSON.stringify(given)} is too short`);
 }
-var DEFAULT_DRAIN_MS, DEFAULT_POLL_MS, NIX_TIMEOUT_MS$1, command$27;
+var DEFAULT_DRAIN_MS, DEFAULT_POLL_MS, NIX_TIMEOUT_MS$1, command$30;
 var init_watch_store = __esmMin((() => {
 	init_src$5();
 	init_src$3();
@@ -45597,7 +45662,7 @@ var init_watch_store = __esmMin((() => {
 	DEFAULT_DRAIN_MS = 6e4;
 	DEFAULT_POLL_MS = 6e4;
 	NIX_TIMEOUT_MS$1 = 3e5;
-	command$27 = defineCommand({
+	command$30 = defineCommand({
 		name: "watch-store",
 		summary: "Push new store paths as they appear",
 		description: `Watches this machine's Nix store. What becomes valid is pushed with all it refers to, two seconds after
@@ -45719,14 +45784,14 @@ var init_retention = __esmMin((() => {
 	init_parse_number();
 }));
 // packages/cli/src/commands/view-create.ts
-var view_create_exports = /* @__PURE__ */ __exportAll({ command: () => command$26 });
-var command$26;
+var view_create_exports = /* @__PURE__ */ __exportAll({ command: () => command$29 });
+var command$29;
 var init_view_create = __esmMin((() => {
 	init_parse_number();
 	init_retention();
 	init_server_options();
 	init_usage_error();
-	command$26 = defineCommand({
+	command$29 = defineCommand({
 		name: "view create",
 		summary: "Create a view",
 		description: "The server makes the signing key, and keeps it. Needs the create permission.",
@@ -45754,11 +45819,11 @@ var init_view_create = __esmMin((() => {
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$24 = _usingCtx();
+				var _usingCtx$27 = _usingCtx();
 				const [view = ""] = args;
 				if (options.noUpstreamKeys && options.upstreamKey.length > 0) throw new UsageError("--upstream-key and --no-upstream-keys exclude each other");
 				const { upstreamKey, priority, storeDir, retention } = options;
-				const admin = _usingCtx$24.a(await openAdminClient(await chooseServer(options, context), context));
+				const admin = _usingCtx$27.a(await openAdminClient(await chooseServer(options, context), context));
 				await admin.createView(view, {
 					isPublic: options.public,
 					...priority === void 0 ? {} : { priority },
@@ -45769,20 +45834,20 @@ var init_view_create = __esmMin((() => {
 				if (retention !== void 0) await admin.configureView(view, { retentionPeriod: retention });
 				note(context, `Created the ${options.public ? "public" : "private"} view ${view}.`);
 			} catch (_) {
-				_usingCtx$24.e = _;
+				_usingCtx$27.e = _;
 			} finally {
-				await _usingCtx$24.d();
+				await _usingCtx$27.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/view-list.ts
-var view_list_exports = /* @__PURE__ */ __exportAll({ command: () => command$25 });
-var command$25;
+var view_list_exports = /* @__PURE__ */ __exportAll({ command: () => command$28 });
+var command$28;
 var init_view_list = __esmMin((() => {
 	init_retention();
 	init_server_options();
-	command$25 = defineCommand({
+	command$28 = defineCommand({
 		name: "view list",
 		summary: "List the views your token may see",
 		options: {
@@ -45799,8 +45864,8 @@ var init_view_list = __esmMin((() => {
 		}],
 		async run({ options }, context) {
 			try {
-				var _usingCtx$23 = _usingCtx();
-				const views = await _usingCtx$23.a(await openAdminClient(await chooseServer(options, context), context)).listViews();
+				var _usingCtx$26 = _usingCtx();
+				const views = await _usingCtx$26.a(await openAdminClient(await chooseServer(options, context), context)).listViews();
 				if (options.json) return printLine(context, JSON.stringify({ views }));
 				if (views.length === 0) return note(context, "There is no view that you may see.");
 				const rows = views.map((view) => [
@@ -45820,23 +45885,23 @@ var init_view_list = __esmMin((() => {
 					"CREATED"
 				], rows)) printLine(context, line);
 			} catch (_) {
-				_usingCtx$23.e = _;
+				_usingCtx$26.e = _;
 			} finally {
-				await _usingCtx$23.d();
+				await _usingCtx$26.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/view-info.ts
-var view_info_exports = /* @__PURE__ */ __exportAll({ command: () => command$24 });
+var view_info_exports = /* @__PURE__ */ __exportAll({ command: () => command$27 });
 function describeLevel(level) {
 	return level === void 0 ? "unknown" : `zstd level ${level}`;
 }
-var command$24;
+var command$27;
 var init_view_info = __esmMin((() => {
 	init_retention();
 	init_server_options();
-	command$24 = defineCommand({
+	command$27 = defineCommand({
 		name: "view info",
 		summary: "Show a view's configuration",
 		args: [{
@@ -45860,10 +45925,10 @@ var init_view_info = __esmMin((() => {
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$22 = _usingCtx();
+				var _usingCtx$25 = _usingCtx();
 				const choice = await chooseServer(options, context);
 				const view = requireView(args[0] ?? options.view, choice);
-				const config = await _usingCtx$22.a(await openAdminClient(choice, context)).viewConfig(view);
+				const config = await _usingCtx$25.a(await openAdminClient(choice, context)).viewConfig(view);
 				if (options.json) return printLine(context, JSON.stringify({
 					view,
 					...config
@@ -45884,25 +45949,25 @@ var init_view_info = __esmMin((() => {
 				]);
 				for (const line of facts) printLine(context, line);
 			} catch (_) {
-				_usingCtx$22.e = _;
+				_usingCtx$25.e = _;
 			} finally {
-				await _usingCtx$22.d();
+				await _usingCtx$25.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/view-configure.ts
-var view_configure_exports = /* @__PURE__ */ __exportAll({ command: () => command$23 });
+var view_configure_exports = /* @__PURE__ */ __exportAll({ command: () => command$26 });
 function requireOne(isFirst, first, isSecond, second) {
 	if (isFirst && isSecond) throw new UsageError(`${first} and ${second} exclude each other`);
 }
-var command$23;
+var command$26;
 var init_view_configure = __esmMin((() => {
 	init_parse_number();
 	init_retention();
 	init_server_options();
 	init_usage_error();
-	command$23 = defineCommand({
+	command$26 = defineCommand({
 		name: "view configure",
 		summary: "Change a view",
 		description: "What you do not name stays as it is.",
@@ -45943,7 +46008,7 @@ var init_view_configure = __esmMin((() => {
 		],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$21 = _usingCtx();
+				var _usingCtx$24 = _usingCtx();
 				requireOne(options.public, "--public", options.private, "--private");
 				requireOne(options.upstreamKey.length > 0, "--upstream-key", options.noUpstreamKeys, "--no-upstream-keys");
 				const choice = await chooseServer(options, context);
@@ -45963,7 +46028,7 @@ var init_view_configure = __esmMin((() => {
 				};
 				const isChanged = Object.keys(change).length > 0;
 				if (!isChanged && !isDefault) throw new UsageError(`Nothing to change about ${view} is named`, "See `flywheel view configure --help`.");
-				const admin = _usingCtx$21.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$24.a(await openAdminClient(choice, context));
 				if (isChanged) await admin.configureView(view, change);
 				if (isDefault) await admin.configureView(view, { retentionPeriod: retention });
 				note(context, `Changed the view ${view}.`);
@@ -45972,21 +46037,21 @@ var init_view_configure = __esmMin((() => {
 					note(context, `Its public key is now ${publicKey ?? "unknown"}: run \`flywheel use\` on every client.`);
 				}
 			} catch (_) {
-				_usingCtx$21.e = _;
+				_usingCtx$24.e = _;
 			} finally {
-				await _usingCtx$21.d();
+				await _usingCtx$24.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/view-destroy.ts
-var view_destroy_exports = /* @__PURE__ */ __exportAll({ command: () => command$22 });
-var command$22;
+var view_destroy_exports = /* @__PURE__ */ __exportAll({ command: () => command$25 });
+var command$25;
 var init_view_destroy = __esmMin((() => {
 	init_read_secret();
 	init_server_options();
 	init_usage_error();
-	command$22 = defineCommand({
+	command$25 = defineCommand({
 		name: "view destroy",
 		summary: "Remove a view and all it holds",
 		description: "Cannot be undone. Asks first on a terminal, and needs --yes elsewhere.",
@@ -46009,25 +46074,78 @@ var init_view_destroy = __esmMin((() => {
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$20 = _usingCtx();
+				var _usingCtx$23 = _usingCtx();
 				const [view = ""] = args;
 				const choice = await chooseServer(options, context);
 				if (!options.yes) {
 					if (context.stdin.isTTY !== true || options.tokenFile === "-") throw new UsageError(`Destroying ${view} needs --yes where nobody can be asked`);
 					if (!await confirm(`Remove the view ${view} of ${choice.server} and all it holds?`, context)) return note(context, "Nothing was removed.");
 				}
-				await _usingCtx$20.a(await openAdminClient(choice, context)).destroyView(view);
+				await _usingCtx$23.a(await openAdminClient(choice, context)).destroyView(view);
 				note(context, `Removed the view ${view}.`);
 			} catch (_) {
-				_usingCtx$20.e = _;
+				_usingCtx$23.e = _;
 			} finally {
-				await _usingCtx$20.d();
+				await _usingCtx$23.d();
+			}
+		}
+	});
+}));
+// packages/cli/src/commands/overlay-delete.ts
+var overlay_delete_exports = /* @__PURE__ */ __exportAll({ command: () => command$24 });
+var command$24;
+var init_overlay_delete = __esmMin((() => {
+	init_server_options();
+	init_usage_error();
+	command$24 = defineCommand({
+		name: "overlay delete",
+		summary: "Remove the overlays of a branch or pull request",
+		description: `An overlay goes by itself some time after its last write; this is for a branch that is gone before. A trusted job may
+delete those of its own repository, a pull request's job its own one, an administrator any. What is not there, or not
+yours, is not deleted, and that is no failure.`,
+		options: {
+			...SERVER_OPTIONS,
+			...VIEW_OPTION,
+			ref: text$6("REF", "The overlays of this ref, such as refs/heads/topic", { completes: "nothing" }),
+			pullRequest: text$6("NUMBER", "The overlays of this pull or merge request", { completes: "nothing" }),
+			name: text$6("OVERLAY", "The overlay of this full name", { completes: "nothing" })
+		},
+		environment: SERVER_ENVIRONMENT,
+		examples: [{
+			comment: "In a trusted job, once a branch is gone",
+			command: "flywheel overlay delete --ref refs/heads/topic"
+		}, {
+			comment: "In the job of a pull request that was closed",
+			command: "flywheel overlay delete --pull-request 12"
+		}],
+		async run({ options }, context) {
+			try {
+				var _usingCtx$22 = _usingCtx();
+				const { ref, pullRequest, name } = options;
+				if ([
+					ref,
+					pullRequest,
+					name
+				].filter((given) => given !== void 0).length !== 1) throw new UsageError("Give one of --ref, --pull-request and --name");
+				const choice = await chooseServer(options, context);
+				const view = requireView(options.view, choice);
+				const deleted = await _usingCtx$22.a(await openAdminClient(choice, context)).deleteOverlays(view, {
+					ref,
+					pullRequest,
+					name
+				});
+				for (const overlay of deleted) note(context, `Removed the overlay ${overlay}.`);
+				if (deleted.length === 0) note(context, "There was no such overlay that is yours.");
+			} catch (_) {
+				_usingCtx$22.e = _;
+			} finally {
+				await _usingCtx$22.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/view-stats.ts
-var view_stats_exports = /* @__PURE__ */ __exportAll({ command: () => command$21 });
+var view_stats_exports = /* @__PURE__ */ __exportAll({ command: () => command$23 });
 function bazelFacts(bazel) {
 	const misses = bazel.actionsAbsent + bazel.actionsIncomplete;
 	const stored = formatSizeBytes(bazel.storedBytes);
@@ -46042,11 +46160,11 @@ function bazelFacts(bazel) {
 		["keyed values", `${bazel.keyedValues} (${bazel.valueHits} hits, ${bazel.valueMisses} misses)`]
 	];
 }
-var command$21;
+var command$23;
 var init_view_stats = __esmMin((() => {
 	init_src$5();
 	init_server_options();
-	command$21 = defineCommand({
+	command$23 = defineCommand({
 		name: "view stats",
 		summary: "Show what a view holds, for Nix and for Bazel",
 		description: `Sizes are counted as if no other view shared anything with this one. Hits, misses and what was read
@@ -46072,10 +46190,10 @@ and uploaded of its Bazel face are counted from the server's start.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$19 = _usingCtx();
+				var _usingCtx$21 = _usingCtx();
 				const choice = await chooseServer(options, context);
 				const view = requireView(args[0] ?? options.view, choice);
-				const stats = await _usingCtx$19.a(await openAdminClient(choice, context)).viewStats(view);
+				const stats = await _usingCtx$21.a(await openAdminClient(choice, context)).viewStats(view);
 				if (options.json) return printLine(context, JSON.stringify({
 					view,
 					...stats
@@ -46091,9 +46209,9 @@ and uploaded of its Bazel face are counted from the server's start.`,
 				]);
 				for (const line of facts) printLine(context, line);
 			} catch (_) {
-				_usingCtx$19.e = _;
+				_usingCtx$21.e = _;
 			} finally {
-				await _usingCtx$19.d();
+				await _usingCtx$21.d();
 			}
 		}
 	});
@@ -46115,13 +46233,13 @@ var init_store_path_argument = __esmMin((() => {
 	init_usage_error();
 }));
 // packages/cli/src/commands/path-delete.ts
-var path_delete_exports = /* @__PURE__ */ __exportAll({ command: () => command$20 });
-var command$20;
+var path_delete_exports = /* @__PURE__ */ __exportAll({ command: () => command$22 });
+var command$22;
 var init_path_delete = __esmMin((() => {
 	init_src$5();
 	init_server_options();
 	init_store_path_argument();
-	command$20 = defineCommand({
+	command$22 = defineCommand({
 		name: "path delete",
 		summary: "Remove store paths from a view",
 		description: `Paths that refer to them stay, and can no longer be substituted completely. Needs the delete
@@ -46146,11 +46264,11 @@ permission.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$18 = _usingCtx();
+				var _usingCtx$20 = _usingCtx();
 				const hashes = args.map((path) => [path, readStorePathHash(path)]);
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const admin = _usingCtx$18.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$20.a(await openAdminClient(choice, context));
 				let absent = 0;
 				for (const [path, hash] of hashes) try {
 					await admin.deletePath(view, hash);
@@ -46162,9 +46280,9 @@ permission.`,
 				}
 				if (absent > 0) throw new CacheError("NOT_FOUND", `${absent} of ${hashes.length} paths could not be removed`);
 			} catch (_) {
-				_usingCtx$18.e = _;
+				_usingCtx$20.e = _;
 			} finally {
-				await _usingCtx$18.d();
+				await _usingCtx$20.d();
 			}
 		}
 	});
@@ -46175,12 +46293,12 @@ function pinNameOf(pathOrName) {
 	return pathOrName.slice(pathOrName.lastIndexOf("/") + 1);
 }
 // packages/cli/src/commands/path-pin.ts
-var path_pin_exports = /* @__PURE__ */ __exportAll({ command: () => command$19 });
-var command$19;
+var path_pin_exports = /* @__PURE__ */ __exportAll({ command: () => command$21 });
+var command$21;
 var init_path_pin = __esmMin((() => {
 	init_server_options();
 	init_usage_error();
-	command$19 = defineCommand({
+	command$21 = defineCommand({
 		name: "path pin",
 		summary: "Keep store paths and all they refer to",
 		description: `Whatever the view's retention and size limit. A name that is taken moves to the new path. Needs the push
@@ -46203,30 +46321,30 @@ permission.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$17 = _usingCtx();
+				var _usingCtx$19 = _usingCtx();
 				if (options.name !== void 0 && args.length > 1) throw new UsageError("--name is for one PATH", "Pin the paths one by one, or leave it out.");
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const admin = _usingCtx$17.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$19.a(await openAdminClient(choice, context));
 				for (const path of args) {
 					const name = options.name ?? pinNameOf(path);
 					note(context, `${path} ${await admin.putPin(view, name, path) === "created" ? "is kept by" : "is now kept by"} the pin ${name} of ${view}.`);
 				}
 			} catch (_) {
-				_usingCtx$17.e = _;
+				_usingCtx$19.e = _;
 			} finally {
-				await _usingCtx$17.d();
+				await _usingCtx$19.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/path-unpin.ts
-var path_unpin_exports = /* @__PURE__ */ __exportAll({ command: () => command$18 });
-var command$18;
+var path_unpin_exports = /* @__PURE__ */ __exportAll({ command: () => command$20 });
+var command$20;
 var init_path_unpin = __esmMin((() => {
 	init_src$5();
 	init_server_options();
-	command$18 = defineCommand({
+	command$20 = defineCommand({
 		name: "path unpin",
 		summary: "Keep what a pin kept no longer than other paths",
 		description: "Nothing is deleted by it at once. Needs the delete permission.",
@@ -46247,10 +46365,10 @@ var init_path_unpin = __esmMin((() => {
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$16 = _usingCtx();
+				var _usingCtx$18 = _usingCtx();
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const admin = _usingCtx$16.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$18.a(await openAdminClient(choice, context));
 				let absent = 0;
 				for (const name of args.map(pinNameOf)) try {
 					await admin.deletePin(view, name);
@@ -46262,19 +46380,19 @@ var init_path_unpin = __esmMin((() => {
 				}
 				if (absent > 0) throw new CacheError("NOT_FOUND", `${absent} of ${args.length} pins could not be removed`);
 			} catch (_) {
-				_usingCtx$16.e = _;
+				_usingCtx$18.e = _;
 			} finally {
-				await _usingCtx$16.d();
+				await _usingCtx$18.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/path-pins.ts
-var path_pins_exports = /* @__PURE__ */ __exportAll({ command: () => command$17 });
-var command$17;
+var path_pins_exports = /* @__PURE__ */ __exportAll({ command: () => command$19 });
+var command$19;
 var init_path_pins = __esmMin((() => {
 	init_server_options();
-	command$17 = defineCommand({
+	command$19 = defineCommand({
 		name: "path pins",
 		summary: "Show what a view keeps for good",
 		options: {
@@ -46289,10 +46407,10 @@ var init_path_pins = __esmMin((() => {
 		}],
 		async run({ options }, context) {
 			try {
-				var _usingCtx$15 = _usingCtx();
+				var _usingCtx$17 = _usingCtx();
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const pins = await _usingCtx$15.a(await openAdminClient(choice, context)).listPins(view);
+				const pins = await _usingCtx$17.a(await openAdminClient(choice, context)).listPins(view);
 				if (options.json) return printLine(context, JSON.stringify({ pins }));
 				if (pins.length === 0) return note(context, `${view} has no pins.`);
 				const rows = pins.map(({ name, storePath, createdAt }) => [
@@ -46306,15 +46424,15 @@ var init_path_pins = __esmMin((() => {
 					"SINCE"
 				], rows)) printLine(context, line);
 			} catch (_) {
-				_usingCtx$15.e = _;
+				_usingCtx$17.e = _;
 			} finally {
-				await _usingCtx$15.d();
+				await _usingCtx$17.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/gc.ts
-var gc_exports = /* @__PURE__ */ __exportAll({ command: () => command$16 });
+var gc_exports = /* @__PURE__ */ __exportAll({ command: () => command$18 });
 function toRow(report) {
 	return [
 		report.view,
@@ -46327,13 +46445,13 @@ function toRow(report) {
 		formatDurationMs(report.durationMs)
 	];
 }
-var TIMEOUT_MS, command$16;
+var TIMEOUT_MS, command$18;
 var init_gc = __esmMin((() => {
 	init_src$5();
 	init_server_options();
 	init_usage_error();
 	TIMEOUT_MS = 216e5;
-	command$16 = defineCommand({
+	command$18 = defineCommand({
 		name: "gc",
 		summary: "Delete what a view need not keep",
 		description: `Paths that nobody used for as long as the view's retention says, and beyond its size limit those that were
@@ -46362,12 +46480,12 @@ and the configure retention permission, --all an administrator's token.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$14 = _usingCtx();
+				var _usingCtx$16 = _usingCtx();
 				const { all, dryRun } = options;
 				if (all && args.length > 0) throw new UsageError("VIEW and --all exclude each other");
 				const choice = await chooseServer(options, context);
 				const view = all ? void 0 : requireView(args[0] ?? options.view, choice);
-				const admin = _usingCtx$14.a(await openAdminClient(choice, context, TIMEOUT_MS));
+				const admin = _usingCtx$16.a(await openAdminClient(choice, context, TIMEOUT_MS));
 				const views = view === void 0 ? await admin.collectAll({ dryRun }) : [await admin.collectView(view, { dryRun })];
 				if (options.json) return printLine(context, JSON.stringify({
 					dryRun,
@@ -46387,9 +46505,9 @@ and the configure retention permission, --all an administrator's token.`,
 				for (const line of formatTable(header, rows)) printLine(context, line);
 				if (view !== void 0 && views[0]?.examined === 0) note(context, `${view} is within its limits, or has none: see \`flywheel view info\`.`);
 			} catch (_) {
-				_usingCtx$14.e = _;
+				_usingCtx$16.e = _;
 			} finally {
-				await _usingCtx$14.d();
+				await _usingCtx$16.d();
 			}
 		}
 	});
@@ -46424,12 +46542,12 @@ var init_wait_for_signatures = __esmMin((() => {
 	MAX_PAUSE_MS = 2e3;
 }));
 // packages/cli/src/commands/key-list.ts
-var key_list_exports = /* @__PURE__ */ __exportAll({ command: () => command$15 });
-var command$15;
+var key_list_exports = /* @__PURE__ */ __exportAll({ command: () => command$17 });
+var command$17;
 var init_key_list = __esmMin((() => {
 	init_server_options();
 	init_wait_for_signatures();
-	command$15 = defineCommand({
+	command$17 = defineCommand({
 		name: "key list",
 		summary: "Show the keys that sign a view",
 		description: `Oldest first, with the number of paths that are not signed with exactly these keys yet: the server signs
@@ -46450,10 +46568,10 @@ them in the background.`,
 		}],
 		async run({ options }, context) {
 			try {
-				var _usingCtx$13 = _usingCtx();
+				var _usingCtx$15 = _usingCtx();
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const admin = _usingCtx$13.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$15.a(await openAdminClient(choice, context));
 				const list = options.wait ? await waitForSignatures(admin, view, context) : await admin.listKeys(view);
 				if (options.json) return printLine(context, JSON.stringify(list));
 				const rows = list.keys.map(({ name, publicKey, createdAt }) => [
@@ -46468,20 +46586,20 @@ them in the background.`,
 				], rows)) printLine(context, line);
 				if (list.outdatedPaths > 0) note(context, `${list.outdatedPaths} paths are still to be signed.`);
 			} catch (_) {
-				_usingCtx$13.e = _;
+				_usingCtx$15.e = _;
 			} finally {
-				await _usingCtx$13.d();
+				await _usingCtx$15.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/key-rotate.ts
-var key_rotate_exports = /* @__PURE__ */ __exportAll({ command: () => command$14 });
-var command$14;
+var key_rotate_exports = /* @__PURE__ */ __exportAll({ command: () => command$16 });
+var command$16;
 var init_key_rotate = __esmMin((() => {
 	init_server_options();
 	init_wait_for_signatures();
-	command$14 = defineCommand({
+	command$16 = defineCommand({
 		name: "key rotate",
 		summary: "Sign a view with a new key beside the old ones",
 		description: `The server makes the key and keeps its secret. Old and new keys sign everything until you retire the old
@@ -46500,10 +46618,10 @@ one, so no client notices: first let every client trust the new key, which \`fly
 		}],
 		async run({ options }, context) {
 			try {
-				var _usingCtx$12 = _usingCtx();
+				var _usingCtx$14 = _usingCtx();
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const admin = _usingCtx$12.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$14.a(await openAdminClient(choice, context));
 				const key = await admin.addKey(view);
 				note(context, `${view} is signed with ${key.name} as well from now on.`);
 				printLine(context, options.json ? JSON.stringify(key) : key.publicKey);
@@ -46512,20 +46630,20 @@ one, so no client notices: first let every client trust the new key, which \`fly
 					note(context, "It has signed every path.");
 				} else note(context, "Old paths are signed in the background: see `flywheel key list`.");
 			} catch (_) {
-				_usingCtx$12.e = _;
+				_usingCtx$14.e = _;
 			} finally {
-				await _usingCtx$12.d();
+				await _usingCtx$14.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/key-retire.ts
-var key_retire_exports = /* @__PURE__ */ __exportAll({ command: () => command$13 });
-var command$13;
+var key_retire_exports = /* @__PURE__ */ __exportAll({ command: () => command$15 });
+var command$15;
 var init_key_retire = __esmMin((() => {
 	init_server_options();
 	init_wait_for_signatures();
-	command$13 = defineCommand({
+	command$15 = defineCommand({
 		name: "key retire",
 		summary: "Stop signing a view with a key",
 		description: `Its signatures leave old paths too. Clients that trust no other key of the view refuse its paths from then
@@ -46547,26 +46665,26 @@ on. The last key cannot be retired. Needs the configure permission.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$11 = _usingCtx();
+				var _usingCtx$13 = _usingCtx();
 				const [name = ""] = args;
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const admin = _usingCtx$11.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$13.a(await openAdminClient(choice, context));
 				await admin.retireKey(view, name);
 				note(context, `${view} is no longer signed with ${name}.`);
 				if (!options.wait) return;
 				await waitForSignatures(admin, view, context);
 				note(context, "Its signatures have left every path.");
 			} catch (_) {
-				_usingCtx$11.e = _;
+				_usingCtx$13.e = _;
 			} finally {
-				await _usingCtx$11.d();
+				await _usingCtx$13.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/token-create.ts
-var token_create_exports = /* @__PURE__ */ __exportAll({ command: () => command$12 });
+var token_create_exports = /* @__PURE__ */ __exportAll({ command: () => command$14 });
 function permission(help) {
 	return list("PATTERN", help, (pattern) => {
 		if (isCachePattern(pattern)) return pattern;
@@ -46584,7 +46702,7 @@ function collectGrants(given) {
 	}
 	return Object.fromEntries([...grants].map(([pattern, letters]) => [pattern, [...letters]]));
 }
-var command$12;
+var command$14;
 var init_token_create = __esmMin((() => {
 	init_src$2();
 	init_src$5();
@@ -46592,7 +46710,7 @@ var init_token_create = __esmMin((() => {
 	init_parse_number();
 	init_server_options();
 	init_usage_error();
-	command$12 = defineCommand({
+	command$14 = defineCommand({
 		name: "token create",
 		summary: "Make a token that allows what you say",
 		description: `A PATTERN is a view's full name in which * stands for anything. For a view, its exact name
@@ -46623,11 +46741,11 @@ not added up. Needs an administrator's token.`,
 		}],
 		async run({ options, given }, context) {
 			try {
-				var _usingCtx$10 = _usingCtx();
+				var _usingCtx$12 = _usingCtx();
 				if (options.json && options.out !== void 0) throw new UsageError("--json and --out exclude each other");
 				const caches = collectGrants(given);
 				if (Object.keys(caches).length === 0 && !options.admin) throw new UsageError("The token would allow nothing", "Give such as --pull main, or --admin.");
-				const created = await _usingCtx$10.a(await openAdminClient(await chooseServer(options, context), context)).createToken({
+				const created = await _usingCtx$12.a(await openAdminClient(await chooseServer(options, context), context)).createToken({
 					caches,
 					isAdmin: options.admin,
 					...options.sub === void 0 ? {} : { subject: options.sub },
@@ -46641,15 +46759,15 @@ not added up. Needs an administrator's token.`,
 				}
 				note(context, `It expires at ${created.expiresAt}. To revoke it: flywheel token revoke ${created.jti}`);
 			} catch (_) {
-				_usingCtx$10.e = _;
+				_usingCtx$12.e = _;
 			} finally {
-				await _usingCtx$10.d();
+				await _usingCtx$12.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/token-inspect.ts
-var token_inspect_exports = /* @__PURE__ */ __exportAll({ command: () => command$11 });
+var token_inspect_exports = /* @__PURE__ */ __exportAll({ command: () => command$13 });
 async function readToken(file, server, context) {
 	if (file !== void 0) return readTokenFile(file, context);
 	const explicit = await readExplicitToken(void 0, context);
@@ -46692,13 +46810,13 @@ function describeKey({ alg, kid }) {
 function formatTime$1(timeMs) {
 	return new Date(timeMs).toISOString();
 }
-var command$11;
+var command$13;
 var init_token_inspect = __esmMin((() => {
 	init_src$5();
 	init_src$4();
 	init_read_secret();
 	init_server_options();
-	command$11 = defineCommand({
+	command$13 = defineCommand({
 		name: "token inspect",
 		summary: "Show what a token says",
 		description: `Reads FILE, else the token that other commands would use. Nothing is sent anywhere, and the
@@ -46734,7 +46852,7 @@ signature is not verified: only the server can do that. The token itself is not 
 	});
 }));
 // packages/cli/src/commands/token-revoke.ts
-var token_revoke_exports = /* @__PURE__ */ __exportAll({ command: () => command$10 });
+var token_revoke_exports = /* @__PURE__ */ __exportAll({ command: () => command$12 });
 async function readIdentity(file, context) {
 	const decoded = decodeTokenUnverified(await readTokenFile(file, context));
 	const claims = decoded === void 0 ? void 0 : parseTokenClaims(decoded.payload);
@@ -46744,14 +46862,14 @@ async function readIdentity(file, context) {
 	};
 	throw new CacheError("UNSUPPORTED", `The token in ${file} has no id, so it cannot be revoked`, { hint: "Replace the server's token key, or wait until it expires." });
 }
-var command$10;
+var command$12;
 var init_token_revoke = __esmMin((() => {
 	init_src$5();
 	init_src$4();
 	init_read_secret();
 	init_server_options();
 	init_usage_error();
-	command$10 = defineCommand({
+	command$12 = defineCommand({
 		name: "token revoke",
 		summary: "Make a token worthless at once",
 		description: "Needs an administrator's token. Revoking a token twice is no error.",
@@ -46775,7 +46893,7 @@ var init_token_revoke = __esmMin((() => {
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$9 = _usingCtx();
+				var _usingCtx$11 = _usingCtx();
 				const [named] = args;
 				const { tokenToRevoke } = options;
 				if (named === void 0 === (tokenToRevoke === void 0)) throw new UsageError("token revoke needs a JTI or --token-to-revoke FILE, one of the two");
@@ -46783,12 +46901,12 @@ var init_token_revoke = __esmMin((() => {
 					jti: named ?? "",
 					expiresAtMs: void 0
 				} : await readIdentity(tokenToRevoke, context);
-				await _usingCtx$9.a(await openAdminClient(await chooseServer(options, context), context)).revokeToken(jti, expiresAtMs === void 0 ? void 0 : Math.ceil(expiresAtMs / 1e3));
+				await _usingCtx$11.a(await openAdminClient(await chooseServer(options, context), context)).revokeToken(jti, expiresAtMs === void 0 ? void 0 : Math.ceil(expiresAtMs / 1e3));
 				note(context, `Revoked ${jti}.`);
 			} catch (_) {
-				_usingCtx$9.e = _;
+				_usingCtx$11.e = _;
 			} finally {
-				await _usingCtx$9.d();
+				await _usingCtx$11.d();
 			}
 		}
 	});
@@ -46810,15 +46928,15 @@ var init_read_policy_file = __esmMin((() => {
 	init_read_file();
 }));
 // packages/cli/src/commands/policy-check.ts
-var policy_check_exports = /* @__PURE__ */ __exportAll({ command: () => command$9 });
+var policy_check_exports = /* @__PURE__ */ __exportAll({ command: () => command$11 });
 function formatProblem({ place, message, hint }) {
 	return `${place === "" ? "" : `${place}: `}${message}. ${hint}`;
 }
-var command$9;
+var command$11;
 var init_policy_check = __esmMin((() => {
 	init_src$5();
 	init_read_policy_file();
-	command$9 = defineCommand({
+	command$11 = defineCommand({
 		name: "policy check",
 		summary: "Tell what is wrong with a trust policy",
 		description: `Names everything that is wrong with the place where it stands, and what to write there instead.
@@ -46996,8 +47114,8 @@ var init_read_claims = __esmMin((() => {
 	init_src$4();
 }));
 // packages/cli/src/commands/policy-explain.ts
-var policy_explain_exports = /* @__PURE__ */ __exportAll({ command: () => command$8 });
-var command$8;
+var policy_explain_exports = /* @__PURE__ */ __exportAll({ command: () => command$10 });
+var command$10;
 var init_policy_explain = __esmMin((() => {
 	init_src$5();
 	init_src$4();
@@ -47005,7 +47123,7 @@ var init_policy_explain = __esmMin((() => {
 	init_read_claims();
 	init_read_policy_file();
 	init_usage_error();
-	command$8 = defineCommand({
+	command$10 = defineCommand({
 		name: "policy explain",
 		summary: "Tell what a policy gives to a job, why, and what would change it",
 		description: `Decides as a server with this policy would about a job with these claims, which are believed here: no
@@ -47056,13 +47174,14 @@ code is 0 as long as the question makes sense.`,
 // packages/cli/src/format-principal.ts
 /** Who did something, for a table. */
 function principalCells(facts) {
-	const { repository = "", run = "", ref = "", trust, principal } = facts;
+	const { repository = "", run = "", ref = "", trust, principal, client = "" } = facts;
 	return [
 		repository,
 		run,
 		ref,
 		trust,
-		principal
+		principal,
+		client
 	];
 }
 var PRINCIPAL_HEADER;
@@ -47072,17 +47191,49 @@ var init_format_principal = __esmMin((() => {
 		"RUN",
 		"REF",
 		"TRUST",
-		"PRINCIPAL"
+		"PRINCIPAL",
+		"CLIENT"
 	];
 }));
-// packages/cli/src/commands/audit-path.ts
-var audit_path_exports = /* @__PURE__ */ __exportAll({ command: () => command$7 });
-var command$7;
-var init_audit_path = __esmMin((() => {
+// packages/cli/src/print-audit.ts
+/** Prints who wrote and read something, as a table or as one line of JSON. */
+function printAudit(audit, isJson, context) {
+	if (isJson) return printLine(context, JSON.stringify(audit));
+	const rows = audit.views.flatMap(({ view, state, writers, readers }) => [...writers.map(({ at, adoptedFrom, ...facts }) => {
+		return [
+			view,
+			state,
+			adoptedFrom === void 0 ? "wrote" : `wrote in ${adoptedFrom}`,
+			at,
+			...principalCells(facts)
+		];
+	}), ...readers.map(({ lastAt, ...facts }) => [
+		view,
+		state,
+		"read",
+		lastAt,
+		...principalCells(facts)
+	])]);
+	for (const line of formatTable([
+		"VIEW",
+		"STATE",
+		"DID",
+		"AT",
+		...PRINCIPAL_HEADER
+	], rows)) printLine(context, line);
+	if (rows.length === 0) note(context, "It is there; who wrote it was not recorded.");
+}
+var init_print_audit = __esmMin((() => {
 	init_format_principal();
+}));
+// packages/cli/src/commands/audit-path.ts
+var audit_path_exports = /* @__PURE__ */ __exportAll({ command: () => command$9 });
+var command$9;
+var init_audit_path = __esmMin((() => {
+	init_print_audit();
 	init_server_options();
 	init_store_path_argument();
-	command$7 = defineCommand({
+	command$9 = defineCommand({
 		name: "audit path",
 		summary: "Show who wrote a store path, and who read it",
 		description: `In every view, also what is hidden by a revocation or gone. Reads without a token are nobody's and are
@@ -47103,31 +47254,98 @@ not shown. Needs an administrator's token.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$8 = _usingCtx();
+				var _usingCtx$10 = _usingCtx();
 				const hash = readStorePathHash(args[0] ?? "");
-				const audit = await _usingCtx$8.a(await openAdminClient(await chooseServer(options, context), context)).auditPath(hash);
-				if (options.json) return printLine(context, JSON.stringify(audit));
-				const rows = audit.views.flatMap(({ view, state, writers, readers }) => [...writers.map(({ at, ...facts }) => [
-					view,
-					state,
-					"wrote",
-					at,
-					...principalCells(facts)
-				]), ...readers.map(({ lastAt, ...facts }) => [
-					view,
-					state,
-					"read",
-					lastAt,
-					...principalCells(facts)
-				])]);
-				for (const line of formatTable([
-					"VIEW",
-					"STATE",
-					"DID",
-					"AT",
-					...PRINCIPAL_HEADER
-				], rows)) printLine(context, line);
-				if (rows.length === 0) note(context, "The path is there; who wrote it was not recorded.");
+				printAudit(await _usingCtx$10.a(await openAdminClient(await chooseServer(options, context), context)).audit("paths", hash), options.json, context);
+			} catch (_) {
+				_usingCtx$10.e = _;
+			} finally {
+				await _usingCtx$10.d();
+			}
+		}
+	});
+}));
+// packages/cli/src/digest-argument.ts
+/** The hash of a digest that was given as `hash/size` or by its hash. @throws {UsageError} when it is neither. */
+function readDigestHash(digest) {
+	const hash = /^([0-9a-f]{64})(\/\d{1,15})?$/.exec(digest)?.[1];
+	if (hash !== void 0) return hash;
+	throw new UsageError(`${digest} is no digest`, "Give its hash of 64 lowercase hexadecimal digits, with /size behind it or without.");
+}
+var init_digest_argument = __esmMin((() => {
+	init_usage_error();
+}));
+// packages/cli/src/commands/audit-action.ts
+var audit_action_exports = /* @__PURE__ */ __exportAll({ command: () => command$8 });
+var command$8;
+var init_audit_action = __esmMin((() => {
+	init_digest_argument();
+	init_print_audit();
+	init_server_options();
+	command$8 = defineCommand({
+		name: "audit action",
+		summary: "Show who wrote an ActionResult of Bazel's, and who was given it",
+		description: `Under every instance name, also what is hidden by a revocation, what another one took the place of, and
+what was evicted after it was read. Reads without a token are nobody's and are not shown. Needs an administrator's
+token.`,
+		args: [{
+			name: "DIGEST",
+			help: "The action's digest, with its size or without",
+			completes: "nothing"
+		}],
+		options: {
+			...SERVER_OPTIONS,
+			json: flag$2("Print one line of JSON")
+		},
+		environment: SERVER_ENVIRONMENT,
+		examples: [{
+			comment: "Who is behind a result, by the digest that Bazel's execution log shows",
+			command: "flywheel audit action 8a3f9d1c5e7b2406d8f1a9c3b5e7d90214f6a8bc0d2e4f60718293a4b5c6d7e8/142"
+		}],
+		async run({ options, args }, context) {
+			try {
+				var _usingCtx$9 = _usingCtx();
+				const hash = readDigestHash(args[0] ?? "");
+				printAudit(await _usingCtx$9.a(await openAdminClient(await chooseServer(options, context), context)).audit("actions", hash), options.json, context);
+			} catch (_) {
+				_usingCtx$9.e = _;
+			} finally {
+				await _usingCtx$9.d();
+			}
+		}
+	});
+}));
+// packages/cli/src/commands/audit-blob.ts
+var audit_blob_exports = /* @__PURE__ */ __exportAll({ command: () => command$7 });
+var command$7;
+var init_audit_blob = __esmMin((() => {
+	init_digest_argument();
+	init_print_audit();
+	init_server_options();
+	command$7 = defineCommand({
+		name: "audit blob",
+		summary: "Show who wrote a blob of Bazel's",
+		description: `Who was given a blob is not recorded: an ActionResult led to it, see \`audit action\`. Needs an
+administrator's token.`,
+		args: [{
+			name: "DIGEST",
+			help: "Its digest, with its size or without",
+			completes: "nothing"
+		}],
+		options: {
+			...SERVER_OPTIONS,
+			json: flag$2("Print one line of JSON")
+		},
+		environment: SERVER_ENVIRONMENT,
+		examples: [{
+			comment: "Who brought an output",
+			command: "flywheel audit blob 8a3f9d1c5e7b2406d8f1a9c3b5e7d90214f6a8bc0d2e4f60718293a4b5c6d7e8/9120"
+		}],
+		async run({ options, args }, context) {
+			try {
+				var _usingCtx$8 = _usingCtx();
+				const hash = readDigestHash(args[0] ?? "");
+				printAudit(await _usingCtx$8.a(await openAdminClient(await chooseServer(options, context), context)).audit("blobs", hash), options.json, context);
 			} catch (_) {
 				_usingCtx$8.e = _;
 			} finally {
@@ -60298,6 +60516,11 @@ var init_command_table = __esmMin((() => {
 			load: () => Promise.resolve().then(() => (init_view_destroy(), view_destroy_exports))
 		},
 		{
+			name: "overlay delete",
+			summary: "Remove the overlays of a branch or pull request",
+			load: () => Promise.resolve().then(() => (init_overlay_delete(), overlay_delete_exports))
+		},
+		{
 			name: "view stats",
 			summary: "Show what a view holds, for Nix and for Bazel",
 			load: () => Promise.resolve().then(() => (init_view_stats(), view_stats_exports))
@@ -60373,6 +60596,16 @@ var init_command_table = __esmMin((() => {
 			load: () => Promise.resolve().then(() => (init_audit_path(), audit_path_exports))
 		},
 		{
+			name: "audit action",
+			summary: "Show who wrote an ActionResult of Bazel's, and who was given it",
+			load: () => Promise.resolve().then(() => (init_audit_action(), audit_action_exports))
+		},
+		{
+			name: "audit blob",
+			summary: "Show who wrote a blob of Bazel's",
+			load: () => Promise.resolve().then(() => (init_audit_blob(), audit_blob_exports))
+		},
+		{
 			name: "revoke",
 			summary: "Undo all that a run, a principal or a token wrote",
 			load: () => Promise.resolve().then(() => (init_revoke(), revoke_exports))
@@ -60410,6 +60643,7 @@ var init_command_table = __esmMin((() => {
 	];
 	COMMAND_GROUPS = {
 		view: "Views: the logical caches of a server",
+		overlay: "Overlays: what branches and pull requests write to",
 		path: "Single store paths in a view",
 		key: "Signing keys: what clients of a view trust",
 		token: "Tokens: who may do what",
@@ -60795,16 +61029,9 @@ var init_run_process = __esmMin((() => {
 	init_run();
 	ECHO_MS = 1e3;
 }));
-// packages/cli/src/main.ts
-var main_exports = /* @__PURE__ */ __exportAll({});
-var runProcess;
-var init_main = __esmMin((async () => {
-	enableCompileCache();
-	setFlagsFromString("--external-memory-accounted-in-global-limit");
-	({runProcess} = await Promise.resolve().then(() => (init_run_process(), run_process_exports)));
-	await runProcess();
-}));
 // packages/cli/src/bundled/main.ts
+enableCompileCache();
 installAsyncDisposableStack();
-await init_main().then(() => main_exports);
+const { runProcess } = await Promise.resolve().then(() => (init_run_process(), run_process_exports));
+await runProcess();
 export {};
