@@ -1,5 +1,6 @@
 import { timingSafeEqual } from "node:crypto";
 import { once } from "node:events";
+import { mkdir } from "node:fs/promises";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 
 import { CacheError, describeError, isCacheError, type Logger } from "@glorious/core";
@@ -32,7 +33,7 @@ export interface NixFaceOptions {
   readonly secret: string;
   readonly upstream: NixUpstream;
   readonly credentials: Credentials;
-  /** A folder for NARs that are read ahead. */
+  /** A folder for NARs that are read ahead; made when absent. */
   readonly spoolDirectory: string;
   /** How much may lie there; default 256 MiB. */
   readonly spoolBytes?: number | undefined;
@@ -110,6 +111,7 @@ export async function startNixFace(options: NixFaceOptions): Promise<NixFace> {
     closureUrl === undefined
       ? createPlainSource({ ...common, walksAhead: prefetch })
       : createClosureSource({ ...common, closureUrl });
+  await mkdir(options.spoolDirectory, { recursive: true, mode: 0o700 });
   const spool = opened.use(
     createSpool({
       directory: options.spoolDirectory,
