@@ -1,8 +1,8 @@
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 
 import { OFFLINE_MODULES, OFFLINE_REPOSITORIES } from "./bazel-offline-modules.ts";
-import { runInDebianRoot } from "./debian-root.ts";
+import { enterDebianRoot, runInDebianRoot } from "./debian-root.ts";
 import type { BazelVersion } from "./find-bazel-versions.ts";
 import type { CommandResult } from "./run-command.ts";
 import { createTemporaryDirectory } from "./temporary-directory.ts";
@@ -29,6 +29,8 @@ export interface BazelWorkspace extends AsyncDisposable {
   /** The workspace's folder. */
   readonly directory: string;
   readonly home: string;
+  /** For the PATH of a job: its `bazel` is this version, in the job's own folder and home. */
+  readonly commandDirectory: string;
   /** The environment of every command. */
   readonly env: Readonly<Record<string, string>>;
   /** Writes files, by their paths in the workspace; those ending in `.sh` are made executable. */
@@ -55,6 +57,9 @@ export async function createBazelWorkspace(bazel: BazelVersion): Promise<BazelWo
     LC_ALL: "C.UTF-8",
   };
   await mkdir(home, { recursive: true });
+  const commandDirectory = path.join(base, "bin");
+  await writeFiles(commandDirectory, { bazel: formatCommand(bazel, env) });
+  await chmod(path.join(commandDirectory, "bazel"), 0o755);
   const write = (files: Readonly<Record<string, string>>): Promise<void> =>
     writeFiles(directory, files);
   await write(await prepareOffline(bazel, base));
@@ -75,6 +80,7 @@ export async function createBazelWorkspace(bazel: BazelVersion): Promise<BazelWo
     bazel,
     directory,
     home,
+    commandDirectory,
     env,
     write,
     run,
@@ -85,6 +91,16 @@ export async function createBazelWorkspace(bazel: BazelVersion): Promise<BazelWo
     readOutput: (name) => readFile(path.join(directory, "bazel-bin", name)),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/** A program that runs the version inside of its root, with whatever the caller's variables are otherwise. */
+function formatCommand(bazel: BazelVersion, env: Readonly<Record<string, string>>): string {
+  const { command, args } = enterDebianRoot(bazel.root, "bazel", []);
+  const words = [command, ...args].map((word) => `'${word.replaceAll("'", `'\\''`)}'`);
+  return `#!/bin/sh
+export JAVA_HOME='${env["JAVA_HOME"]}' PATH='${env["PATH"]}' LC_ALL=C.UTF-8 USER=tester
+exec ${words.join(" ")} "$@"
+`;
 }
 
 /** The files of an empty workspace, with the stand-ins of the version in a folder beside it. */
