@@ -32,9 +32,11 @@ export {
   type IdentitySource,
   obtainIdentityToken,
 } from "./identity/identity-source.ts";
+export type { JobForge } from "./identity/detect-forge.ts";
 export { readRunnerConfig, type RunnerConfig } from "./identity/runner-config.ts";
 export { dumpStorePath, type DumpStorePathOptions } from "./dump-store-path.ts";
 export type { TlsOptions } from "./http-client.ts";
+export { mayPush } from "./may-push.ts";
 export {
   type Cache,
   type MissingPaths,

@@ -57,6 +57,26 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
     load: () => import("./commands/watch-store.ts"),
   },
   {
+    name: "setup",
+    summary: "Set a CI job up: start its agent, point Nix and Bazel to it",
+    load: () => import("./commands/setup.ts"),
+  },
+  {
+    name: "drain",
+    summary: "Push what a job has built, and end its agent",
+    load: () => import("./commands/drain.ts"),
+  },
+  {
+    name: "session",
+    summary: "Show what a job's agent is configured for, and what it did so far",
+    load: () => import("./commands/session.ts"),
+  },
+  {
+    name: "agent",
+    summary: "Be the agent of a session; setup runs it",
+    load: () => import("./commands/agent.ts"),
+  },
+  {
     name: "view create",
     summary: "Create a view",
     load: () => import("./commands/view-create.ts"),

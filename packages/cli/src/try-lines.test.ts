@@ -1,9 +1,8 @@
 import { execFileSync } from "node:child_process";
 
-import fc from "fast-check";
 import { expect, test } from "vitest";
 
-import { formatTryLines, quoteShell } from "./try-lines.ts";
+import { formatTryLines } from "./try-lines.ts";
 
 const OPTIONS = {
   flywheel: "/home/a/it's mine/bin/flywheel",
@@ -16,19 +15,6 @@ const OPTIONS = {
   needsNix: false,
   needsSudo: false,
 };
-
-test("a quoted word is one word of the shell, whatever is in it", () => {
-  const word = fc.string({ unit: "grapheme-ascii", minLength: 1 });
-  fc.assert(
-    fc.property(word, (text) => {
-      const output = execFileSync("sh", ["-c", `printf %s ${quoteShell(text)}`], {
-        encoding: "utf8",
-      });
-      expect(output).toBe(text);
-    }),
-    { numRuns: 30 },
-  );
-});
 
 test("the lines are one command of a POSIX shell", () => {
   const lines = formatTryLines(OPTIONS);

@@ -1,3 +1,5 @@
+import { quoteShell } from "@glorious/core";
+
 /** What {@link formatTryLines} needs to know. */
 export interface TryLinesOptions {
   /** The command line to push with: this checkout's launcher, or `flywheel`. */
@@ -60,8 +62,3 @@ export function formatTryLines(options: TryLinesOptions): string[] {
 /** Two paths, the second referring to the first: a closure, however small. */
 const DERIVATION =
   'let make = name: text: derivation { inherit name; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "echo ${text} > $out" ]; }; in make "hello-flywheel" "Hello from your own cache, with ${make "hello-dependency" "nothing to build"}"';
-
-/** A word as a POSIX shell reads it back. */
-export function quoteShell(word: string): string {
-  return /^[A-Za-z0-9_\-+=:,./@%]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
-}

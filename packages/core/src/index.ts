@@ -11,4 +11,5 @@ export {
 export { formatDurationMs, parseDurationMs } from "./duration.ts";
 export { type LogFields, type Logger, silentLogger } from "./logger.ts";
 export { nearestWord } from "./nearest-word.ts";
+export { quoteShell } from "./quote-shell.ts";
 export { formatSizeBytes, parseSizeBytes } from "./size.ts";

@@ -1,3 +1,5 @@
+export { createAgentLogger } from "./agent/agent-logger.ts";
+export { type AgentOptions, runAgent } from "./agent/run-agent.ts";
 export {
   type BazelFace,
   type BazelFaceOptions,
@@ -22,3 +24,23 @@ export {
   type StatisticsOptions,
   type UploadFigures,
 } from "./statistics.ts";
+export { type LocalStore, openLocalStore } from "./uploads/local-store.ts";
+export { type BatchOutcome, pushBatch } from "./uploads/push-batch.ts";
+export { isWorthPushing, lockedName, type NameRules } from "./uploads/store-names.ts";
+export { createUploadQueue } from "./uploads/upload-queue.ts";
+export { describeSession, type DescribedSession } from "./finish/describe-session.ts";
+export { type DrainCommandOptions, type DrainResult, runDrain } from "./finish/run-drain.ts";
+export { findSession, requireSession } from "./session/find-session.ts";
+export { runSetup, type SetupContext } from "./setup/run-setup.ts";
+export {
+  type BazelRequest,
+  parseSetupRequest,
+  type PushMode,
+  type SetupKind,
+  type SetupRequest,
+  type SetupResult,
+  type SetupTimings,
+  type SetupWarning,
+} from "./setup/setup-request.ts";
+export type { DrainReport } from "./uploads/uploader.ts";
+export { runUploadWorker } from "./uploads/upload-worker.ts";

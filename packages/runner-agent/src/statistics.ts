@@ -90,14 +90,8 @@ export interface Statistics {
     up(bytes: number): void;
     saved(ms: number): void;
   };
-  readonly uploads: {
-    queued(paths: number): void;
-    pushed(paths: number, bytes: number): void;
-    skipped(paths: number): void;
-    failed(paths: number): void;
-    /** Replaces the number of those that wait. */
-    left(paths: number): void;
-  };
+  /** The uploads' figures as they are now. */
+  uploads(figures: UploadFigures): void;
   /** The breaker of a face opened or closed again. */
   breaker(face: string, state: "open" | "closed"): void;
   /** Something the job's people should know. */
@@ -112,6 +106,8 @@ export interface StatisticsOptions {
   readonly startedAt?: Date;
   /** Called after each change, often. */
   readonly onChange?: () => void;
+  /** What an agent before this one counted for the same job: faces that do not run any more keep their figures. */
+  readonly previous?: AgentSummary | undefined;
 }
 
 /** No job has more to say than this. */
@@ -119,17 +115,17 @@ const MAX_WARNINGS = 50;
 
 /** Counters at zero. A figure's group appears in the summary with its first count. */
 export function createStatistics(options: StatisticsOptions = {}): Statistics {
-  const { nowMs = () => performance.now(), onChange = () => {} } = options;
+  const { nowMs = () => performance.now(), onChange = () => {}, previous } = options;
   const startedAt = options.startedAt ?? new Date();
-  const startedMs = nowMs();
-  const warnings = new Set<string>();
+  const startedMs = nowMs() - (previous === undefined ? 0 : Date.now() - startedAt.getTime());
+  const warnings = new Set<string>(previous?.warnings);
   const breakers = new Map<string, { opened: number; openMs: number; openedAtMs?: number }>();
   let status: SessionStatus = "ready";
   const nix: Counters<Omit<NixFigures, "misses">> & { misses: Record<NixMissReason, number> } =
     zeroNix();
   const bazel: Counters<BazelFigures> = zeroBazel();
-  const uploads: Counters<UploadFigures> = zeroUploads();
-  const used = { nix: false, bazel: false, uploads: false };
+  let uploads: UploadFigures | undefined;
+  const used = { nix: false, bazel: false };
   const count = (group: keyof typeof used, add: () => void): void => {
     used[group] = true;
     add();
@@ -164,16 +160,9 @@ export function createStatistics(options: StatisticsOptions = {}): Statistics {
       up: (bytes) => count("bazel", () => (bazel.bytesUp += bytes)),
       saved: (ms) => count("bazel", () => (bazel.savedMsEstimate += ms)),
     },
-    uploads: {
-      queued: (paths) => count("uploads", () => (uploads.queued += paths)),
-      pushed: (paths, bytes) =>
-        count("uploads", () => {
-          uploads.pushed += paths;
-          uploads.bytes += bytes;
-        }),
-      skipped: (paths) => count("uploads", () => (uploads.skipped += paths)),
-      failed: (paths) => count("uploads", () => (uploads.failed += paths)),
-      left: (paths) => count("uploads", () => (uploads.left = paths)),
+    uploads(figures) {
+      uploads = figures;
+      onChange();
     },
     breaker(face, state) {
       const known = breakers.get(face) ?? { opened: 0, openMs: 0 };
@@ -193,15 +182,19 @@ export function createStatistics(options: StatisticsOptions = {}): Statistics {
       onChange();
     },
     snapshot: () => ({
+      ...previous,
       status,
       ...(used.nix && { nix: { ...nix, misses: { ...nix.misses } } }),
       ...(used.bazel && { bazel: { ...bazel } }),
-      ...(used.uploads && { uploads: { ...uploads } }),
-      breakers: [...breakers].map(([face, { opened, openMs, openedAtMs = nowMs() }]) => ({
-        face,
-        opened,
-        openMs: Math.round(openMs + nowMs() - openedAtMs),
-      })),
+      ...(uploads !== undefined && { uploads: { ...uploads } }),
+      breakers: [
+        ...(previous?.breakers ?? []),
+        ...[...breakers].map(([face, { opened, openMs, openedAtMs = nowMs() }]) => ({
+          face,
+          opened,
+          openMs: Math.round(openMs + nowMs() - openedAtMs),
+        })),
+      ],
       startedAt: startedAt.toISOString(),
       durationMs: Math.round(nowMs() - startedMs),
       warnings: [...warnings],
@@ -234,8 +227,4 @@ function zeroBazel(): Counters<BazelFigures> {
     bytesUp: 0,
     savedMsEstimate: 0,
   };
-}
-
-function zeroUploads(): Counters<UploadFigures> {
-  return { queued: 0, pushed: 0, bytes: 0, skipped: 0, failed: 0, left: 0 };
 }

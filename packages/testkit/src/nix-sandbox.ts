@@ -75,7 +75,10 @@ export interface NixSandbox extends AsyncDisposable {
    * The expression may call `mkPath { name, script, deps ? [] }`, whose script runs in `/bin/sh` and
    * writes `$out`. Its `unique` is different each time, so that nothing built before is reused.
    */
-  buildPath(expression: string): Promise<string>;
+  buildPath(
+    expression: string,
+    options?: { readonly env?: Readonly<Record<string, string>> },
+  ): Promise<string>;
   /** Creates another empty private store and returns its root folder. */
   createStore(): Promise<string>;
   /** Where a store path of a private store lies on disk. */
@@ -137,9 +140,13 @@ export async function createNixSandbox(
       throw new Error(`${command} ${args.join(" ")} ended with ${status}: ${stderr}`);
     },
     configure: (settings) => configure(confDirectory, settings),
-    async buildPath(expression) {
+    async buildPath(expression, buildOptions) {
       const text = `${MAKE_PATH} unique = "${randomUUID()}"; in ${expression}`;
-      const storePath = await sandbox.output("nix-build", ["--no-out-link", "--expr", text]);
+      const storePath = await sandbox.output(
+        "nix-build",
+        ["--no-out-link", "--expr", text],
+        buildOptions,
+      );
       built.push(storePath);
       return storePath;
     },

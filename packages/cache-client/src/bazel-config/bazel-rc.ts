@@ -17,6 +17,14 @@ export interface BazelRcRequest {
   readonly isCompressed: boolean;
   /** The program that gives Bazel the token; `undefined` where there is none, or netrc has it. */
   readonly credentialHelper: string | undefined;
+  /** `name=value`, sent with every request to the cache. Secret: for a Bazel that knows no credential helpers. */
+  readonly header?: string | undefined;
+  /** What Bazel brings to this machine of what it did not build here; default its own choice. */
+  readonly download?: "toplevel" | "minimal" | "all" | undefined;
+  /** A single attempt; default 10. */
+  readonly timeoutSeconds?: number | undefined;
+  /** The settings count for `--config=<name>` only. */
+  readonly configName?: string | undefined;
 }
 
 /**
@@ -41,10 +49,12 @@ export function formatBazelRc(request: BazelRcRequest): string {
     // Bazel's patterns know no ports.
     lines.push(`--credential_helper=${toHttpUrl(remoteCache).hostname}=${credentialHelper}`);
   }
+  if (request.header !== undefined) lines.push(`--remote_cache_header=${request.header}`);
+  if (request.download !== undefined) lines.push(`--remote_download_outputs=${request.download}`);
   if (!request.mayPush) lines.push("--noremote_upload_local_results");
   lines.push(
     "--remote_local_fallback",
-    `--remote_timeout=${TIMEOUT_SECONDS}s`,
+    `--remote_timeout=${request.timeoutSeconds ?? TIMEOUT_SECONDS}s`,
     `--remote_retries=${RETRIES}`,
     // Sources that change while they are compiled would poison what others get.
     "--experimental_guard_against_concurrent_changes",
@@ -55,5 +65,7 @@ export function formatBazelRc(request: BazelRcRequest): string {
   }
   // From Bazel 8 on it is the default.
   if (release.major === 7) lines.push("--experimental_remote_cache_eviction_retries=5");
-  return lines.map((line) => `build ${line}\n`).join("");
+  const { configName = "" } = request;
+  const command = configName === "" ? "build" : `build:${configName}`;
+  return lines.map((line) => `${command} ${line}\n`).join("");
 }

@@ -13,6 +13,8 @@ export interface Discovery {
   readonly version: string;
   /** What identity tokens must be made for; absent where none are exchanged. */
   readonly audience?: string | undefined;
+  /** The view for who names none, where everybody may read it. */
+  readonly defaultView?: string | undefined;
   /** Sentences for people. */
   readonly notices: readonly string[];
 }
@@ -79,6 +81,12 @@ const Notices = v.optional(v.array(v.string()), []);
 const DiscoveryAnswer = v.object({
   version: v.string(),
   audience: v.optional(v.pipe(v.string(), v.url())),
+  defaultView: v.optional(
+    v.pipe(
+      v.object({ name: v.string() }),
+      v.transform(({ name }) => name),
+    ),
+  ),
   notices: Notices,
 });
 const ExchangeAnswer = v.object({

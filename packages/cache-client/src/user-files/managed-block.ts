@@ -76,7 +76,7 @@ export function insertBlock(
     ...(options.isFileOurs ? [FILE_IS_OURS] : []),
     ...(isLineFeedOurs ? [LINE_FEED_IS_OURS] : []),
   ];
-  const remover = owner === "flywheel setup" ? "flywheel drain --stop" : `${owner} --undo`;
+  const remover = owner === "flywheel setup" ? "flywheel drain --end" : `${owner} --undo`;
   const hint = `\`${owner}\` wrote this, \`${remover}\` removes it`;
   const begin = `${beginLine(owner)} ${hint} [${attributes.join(", ")}]`;
   const block = `${[begin, ...lines, endLine(owner)].join("\n")}\n`;

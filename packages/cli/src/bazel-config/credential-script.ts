@@ -1,4 +1,4 @@
-import { quoteShell } from "../try-lines.ts";
+import { quoteShell } from "@glorious/core";
 
 /** What {@link formatCredentialScript} calls. */
 export interface CredentialScriptRequest {

@@ -1,5 +1,5 @@
 import { parseBazelRelease } from "@glorious/cache-client";
-import { CacheError, parseDurationMs } from "@glorious/core";
+import { CacheError, parseDurationMs, quoteShell } from "@glorious/core";
 
 import { type Command, defineCommand, flag, text, value } from "../command.ts";
 import { examine } from "../doctor-bazel/all-checks.ts";
@@ -7,7 +7,6 @@ import { gatherSnapshot } from "../doctor-bazel/gather/gather-snapshot.ts";
 import { chooseExamined } from "../doctor/choose-examined.ts";
 import { reportFindings } from "../doctor/report-findings.ts";
 import { SERVER_ENVIRONMENT, SERVER_OPTIONS, VIEW_OPTION } from "../server-options.ts";
-import { quoteShell } from "../try-lines.ts";
 
 const DEFAULT_TIMEOUT_MS = 10_000;
 

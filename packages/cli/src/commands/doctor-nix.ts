@@ -1,7 +1,7 @@
 import { realpath } from "node:fs/promises";
 import { resolve } from "node:path";
 
-import { CacheError, parseDurationMs } from "@glorious/core";
+import { CacheError, parseDurationMs, quoteShell } from "@glorious/core";
 
 import type { CliContext } from "../cli-context.ts";
 import { type Command, defineCommand, flag, text, value } from "../command.ts";
@@ -10,7 +10,6 @@ import { gatherSnapshot } from "../doctor-nix/gather/gather-snapshot.ts";
 import { chooseExamined } from "../doctor/choose-examined.ts";
 import { reportFindings } from "../doctor/report-findings.ts";
 import { SERVER_ENVIRONMENT, SERVER_OPTIONS, VIEW_OPTION } from "../server-options.ts";
-import { quoteShell } from "../try-lines.ts";
 import { UsageError } from "../usage-error.ts";
 
 const DEFAULT_TIMEOUT_MS = 10_000;

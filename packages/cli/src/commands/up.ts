@@ -4,10 +4,11 @@ import { delimiter, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import type { EmbeddedPlane, LoadOptions, SettingName } from "@glorious/cache-server";
+import { quoteShell } from "@glorious/core";
 
 import { type CliContext, note, printLine } from "../cli-context.ts";
 import { type Command, defineCommand, flag, text } from "../command.ts";
-import { formatTryLines, quoteShell } from "../try-lines.ts";
+import { formatTryLines } from "../try-lines.ts";
 import { dataHome } from "../user-folders.ts";
 
 export const command: Command = defineCommand({

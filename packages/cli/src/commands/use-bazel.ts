@@ -6,6 +6,7 @@ import {
   isAtLeast,
   parseBazelRelease,
   toHttpUrl,
+  mayPush,
 } from "@glorious/cache-client";
 import { CacheError } from "@glorious/core";
 
@@ -16,7 +17,6 @@ import {
   readBazelFiles,
 } from "../bazel-config/bazel-files.ts";
 import { formatCredentialScript } from "../bazel-config/credential-script.ts";
-import { mayPush } from "../bazel-config/may-push.ts";
 import {
   type BazelCredential,
   isBazelConfigured,

@@ -1,6 +1,7 @@
 import type { Cache, PushEvent } from "@glorious/cache-client";
 import { CacheError, isCacheError, parseDurationMs } from "@glorious/core";
 import { DEFAULT_STORE_DIR } from "@glorious/nix-store";
+import { openLocalStore } from "@glorious/runner-agent";
 
 import { type CliContext, note, printLine, warn } from "../cli-context.ts";
 import { type Command, defineCommand, flag, text, value } from "../command.ts";
@@ -13,7 +14,6 @@ import {
   VIEW_OPTION,
 } from "../server-options.ts";
 import { UsageError } from "../usage-error.ts";
-import { openLocalStore } from "../watch-store/local-store.ts";
 import { describeWatchEvent, type WatchEvent } from "../watch-store/watch-events.ts";
 import { watchStore } from "../watch-store/watch-store.ts";
 

@@ -1,11 +1,16 @@
 import { type FSWatcher, watch } from "node:fs";
 
 import { CacheError } from "@glorious/core";
+import {
+  type BatchOutcome,
+  createUploadQueue,
+  isWorthPushing,
+  type LocalStore,
+  lockedName,
+  type NameRules,
+  pushBatch,
+} from "@glorious/runner-agent";
 
-import type { LocalStore } from "./local-store.ts";
-import { type BatchOutcome, pushBatch } from "./push-batch.ts";
-import { isWorthPushing, lockedName, type NameRules } from "./store-names.ts";
-import { createUploadQueue } from "./upload-queue.ts";
 import type { WatchEvent } from "./watch-events.ts";
 
 /** Options of {@link watchStore}. */

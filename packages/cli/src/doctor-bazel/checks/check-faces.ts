@@ -1,7 +1,6 @@
-import { isGrpc } from "@glorious/cache-client";
+import { isGrpc, mayPush } from "@glorious/cache-client";
 import { GRPC_STATUS } from "@glorious/grpc";
 
-import { mayPush } from "../../bazel-config/may-push.ts";
 import { describeRefusal } from "../../doctor/describe-refusal.ts";
 import { failure, ok, skipped, type Verdict, warning } from "../../doctor/finding.ts";
 import { reasonOf, valueOf } from "../../doctor/probe.ts";

@@ -1,8 +1,13 @@
 import { readFile } from "node:fs/promises";
 
-import { askBazelRelease, type BazelRelease, isGrpc, toHttpUrl } from "@glorious/cache-client";
+import {
+  askBazelRelease,
+  type BazelRelease,
+  isGrpc,
+  toHttpUrl,
+  mayPush,
+} from "@glorious/cache-client";
 
-import { mayPush } from "../../bazel-config/may-push.ts";
 import { findOption, readRcText } from "../../bazel-config/rc-file.ts";
 import type { CliContext } from "../../cli-context.ts";
 import { gatherNetwork } from "../../doctor/gather-network.ts";

@@ -1,7 +1,12 @@
-import { type BazelRelease, formatBazelRc, isAtLeast, isGrpc } from "@glorious/cache-client";
+import {
+  type BazelRelease,
+  formatBazelRc,
+  isAtLeast,
+  isGrpc,
+  mayPush,
+} from "@glorious/cache-client";
 
 import { bazelPaths } from "../../bazel-config/bazel-files.ts";
-import { mayPush } from "../../bazel-config/may-push.ts";
 import { findOption, type RcOption, readRcText } from "../../bazel-config/rc-file.ts";
 import type { CliContext } from "../../cli-context.ts";
 import { known, notTried, type Probe, reasonOf, valueOf } from "../../doctor/probe.ts";

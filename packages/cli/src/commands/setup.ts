@@ -1,0 +1,206 @@
+import { resolve } from "node:path";
+
+import { isCacheError, quoteShell } from "@glorious/core";
+import type { SetupRequest, SetupResult } from "@glorious/runner-agent";
+
+import { type CliContext, note, printLine, warn } from "../cli-context.ts";
+import { type Command, defineCommand, flag, list, text, value } from "../command.ts";
+import { oneOf } from "../one-of.ts";
+import { durationSeconds, wholeNumber } from "../parse-number.ts";
+import { readStandardInput, readTokenFile } from "../read-secret.ts";
+import { SERVER_ENVIRONMENT, VIEW_OPTION } from "../server-options.ts";
+import { UsageError } from "../usage-error.ts";
+
+export const command: Command = defineCommand({
+  name: "setup",
+  summary: "Set a CI job up: start its agent, point Nix and Bazel to it",
+  description: `Finds out what the job may do, starts an agent beside it, and configures Nix and Bazel to go through the agent, so
+that nothing that happens to the cache fails or hangs the job. Needs no secret: the job shows its forge's identity, and
+without one it reads what is public. The exit code is 0 whatever happens, only a request that makes no sense gives 2;
+the result says what was done: ready, read-only, degraded or disabled, and why. \`flywheel drain --end\` is its end.`,
+  options: {
+    kind: list("KIND", "What to configure: nix or bazel; may be repeated", oneOf("nix", "bazel"), {
+      completes: ["nix", "bazel"],
+    }),
+    server: text("URL", "The server; default is the runner's", { environment: "FLYWHEEL_SERVER" }),
+    ...VIEW_OPTION,
+    audience: text("URL", "The server's public address, when --server is another one", {
+      completes: "nothing",
+    }),
+    tokenFile: text("FILE", "Use this token, not the job's identity; - is standard input", {
+      completes: "file",
+    }),
+    pushWhen: value(
+      "WHEN",
+      "auto (if the job may), true (say when it may not), false",
+      oneOf("auto", "true", "false"),
+      {
+        completes: ["auto", "true", "false"],
+      },
+    ),
+    pushMode: value(
+      "HOW",
+      "auto, hook, store-diff or none",
+      oneOf("auto", "hook", "store-diff", "none"),
+      {
+        completes: ["auto", "hook", "store-diff", "none"],
+      },
+    ),
+    pushExcept: list("REGEX", "Do not push built paths that match", (given) => given),
+    noSubstituter: flag("Push, but let Nix read nothing from the cache"),
+    priority: value("N", "Nix's priority for the cache; lower is first", wholeNumber(0, 1000)),
+    timeout: value("TIME", "How long all of it may take; default 30s", durationSeconds),
+    drain: value("TIME", "How long the drain may take; default 300s", durationSeconds),
+    instance: text("NAME", "Keep Bazel's results apart from others of the view", {
+      completes: "nothing",
+    }),
+    bazelrc: value(
+      "WHERE",
+      "user (a line in ~/.bazelrc), file or none",
+      oneOf("user", "file", "none"),
+      {
+        completes: ["user", "file", "none"],
+      },
+    ),
+    bazelConfig: text("NAME", "Bazel uses the cache with --config=NAME only", {
+      completes: "nothing",
+    }),
+    bazelVersion: text("VERSION", "Bazel's version, instead of asking it", {
+      completes: "nothing",
+    }),
+    request: text("FILE", "Take all of it from FILE as JSON, - is standard input", {
+      completes: "file",
+    }),
+    shell: flag("Print what to export, for a shell's eval"),
+    json: flag("Print the result as one line of JSON; it holds what to mask in logs"),
+  },
+  environment: [
+    ...SERVER_ENVIRONMENT,
+    ["FLYWHEEL_ID_TOKEN", "The job's identity token (GitLab)"],
+    ["ACTIONS_ID_TOKEN_REQUEST_URL", "Where GitHub and Forgejo give identity tokens, with _TOKEN"],
+    ["ACTIONS_CACHE_MODE", "read: nothing is written; none: nothing is done"],
+    [
+      "FLYWHEEL_RUNNER_CONFIG",
+      "JSON file of the runner: version, server, audience, identityTokenFile",
+    ],
+    ["ATTIC_SERVER", "The server when nobody else names one; ATTIC_CACHE its view"],
+    ["RUNNER_TEMP", "Where the session's folder goes"],
+    [
+      "FLYWHEEL_SESSION",
+      "The session that the job has already: it is reported, or gets what it lacks",
+    ],
+  ],
+  examples: [
+    { comment: "In a shell of a job", command: 'eval "$(flywheel setup --kind nix --shell)"' },
+    {
+      comment: "What would the job get?",
+      command: "flywheel setup --kind nix --kind bazel --json",
+    },
+  ],
+  async run({ options }, context) {
+    if (options.shell && options.json) throw new UsageError("--shell excludes --json");
+    const { runSetup } = await import("@glorious/runner-agent");
+    const isWhole = options.request !== undefined;
+    const request = isWhole
+      ? await readRequest(options.request ?? "-", context)
+      : await buildRequest(options, context);
+    const result = await runSetup(request, context);
+    if (options.json || (isWhole && !options.shell)) {
+      return printLine(context, JSON.stringify(result));
+    }
+    describeResult(result, context);
+    if (options.shell) for (const line of formatExports(result)) printLine(context, line);
+  },
+});
+
+async function readRequest(file: string, context: CliContext): Promise<SetupRequest> {
+  const { parseSetupRequest } = await import("@glorious/runner-agent");
+  const { readFile } = await import("node:fs/promises");
+  const source =
+    file === "-"
+      ? await readStandardInput(context)
+      : await readFile(resolve(context.workingDirectory, file), "utf8");
+  try {
+    return parseSetupRequest(source);
+  } catch (error) {
+    if (!isCacheError(error, "INVALID")) throw error;
+    throw new UsageError(error.message);
+  }
+}
+
+interface SetupOptions {
+  readonly kind: readonly SetupRequest["kinds"][number][];
+  readonly server: string | undefined;
+  readonly view: string | undefined;
+  readonly audience: string | undefined;
+  readonly tokenFile: string | undefined;
+  readonly pushWhen: SetupRequest["push"] | undefined;
+  readonly pushMode: SetupRequest["pushMode"] | undefined;
+  readonly pushExcept: readonly string[];
+  readonly noSubstituter: boolean;
+  readonly priority: number | undefined;
+  readonly timeout: number | undefined;
+  readonly drain: number | undefined;
+  readonly instance: string | undefined;
+  readonly bazelrc: "user" | "file" | "none" | undefined;
+  readonly bazelConfig: string | undefined;
+  readonly bazelVersion: string | undefined;
+}
+
+/** The same request that an action sends, so that both are checked and done in one way. */
+async function buildRequest(options: SetupOptions, context: CliContext): Promise<SetupRequest> {
+  const kinds = options.kind;
+  if (kinds.length === 0) {
+    throw new UsageError("What is to be set up?", "Write --kind nix, --kind bazel or both.");
+  }
+  const { parseSetupRequest } = await import("@glorious/runner-agent");
+  const { tokenFile } = options;
+  const token =
+    tokenFile === undefined
+      ? context.env["FLYWHEEL_TOKEN"]
+      : await readTokenFile(tokenFile, context);
+  try {
+    return parseSetupRequest(
+      JSON.stringify({
+        version: 1,
+        kinds,
+        token,
+        serverUrl: options.server,
+        view: options.view,
+        audience: options.audience,
+        push: options.pushWhen,
+        pushMode: options.pushMode,
+        pushFilter: options.pushExcept,
+        configureSubstituter: !options.noSubstituter,
+        priority: options.priority,
+        timeoutSeconds: options.timeout,
+        drainTimeoutSeconds: options.drain,
+        bazel: {
+          instanceName: options.instance,
+          rc: options.bazelrc,
+          configName: options.bazelConfig,
+          bazelVersion: options.bazelVersion,
+        },
+        workspace: context.workingDirectory,
+      }),
+    );
+  } catch (error) {
+    if (!isCacheError(error, "INVALID")) throw error;
+    throw new UsageError(error.message);
+  }
+}
+
+function describeResult(result: SetupResult, context: CliContext): void {
+  note(context, `${result.status}: ${result.reason}`);
+  for (const line of result.hint ?? []) note(context, `  ${line}`);
+  for (const { message } of result.warnings) {
+    if (message !== result.reason) warn(context, message);
+  }
+  if (result.cache === undefined) return;
+  const push = result.canPush ? `pushes (${result.pushMode})` : "pushes nothing";
+  note(context, `Reads ${result.cache}, ${push}; took ${result.timings.totalMs} ms.`);
+}
+
+function formatExports({ environment }: SetupResult): string[] {
+  return Object.entries(environment).map(([name, given]) => `export ${name}=${quoteShell(given)}`);
+}

@@ -1,0 +1,76 @@
+import { join } from "node:path";
+
+import type { Logger } from "@glorious/core";
+
+import { startBazelFace } from "../bazel-face/start-bazel-face.ts";
+import type { Credentials } from "../credentials.ts";
+import { startNixFace } from "../nix-face/start-nix-face.ts";
+import type { SessionFiles } from "../session/session-files.ts";
+import type { AgentSettings, FaceAddresses } from "../session/session-state.ts";
+import type { Statistics } from "../statistics.ts";
+
+/** What faces are started with. */
+export interface FacesOptions {
+  readonly files: SessionFiles;
+  readonly credentials: Credentials;
+  readonly statistics: Statistics;
+  readonly logger: Logger;
+}
+
+/** The loopback servers of an agent. */
+export interface Faces extends AsyncDisposable {
+  /** Starts those that the settings name and that do not run yet. */
+  start(settings: AgentSettings): Promise<void>;
+  addresses(): FaceAddresses;
+}
+
+const DEFAULT_SPOOL_BYTES = 256 * 2 ** 20;
+
+/** Starts nothing by itself. */
+export function createFaces({ files, credentials, statistics, logger }: FacesOptions): Faces {
+  const running: AsyncDisposable[] = [];
+  let addresses: FaceAddresses = {};
+  return {
+    async start({ secret, server, view, nix, bazel }) {
+      const shared = { secret, credentials, statistics, logger };
+      if (nix !== undefined && addresses.nix === undefined) {
+        const { kind, substituterUrl, api, prefetch, spoolBytes, largeNars } = nix;
+        const spool = spoolBytes ?? DEFAULT_SPOOL_BYTES;
+        const face = await startNixFace({
+          ...shared,
+          upstream: {
+            kind,
+            substituterUrl,
+            api: api === undefined ? undefined : new URL(api),
+            view,
+          },
+          spoolDirectory: files.spool,
+          spoolBytes: spool,
+          prefetch,
+          ...(largeNars && { prefetchMaxBytes: Math.floor(spool / 2) }),
+        });
+        running.push(face);
+        addresses = { ...addresses, nix: { url: face.url } };
+      }
+      if (bazel !== undefined && addresses.bazel === undefined) {
+        const face = await startBazelFace({
+          ...shared,
+          upstream: {
+            grpc: new URL(bazel.grpc),
+            http: new URL(server),
+            instanceName: bazel.instanceName,
+          },
+          spoolDirectory: join(files.spool, "bazel"),
+          // A build that downloads everything at once needs nothing kept for later.
+          ...(bazel.downloadsAll && { spoolBytes: 0 }),
+        });
+        running.push(face);
+        addresses = { ...addresses, bazel: { grpc: face.grpc, http: face.http } };
+      }
+    },
+    addresses: () => addresses,
+    async [Symbol.asyncDispose]() {
+      await Promise.all(running.map((face) => face[Symbol.asyncDispose]()));
+    },
+  };
+}

@@ -1,0 +1,133 @@
+import { stat } from "node:fs/promises";
+import { userInfo } from "node:os";
+import { delimiter, join } from "node:path";
+
+import { NIX_COMMAND, runProgram, whatNixSaid } from "@glorious/cache-client";
+import { CacheError } from "@glorious/core";
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** The Nix of a machine, as far as configuring it needs. */
+export interface NixFacts {
+  /** The full path of `nix`. */
+  readonly command: string;
+  readonly version: string;
+  /** Commands go to a daemon, which heeds some settings from those only whom it trusts. */
+  readonly isDaemon: boolean;
+  readonly isTrusted: boolean;
+  readonly user: string;
+  readonly storeDir: string;
+  /** Somebody's own hook, which Nix would not run beside ours. */
+  readonly postBuildHook: string | undefined;
+}
+
+/** Nix answers within a second; a daemon that does not come up is not waited for. */
+const NIX_TIMEOUT_MS = 10_000;
+
+/**
+ * Looks at the machine's Nix: one question about the store, one about the settings, at the same time.
+ *
+ * @returns `undefined` when there is none in PATH.
+ * @throws {CacheError} `CONFIG` when it does not work, `TIMEOUT`.
+ */
+export async function detectNix(
+  env: Environment,
+  signal: AbortSignal,
+): Promise<NixFacts | undefined> {
+  const command = await findInPath("nix", env);
+  if (command === undefined) return undefined;
+  const run = { env, signal, timeoutMs: NIX_TIMEOUT_MS };
+  const [version, settings, store] = await Promise.all([
+    readVersion(command, run),
+    readNixSettings(command, run),
+    readStore(command, run),
+  ]);
+  const isDaemon = store.url === "daemon" || store.url.startsWith("unix:");
+  const user = userInfo().username;
+  return {
+    command,
+    version,
+    isDaemon,
+    isTrusted: store.isTrusted ?? (!isDaemon || (await isNamedTrusted(user, settings, run))),
+    user,
+    storeDir: env["NIX_STORE_DIR"] ?? "/nix/store",
+    postBuildHook: settings.get("post-build-hook") || undefined,
+  };
+}
+
+interface RunNix {
+  readonly env: Environment;
+  readonly signal: AbortSignal;
+  readonly timeoutMs: number;
+}
+
+async function findInPath(name: string, env: Environment): Promise<string | undefined> {
+  for (const folder of (env["PATH"] ?? "").split(delimiter)) {
+    const file = join(folder, name);
+    const facts = folder === "" ? undefined : await stat(file).catch(() => undefined);
+    if (facts?.isFile() === true && (facts.mode & 0o111) !== 0) return file;
+  }
+  return undefined;
+}
+
+async function readVersion(command: string, run: RunNix): Promise<string> {
+  const { stdout } = await runProgram(command, ["--version"], run);
+  return /(\d+\.\d+(?:\.\d+)*)/.exec(stdout)?.[1] ?? "unknown";
+}
+
+/** Nix's settings in force, as texts. @throws {CacheError} `CONFIG` when it does not tell. */
+export async function readNixSettings(
+  command: string,
+  run: RunNix,
+): Promise<ReadonlyMap<string, string>> {
+  const output = await runProgram(command, [...NIX_COMMAND, "show-config", "--json"], run);
+  if (output.exitCode !== 0) {
+    throw new CacheError("CONFIG", `Nix does not tell its settings: ${whatNixSaid(output)}`);
+  }
+  const settings = new Map<string, string>();
+  for (const [name, setting] of Object.entries(JSON.parse(output.stdout) as object)) {
+    const { value } = setting as { readonly value?: string | number | boolean | string[] };
+    settings.set(name, Array.isArray(value) ? value.join(" ") : `${value ?? ""}`);
+  }
+  return settings;
+}
+
+interface StoreFacts {
+  readonly url: string;
+  /** `undefined`: it does not say. */
+  readonly isTrusted: boolean | undefined;
+}
+
+async function readStore(command: string, run: RunNix): Promise<StoreFacts> {
+  const info = await runProgram(command, [...NIX_COMMAND, "store", "info", "--json"], run);
+  if (info.exitCode === 0) {
+    const { url, trusted } = JSON.parse(info.stdout) as { url?: unknown; trusted?: unknown };
+    return {
+      url: typeof url === "string" ? url : "",
+      isTrusted: trusted === undefined || trusted === null ? undefined : Boolean(trusted),
+    };
+  }
+  // Nix up to 2.18 calls it ping, and says nothing about trust.
+  const ping = await runProgram(command, [...NIX_COMMAND, "store", "ping"], run);
+  if (ping.exitCode !== 0) {
+    throw new CacheError("CONFIG", `Nix cannot open its store: ${whatNixSaid(info)}`);
+  }
+  const url = /Store URL: (\S+)/.exec(ping.stderr + ping.stdout)?.[1] ?? "";
+  const trusted = /^Trusted: (\d)/m.exec(ping.stderr + ping.stdout)?.[1];
+  return { url, isTrusted: trusted === undefined ? undefined : trusted === "1" };
+}
+
+/** What a daemon that does not say whom it trusts would say, by the settings that it shares with its clients. */
+async function isNamedTrusted(
+  user: string,
+  settings: ReadonlyMap<string, string>,
+  run: RunNix,
+): Promise<boolean> {
+  const named = (settings.get("trusted-users") ?? "").split(" ");
+  if (user === "root" || named.includes("*") || named.includes(user)) return true;
+  const groups = await runProgram("id", ["-Gn"], run).catch(() => undefined);
+  return (groups?.stdout ?? "")
+    .trim()
+    .split(" ")
+    .some((group) => named.includes(`@${group}`));
+}

@@ -1,0 +1,283 @@
+import {
+  type CacheConfig,
+  chooseAudience,
+  createExchangeClient,
+  type Discovery,
+  type ExchangedToken,
+  findIdentity,
+  type FoundIdentity,
+  mayPush,
+  obtainIdentityToken,
+  openCache,
+  parseServerUrl,
+  readRunnerConfig,
+  type RunnerConfig,
+} from "@glorious/cache-client";
+import { CacheError, describeError, isCacheError } from "@glorious/core";
+
+import type { CredentialSettings } from "../session/session-state.ts";
+import { identityLines } from "./identity-lines.ts";
+import type { SetupRequest } from "./setup-request.ts";
+import type { Stopwatch } from "./stopwatch.ts";
+
+/** What a job may do at a server, and how it gets there. */
+export interface Access {
+  readonly kind: "open";
+  readonly server: string;
+  /** The view that is read. */
+  readonly view: string;
+  /** The view that may be written. */
+  readonly write?: string | undefined;
+  readonly tenant?: string | undefined;
+  readonly trust?: string | undefined;
+  /** One plain sentence. */
+  readonly reason: string;
+  /** What to add to be allowed more. */
+  readonly hint?: readonly string[] | undefined;
+  readonly publicKeys: readonly string[];
+  readonly upstream: "flywheel" | "attic";
+  readonly substituterUrl: string;
+  /** Where the server's own routes begin. */
+  readonly api?: string | undefined;
+  /** Where it serves Bazel: `grpc://…`. */
+  readonly bazelUrl?: string | undefined;
+  /** Secret. */
+  readonly token?: string | undefined;
+  readonly credentials: CredentialSettings;
+  readonly notices: readonly string[];
+}
+
+/** Why there is none. */
+export interface NoAccess {
+  readonly kind: "none";
+  /** `disabled`: it was configured so; `degraded`: something failed. */
+  readonly status: "disabled" | "degraded";
+  readonly reason: string;
+  readonly hint?: readonly string[] | undefined;
+}
+
+/** What {@link openAccess} works with. */
+export interface AccessContext {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly signal: AbortSignal;
+  readonly stopwatch: Stopwatch;
+}
+
+/** Whether the job is to write, as far as it says so itself. */
+export function wantsWrite({ push, cacheMode }: SetupRequest): boolean {
+  return push !== "false" && cacheMode !== "read" && cacheMode !== "none";
+}
+
+/**
+ * Finds the server, shows it who the job is, and learns what it may do. A job without an identity reads what is public.
+ *
+ * Never rejects: what goes wrong is an answer.
+ */
+export async function openAccess(
+  request: SetupRequest,
+  context: AccessContext,
+): Promise<Access | NoAccess> {
+  try {
+    const runner = await readRunnerConfig(context.env);
+    const server = findServer(request, runner, context.env);
+    if (server === undefined) return noServer();
+    return await openServer(server, runner, request, context);
+  } catch (error) {
+    return { kind: "none", status: "degraded", reason: describeFailure(error, context.signal) };
+  }
+}
+
+function describeFailure(error: unknown, signal: AbortSignal): string {
+  if (signal.aborted) return "The server took too long to answer";
+  return describeError(error);
+}
+
+function findServer(
+  request: SetupRequest,
+  runner: RunnerConfig,
+  env: AccessContext["env"],
+): string | undefined {
+  const named = request.serverUrl ?? (env["FLYWHEEL_SERVER"] || undefined) ?? runner.server;
+  const found = named ?? (env["ATTIC_SERVER"] || undefined);
+  return found === undefined ? undefined : parseServerUrl(found).href;
+}
+
+function noServer(): NoAccess {
+  return {
+    kind: "none",
+    status: "disabled",
+    reason: "No server is named, neither by the job nor by its runner.",
+    hint: ["with:", "  server-url: https://<your cache server>"],
+  };
+}
+
+async function openServer(
+  server: string,
+  runner: RunnerConfig,
+  request: SetupRequest,
+  context: AccessContext,
+): Promise<Access | NoAccess> {
+  const { env, stopwatch } = context;
+  const view = request.view ?? (env["FLYWHEEL_VIEW"] || env["ATTIC_CACHE"] || undefined);
+  if (request.token !== undefined) return openWithToken(server, view, request, context);
+  const found = findIdentity(env, runner);
+  const client = createExchangeClient({ server, signal: context.signal });
+  let discovery: Discovery;
+  try {
+    discovery = await stopwatch.time("discoverMs", () => client.discover());
+  } catch (error) {
+    // An atticd, or an old server of ours: what it has for everybody can be read.
+    if (!isCacheError(error, "UNSUPPORTED")) throw error;
+    return openPublic(server, view, "The server knows no identities", found, context);
+  }
+  const publicView = view ?? discovery.defaultView;
+  const audience = request.audience ?? runner.audience;
+  if (found.kind === "none") {
+    const lines = identityLines(found.forge, discovery.audience ?? server);
+    const opened = await openPublic(server, publicView, "The job has no identity", found, context);
+    return { ...opened, hint: lines };
+  }
+  if (discovery.audience === undefined) {
+    const why = discovery.notices[0] ?? "The server exchanges no identities";
+    return openPublic(server, publicView, why, found, context);
+  }
+  const wish = { view, mode: wantsWrite(request) ? undefined : ("read" as const) };
+  const chosen = chooseAudience(server, discovery, audience);
+  let exchanged: ExchangedToken;
+  try {
+    exchanged = await stopwatch.time("exchangeMs", async () => {
+      const identity = await obtainIdentityToken(found.source, chosen, context.signal);
+      return client.exchange(identity, wish);
+    });
+  } catch (error) {
+    if (!isCacheError(error, "FORBIDDEN")) throw error;
+    const opened = await openPublic(server, publicView, error.message, found, context);
+    return opened.kind === "open" || error.hint === undefined
+      ? opened
+      : { ...opened, hint: [error.hint] };
+  }
+  return fromExchange(server, exchanged, { kind: "exchange", audience: chosen, ...wish });
+}
+
+function fromExchange(
+  server: string,
+  { token, grant, nix, bazel, notices }: ExchangedToken,
+  credentials: CredentialSettings,
+): Access | NoAccess {
+  const [view] = grant.read;
+  const [substituterUrl] = nix.substituters;
+  if (view === undefined || substituterUrl === undefined) {
+    return { kind: "none", status: "disabled", reason: grant.reason };
+  }
+  return {
+    kind: "open",
+    server,
+    view,
+    write: grant.write,
+    tenant: grant.tenant,
+    trust: grant.trust,
+    reason: grant.reason,
+    publicKeys: nix.publicKeys,
+    upstream: "flywheel",
+    substituterUrl,
+    api: new URL("_flywheel/v1/", server).href,
+    bazelUrl: bazel?.grpc,
+    token,
+    credentials,
+    notices,
+  };
+}
+
+async function openWithToken(
+  server: string,
+  view: string | undefined,
+  request: SetupRequest,
+  { signal, stopwatch }: AccessContext,
+): Promise<Access | NoAccess> {
+  if (view === undefined) {
+    return {
+      kind: "none",
+      status: "disabled",
+      reason: "A token was given, but no view to use it for.",
+      hint: ["with:", "  cache: <the view's name>"],
+    };
+  }
+  const { token } = request;
+  const config = await stopwatch.time("discoverMs", () => readView(server, view, token, signal));
+  const canWrite = wantsWrite(request) && mayPush(token, view);
+  return {
+    ...describeView(server, view, config),
+    write: canWrite ? view : undefined,
+    reason: "The job was given a token.",
+    token,
+    credentials: { kind: "fixed" },
+  };
+}
+
+async function openPublic(
+  server: string,
+  view: string | undefined,
+  why: string,
+  found: FoundIdentity,
+  { signal, stopwatch }: AccessContext,
+): Promise<Access | NoAccess> {
+  const sentence = why.replace(/\.$/, "");
+  const hint = found.kind === "none" ? [found.hint] : undefined;
+  const none = (more: string): NoAccess => {
+    return { kind: "none", status: "disabled", reason: `${sentence}${more}.`, hint };
+  };
+  if (view === undefined) return none(", and there is no public view");
+  try {
+    const config = await stopwatch.time("exchangeMs", () =>
+      readView(server, view, undefined, signal),
+    );
+    return {
+      ...describeView(server, view, config),
+      reason: `${sentence}: it reads the public view ${view}.`,
+      hint,
+      credentials: { kind: "anonymous" },
+    };
+  } catch (error) {
+    const isPrivate = ["UNAUTHENTICATED", "FORBIDDEN", "NOT_FOUND"].some(
+      (code) => error instanceof CacheError && error.code === code,
+    );
+    if (!isPrivate) throw error;
+    return none(`, and the view ${view} is not public`);
+  }
+}
+
+async function readView(
+  server: string,
+  view: string,
+  token: string | undefined,
+  signal: AbortSignal,
+): Promise<CacheConfig> {
+  await using cache = await openCache({
+    server,
+    view,
+    token,
+    signal,
+    idleTimeoutMs: 10_000,
+    retry: { maxAttempts: 2, maxTotalMs: 10_000 },
+  });
+  return cache.config;
+}
+
+function describeView(
+  server: string,
+  view: string,
+  config: CacheConfig,
+): Omit<Access, "reason" | "credentials"> {
+  const { publicKey, flywheel, substituterEndpoint } = config;
+  return {
+    kind: "open",
+    server,
+    view,
+    publicKeys: flywheel?.publicKeys ?? (publicKey === undefined ? [] : [publicKey]),
+    upstream: flywheel === undefined ? "attic" : "flywheel",
+    substituterUrl: substituterEndpoint ?? new URL(view, server).href,
+    api: flywheel?.api,
+    bazelUrl: flywheel?.bazel?.grpc,
+    notices: [],
+  };
+}

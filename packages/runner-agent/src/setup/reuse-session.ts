@@ -1,0 +1,73 @@
+import { readFile, rm } from "node:fs/promises";
+
+import * as v from "valibot";
+
+import { findRunningSession } from "../agent/start-agent.ts";
+import { findSession } from "../session/find-session.ts";
+import type { SessionFiles } from "../session/session-files.ts";
+import {
+  type AgentSession,
+  type AgentSettings,
+  readSettings,
+  readState,
+} from "../session/session-state.ts";
+import { openSpool } from "../uploads/spool.ts";
+import type { SetupKind, SetupResult } from "./setup-request.ts";
+
+/** A session's report, as its folder keeps it. */
+export interface SessionReport {
+  readonly result: SetupResult;
+  /** What the job asked for so far. */
+  readonly kinds: readonly SetupKind[];
+}
+
+/** What there is of a session from before. */
+export type EarlierSession =
+  | {
+      readonly kind: "none";
+      /** What a dead agent left to push. */ readonly leftPaths: readonly string[];
+    }
+  | {
+      readonly kind: "running";
+      readonly files: SessionFiles;
+      readonly session: AgentSession;
+      readonly settings: AgentSettings;
+      readonly report: SessionReport;
+    };
+
+const Report = v.object({
+  result: v.custom<SetupResult>((value) => typeof value === "object" && value !== null),
+  kinds: v.array(v.picklist(["nix", "bazel"])),
+});
+
+/** Looks for a session that the job has already: of a step before, or of the runner's image. */
+export async function findEarlierSession(
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<EarlierSession> {
+  const files = findSession(undefined, env);
+  if (files === undefined) return { kind: "none", leftPaths: [] };
+  const session = await findRunningSession(files);
+  const settings = await readSettings(files).catch(() => undefined);
+  const report = await readReport(files);
+  if (session !== undefined && settings !== undefined && report !== undefined) {
+    return { kind: "running", files, session, settings, report };
+  }
+  return { kind: "none", leftPaths: await takeLeftPaths(files) };
+}
+
+/** The report of a session; `undefined` when there is none. */
+export async function readReport(files: SessionFiles): Promise<SessionReport | undefined> {
+  return readState(files.report, Report).catch(() => undefined);
+}
+
+/** Of an agent that was killed: its paths go to the next one, the rest of its folder serves nobody. */
+async function takeLeftPaths(files: SessionFiles): Promise<readonly string[]> {
+  const isOurs = await readFile(files.settings, "utf8").catch(() => undefined);
+  if (isOurs === undefined) return [];
+  try {
+    const spool = await openSpool({ queueFile: files.queue, journalFile: files.journal });
+    return await spool.readNew();
+  } finally {
+    await rm(files.folder, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,389 @@
+import { randomBytes } from "node:crypto";
+import { rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+
+import { CacheError, describeError } from "@glorious/core";
+
+import { startAgent } from "../agent/start-agent.ts";
+import { createControlClient } from "../control/control-client.ts";
+import { SESSION_VARIABLE } from "../session/find-session.ts";
+import { findJobProcess, identifyProcess } from "../session/process-identity.ts";
+import { createSessionFolder, type SessionFiles } from "../session/session-files.ts";
+import {
+  type AgentSession,
+  type AgentSettings,
+  readSession,
+  writeSettings,
+  writeState,
+} from "../session/session-state.ts";
+import type { SessionStatus } from "../statistics.ts";
+import { appendToQueue } from "../uploads/spool.ts";
+import { detectNix, type NixFacts } from "./detect-nix.ts";
+import { type Access, openAccess, wantsWrite } from "./open-access.ts";
+import { type EarlierSession, findEarlierSession, type SessionReport } from "./reuse-session.ts";
+import { configureBazel } from "./setup-bazel.ts";
+import { configureNix, type NixPlan, planNix } from "./setup-nix.ts";
+import type {
+  BazelRequest,
+  SetupKind,
+  SetupRequest,
+  SetupResult,
+  SetupWarning,
+} from "./setup-request.ts";
+import { startStopwatch, type Stopwatch } from "./stopwatch.ts";
+
+/** The world that a set-up runs in. */
+export interface SetupContext {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** How this command line is run: program and arguments. */
+  readonly self: readonly string[];
+  readonly workingDirectory: string;
+  readonly signal: AbortSignal;
+}
+
+/** An agent that nobody ends, because its job is gone without a trace, ends by itself. */
+const MAX_AGE_SECONDS = 36 * 3600;
+/** What is left to be cleaned up with when the time is up. */
+const RESERVE_MS = 2000;
+
+const DEFAULT_BAZEL: BazelRequest = { rc: "user", compression: true };
+
+/**
+ * Sets a job up: finds out what it may do, starts its agent, and points Nix and Bazel to it. What cannot be done is
+ * said in the result; the job goes on without.
+ *
+ * Takes no longer than the request allows, and rejects for nothing but a mistake of ours.
+ */
+export async function runSetup(given: SetupRequest, context: SetupContext): Promise<SetupResult> {
+  const stopwatch = startStopwatch();
+  const cacheMode = given.cacheMode ?? context.env["ACTIONS_CACHE_MODE"];
+  const request: SetupRequest = { ...given, cacheMode };
+  const limitMs = Math.max(1000, request.timeoutSeconds * 1000 - RESERVE_MS);
+  const signal = AbortSignal.any([context.signal, AbortSignal.timeout(limitMs)]);
+  const setup = new Setup(request, { ...context, signal }, stopwatch);
+  if (cacheMode === "none") {
+    return setup.without("disabled", "The workflow forbids caches: ACTIONS_CACHE_MODE is none.");
+  }
+  const earlier = await findEarlierSession(context.env);
+  return earlier.kind === "running" ? setup.extend(earlier) : setup.run(earlier.leftPaths);
+}
+
+class Setup {
+  readonly #request: SetupRequest;
+  readonly #context: SetupContext;
+  readonly #stopwatch: Stopwatch;
+  readonly #warnings: SetupWarning[] = [];
+
+  constructor(request: SetupRequest, context: SetupContext, stopwatch: Stopwatch) {
+    this.#request = request;
+    this.#context = context;
+    this.#stopwatch = stopwatch;
+  }
+
+  async run(leftPaths: readonly string[]): Promise<SetupResult> {
+    const [access, nix] = await Promise.all([
+      openAccess(this.#request, { ...this.#context, stopwatch: this.#stopwatch }),
+      this.#detectNix(),
+    ]);
+    if (access.kind === "none") return this.without(access.status, access.reason, access.hint);
+    for (const notice of access.notices) this.#warn("notice", notice);
+    const canPush = access.write !== undefined && wantsWrite(this.#request);
+    if (!canPush && this.#request.push === "true") {
+      this.#warn("no-push", `The job wants to push, and may not: ${access.reason}`);
+    }
+    const plan = nix === undefined ? undefined : await planNix(nix, this.#request, canPush);
+    this.#warnings.push(...(plan?.warnings ?? []));
+    const wantsBazel = this.#request.kinds.includes("bazel");
+    if (wantsBazel && access.bazelUrl === undefined) {
+      this.#warn("no-bazel", `${access.server} serves no Bazel cache.`);
+    }
+    const hasWork = plan !== undefined || (wantsBazel && access.bazelUrl !== undefined);
+    if (!hasWork) {
+      const [first] = this.#warnings;
+      return this.without("degraded", first?.message ?? "There is nothing to configure.");
+    }
+    return this.#start(access, { nix, plan, canPush, leftPaths });
+  }
+
+  /** The job has a session: only what it does not have yet is configured, the rest is reported. */
+  async extend(earlier: Extract<EarlierSession, { kind: "running" }>): Promise<SetupResult> {
+    const { files, settings, report } = earlier;
+    const kinds = this.#request.kinds.filter((kind) => !report.kinds.includes(kind));
+    const result = { ...report.result, existing: true, warnings: [] };
+    if (kinds.length === 0) return { ...result, timings: this.#stopwatch.timings() };
+    const canPush = settings.write !== undefined;
+    const nix = kinds.includes("nix") ? await this.#detectNix() : undefined;
+    const plan = nix === undefined ? undefined : await planNix(nix, this.#request, canPush);
+    this.#warnings.push(...(plan?.warnings ?? []));
+    const access = accessOf(earlier);
+    const uploads = planUploads(nix, plan, this.#request) ?? settings.uploads;
+    const bazel = settings.bazel ?? planBazel(access, this.#request);
+    await writeSettings(files, { ...settings, uploads, bazel });
+    await createControlClient(earlier.session.socket).reload();
+    return this.#configure(access, {
+      ...{ files, nix, plan, canPush, kinds, secret: settings.secret },
+      session: await readSession(files),
+      before: report,
+    });
+  }
+
+  /** The result of a set-up that changed nothing. */
+  without(status: SessionStatus, reason: string, hint?: readonly string[]): SetupResult {
+    return {
+      version: 1,
+      status,
+      reason,
+      ...(hint !== undefined && { hint }),
+      canPush: false,
+      pushMode: "none",
+      publicKeys: [],
+      environment: { FLYWHEEL_STATUS: status },
+      path: [],
+      masks: [],
+      warnings: this.#warnings,
+      existing: false,
+      timings: this.#stopwatch.timings(),
+    };
+  }
+
+  #warn(code: string, message: string, hint?: string): void {
+    this.#warnings.push({ code, message, ...(hint !== undefined && { hint }) });
+  }
+
+  async #detectNix(): Promise<NixFacts | undefined> {
+    if (!this.#request.kinds.includes("nix")) return undefined;
+    try {
+      const nix = await detectNix(this.#context.env, this.#context.signal);
+      if (nix === undefined) {
+        const hint = "Install Nix before this step.";
+        this.#warn("no-nix", "There is no Nix in PATH.", hint);
+      }
+      return nix;
+    } catch (error) {
+      this.#warn("nix-fails", describeError(error));
+      return undefined;
+    }
+  }
+
+  async #start(access: Access, state: StartState): Promise<SetupResult> {
+    const { env, self, signal } = this.#context;
+    const secret = randomBytes(24).toString("base64url");
+    let files: SessionFiles | undefined;
+    let session: AgentSession;
+    try {
+      files = await createSessionFolder(
+        this.#request.temporaryDirectory ?? (env["RUNNER_TEMP"] || tmpdir()),
+      );
+      if (access.token !== undefined) {
+        await writeFile(files.token, `${access.token}\n`, { mode: 0o600 });
+      }
+      await appendToQueue(files.queue, state.leftPaths);
+      await writeSettings(files, await this.#plan(access, state, secret));
+      const started = files;
+      session = await this.#stopwatch.time("agentMs", () =>
+        startAgent(started, { self, env, drainOnly: false, signal }),
+      );
+    } catch (error) {
+      if (files !== undefined) await rm(files.folder, { recursive: true, force: true });
+      return this.without("degraded", `The agent could not be started: ${describeError(error)}`);
+    }
+    const { kinds } = this.#request;
+    return this.#configure(access, { ...state, files, session, secret, kinds, before: undefined });
+  }
+
+  async #plan(
+    access: Access,
+    { nix, plan, canPush }: StartState,
+    secret: string,
+  ): Promise<AgentSettings> {
+    const request = this.#request;
+    const job =
+      request.jobPid === undefined
+        ? await findJobProcess(process.pid)
+        : await identifyProcess(request.jobPid);
+    return {
+      version: 1,
+      server: access.server,
+      view: access.view,
+      write: canPush ? access.write : undefined,
+      status: canPush ? "ready" : "read-only",
+      credentials: access.credentials,
+      secret,
+      nix: {
+        kind: access.upstream,
+        substituterUrl: access.substituterUrl,
+        api: access.api,
+        prefetch: request.prefetch?.enabled ?? true,
+        spoolBytes: request.prefetch?.spoolBytes,
+        largeNars: request.prefetch?.largeNars ?? false,
+      },
+      bazel: planBazel(access, request),
+      bazelUrl: access.bazelUrl,
+      uploads: planUploads(nix, plan, request),
+      drainTimeoutSeconds: request.drainTimeoutSeconds,
+      maxAgeSeconds: MAX_AGE_SECONDS,
+      job,
+      startedAt: new Date().toISOString(),
+    };
+  }
+
+  async #configure(access: Access, state: ConfigureState): Promise<SetupResult> {
+    const { files, session, secret, canPush, nix, plan, kinds, before } = state;
+    const { faces } = session;
+    const environment: Record<string, string> = {
+      [SESSION_VARIABLE]: files.folder,
+      ATTIC_SERVER: access.server,
+      ATTIC_CACHE: access.view,
+    };
+    const newest = access.publicKeys.at(-1);
+    if (newest !== undefined) environment["ATTIC_PUBLIC_KEY"] = newest;
+    let substituter: string | undefined;
+    if (nix !== undefined && plan !== undefined) {
+      const conf = {
+        substituter: plan.canSubstitute ? faces.nix?.url : undefined,
+        publicKeys: access.publicKeys,
+        priority: this.#request.priority,
+        pushMode: plan.pushMode,
+      };
+      try {
+        Object.assign(environment, await configureNix(conf, nix, { ...this.#context, files }));
+        substituter = conf.substituter;
+      } catch (error) {
+        this.#warn("nix-fails", describeError(error));
+      }
+    }
+    const bazel = kinds.includes("bazel") ? await this.#configureBazel(access, state) : undefined;
+    if (bazel !== undefined && faces.bazel !== undefined) {
+      environment["BAZEL_REMOTE_CACHE"] = faces.bazel.http;
+    }
+    const isBroken = this.#warnings.some(({ code }) => !HARMLESS.has(code));
+    const status: SessionStatus = isBroken ? "degraded" : canPush ? "ready" : "read-only";
+    environment["FLYWHEEL_STATUS"] = status;
+    const trouble = this.#warnings.find(({ code }) => !HARMLESS.has(code));
+    const hint = isBroken && trouble?.hint !== undefined ? [trouble.hint] : access.hint;
+    const result: SetupResult = {
+      ...before?.result,
+      version: 1,
+      status,
+      reason: isBroken && trouble !== undefined ? trouble.message : this.#describe(access, canPush),
+      ...(hint !== undefined && status !== "ready" && { hint }),
+      session: files.folder,
+      ...(access.tenant !== undefined && { tenant: access.tenant }),
+      cache: access.view,
+      ...(access.trust !== undefined && { trust: access.trust }),
+      canPush,
+      pushMode: plan?.pushMode ?? before?.result.pushMode ?? "none",
+      ...(substituter !== undefined && { substituter }),
+      publicKeys: access.publicKeys,
+      ...(bazel !== undefined && { bazel }),
+      environment: { ...before?.result.environment, ...environment },
+      path: [],
+      masks: access.token === undefined ? [secret] : [access.token, secret],
+      warnings: this.#warnings,
+      existing: before !== undefined,
+      timings: this.#stopwatch.timings(),
+    };
+    const report: SessionReport = {
+      result: { ...result, masks: [] },
+      kinds: [...(before?.kinds ?? []), ...kinds],
+    };
+    await writeState(files.report, report);
+    return result;
+  }
+
+  #describe(access: Access, canPush: boolean): string {
+    if (canPush || access.write === undefined) return access.reason;
+    const { push, cacheMode } = this.#request;
+    if (push === "false") return "The job wants to write nothing: push is false.";
+    return `The workflow forbids to write: ACTIONS_CACHE_MODE is ${cacheMode ?? "read"}.`;
+  }
+
+  async #configureBazel(access: Access, state: ConfigureState): Promise<SetupResult["bazel"]> {
+    const face = state.session.faces.bazel;
+    if (face === undefined) return undefined;
+    const { env, workingDirectory, signal } = this.#context;
+    try {
+      const { bazel, warnings } = await configureBazel(
+        {
+          request: this.#request.bazel ?? DEFAULT_BAZEL,
+          face,
+          secret: state.secret,
+          instanceName: instanceNameOf(access.view, this.#request),
+          canPush: state.canPush,
+        },
+        {
+          files: state.files,
+          env,
+          workspace: this.#request.workspace ?? (env["GITHUB_WORKSPACE"] || workingDirectory),
+          signal,
+        },
+      );
+      this.#warnings.push(...warnings);
+      return bazel;
+    } catch (error) {
+      const hint = error instanceof CacheError ? error.hint : undefined;
+      this.#warn("bazel-fails", error instanceof Error ? error.message : String(error), hint);
+      return undefined;
+    }
+  }
+}
+
+interface StartState {
+  readonly nix: NixFacts | undefined;
+  readonly plan: NixPlan | undefined;
+  readonly canPush: boolean;
+  /** What the agent of an earlier session left to push. */
+  readonly leftPaths: readonly string[];
+}
+
+interface ConfigureState extends Omit<StartState, "leftPaths"> {
+  readonly files: SessionFiles;
+  readonly session: AgentSession;
+  readonly secret: string;
+  /** What is to be configured. */
+  readonly kinds: readonly SetupKind[];
+  readonly before: SessionReport | undefined;
+}
+
+/** Warnings that take nothing away from what was asked for. */
+const HARMLESS: ReadonlySet<string> = new Set(["notice", "no-hook", "no-push"]);
+
+/** What a running session was given. */
+function accessOf({ settings, report }: Extract<EarlierSession, { kind: "running" }>): Access {
+  const { reason, hint, publicKeys, tenant, trust } = report.result;
+  const { server, view, write, credentials, nix, bazelUrl } = settings;
+  return {
+    ...{ kind: "open", server, view, write, credentials, reason, hint, publicKeys, tenant, trust },
+    upstream: nix?.kind === "attic" ? "attic" : "flywheel",
+    substituterUrl: nix?.substituterUrl ?? server,
+    bazelUrl,
+    notices: [],
+  };
+}
+
+function planUploads(
+  nix: NixFacts | undefined,
+  plan: NixPlan | undefined,
+  { pushFilter }: SetupRequest,
+): AgentSettings["uploads"] {
+  const mode = plan?.pushMode;
+  if (nix === undefined || (mode !== "hook" && mode !== "store-diff")) return undefined;
+  return { mode, exclude: pushFilter, nix: nix.command, storeDir: nix.storeDir };
+}
+
+/** What the Bazel face is to be; `undefined` where it is not wanted, or the server has none. */
+function planBazel(
+  { bazelUrl, view }: Pick<Access, "bazelUrl" | "view">,
+  request: SetupRequest,
+): AgentSettings["bazel"] {
+  if (bazelUrl === undefined || !request.kinds.includes("bazel")) return undefined;
+  return {
+    grpc: bazelUrl,
+    instanceName: instanceNameOf(view, request),
+    downloadsAll: request.bazel?.download === "all",
+  };
+}
+
+function instanceNameOf(view: string, { bazel }: SetupRequest): string {
+  return bazel?.instanceName === undefined ? view : `${view}/${bazel.instanceName}`;
+}

@@ -1,0 +1,164 @@
+import { readFile, writeFile } from "node:fs/promises";
+import { homedir } from "node:os";
+import { join } from "node:path";
+
+import {
+  applyChanges,
+  askBazelRelease,
+  type BazelRelease,
+  formatBazelRc,
+  isAtLeast,
+  keepChanged,
+  parseBazelRelease,
+  readBlockLines,
+  readState,
+  rewriteBlock,
+} from "@glorious/cache-client";
+import { CacheError, quoteShell } from "@glorious/core";
+
+import { findRunningSession } from "../agent/start-agent.ts";
+import { type SessionFiles, sessionFiles } from "../session/session-files.ts";
+import type { BazelRequest, SetupResult, SetupWarning } from "./setup-request.ts";
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** What {@link configureBazel} writes about. */
+export interface BazelConfiguration {
+  readonly request: BazelRequest;
+  /** The face's addresses. */
+  readonly face: { readonly grpc: string; readonly http: string };
+  /** What the face wants to be shown. */
+  readonly secret: string;
+  readonly instanceName: string;
+  readonly canPush: boolean;
+}
+
+/** What was configured. */
+export interface ConfiguredBazel {
+  readonly bazel: NonNullable<SetupResult["bazel"]>;
+  readonly warnings: readonly SetupWarning[];
+}
+
+/** The owner of our block in the user's rc file. */
+const OWNER = "flywheel setup";
+/** A launcher may want to fetch a Bazel first: that is not waited for. */
+const VERSION_MS = 5000;
+
+/**
+ * Writes the session's rc file for the Bazel that is here, and a line that brings it in, where that is wanted.
+ *
+ * @throws {CacheError} when it cannot be told which Bazel it is: an option that it does not know would fail builds.
+ */
+export async function configureBazel(
+  { request, face, secret, instanceName, canPush }: BazelConfiguration,
+  context: {
+    readonly files: SessionFiles;
+    readonly env: Environment;
+    readonly workspace: string;
+    readonly signal: AbortSignal;
+  },
+): Promise<ConfiguredBazel> {
+  const { files, env } = context;
+  if (request.rc === "none") return { bazel: { remoteCache: face.http }, warnings: [] };
+  const release = await findRelease(request, context);
+  const hasHelper = isAtLeast(release, 7, 0);
+  if (hasHelper) await writeHelper(files, secret);
+  const rc = formatBazelRc({
+    release,
+    remoteCache: face.grpc,
+    instanceName,
+    mayPush: canPush,
+    isCompressed: request.compression,
+    credentialHelper: hasHelper ? files.credentialHelper : undefined,
+    header: hasHelper ? undefined : `authorization=Bearer ${secret}`,
+    download: request.download,
+    timeoutSeconds: request.remoteTimeoutSeconds,
+    configName: request.configName,
+  });
+  await writeFile(files.bazelrc, `# \`flywheel setup\` wrote this for one job.\n${rc}`, {
+    mode: 0o600,
+  });
+  const warnings = request.rc === "user" ? await addToUserRc(files, env) : [];
+  return {
+    bazel: {
+      rcPath: files.bazelrc,
+      remoteCache: face.grpc,
+      ...(hasHelper && { credentialHelper: files.credentialHelper }),
+    },
+    warnings,
+  };
+}
+
+async function findRelease(
+  { bazelVersion }: BazelRequest,
+  context: { readonly env: Environment; readonly workspace: string; readonly signal: AbortSignal },
+): Promise<BazelRelease> {
+  if (bazelVersion !== undefined) return parseBazelRelease(bazelVersion);
+  const pinned = await readFile(join(context.workspace, ".bazelversion"), "utf8").catch(() => "");
+  const [line = ""] = pinned.trim().split("\n");
+  // It may also be a word such as `latest`, which only the launcher understands.
+  if (/^\d/.test(line) && !line.includes("*") && !line.includes("x"))
+    return parseBazelRelease(line);
+  const limit = AbortSignal.timeout(VERSION_MS);
+  try {
+    return await askBazelRelease("bazel", {
+      env: context.env,
+      cwd: context.workspace,
+      signal: AbortSignal.any([context.signal, limit]),
+    });
+  } catch (cause) {
+    throw new CacheError("CONFIG", "It cannot be told which Bazel this job uses", {
+      cause,
+      hint: "Name its version with the input bazel-version, or in .bazelversion.",
+    });
+  }
+}
+
+/** Bazel waits for it: the shell's own commands, and whatever goes wrong, an answer. */
+async function writeHelper(files: SessionFiles, secret: string): Promise<void> {
+  const answer = JSON.stringify({ headers: { Authorization: [`Bearer ${secret}`] } });
+  await writeFile(files.credential, `${answer}\n`, { mode: 0o600 });
+  const script = `#!/bin/sh
+read -r answer 2>/dev/null <${quoteShell(files.credential)} || answer='{"headers":{}}'
+printf '%s\\n' "$answer"
+`;
+  await writeFile(files.credentialHelper, script, { mode: 0o700 });
+}
+
+function userRcPath(env: Environment): string {
+  return join(env["HOME"] || homedir(), ".bazelrc");
+}
+
+/** A home that two jobs share has one rc file: the other's is left alone, or each would read through the other's agent. */
+async function addToUserRc(files: SessionFiles, env: Environment): Promise<SetupWarning[]> {
+  const path = userRcPath(env);
+  const userRc = await readState(path);
+  const line = readBlockLines(userRc, OWNER)?.find((it) => it.startsWith("try-import "));
+  const other = line?.slice("try-import ".length, -"/bazelrc".length);
+  if (other !== undefined && other !== files.folder) {
+    if ((await findRunningSession(sessionFiles(other))) !== undefined) {
+      return [
+        {
+          code: "shared-bazelrc",
+          message: `${path} belongs to another job that runs now: Bazel does not use the cache by itself.`,
+          hint: `bazel --bazelrc=${files.bazelrc} build …`,
+        },
+      ];
+    }
+  }
+  await replaceBlock(path, [`try-import ${files.bazelrc}`]);
+  return [];
+}
+
+/** Takes the session's line out of the user's rc file again; what else is there stays as it is, byte for byte. */
+export async function removeFromUserRc(files: SessionFiles, env: Environment): Promise<void> {
+  const path = userRcPath(env);
+  const lines = readBlockLines(await readState(path), OWNER);
+  if (lines?.includes(`try-import ${files.bazelrc}`) === true) await replaceBlock(path, []);
+}
+
+async function replaceBlock(path: string, lines: readonly string[]): Promise<void> {
+  const file = await readState(path);
+  const text = rewriteBlock(file, lines, { owner: OWNER, place: "bottom" });
+  await applyChanges(keepChanged([[file, text, { isSecret: false }]]));
+}

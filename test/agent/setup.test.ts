@@ -1,0 +1,67 @@
+import { readdir } from "node:fs/promises";
+
+import {
+  findNixVersions,
+  githubClaims,
+  type IdentityWorld,
+  startIdentityWorld,
+} from "@glorious/testkit";
+import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { startNixJob } from "./nix-job.ts";
+
+const PROJECT = { owner: "acme", ownerId: 1001, repository: "acme/site", repositoryId: 2001 };
+const PAIR = `mkPath { name = "app"; deps = [ dep ]; script = "echo \${dep} > $out"; }`;
+const APP = `(let dep = mkPath { name = "dep"; script = "echo dep > $out"; }; in ${PAIR})`;
+
+let world: IdentityWorld;
+beforeAll(async () => {
+  world = await startIdentityWorld({
+    tenants: {
+      hub: {
+        views: { main: {} },
+        scopes: [
+          { issuer: "github", repository: { id: "2001" }, trusted: { refs: ["refs/heads/main"] } },
+        ],
+      },
+    },
+  });
+});
+afterAll(() => world[Symbol.asyncDispose]());
+
+const nix = findNixVersions().at(-1);
+
+test.skipIf(nix === undefined)(
+  "a job without a secret builds and pushes as it goes, and leaves nothing behind",
+  async () => {
+    if (nix === undefined) return;
+    const forge = world.jobEnvironment("github", githubClaims(PROJECT));
+    await using job = await startNixJob(nix, { ...forge, FLYWHEEL_SERVER: world.server.url });
+    const result = await job.setup();
+    expect(result).toMatchObject({
+      status: "ready",
+      tenant: "hub",
+      cache: "hub+main",
+      trust: "trusted",
+      canPush: true,
+      pushMode: "hook",
+      existing: false,
+      warnings: [],
+    });
+    const app = await job.build(APP);
+    const drained = await job.drain(["--end"]);
+    expect(drained, await job.log()).toMatchObject({
+      report: { left: 0, failed: 0 },
+      summary: { status: "ready", uploads: { queued: 2, pushed: 2 } },
+    });
+    expect(await readdir(job.temporary)).toEqual([]);
+
+    await using next = await startNixJob(nix, { ...forge, FLYWHEEL_SERVER: world.server.url });
+    expect(await next.setup()).toMatchObject({ status: "ready", substituter: expect.any(String) });
+    const realised = await next.realise(app);
+    expect(realised, await next.log()).toMatchObject({ status: 0 });
+    const ended = await next.drain(["--end"]);
+    expect(ended.summary).toMatchObject({ nix: { hits: 2 } });
+    expect(ended.markdown).toContain("2 paths from the cache");
+  },
+);
