@@ -131,12 +131,16 @@ class Entry implements SpooledNar {
   }
 
   fail(error: CacheError): void {
+    this.#giveUp(error);
+    void this.release();
+  }
+
+  #giveUp(error: CacheError): void {
     if (this.#error !== undefined) return;
     this.state = "failed";
     this.#error = error;
     this.#settle();
     this.#changed();
-    void this.release();
   }
 
   async *read(start: number, end = Infinity): AsyncGenerator<Buffer, void, undefined> {
@@ -164,7 +168,7 @@ class Entry implements SpooledNar {
   }
 
   async #close(): Promise<void> {
-    this.fail(new CacheError("CANCELLED", "The spool gave the NAR up"));
+    this.#giveUp(new CacheError("CANCELLED", "The spool gave the NAR up"));
     await this.#busy;
     await this.#storage.close();
     this.#onReleased();
