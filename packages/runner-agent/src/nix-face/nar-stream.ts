@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { CacheError, describeError } from "@glorious/core";
+import { CacheError, describeError, isCacheError } from "@glorious/core";
 
 import type { Miss, Upstream, UpstreamAnswer } from "./upstream.ts";
 
@@ -102,6 +102,8 @@ async function* readOn(
     }
     if (signal?.aborted === true) throw new CacheError("CANCELLED", `${url.pathname} was given up`);
     breaks += 1;
+    // Whoever else waits for the upstream need not find out as slowly.
+    if (isCacheError(trouble, "TIMEOUT")) upstream.report(`a transfer stalled: ${trouble.message}`);
     if (!isResumable || breaks > MAX_BREAKS || received > (sizeBytes ?? Infinity)) {
       const reason = trouble === undefined ? "its end came early" : describeError(trouble);
       upstream.report(`a transfer broke off: ${reason}`);
