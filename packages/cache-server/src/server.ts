@@ -34,6 +34,7 @@ import { allRoutes } from "./routes/all-routes.ts";
 import type { BazelServices, RouteServices } from "./routes/route-services.ts";
 import { createOverlayKeys } from "./trust/overlay-keys.ts";
 import { createOverlays } from "./trust/overlays.ts";
+import { createQuotas } from "./trust/quotas.ts";
 import { createTrustGate, type TrustGate } from "./trust/trust-gate.ts";
 import { NO_VIEW_POLICY, type ViewPolicy } from "./trust/view-policy.ts";
 import { SERVER_VERSION } from "./version.ts";
@@ -124,6 +125,14 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
   if (identity !== undefined) started.use(identity);
   const viewPolicy = parts.viewPolicy ?? identity?.viewPolicy ?? NO_VIEW_POLICY;
   const overlayKeys = createOverlayKeys(parts.overlaySecret);
+  const quotas = createQuotas({
+    index,
+    bazel: parts.bazel?.usage,
+    policy: viewPolicy,
+    now,
+    overlayMaxTotalSizeBytes: settings.overlayMaxTotalSizeBytes,
+  });
+  parts.bazel?.limitViews((view) => quotas.capOf(view, "bazel"));
   const gate = createTrustGate({
     index,
     verifier,
@@ -134,6 +143,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
       index,
       keys: overlayKeys,
       policy: viewPolicy,
+      quotas,
       limits: settings,
       logger,
       now,
@@ -181,6 +191,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     logger,
     now,
     defaultRetentionMs: settings.defaultRetentionMs,
+    capOf: (view) => quotas.capOf(view, "nix"),
     accessResolutionMs: settings.accessResolutionMs,
     narGraceMs: settings.narGraceMs,
     intervalMs: settings.collectIntervalMs,
@@ -226,6 +237,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     committer,
     logger,
     now,
+    roomOf: (view) => quotas.trustedRoomOf(view),
     maxWaitMs: timings.maxAdoptionWaitMs,
     onAdopted: metrics.countAdopted,
   });

@@ -33,6 +33,7 @@ function createTestCollector(index: CacheIndex, nowMs: () => number): CollectorS
     ...common,
     accesses,
     defaultRetentionMs: undefined,
+    capOf: async () => Infinity,
     accessResolutionMs: HOUR_MS,
     narGraceMs: HOUR_MS,
     intervalMs: HOUR_MS,

@@ -30,7 +30,7 @@ function limited(quotaBytes: number | undefined, total?: number): ViewPolicy {
   return {
     ...NO_VIEW_POLICY,
     settingsOf: () => ({ reads: [], overlays }),
-    overlayQuotaOf: () => total,
+    quotasOf: (tenant) => [{ tenants: [tenant], overlayBytes: total }],
   };
 }
 

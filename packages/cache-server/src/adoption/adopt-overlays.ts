@@ -59,6 +59,8 @@ export interface AdopterOptions {
   readonly committer: Pick<PathCommitter, "commit">;
   readonly logger: Logger;
   readonly now: () => number;
+  /** How much a view may take in until a quota of its tenant is used up. */
+  readonly roomOf: (view: ViewRecord) => Promise<number>;
   /** How long an exchange waits for it. */
   readonly maxWaitMs: number;
   readonly onAdopted: (entries: number) => void;
@@ -171,7 +173,8 @@ async function adoptPaths(work: Work): Promise<void> {
     let paths = await readPaths(work, ordered.slice(from, from + PATHS_PER_SLICE));
     const { fileBytes } = await index.viewStats(view.id);
     const addedBytes = paths.reduce((sum, { object }) => sum + object.fileSize, 0);
-    if (fileBytes + addedBytes > (view.maxSizeBytes ?? Infinity)) {
+    const ownRoom = (view.maxSizeBytes ?? Infinity) - fileBytes;
+    if (addedBytes > Math.min(ownRoom, await options.roomOf(view))) {
       run.state = "full";
       return;
     }

@@ -1,4 +1,4 @@
-import { readdir, rm, rmdir } from "node:fs/promises";
+import { access, readdir, rm, rmdir } from "node:fs/promises";
 import { join } from "node:path";
 
 import { CacheError, type Logger } from "@glorious/core";
@@ -7,7 +7,8 @@ import { parseViewName } from "@glorious/trust";
 
 import type { ServerSettings } from "../config/settings.ts";
 import type { ScrubBazel } from "../housekeeping/bazel-scrub.ts";
-import type { CacheIndex, ViewRecord } from "../index/cache-index.ts";
+import type { CacheIndex, TenantUsage, ViewRecord } from "../index/cache-index.ts";
+import type { BazelUsage } from "../trust/quotas.ts";
 import type { Actor } from "./store/actor.ts";
 import type { BazelScope, BazelStore } from "./store/bazel-store.ts";
 import type { ViewLimit } from "./store/eviction.ts";
@@ -21,6 +22,9 @@ export interface BazelPlane extends AsyncDisposable {
   forEachStore(visit: (store: BazelStore) => Promise<void>): Promise<void>;
   /** The store of a view's tenant. */
   openStore(view: ViewRecord): Promise<BazelStore>;
+  readonly usage: BazelUsage;
+  /** Keeps to quotas from now on: says what a view may hold at most, beside its own limit. */
+  limitViews(capOf: (view: ViewRecord) => Promise<number>): void;
   /** Begins to make room, and to delete what views held that are gone, every while. */
   start(): void;
   /** Does once what `start` does every while. */
@@ -50,6 +54,8 @@ const DEFAULT_TENANT = "_default";
 const HOUSEKEEPING_INTERVAL_MS = 30_000;
 /** More than anybody makes. */
 const MAX_REVOCATIONS = 1_000_000;
+const LATELY_MS = 2000;
+const NOTHING = { views: 0, holders: 0, bytes: 0 };
 
 export function createBazelPlane(options: BazelPlaneOptions): BazelPlane {
   const { directory, index, limits, fsync, logger, now, provenanceMaxAgeMs } = options;
@@ -57,21 +63,29 @@ export function createBazelPlane(options: BazelPlaneOptions): BazelPlane {
   const opened = new Map<string, BazelStore>();
   /** Tenants whose data is being deleted. */
   const deleting = new Map<string, Promise<void>>();
+  /** A tenant may have thousands of views. */
+  const lately = new Map<
+    string,
+    { readonly untilMs: number; readonly usage: Promise<TenantUsage> }
+  >();
   let timer: NodeJS.Timeout | undefined;
   let running: Promise<void> | undefined;
   let isClosed = false;
   let lostTotal = 0;
 
+  let capOf = async (_view: ViewRecord): Promise<number> => Infinity;
+
+  const listViewsOf = async (tenant: string): Promise<ViewRecord[]> =>
+    (await index.listViews()).filter((view) => tenantOf(view.name) === tenant);
+
   const viewsOf = async (tenant: string): Promise<ReadonlyMap<number, ViewLimit>> => {
-    const views = await index.listViews();
-    return new Map(
-      views
-        .filter((view) => tenantOf(view.name) === tenant)
-        .map((view) => [
-          view.id,
-          { maxBytes: view.maxSizeBytes, isOverlay: view.overlayOf !== undefined },
-        ]),
-    );
+    const viewLimits = new Map<number, ViewLimit>();
+    for (const view of await listViewsOf(tenant)) {
+      const cap = Math.min(view.maxSizeBytes ?? Infinity, await capOf(view));
+      const maxBytes = cap === Infinity ? undefined : cap;
+      viewLimits.set(view.id, { maxBytes, isOverlay: view.overlayOf !== undefined });
+    }
+    return viewLimits;
   };
 
   const open = async (tenant: string): Promise<BazelStore> => {
@@ -108,6 +122,30 @@ export function createBazelPlane(options: BazelPlaneOptions): BazelPlane {
     }
     return await store;
   };
+  /** Of a tenant that has Bazel data. */
+  const findStore = async (tenant: string): Promise<BazelStore | undefined> => {
+    if (isClosed) return undefined;
+    const known = opened.get(tenant);
+    if (known !== undefined) return known;
+    const hasData = await access(join(directory, tenant, "bazel")).then(
+      () => true,
+      () => false,
+    );
+    return hasData ? await openTenant(tenant) : undefined;
+  };
+  const measureTenant = async (tenant: string): Promise<TenantUsage> => {
+    const usage = { own: { ...NOTHING }, overlays: { ...NOTHING } };
+    const store = await findStore(tenant);
+    if (store === undefined) return usage;
+    for (const view of await listViewsOf(tenant)) {
+      const { storedBytes } = await store.usageOf(view.id);
+      const level = usage[view.overlayOf === undefined ? "own" : "overlays"];
+      level.views += 1;
+      level.holders += storedBytes > 0 ? 1 : 0;
+      level.bytes += storedBytes;
+    }
+    return usage;
+  };
   const openStore = (view: ViewRecord): Promise<BazelStore> => openTenant(tenantOf(view.name));
 
   const deleteTenant = async (tenant: string): Promise<void> => {
@@ -125,7 +163,7 @@ export function createBazelPlane(options: BazelPlaneOptions): BazelPlane {
     const tenants = await readdir(directory).catch(() => []);
     for (const tenant of tenants) {
       if (isClosed) return;
-      if ((await viewsOf(tenant)).size > 0) {
+      if ((await listViewsOf(tenant)).length > 0) {
         const store = opened.get(tenant);
         await store?.evict();
         await store?.provenance.forget(now() - provenanceMaxAgeMs);
@@ -143,7 +181,7 @@ export function createBazelPlane(options: BazelPlaneOptions): BazelPlane {
     // One that is opened for the first time may have no directory yet.
     const known = new Set([...(await readdir(directory).catch(() => [])), ...opening.keys()]);
     for (const [at, tenant] of [...known].entries()) {
-      if ((await viewsOf(tenant)).size === 0) continue;
+      if ((await listViewsOf(tenant)).length === 0) continue;
       const store = await openTenant(tenant);
       try {
         await visit(store, at, known.size);
@@ -173,6 +211,23 @@ export function createBazelPlane(options: BazelPlaneOptions): BazelPlane {
     },
     forEachStore,
     openStore,
+    usage: {
+      async usageOfView(view) {
+        const store = await findStore(tenantOf(view.name));
+        return store === undefined ? 0 : (await store.usageOf(view.id)).storedBytes;
+      },
+      usageOfTenant(name) {
+        const tenant = name ?? DEFAULT_TENANT;
+        const known = lately.get(tenant);
+        if (known !== undefined && now() < known.untilMs) return known.usage;
+        const usage = measureTenant(tenant);
+        lately.set(tenant, { untilMs: now() + LATELY_MS, usage });
+        return usage;
+      },
+    },
+    limitViews(given) {
+      capOf = given;
+    },
     housekeep,
     start() {
       timer = setInterval(() => {

@@ -62,6 +62,8 @@ export interface CollectorOptions {
   readonly now: () => number;
   /** For views that have none of their own; `undefined` keeps everything. */
   readonly defaultRetentionMs: number | undefined;
+  /** What quotas leave to a view; `Infinity` when there is none about it. */
+  readonly capOf: (view: ViewRecord) => Promise<number>;
   /** How exact access times are. */
   readonly accessResolutionMs: number;
   /** How long a NAR stays readable when its last path is gone. */
@@ -82,13 +84,20 @@ export function createCollector(options: CollectorOptions): Collector {
     stopping.signal.throwIfAborted();
   };
 
-  const limitsOf = (
-    view: ViewRecord,
-  ): { readonly retentionMs: number | undefined; readonly maxSizeBytes: number | undefined } => {
-    const { retentionSeconds, maxSizeBytes } = view;
+  /** What a quota leaves it for NARs, or its own limit, when that is less. */
+  const maxSizeOf = async (view: ViewRecord, fileBytes: number): Promise<number | undefined> => {
+    // Overlays have quotas that refuse, and a retention of their own.
+    if (view.overlayOf !== undefined) return view.maxSizeBytes;
+    const cap = await options.capOf(view);
+    if (cap === Infinity) return view.maxSizeBytes;
+    const otherBytes = (await index.viewBytes(view.id)) - fileBytes;
+    return Math.min(view.maxSizeBytes ?? Infinity, Math.max(0, cap - otherBytes));
+  };
+
+  const retentionOf = ({ retentionSeconds }: ViewRecord): number | undefined => {
     const retentionMs =
       retentionSeconds === undefined ? options.defaultRetentionMs : retentionSeconds * 1000;
-    return { retentionMs: retentionMs === 0 ? undefined : retentionMs, maxSizeBytes };
+    return retentionMs === 0 ? undefined : retentionMs;
   };
 
   /** The access time that the index has at least of what was used within a time, and within the resolution. */
@@ -149,10 +158,11 @@ export function createCollector(options: CollectorOptions): Collector {
 
   const run = async (view: ViewRecord, isDryRun: boolean): Promise<CollectionReport> => {
     const begin = performance.now();
-    const { retentionMs, maxSizeBytes } = limitsOf(view);
+    const retentionMs = retentionOf(view);
     const nothing = { examined: 0, roots: 0, deleted: 0, spared: 0, freedBytes: 0 };
     const about = { view: view.name, isDryRun };
     const { fileBytes, paths } = await index.viewStats(view.id);
+    const maxSizeBytes = await maxSizeOf(view, fileBytes);
     // A view holds at least the NARs of its paths.
     if (retentionMs === undefined && fileBytes <= (maxSizeBytes ?? Infinity)) {
       const durationMs = performance.now() - begin;

@@ -53,6 +53,18 @@ export function toViewPolicy(file: PolicyFile): ViewPolicy {
     },
     settingsOf: (viewName) =>
       viewSettingsOf(file.policy, viewName) ?? NO_VIEW_POLICY.settingsOf(viewName),
-    overlayQuotaOf: (tenant) => quotasOf(file.policy, tenant)[0]?.overlayQuotaBytes,
+    quotasOf: (tenant) =>
+      quotasOf(file.policy, tenant).map(({ name, trustedQuotaBytes, overlayQuotaBytes }) => ({
+        tenants: withDescendants(file.policy, name),
+        trustedBytes: trustedQuotaBytes,
+        overlayBytes: overlayQuotaBytes,
+      })),
   };
+}
+
+/** A tenant and all those whose parent, or whose parent's parent, it is. */
+function withDescendants(policy: TrustPolicy, name: string | undefined): (string | undefined)[] {
+  if (name === undefined) return [undefined];
+  const children = policy.tenants.filter(({ parent }) => parent === name);
+  return [name, ...children.flatMap((child) => withDescendants(policy, child.name))];
 }

@@ -36,8 +36,10 @@ export interface CacheIndex
   viewStats(viewId: number): Promise<ViewStats>;
   /** Says that an overlay was written to; its time moves forward only. */
   touchOverlay(viewId: number, atMs: number): Promise<void>;
-  /** What the overlays of a tenant hold; `undefined` is the default tenant. */
-  overlayUsage(tenant: string | undefined): Promise<OverlayUsage>;
+  /** All that counts for quotas of what a view holds: NARs as stored, documents, files as they were uploaded. */
+  viewBytes(viewId: number): Promise<number>;
+  /** The same of a tenant's views; `undefined` is the default tenant. */
+  tenantUsage(tenant: string | undefined): Promise<TenantUsage>;
   /** Adds to the view's running totals. */
   addCounts(viewId: number, counts: Partial<ViewCounts>): Promise<void>;
 
@@ -240,11 +242,17 @@ export interface ViewRecord extends NewView {
   readonly writtenAtMs?: number | undefined;
 }
 
-/** What the overlays of one tenant hold together. */
-export interface OverlayUsage {
-  readonly overlays: number;
-  /** Of NARs as stored. */
-  readonly fileBytes: number;
+/** What the views of one tenant hold together, apart by whether they are overlays. */
+export interface TenantUsage {
+  readonly own: LevelUsage;
+  readonly overlays: LevelUsage;
+}
+
+export interface LevelUsage {
+  readonly views: number;
+  /** Those that hold anything. */
+  readonly holders: number;
+  readonly bytes: number;
 }
 
 /** `"default"` makes a setting `undefined` again. */

@@ -464,4 +464,31 @@ export const SCHEMA_STEPS: readonly string[] = [
     seen_at_ms INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   `,
+  // What a view takes beside its NARs, for quotas. A file as it came may be the very object that the view serves.
+  `
+  ALTER TABLE view_totals ADD COLUMN other_bytes INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE uploaded_files ADD COLUMN counted_bytes INTEGER NOT NULL DEFAULT 0;
+  UPDATE uploaded_files SET counted_bytes = (SELECT file_size FROM objects WHERE id = object_id)
+    WHERE NOT EXISTS (SELECT 1 FROM holdings AS h
+      WHERE h.object_id = uploaded_files.object_id AND h.view_id = uploaded_files.view_id);
+  UPDATE view_totals SET other_bytes =
+    (SELECT coalesce(sum(length(body)), 0) FROM documents AS d WHERE d.view_id = view_totals.view_id)
+    + (SELECT coalesce(sum(counted_bytes), 0) FROM uploaded_files AS f WHERE f.view_id = view_totals.view_id);
+  CREATE TRIGGER document_added AFTER INSERT ON documents BEGIN
+    UPDATE view_totals SET other_bytes = other_bytes + length(NEW.body) WHERE view_id = NEW.view_id;
+  END;
+  CREATE TRIGGER document_changed AFTER UPDATE OF body ON documents BEGIN
+    UPDATE view_totals SET other_bytes = other_bytes + length(NEW.body) - length(OLD.body)
+      WHERE view_id = NEW.view_id;
+  END;
+  CREATE TRIGGER document_removed AFTER DELETE ON documents BEGIN
+    UPDATE view_totals SET other_bytes = other_bytes - length(OLD.body) WHERE view_id = OLD.view_id;
+  END;
+  CREATE TRIGGER uploaded_file_counted AFTER INSERT ON uploaded_files BEGIN
+    UPDATE view_totals SET other_bytes = other_bytes + NEW.counted_bytes WHERE view_id = NEW.view_id;
+  END;
+  CREATE TRIGGER uploaded_file_discounted AFTER DELETE ON uploaded_files BEGIN
+    UPDATE view_totals SET other_bytes = other_bytes - OLD.counted_bytes WHERE view_id = OLD.view_id;
+  END;
+  `,
 ];

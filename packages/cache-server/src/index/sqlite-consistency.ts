@@ -11,13 +11,18 @@ const TOTALS = [
     `(SELECT coalesce(sum(o.${kind}_size), 0) FROM holdings AS h JOIN objects AS o ON o.id = h.object_id
       WHERE h.view_id = t.view_id AND h.is_lost = 0)`,
   ]),
+  [
+    "other_bytes",
+    `(SELECT coalesce(sum(length(body)), 0) FROM documents WHERE view_id = t.view_id)
+      + (SELECT coalesce(sum(counted_bytes), 0) FROM uploaded_files WHERE view_id = t.view_id)`,
+  ],
 ] as const;
 
 const CHECKS: readonly Check[] = [
   ...TOTALS.map(
     ([name, count]) => `SELECT printf('the total %s of view %d is %d instead of %d',
         '${name}', t.view_id, t.${name}, ${count}) AS problem
-      FROM view_totals AS t WHERE t.${name} <> ${count}`,
+      FROM view_totals AS t WHERE t.${name} <> (${count})`,
   ),
   `SELECT printf('view %d has no totals', id) AS problem FROM views
     WHERE id NOT IN (SELECT view_id FROM view_totals)`,

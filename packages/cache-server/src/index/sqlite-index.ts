@@ -19,9 +19,9 @@ import type {
   NewSigningKey,
   NewView,
   ObjectRecord,
-  OverlayUsage,
   PathRecord,
   SigningKeyRecord,
+  TenantUsage,
   UploadedFileRecord,
   ViewChanges,
   ViewCounts,
@@ -168,8 +168,12 @@ class SqliteIndex implements CacheIndex {
     return this.#write("touchOverlay", viewId, atMs);
   }
 
-  async overlayUsage(tenant: string | undefined): Promise<OverlayUsage> {
-    return this.#read((reads) => reads.overlayUsage(tenant));
+  async viewBytes(viewId: number): Promise<number> {
+    return this.#read((reads) => reads.viewBytes(viewId));
+  }
+
+  async tenantUsage(tenant: string | undefined): Promise<TenantUsage> {
+    return this.#read((reads) => reads.tenantUsage(tenant));
   }
 
   addCounts(viewId: number, counts: Partial<ViewCounts>): Promise<void> {

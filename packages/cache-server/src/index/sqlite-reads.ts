@@ -7,9 +7,10 @@ import type {
   FoundNarInfo,
   FoundObject,
   HoldingRecord,
-  OverlayUsage,
+  LevelUsage,
   PathRecord,
   SigningKeyRecord,
+  TenantUsage,
   UploadedFileRecord,
   ViewRecord,
   ViewStats,
@@ -25,7 +26,6 @@ import {
   parseStrings,
   pathIsThere,
   type PathRow,
-  required,
   SELECT_PATH,
   SIGNING_KEY_COLUMNS,
   toHashBytes,
@@ -56,11 +56,16 @@ export class SqliteReads {
         uploaded_nar_bytes AS uploadedNarBytes, conflicts
       FROM view_totals WHERE view_id = ?1 AND ${viewIsThere("?1")}`);
     // A tenant's name ends at the plus sign; that of the default tenant is empty.
-    this.#overlayUsage = this.#prepare(`
-      SELECT count(*) AS overlays, coalesce(sum(t.file_bytes), 0) AS fileBytes
-      FROM views AS v INDEXED BY views_by_base JOIN view_totals AS t ON t.view_id = v.id
-      WHERE v.overlay_of IS NOT NULL AND v.is_deleted = 0
-        AND substr(v.name, 1, instr(v.name, '+')) = ?1`);
+    this.#tenantUsage = this.#prepare(`
+      SELECT v.overlay_of IS NOT NULL AS isOverlay, count(*) AS views,
+        coalesce(sum(t.file_bytes + t.other_bytes > 0), 0) AS holders,
+        coalesce(sum(t.file_bytes + t.other_bytes), 0) AS bytes
+      FROM views AS v JOIN view_totals AS t ON t.view_id = v.id
+      WHERE v.is_deleted = 0 AND substr(v.name, 1, instr(v.name, '+')) = ?1
+      GROUP BY 1`);
+    this.#viewBytes = this.#prepare(
+      `SELECT file_bytes + other_bytes AS bytes FROM view_totals WHERE view_id = ?1`,
+    );
     this.#listSigningKeys = this.#prepare(`
       SELECT ${SIGNING_KEY_COLUMNS} FROM signing_keys WHERE view_id = ?1 ORDER BY created_at_ms, id`);
     this.#findPath = this.#prepare(`
@@ -143,10 +148,19 @@ export class SqliteReads {
     return { ...row };
   }
 
-  readonly #overlayUsage: Query<OverlayUsage>;
-  overlayUsage(tenant: string | undefined): OverlayUsage {
-    const row = this.#overlayUsage.get(tenant === undefined ? "" : `${tenant}+`);
-    return { ...required(row) };
+  readonly #viewBytes: Query<{ readonly bytes: number }>;
+  viewBytes(viewId: number): number {
+    return this.#viewBytes.get(viewId)?.bytes ?? 0;
+  }
+
+  readonly #tenantUsage: Query<LevelUsage & { readonly isOverlay: number }>;
+  tenantUsage(tenant: string | undefined): TenantUsage {
+    const rows = this.#tenantUsage.all(tenant === undefined ? "" : `${tenant}+`);
+    const usageOf = (isOverlay: number): LevelUsage => {
+      const row = rows.find((each) => each.isOverlay === isOverlay);
+      return { views: row?.views ?? 0, holders: row?.holders ?? 0, bytes: row?.bytes ?? 0 };
+    };
+    return { own: usageOf(0), overlays: usageOf(1) };
   }
 
   readonly #listSigningKeys: Query<SigningKeyRecord>;

@@ -122,7 +122,10 @@ export class SqliteWrites {
         object_id = CASE WHEN ?5 OR is_lost THEN excluded.object_id ELSE object_id END
       RETURNING id`);
     this.#upsertUploadedFile = this.#prepare(`
-      INSERT INTO uploaded_files (view_id, object_id, expires_at_ms) VALUES (?1, ?2, ?3)
+      INSERT INTO uploaded_files (view_id, object_id, expires_at_ms, counted_bytes)
+      SELECT ?1, o.id, ?3, CASE WHEN EXISTS (SELECT 1 FROM holdings WHERE object_id = o.id AND view_id = ?1)
+        THEN 0 ELSE o.file_size END
+      FROM objects AS o WHERE o.id = ?2
       ON CONFLICT (view_id, object_id) DO UPDATE SET
         expires_at_ms = max(expires_at_ms, excluded.expires_at_ms)`);
 

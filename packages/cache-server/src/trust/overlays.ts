@@ -4,6 +4,7 @@ import { parseViewName, type TokenGrant } from "@glorious/trust";
 import { createSigningKey } from "../commit/new-signing-key.ts";
 import type { CacheIndex, ViewRecord } from "../index/cache-index.ts";
 import type { OverlayKeys } from "./overlay-keys.ts";
+import type { Quotas } from "./quotas.ts";
 import { baseOfOverlay } from "./read-chain.ts";
 import type { ViewPolicy } from "./view-policy.ts";
 
@@ -25,12 +26,10 @@ export interface Overlays {
 }
 
 export interface OverlaysOptions {
-  readonly index: Pick<
-    CacheIndex,
-    "findView" | "createView" | "viewStats" | "overlayUsage" | "touchOverlay"
-  >;
+  readonly index: Pick<CacheIndex, "findView" | "createView" | "tenantUsage" | "touchOverlay">;
   readonly keys: OverlayKeys;
   readonly policy: ViewPolicy;
+  readonly quotas: Quotas;
   readonly limits: OverlayLimits;
   readonly logger: Logger;
   readonly now: () => number;
@@ -40,7 +39,6 @@ export interface OverlaysOptions {
 export interface OverlayLimits {
   readonly overlayRetentionMs: number;
   readonly overlayMaxSizeBytes: number;
-  readonly overlayMaxTotalSizeBytes: number;
 }
 
 /** More are no use to anybody, and every one is a row that management lists. */
@@ -49,10 +47,7 @@ const MAX_OVERLAYS_PER_TENANT = 5000;
 const TOUCH_RESOLUTION_MS = 600_000;
 
 export function createOverlays(options: OverlaysOptions): Overlays {
-  const { index, keys, policy, limits, logger, now } = options;
-
-  const totalQuotaOf = (tenant: string | undefined): number =>
-    policy.overlayQuotaOf(tenant) ?? limits.overlayMaxTotalSizeBytes;
+  const { index, keys, policy, quotas, limits, logger, now } = options;
 
   const create = async (name: string, grant: TokenGrant, baseName: string): Promise<ViewRecord> => {
     const base = await index.findView(baseName);
@@ -60,7 +55,7 @@ export function createOverlays(options: OverlaysOptions): Overlays {
       throw new CacheError("NOT_FOUND", `There is no cache ${baseName} for ${name} to lie over`);
     }
     const { tenant } = parseViewName(name);
-    if ((await index.overlayUsage(tenant)).overlays >= MAX_OVERLAYS_PER_TENANT) {
+    if ((await index.tenantUsage(tenant)).overlays.views >= MAX_OVERLAYS_PER_TENANT) {
       throw full(`${MAX_OVERLAYS_PER_TENANT} overlays are all that one tenant may have`);
     }
     const { overlays } = policy.settingsOf(baseName);
@@ -96,19 +91,6 @@ export function createOverlays(options: OverlaysOptions): Overlays {
     }
   };
 
-  const requireRoom: Overlays["requireRoom"] = async (view) => {
-    const { id, name, overlayOf, maxSizeBytes = Infinity } = view;
-    if (overlayOf === undefined) return;
-    if ((await index.viewStats(id)).fileBytes >= maxSizeBytes) {
-      throw full(`${name} holds the ${maxSizeBytes} bytes that it may`);
-    }
-    const { tenant } = parseViewName(name);
-    const total = totalQuotaOf(tenant);
-    if ((await index.overlayUsage(tenant)).fileBytes >= total) {
-      throw full(`the tenant's overlays hold the ${total} bytes that they may together`);
-    }
-  };
-
   return {
     async openForWriting(name, grant) {
       let view = await index.findView(name);
@@ -132,7 +114,9 @@ export function createOverlays(options: OverlaysOptions): Overlays {
       }
       return view;
     },
-    requireRoom,
+    async requireRoom(view) {
+      if (view.overlayOf !== undefined) await quotas.requireOverlayRoom(view);
+    },
   };
 }
 

@@ -4,8 +4,8 @@ export interface ViewPolicy {
   readonly version: number;
   /** What holds for a view, by its full name; for an overlay, ask with its base's. */
   settingsOf(viewName: string): ViewPolicySettings;
-  /** What all overlays of a tenant may hold together; `undefined` leaves it to the server's settings. */
-  overlayQuotaOf(tenant: string | undefined): number | undefined;
+  /** The quotas that a tenant's views count to, its own first; none for a tenant that the policy does not know. */
+  quotasOf(tenant: string | undefined): readonly QuotaGroup[];
 }
 
 export interface ViewPolicySettings {
@@ -18,6 +18,14 @@ export interface ViewPolicySettings {
   };
 }
 
+/** A tenant's quotas, and the tenants whose views count to them: itself and those below it. */
+export interface QuotaGroup {
+  readonly tenants: readonly (string | undefined)[];
+  /** `undefined`: no limit. */
+  readonly trustedBytes?: number | undefined;
+  readonly overlayBytes?: number | undefined;
+}
+
 /** Where no policy is set no view has shared views behind it. */
 export const NO_VIEW_POLICY: ViewPolicy = {
   version: 0,
@@ -25,5 +33,5 @@ export const NO_VIEW_POLICY: ViewPolicy = {
     reads: [],
     overlays: { quotaBytes: undefined, retentionSeconds: undefined },
   }),
-  overlayQuotaOf: () => undefined,
+  quotasOf: () => [],
 };

@@ -285,9 +285,9 @@ export function describeViews(open: OpenIndex): void {
     ).rejects.toMatchObject({ code: "NOT_FOUND" });
   });
 
-  test("what a tenant's overlays hold is counted by itself", async () => {
+  test("what a tenant's overlays hold is counted apart from what its views hold", async () => {
     await using index = await open();
-    const none = { overlays: 0, fileBytes: 0 };
+    const none = { views: 0, holders: 0, bytes: 0 };
     for (const [baseName, seeds] of [
       ["main", ["a", "b"]],
       ["acme+main", ["a"]],
@@ -302,14 +302,51 @@ export function describeViews(open: OpenIndex): void {
       );
       await push(index, overlay.id, ...seeds);
     }
-    const [a, b] = [sampleObject("a").fileSize, sampleObject("b").fileSize];
+    const [a, b, base] = ["a", "b", "base"].map((seed) => sampleObject(seed).fileSize);
+    const both = { views: 1, holders: 1, bytes: (a ?? 0) + (b ?? 0) };
+    const own = { views: 1, holders: 1, bytes: base ?? 0 };
 
-    const both = { overlays: 1, fileBytes: a + b };
-    expect(await index.overlayUsage(undefined)).toEqual(both);
-    expect(await index.overlayUsage("acme")).toEqual({ ...both, overlays: 2 });
-    expect(await index.overlayUsage("globex")).toEqual(none);
+    expect(await index.tenantUsage(undefined)).toEqual({ own, overlays: both });
+    expect(await index.tenantUsage("acme")).toEqual({
+      own: { views: 2, holders: 2, bytes: 2 * own.bytes },
+      overlays: { ...both, views: 2, holders: 2 },
+    });
+    expect(await index.tenantUsage("globex")).toEqual({ own: none, overlays: none });
+    await addView(index, "empty");
     await index.deleteView("main_pr-1");
-    expect(await index.overlayUsage(undefined)).toEqual(none);
+    expect(await index.tenantUsage(undefined)).toEqual({
+      own: { ...own, views: 2 },
+      overlays: none,
+    });
+  });
+
+  test("documents and files as they were uploaded count among a view's bytes, for as long as they are there", async () => {
+    await using index = await open();
+    const view = await addView(index);
+    await push(index, view.id, "a");
+    const narBytes = sampleObject("a").fileSize;
+    expect(await index.viewBytes(view.id)).toBe(narBytes);
+    const document = {
+      kind: "log",
+      name: "x.drv",
+      body: Buffer.alloc(500),
+      createdAtMs: NOW,
+    } as const;
+    await index.putDocument(view.id, document);
+    await index.putDocument(view.id, { ...document, body: Buffer.alloc(900) });
+    expect(await index.viewBytes(view.id)).toBe(narBytes + 500);
+    const asItCame = { ...sampleObject("a", "as it came"), compression: "xz" } as const;
+    await index.reserveObject(asItCame, NOW);
+    const file = { viewId: view.id, ...asItCame, expiresAtMs: NOW + 10 };
+    await index.addUploadedFile(file);
+    await index.addUploadedFile({ ...file, expiresAtMs: NOW + 20 });
+    // The very object that the view serves takes no more room.
+    await index.addUploadedFile({ ...file, ...sampleObject("a"), expiresAtMs: NOW + 20 });
+    expect(await index.viewBytes(view.id)).toBe(narBytes + 500 + asItCame.fileSize);
+    expect((await index.tenantUsage(undefined)).own.bytes).toBe(await index.viewBytes(view.id));
+    await index.expire(NOW + 20, 10);
+    expect(await index.viewBytes(view.id)).toBe(narBytes + 500);
+    expect(await index.checkConsistency()).toEqual([]);
   });
 
   test("a view takes its overlays with it", async () => {
