@@ -16,13 +16,15 @@ export interface ReportOptions {
 
 const REPORT = fileURLToPath(new URL("../../../docs/benchmarks.md", import.meta.url));
 
-export function formatRate({ perSecond, p50Ms, p99Ms }: ReplayResult): string {
+type Rate = Pick<ReplayResult, "perSecond" | "p50Ms" | "p99Ms">;
+
+export function formatRate({ perSecond, p50Ms, p99Ms }: Rate): string {
   return `${Math.round(perSecond)}/s (p50 ${p50Ms.toFixed(2)}, p99 ${p99Ms.toFixed(2)})`;
 }
 
 export function formatVolume(
   bytesPerCall: number | undefined,
-  { perSecond }: ReplayResult,
+  { perSecond }: Pick<ReplayResult, "perSecond">,
 ): string {
   return bytesPerCall === undefined || bytesPerCall < 2 ** 20
     ? ""

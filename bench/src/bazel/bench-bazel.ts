@@ -8,6 +8,7 @@ import { formatIndex, report } from "./bazel-report.ts";
 import { buildRows } from "./build-stage.ts";
 import { populate } from "./cases.ts";
 import { clientRows } from "./client-check.ts";
+import { durableRow } from "./durable-row.ts";
 import { fill } from "./fill.ts";
 import { grpcCases, grpcRow } from "./grpc-rows.ts";
 import { playOurs } from "./grpc-stage.ts";
@@ -125,6 +126,9 @@ export async function benchBazel(options: BazelOptions): Promise<void> {
     const row = await grpcRow(grpcCase, [ours, ...peers], { rounds, measureMs });
     say(`${row.ours}; casd ${row.reference}`);
     rows.push(row);
+    if (grpcCase.isBoundByDisk) {
+      rows.push(await durableRow(grpcCase, row, { rounds, directory: kept.ours }));
+    }
   }
   if (has("memory")) {
     say("memory of the server after these calls");

@@ -14,6 +14,8 @@ import type { Subject } from "./subjects.ts";
 export interface GoalCase extends GrpcCase {
   /** How many times casd's rate it has to reach. */
   readonly goal: number | undefined;
+  /** Whether what the disk allows stands beside it. */
+  readonly isBoundByDisk: boolean;
 }
 
 export function grpcCases(population: Population, quick: boolean): GoalCase[] {
@@ -37,7 +39,11 @@ export function grpcCases(population: Population, quick: boolean): GoalCase[] {
     [writeCase("1 MiB", "plain", largeWrites), 1],
     [writeCase("1 MiB", "zstd", largeWrites)],
   ];
-  return cases.map(([each, goal]) => ({ ...each, goal }));
+  return cases.map(([each, goal]) => ({
+    ...each,
+    goal,
+    isBoundByDisk: each.name === "Write 1 MiB, plain",
+  }));
 }
 
 /** @throws {Error} when ours answers wrongly. */
