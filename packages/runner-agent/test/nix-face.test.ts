@@ -379,7 +379,7 @@ describe("a NAR", () => {
             "content-range": `bytes ${start}-${path.file.length - 1}/${path.file.length}`,
           }),
         });
-        response.write(path.file.subarray(start, start + 50_000), () => {
+        response.write(path.file.subarray(start, start + 90_000), () => {
           if (how === "cut") response.destroy();
         });
         return true;
@@ -391,6 +391,26 @@ describe("a NAR", () => {
       expect(scene.figures().hits).toBe(1);
     },
   );
+
+  test("that only trickles is cut in the end", async () => {
+    const path = await createCachedPath("path", [], { noise: NOISE });
+    await using scene = await startScene([path], largeOnly);
+    scene.cache.script = (request, response) => {
+      if (!isNar(request.url ?? "")) return false;
+      const start = Number(/=(\d+)-/.exec(request.headers.range ?? "")?.[1] ?? 0);
+      response.writeHead(start === 0 ? 200 : 206, {
+        "accept-ranges": "bytes",
+        ...(start > 0 && {
+          "content-range": `bytes ${start}-${path.file.length - 1}/${path.file.length}`,
+        }),
+      });
+      const timer = setInterval(() => response.write("x"), 100);
+      response.on("close", () => clearInterval(timer));
+      return true;
+    };
+    await expect(bytesOf(await scene.get(path.url))).rejects.toThrow(/terminated/);
+    expect((await scene.get(path.url)).status).toBe(404);
+  });
 
   test("whose transfer cannot go on is cut, so that Nix does not take it for whole", async () => {
     const path = await createCachedPath("path", [], { noise: NOISE });

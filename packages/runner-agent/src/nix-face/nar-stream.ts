@@ -35,8 +35,9 @@ export interface NarStreamOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Broken transfers one after the other, none of which brought a byte. */
+/** Broken transfers one after the other, none of which brought much. */
 const MAX_BREAKS = 3;
+const PROGRESS_BYTES = 64 * 1024;
 const RESUME_PAUSE_MS = 200;
 /** Less than this on a whole link, while somebody waits for it, is no transfer. */
 const MIN_BYTES_PER_SECOND = 1024;
@@ -78,6 +79,7 @@ async function* readOn(
   let answer: UpstreamAnswer | undefined = first;
   let received = 0;
   let breaks = 0;
+  let resumedAt = 0;
   for (;;) {
     let trouble: unknown;
     if (answer !== undefined) {
@@ -85,7 +87,10 @@ async function* readOn(
       try {
         for await (const chunk of watched(body, stallMs)) {
           received += chunk.length;
-          breaks = 0;
+          if (breaks > 0 && received - resumedAt >= PROGRESS_BYTES) {
+            breaks = 0;
+            upstream.report();
+          }
           yield chunk;
         }
       } catch (error) {
@@ -102,6 +107,7 @@ async function* readOn(
     }
     if (signal?.aborted === true) throw new CacheError("CANCELLED", `${url.pathname} was given up`);
     breaks += 1;
+    resumedAt = received;
     // Whoever else waits for the upstream need not find out as slowly.
     if (isCacheError(trouble, "TIMEOUT")) upstream.report(`a transfer stalled: ${trouble.message}`);
     if (!isResumable || breaks > MAX_BREAKS || received > (sizeBytes ?? Infinity)) {
