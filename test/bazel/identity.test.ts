@@ -1,18 +1,13 @@
 import {
-  type BazelVersion,
-  type BazelWorkspace,
-  type Claims,
-  createBazelWorkspace,
   describeEachBazel,
   githubClaims,
   gitlabClaims,
   type IdentityWorld,
   startIdentityWorld,
-  startTestJob,
-  type TestForge,
 } from "@glorious/testkit";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
+import { startWorkspace } from "./job-workspace.ts";
 import { SAMPLE_WORKSPACE } from "./sample-workspace.ts";
 
 const PROJECT = { owner: "acme", ownerId: 1001, repository: "acme/site", repositoryId: 2001 };
@@ -30,23 +25,6 @@ const TENANTS = {
   hub: { views: { main: {} }, scopes: [{ issuer: "github", ...scope }] },
   lab: { views: { main: {} }, scopes: [{ issuer: "gitlab", ...scope }] },
 };
-
-/** A machine with a job that was let in by its identity, and whose Bazel asks for tokens as it needs them. */
-async function startWorkspace(
-  bazel: BazelVersion,
-  world: IdentityWorld,
-  [forge, claims]: readonly [TestForge, Claims],
-  ...args: readonly string[]
-): Promise<BazelWorkspace> {
-  const workspace = await createBazelWorkspace(bazel);
-  await workspace.write(SAMPLE_WORKSPACE);
-  const job = await startTestJob(world.jobEnvironment(forge, claims), { home: workspace.home });
-  const exchanged = await job.run(["exchange", "--server", world.server.url]);
-  expect([exchanged.status, exchanged.stderr]).toEqual([0, expect.any(String)]);
-  const used = await job.run(["use", "bazel", "--bazel-version", bazel.version, ...args]);
-  expect([used.status, used.stderr]).toEqual([0, expect.any(String)]);
-  return workspace;
-}
 
 /** A target of nobody else's. */
 const withTarget = (name: string): Record<string, string> => ({

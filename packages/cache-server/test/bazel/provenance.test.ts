@@ -131,6 +131,35 @@ test("a revocation of Bazel's data is taken back by its number, for its entries 
   expect((await server.send("GET", read, { token: reader })).status).toBe(200);
 });
 
+test("a trusted job's ActionResult takes the place of one that no trusted job wrote, and keeps it from everybody else", async () => {
+  await using server = await startTestServer();
+  await server.createView("main");
+  const admin = await server.token({}, { isAdmin: true });
+  const person = await server.token({ main: ["pull", "push"] });
+  const job = await jobToken(server, { run: "1" });
+  const later = await jobToken(server, { run: "2" });
+  const action = randomBlob(10);
+  const [first, second, third] = [randomBlob(100), randomBlob(100), randomBlob(100)];
+  const url = `/main/ac/${action.hash}`;
+  const current = async (): Promise<string> =>
+    (await server.send("GET", url, { token: job })).body.toString("hex");
+
+  await build(server, person, { action, output: first });
+  expect(await current()).toBe(resultOf(first).toString("hex"));
+  await build(server, person, { action, output: second });
+  expect(await current()).toBe(resultOf(first).toString("hex"));
+  await build(server, job, { action, output: second });
+  expect(await current()).toBe(resultOf(second).toString("hex"));
+  for (const token of [later, person]) {
+    expect(await build(server, token, { action, output: third })).toEqual([200, 200]);
+    expect(await current()).toBe(resultOf(second).toString("hex"));
+  }
+  const audit = `/_flywheel/v1/audit/actions/${action.hash}`;
+  expect((await server.send("GET", audit, { token: admin })).json()).toMatchObject({
+    views: [{ state: "present", writers: [{ run: "1" }, { trust: "token" }] }],
+  });
+});
+
 test("nothing is known of an action that nobody wrote, and audits are for administrators", async () => {
   await using server = await startTestServer();
   await server.createView("main");

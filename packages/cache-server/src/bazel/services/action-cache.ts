@@ -76,10 +76,10 @@ export async function getActionResult(
 }
 
 /**
- * Stores an ActionResult, unless a whole one is there already.
+ * Stores an ActionResult, unless a whole one is there already whose place its writer may not take.
  *
  * @returns The stored one: actions that are not deterministic are built more than once, and the first result is
- *   as good as any.
+ *   as good as any of the same trust.
  * @throws {CacheError} `INVALID` when it is none that every client can use; `STORAGE_FULL`.
  */
 export async function updateActionResult(
@@ -89,7 +89,7 @@ export async function updateActionResult(
 ): Promise<Buffer> {
   const { inlinedFiles } = readActionResult(message, new ActionResultNeeds());
   const existing = await getActionResult(scope, key, NO_WISHES);
-  if (existing.kind === "hit") return existing.result;
+  if (existing.kind === "hit" && !scope.maySupersede(key)) return existing.result;
   const result = message.length === 0 ? emptyResult() : Buffer.from(message);
   if (inlinedFiles > 0) await storeInlined(scope, result);
   await scope.putAction(key, result, await collectNeeds(scope, result));

@@ -142,6 +142,11 @@ export interface BazelScope {
    * missing. It replaces the one that is here; who wrote that is still known.
    */
   putAction(key: DigestKey, result: Uint8Array, refersTo: DigestList | undefined): Promise<void>;
+  /**
+   * Whether who writes here may take the place of the whole ActionResult that is here: a trusted job may, of one that no
+   * trusted job wrote.
+   */
+  maySupersede(key: DigestKey): boolean;
   /** Notes what an ActionResult needs that was found `unresolved`; no other result is touched. */
   resolveAction(key: DigestKey, result: Uint8Array, refersTo: DigestList): Promise<void>;
 

@@ -126,6 +126,10 @@ export class ChainScope implements BazelScope {
     return this.#own.putAction(key, result, refersTo);
   }
 
+  maySupersede(key: DigestKey): boolean {
+    return this.#own.maySupersede(key);
+  }
+
   resolveAction(key: DigestKey, result: Uint8Array, refersTo: DigestList): Promise<void> {
     return this.#own.resolveAction(key, result, refersTo);
   }

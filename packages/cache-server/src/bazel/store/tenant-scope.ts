@@ -225,6 +225,14 @@ export class TenantScope implements BazelScope {
     );
   }
 
+  maySupersede(key: DigestKey): boolean {
+    const scopeId = this.#known();
+    if (this.#actor?.trust !== "trusted" || scopeId === undefined) return false;
+    const { index } = this.#state;
+    const row = index.findAction(scopeId, key);
+    return row !== undefined && index.provenance.writerOf(row.writeId)?.trust !== "trusted";
+  }
+
   async resolveAction(key: DigestKey, result: Uint8Array, refersTo: DigestList): Promise<void> {
     const state = this.#state;
     const scopeId = this.#known();
