@@ -71,7 +71,7 @@ export function createUploadTarget(options: UploadTargetOptions): UploadTarget {
 
   return {
     async push(paths, { signal, onProgress }) {
-      const closure = await query(paths, true, signal);
+      const closure = await query(paths.map(toOutputs), true, signal);
       return withRenewal(async () => {
         const cache = await connect(signal);
         return cache.push(closure, { signal, onEvent: onProgress });
@@ -86,6 +86,11 @@ export function createUploadTarget(options: UploadTargetOptions): UploadTarget {
     },
     [Symbol.asyncDispose]: close,
   };
+}
+
+/** A derivation in the queue stands for what it made. */
+function toOutputs(path: string): string {
+  return path.endsWith(".drv") ? `${path}^*` : path;
 }
 
 /** Reads a token file. */
