@@ -80,7 +80,12 @@ export function createDirectoryMaker(root: string, fsync: FsyncPolicy): Director
   return { ensure, forget, sync };
 }
 
-async function syncDirectory(path: string): Promise<void> {
+/**
+ * Makes the names in a directory durable.
+ *
+ * @throws {Error} The operating system's, as it is.
+ */
+export async function syncDirectory(path: string): Promise<void> {
   // A folder in use is in memory: opening it here saves two ways to the thread pool, each behind others' flushes.
   const descriptor = openSync(path, "r");
   try {

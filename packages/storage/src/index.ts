@@ -12,6 +12,6 @@ export type {
   StreamOptions,
   Written,
 } from "./blob-store.ts";
-export { type FsyncPolicy, makeDurableDirectory } from "./durable-directory.ts";
+export { type FsyncPolicy, makeDurableDirectory, syncDirectory } from "./durable-directory.ts";
 export { type FileLock, tryLockFile } from "./file-lock.ts";
 export { type FilesystemStoreOptions, openFilesystemStore } from "./filesystem-store.ts";

@@ -28,4 +28,9 @@ async function write(size: number): Promise<void> {
   }
 }
 
-await Promise.all([100, 20_000, 40_000, 300_000].map(write));
+/** The index's bytes are on their way into packs all the while. */
+async function pack(): Promise<void> {
+  for (;;) await store.pack();
+}
+
+await Promise.all([pack(), ...[100, 20_000, 40_000, 300_000].map(write)]);

@@ -29,6 +29,7 @@ type Step =
   | { readonly do: "get"; readonly action: number; readonly scope: number }
   | { readonly do: "wait"; readonly hours: number }
   | { readonly do: "evict" }
+  | { readonly do: "pack" }
   | { readonly do: "reopen" };
 
 const scope = fc.nat(1);
@@ -58,6 +59,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("evict" as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("reopen" as const) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant("pack" as const) }) },
 );
 
 /** What clients were told, and so may count on. */
@@ -101,6 +103,8 @@ test("whatever happens, what an ActionResult needs is there when it is given and
             nowMs += each.hours * HOUR_MS;
           } else if (each.do === "evict") {
             await store.evict();
+          } else if (each.do === "pack") {
+            await store.pack();
           } else if (each.do === "reopen") {
             await store[Symbol.asyncDispose]();
             store = await open();

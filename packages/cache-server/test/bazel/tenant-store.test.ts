@@ -22,7 +22,10 @@ interface OpenedTenant extends OpenedStore {
   readonly directory: string;
 }
 
-async function openTenant(limits: StoreLimits = {}): Promise<OpenedTenant> {
+async function openTenant(
+  limits: StoreLimits = {},
+  { isPacking = false }: { readonly isPacking?: boolean } = {},
+): Promise<OpenedTenant> {
   const directory = await mkdtemp(join(tmpdir(), "tenant-store-"));
   let offsetMs = 0;
   const views = limits.views ?? new Map([1, 2].map((id) => [id, { maxBytes: undefined }] as const));
@@ -40,6 +43,15 @@ async function openTenant(limits: StoreLimits = {}): Promise<OpenedTenant> {
       },
     });
   let store = await open();
+  const closing = new AbortController();
+  const pack = async (): Promise<void> => {
+    while (!closing.signal.aborted) {
+      // The store may be closed meanwhile, for another one.
+      await store.pack().catch(() => {});
+      await nextTurn();
+    }
+  };
+  const packing = isPacking ? pack() : undefined;
   return {
     directory,
     get store() {
@@ -53,13 +65,19 @@ async function openTenant(limits: StoreLimits = {}): Promise<OpenedTenant> {
       offsetMs += durationMs;
     },
     async [Symbol.asyncDispose]() {
+      closing.abort();
       await store[Symbol.asyncDispose]();
+      await packing;
       await rm(directory, { recursive: true, force: true });
     },
   };
 }
 
 describeBazelStore("SQLite and files", openTenant);
+describeBazelStore(
+  "SQLite, packs and files, with all small blobs on their way into packs",
+  (limits) => openTenant(limits, { isPacking: true }),
+);
 
 test("a file that is gone makes its blob absent, and the next upload heals it", async () => {
   await using opened = await openTenant();

@@ -12,6 +12,7 @@ import type { ScopeUsage } from "./bazel-store.ts";
 import { BAZEL_WRITERS, type IndexWrites } from "./bazel-writers.ts";
 import { ENTRY_HEX, EntryPage } from "./entry-page.ts";
 import { ObjectScan } from "./object-scan.ts";
+import { PackingScan } from "./packing-scan.ts";
 import { ProvenanceReads } from "./provenance-reads.ts";
 import { type PagedResult, readResultPage, RESULT_HEX } from "./result-page.ts";
 import { BAZEL_SCHEMA_STEPS } from "./schema.ts";
@@ -21,9 +22,11 @@ export interface BlobRow {
   readonly sizeBytes: number;
   readonly accessed: number;
   readonly writeId: number;
+  readonly objectId: number;
 }
 
 export interface ObjectRow {
+  readonly objectId: number;
   readonly sizeBytes: number;
   readonly accessed: number;
   readonly form: 0 | 1;
@@ -128,6 +131,7 @@ export class BazelIndex implements AsyncDisposable {
   /** For who goes through everything. */
   readonly objects: ObjectScan;
   readonly provenance: ProvenanceReads;
+  readonly packing: PackingScan;
   readonly #findBlob: Query<BlobRow>;
   readonly #readBlob: Query<ObjectRow>;
   readonly #findFile: Query<FileRow>;
@@ -153,9 +157,11 @@ export class BazelIndex implements AsyncDisposable {
     this.#begin = prepare("BEGIN");
     this.#commit = prepare("COMMIT");
     this.objects = new ObjectScan(database);
+    this.packing = new PackingScan(database);
     this.#findBlob = prepare(`
-      SELECT size_bytes AS sizeBytes, accessed, write_id AS writeId FROM blobs WHERE hash = ?1 AND scope_id = ?2`);
-    const object = `o.size_bytes AS sizeBytes, o.form, o.stored_bytes AS storedBytes, o.file, c.data`;
+      SELECT size_bytes AS sizeBytes, accessed, object_id AS objectId, write_id AS writeId
+      FROM blobs WHERE hash = ?1 AND scope_id = ?2`);
+    const object = `o.id AS objectId, o.size_bytes AS sizeBytes, o.form, o.stored_bytes AS storedBytes, o.file, c.data`;
     const from = `JOIN objects AS o ON o.id = r.object_id LEFT JOIN contents AS c ON c.object_id = o.id`;
     this.#readBlob = prepare(`
       SELECT r.accessed, ${object} FROM blobs AS r ${from} WHERE r.hash = ?1 AND r.scope_id = ?2`);
@@ -176,8 +182,8 @@ export class BazelIndex implements AsyncDisposable {
           SELECT hash, scope_id, ${rows}
           WHERE (hash, scope_id) > (?1, ?2) ${filter} ORDER BY hash, scope_id LIMIT ?3)`);
     // From the index alone: rows of ActionResults are long, and their last use is read with the first of them.
-    const actions = "0 AS size_bytes, 0 AS accessed FROM actions";
-    const blobs = "size_bytes, accessed FROM blobs";
+    const actions = "0 AS size_bytes, 0 AS accessed, 0 AS object_id FROM actions";
+    const blobs = "size_bytes, accessed, object_id FROM blobs";
     this.#entries = {
       actions: entries(actions),
       blobs: entries(blobs),
@@ -216,7 +222,7 @@ export class BazelIndex implements AsyncDisposable {
     return this.#read(() => this.#findBlob.get(hash, scopeId));
   }
 
-  /** A blob with where its bytes are; with the bytes themselves when they are in the index. */
+  /** A blob with where its bytes are; with the bytes themselves when they are in the index. Without a file they are, or in a pack. */
   readBlob(scopeId: number, hash: Uint8Array): ObjectRow | undefined {
     return this.#read(() => this.#readBlob.get(hash, scopeId));
   }

@@ -235,6 +235,11 @@ export interface BazelStore extends AsyncDisposable {
   evict(): Promise<EvictionResult>;
   /** Tells the index what was used; otherwise done about once a minute. */
   flush(): Promise<void>;
+  /**
+   * Moves all small blobs from the index into packs, and writes those packs anew of which little is still needed;
+   * otherwise done now and then, when it is worth it.
+   */
+  pack(): Promise<void>;
   /** Makes a blob absent in every scope, because its bytes are damaged or gone: its next upload replaces it. */
   lose(key: DigestKey): Promise<void>;
   /**

@@ -99,6 +99,7 @@ export class BazelWrites {
   readonly #touchBlob: Query<never>;
   readonly #insertObject: Query<{ readonly id: number }>;
   readonly #insertContent: Query<never>;
+  readonly #deleteContents: Query<never>;
   readonly #getObject: Query<ObjectRow>;
   readonly #addOwner: Query<never>;
   readonly #deleteObject: Query<never>;
@@ -154,6 +155,7 @@ export class BazelWrites {
       INSERT INTO objects (form, size_bytes, stored_bytes, file, owners, verified_ms)
       VALUES (?1, ?2, ?3, ?4, 1, ?5) RETURNING id`);
     this.#insertContent = prepare(`INSERT INTO contents (object_id, data) VALUES (?1, ?2)`);
+    this.#deleteContents = prepare(`DELETE FROM contents WHERE object_id BETWEEN ?1 AND ?2`);
     this.#getObject = prepare(
       `SELECT file, size_bytes AS sizeBytes, stored_bytes AS storedBytes, owners
        FROM objects WHERE id = ?1`,
@@ -291,6 +293,11 @@ export class BazelWrites {
       if (owned !== undefined) this.#disown(scopeId, owned.objectId, BLOB, change);
     }
     return { ...change, scopeIds };
+  }
+
+  /** Forgets the bytes of objects in a range of ids, which lie in a pack by now. */
+  deleteContents(firstId: number, lastId: number): void {
+    this.#deleteContents.run(firstId, lastId);
   }
 
   putLayout(scopeId: number, hash: Uint8Array, chunks: Uint8Array): void {

@@ -23,6 +23,14 @@ const SEEDS = 9;
 /** Bytes of memory for one entry, with its part of the index. */
 export const ENTRY_BYTES = 68;
 
+/** What is noted of an entry when it is added. */
+export interface NewEntry {
+  readonly sizeBytes: number;
+  readonly accessed: number;
+  /** See `placeOf`; 0 by default. */
+  readonly place?: number;
+}
+
 /**
  * Entries by scope and hash, in about {@link ENTRY_BYTES} each and without an object for any: millions of them
  * cost the garbage collector nothing.
@@ -66,7 +74,7 @@ export class KeySlots {
     scopeId: number,
     words: Int32Array,
     from: number,
-    { sizeBytes, accessed }: { readonly sizeBytes: number; readonly accessed: number },
+    { sizeBytes, accessed, place = 0 }: NewEntry,
   ): number {
     this.reserve(this.count + 1);
     const slot = this.#takeSlot();
@@ -77,7 +85,7 @@ export class KeySlots {
     piece[at + SIZE_LOW] = sizeBytes;
     piece[at + SIZE_HIGH] = sizeBytes / TWO_TO_32;
     piece[at + TOUCHED] = accessed;
-    piece[at + PLACE] = 0;
+    piece[at + PLACE] = place;
     this.#enter(slot, this.#hashOf(scopeId, words, from));
     this.count += 1;
     return slot;

@@ -1,4 +1,4 @@
-import { KeySlots } from "./key-slots.ts";
+import { KeySlots, type NewEntry } from "./key-slots.ts";
 
 /** Was asked for since the hand passed by. */
 const USED = 1;
@@ -63,12 +63,7 @@ export class KeyTable<Value> {
    *
    * @returns Its slot; 0 when there is no room, because all entries wait for the index to know their touches.
    */
-  add(
-    scopeId: number,
-    words: Int32Array,
-    from: number,
-    entry: { readonly sizeBytes: number; readonly accessed: number },
-  ): number {
+  add(scopeId: number, words: Int32Array, from: number, entry: NewEntry): number {
     if (this.count >= this.maxEntries) {
       this.isWhole = false;
       this.losses += 1;
@@ -80,12 +75,7 @@ export class KeyTable<Value> {
   }
 
   /** Adds an entry of the index unless it is here; nobody has asked for it. */
-  learn(
-    scopeId: number,
-    words: Int32Array,
-    from: number,
-    entry: { readonly sizeBytes: number; readonly accessed: number },
-  ): void {
+  learn(scopeId: number, words: Int32Array, from: number, entry: NewEntry): void {
     if (this.#slots.find(scopeId, words, from) === 0) this.add(scopeId, words, from, entry);
   }
 

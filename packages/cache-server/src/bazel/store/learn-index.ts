@@ -38,7 +38,11 @@ export async function learnIndex(state: TenantState, signal: AbortSignal): Promi
         const scopeId = page.scopeId(row);
         // What is read and put into memory in one turn is there still, unless it is on its way out.
         if (state.isGoing(name, scopeId, page.hash(row))) continue;
-        const entry = { sizeBytes: page.sizeBytes(row), accessed: page.accessed(row) };
+        const entry = {
+          sizeBytes: page.sizeBytes(row),
+          accessed: page.accessed(row),
+          place: page.objectId(row),
+        };
         table.learn(scopeId, page.words, page.hashAt(row), entry);
       }
       const end = page.length - 1;

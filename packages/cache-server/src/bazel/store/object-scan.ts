@@ -55,7 +55,7 @@ export class ObjectScan {
     return this.#values.all(after.scopeId, after.key, limit);
   }
 
-  /** The bytes that lie in the index itself. */
+  /** The bytes, when they lie in the index itself. */
   data(objectId: number): Uint8Array | undefined {
     return this.#data.get(objectId)?.data;
   }

@@ -161,10 +161,10 @@ class StorePass {
   }
 
   async #findFault(object: ScannedObject, sha256: string): Promise<string | undefined> {
-    const { state, scan } = this.#options;
+    const { state } = this.#options;
     const { id, file, storedBytes } = object;
     if (file === null) {
-      const data = scan.data(id);
+      const data = state.readInline(id);
       const fault = sizeFault(data?.length, storedBytes);
       return fault ?? (await this.#findContentFault(once(data), object, sha256));
     }

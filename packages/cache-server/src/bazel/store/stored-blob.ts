@@ -17,6 +17,17 @@ export function emptyBlob(): StoredBlob {
   return EMPTY;
 }
 
+/** A blob of a pack. It was not stored as zstd unless that made it smaller. */
+export function packedBlob(bytes: Buffer, sizeBytes: number): StoredBlob {
+  return {
+    sizeBytes,
+    form: bytes.length < sizeBytes ? "zstd" : "identity",
+    storedBytes: bytes.length,
+    bytes,
+    open: () => Promise.reject(new Error("The blob's bytes are at hand")),
+  };
+}
+
 /** A blob as the index knows it. */
 export function toStoredBlob(
   row: ObjectRow,
@@ -38,11 +49,14 @@ export function toStoredBlob(
     form: row.form === 1 ? "zstd" : "identity",
     bytes: data === null ? undefined : Buffer.from(data.buffer, data.byteOffset, data.byteLength),
     async open(range, signal) {
-      if (file === null) throw new Error("The blob's bytes are at hand");
-      const blob = await files.get(file, { range, signal }).catch((error: unknown) => {
-        if (isCacheError(error) && error.code === "RANGE") return undefined;
-        throw error;
-      });
+      if (data !== null) throw new Error("The blob's bytes are at hand");
+      const blob =
+        file === null
+          ? undefined
+          : await files.get(file, { range, signal }).catch((error: unknown) => {
+              if (isCacheError(error) && error.code === "RANGE") return undefined;
+              throw error;
+            });
       if (blob?.sizeBytes === storedBytes) return blob;
       await blob?.[Symbol.asyncDispose]();
       await onLost();

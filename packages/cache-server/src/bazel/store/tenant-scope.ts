@@ -31,7 +31,7 @@ import {
   wordsOf,
 } from "./packed-digests.ts";
 import { ReadNotes } from "./read-notes.ts";
-import { emptyBlob, toStoredBlob } from "./stored-blob.ts";
+import { emptyBlob, packedBlob, toStoredBlob } from "./stored-blob.ts";
 import type { TenantState } from "./tenant-state.ts";
 
 /** Look-ups of the index in one go, before others get their turn, and look-ups of memory alone. */
@@ -444,8 +444,10 @@ export class TenantScope implements BazelScope {
     state.blobs.touch(slot, state.period());
     const remembered = state.blobs.value(slot);
     if (remembered !== undefined) return remembered;
+    const packed = state.readPacked(slot);
+    if (packed !== undefined) return packedBlob(packed, state.blobs.sizeOf(slot));
     const key = keyOf();
-    const row = state.index.readBlob(scopeId, key);
+    const row = state.readBlob(scopeId, key, slot);
     if (row === undefined) return undefined;
     const blob = toStoredBlob(row, {
       files: state.files,
@@ -454,7 +456,8 @@ export class TenantScope implements BazelScope {
         await state.lose(key, "found by a read");
       },
     });
-    if (blob.bytes !== undefined) state.blobs.putValue(slot, blob);
+    // What a pack has is read again as fast as it would be remembered.
+    if (row.data !== null && !state.packs.has(row.objectId)) state.blobs.putValue(slot, blob);
     return blob;
   }
 

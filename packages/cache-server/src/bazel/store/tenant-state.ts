@@ -4,12 +4,13 @@ import type { BlobStore } from "@glorious/storage";
 
 import { ActionMemory } from "./action-memory.ts";
 import type { Actor } from "./actor.ts";
-import type { ActionRow, BazelIndex, EvictableTable, ValueRow } from "./bazel-index.ts";
+import type { ActionRow, BazelIndex, EvictableTable, ObjectRow, ValueRow } from "./bazel-index.ts";
 import type { StoredBlob } from "./bazel-store.ts";
 import type { IndexWrites, StoreChange } from "./bazel-writers.ts";
 import { EvictionMemory } from "./eviction-memory.ts";
 import { ENTRY_BYTES } from "./key-slots.ts";
 import { KeyTable, type Slots } from "./key-table.ts";
+import type { PackSet } from "./pack-set.ts";
 import { keyAt, wordsOf } from "./packed-digests.ts";
 import { ReadBook } from "./read-notes.ts";
 import { periodOf } from "./touches.ts";
@@ -19,6 +20,7 @@ import { WriteBook, type WriteOrigin } from "./write-book.ts";
 export interface TenantStateOptions {
   readonly index: BazelIndex;
   readonly files: BlobStore;
+  readonly packs: PackSet;
   readonly now: () => number;
   readonly logger: Logger;
   /** Told when stored bytes turned out to be damaged or gone. */
@@ -45,6 +47,7 @@ const QUEUED_WRITE_BYTES = 1024;
 export class TenantState {
   readonly index: BazelIndex;
   readonly files: BlobStore;
+  readonly packs: PackSet;
   readonly maxBlobBytes: number;
   readonly blobs: KeyTable<StoredBlob>;
   readonly actions: ActionMemory;
@@ -70,6 +73,7 @@ export class TenantState {
     this.#options = options;
     this.index = index;
     this.files = files;
+    this.packs = options.packs;
     this.maxBlobBytes = options.maxBlobBytes;
     this.writes = new WriteBook(index.provenance.knownWrites());
     this.reads = new ReadBook(options.recordsReads);
@@ -150,7 +154,26 @@ export class TenantState {
     }
     if (slot !== 0) return slot;
     // Without room it counts as absent: its use could not be noted, and it might be evicted.
-    return this.blobs.add(scopeId, words, from, row);
+    return this.blobs.add(scopeId, words, from, { ...row, place: placeOf(row.objectId) });
+  }
+
+  /** The bytes of a small blob in a slot, when they lie in a pack; as they are stored. */
+  readPacked(slot: number): Buffer | undefined {
+    const objectId = this.blobs.placeOf(slot);
+    return objectId === 0 ? undefined : this.packs.read(objectId);
+  }
+
+  /** A blob as the index has it, with its bytes when they do not lie in a file. */
+  readBlob(scopeId: number, key: DigestKey, slot: number): ObjectRow | undefined {
+    const row = this.index.readBlob(scopeId, key);
+    if (row === undefined) return undefined;
+    this.blobs.setPlace(slot, placeOf(row.objectId));
+    return this.#withPacked(row);
+  }
+
+  /** The bytes of a small object. */
+  readInline(objectId: number): Uint8Array | undefined {
+    return this.packs.read(objectId) ?? this.index.objects.data(objectId);
   }
 
   /** An ActionResult as the index has it, from memory or index, unless it is being deleted or was revoked. */
@@ -172,7 +195,8 @@ export class TenantState {
   readValue(scopeId: number, key: string): ValueRow | undefined {
     if (this.isGoing("keyed_values", scopeId, key)) return undefined;
     const row = this.index.readValue(scopeId, key);
-    return row === undefined || this.writes.isRevoked(row.writeId) ? undefined : row;
+    if (row === undefined || this.writes.isRevoked(row.writeId)) return undefined;
+    return this.#withPacked(row);
   }
 
   rememberBlob(
@@ -299,6 +323,11 @@ export class TenantState {
     return this.#flushing;
   }
 
+  #withPacked<Row extends ObjectRow>(row: Row): Row {
+    if (row.data !== null || row.file !== null) return row;
+    return { ...row, data: this.packs.read(row.objectId) ?? null };
+  }
+
   #flushWhenMany(): void {
     const dirty = this.blobs.dirtyCount + this.actions.table.dirtyCount + this.#touchedValues.size;
     if (dirty < MAX_DIRTY || this.#flushing !== undefined) return;
@@ -374,6 +403,11 @@ export class TenantState {
     this.#scopeIds.set(`${viewId}/${instance}`, id);
     this.#scopesOfView.set(viewId, (this.#scopesOfView.get(viewId) ?? 0) + 1);
   }
+}
+
+/** An object's id as what memory notes of a blob, which has 32 bits. */
+function placeOf(objectId: number): number {
+  return objectId < 2 ** 32 ? objectId : 0;
 }
 
 interface TouchBatch {

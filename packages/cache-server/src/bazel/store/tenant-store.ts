@@ -24,6 +24,8 @@ import type {
 import { isOwnFile } from "./blob-intake.ts";
 import { evict, type ViewLimit } from "./eviction.ts";
 import { learnIndex } from "./learn-index.ts";
+import { PackSet } from "./pack-set.ts";
+import { Packer } from "./packer.ts";
 import { scrubStore } from "./scrub-store.ts";
 import { createStoreProvenance } from "./store-provenance.ts";
 import { TenantScope } from "./tenant-scope.ts";
@@ -88,7 +90,15 @@ export async function openTenantStore(options: TenantStoreOptions): Promise<Baze
     const files = opened.use(
       await openFilesystemStore({ directory: join(directory, "store"), fsync, logger }),
     );
-    const store = new TenantStore({ ...options, logger, now }, { index, files, opened });
+    const packs = opened.use(
+      await PackSet.open({
+        directory: join(directory, "packs"),
+        maxTableBytes: options.limits.memoryBytes / 16,
+        fsync,
+        logger,
+      }),
+    );
+    const store = new TenantStore({ ...options, logger, now }, { index, files, packs, opened });
     await store.start();
     return store;
   } catch (error) {
@@ -100,6 +110,7 @@ export async function openTenantStore(options: TenantStoreOptions): Promise<Baze
 interface TenantParts {
   readonly index: BazelIndex;
   readonly files: BlobStore;
+  readonly packs: PackSet;
   readonly opened: AsyncDisposableStack;
 }
 
@@ -110,7 +121,9 @@ class TenantStore implements BazelStore {
   readonly #scopes: Map<string, TenantScope> = new Map();
   readonly provenance: ReturnType<typeof createStoreProvenance>;
   readonly #stopping: AbortController = new AbortController();
+  readonly #packer: Packer;
   #learning: Promise<void> | undefined;
+  #packing: Promise<void> | undefined;
   #flushTimer: NodeJS.Timeout | undefined;
   #evicting: Promise<EvictionResult> | undefined;
   #fullViews: ReadonlySet<number> = new Set();
@@ -136,6 +149,7 @@ class TenantStore implements BazelStore {
       requireRoom: (viewId, sizeBytes) => this.#requireRoom(viewId, sizeBytes),
     });
     this.provenance = createStoreProvenance(this.#state, () => this.#learn());
+    this.#packer = new Packer(this.#state, { signal: this.#stopping.signal, logger });
   }
 
   async start(): Promise<void> {
@@ -154,6 +168,7 @@ class TenantStore implements BazelStore {
     }, FLUSH_INTERVAL_MS);
     this.#flushTimer.unref();
     this.#learn();
+    this.#packing = this.#learning?.then(() => this.#packer.run());
     if (!wasKilled) return;
     this.#deleteOrphans().catch((error: unknown) => {
       logger.error("Files of uploads that a crash cut were not all deleted", { error });
@@ -202,6 +217,10 @@ class TenantStore implements BazelStore {
     return this.#state.flush();
   }
 
+  pack(): Promise<void> {
+    return this.#packer.packAll();
+  }
+
   async lose(key: DigestKey): Promise<void> {
     await this.#state.lose(key, "said so");
   }
@@ -222,6 +241,7 @@ class TenantStore implements BazelStore {
       clearInterval(this.#flushTimer);
       this.#stopping.abort();
       await this.#learning;
+      await this.#packing;
       await this.#evicting?.catch(() => {});
       await this.flush();
       await this.#parts.opened.disposeAsync();

@@ -1,0 +1,95 @@
+import type { DatabaseSync } from "node:sqlite";
+
+import { prepareQuery, type Query } from "../../index/sqlite-connection.ts";
+
+/** The bytes of a small object. */
+export interface InlineObject {
+  readonly id: number;
+  readonly data: Uint8Array;
+}
+
+interface Sums {
+  readonly objects: number;
+  readonly bytes: number | null;
+}
+
+/** What the index knows of small objects, for who moves them into packs. */
+export class PackingScan {
+  readonly #inline: Query<InlineObject>;
+  readonly #waiting: Query<Sums>;
+  readonly #firstInline: Query<{ readonly id: number | null }>;
+  readonly #lastId: Query<{ readonly id: number | null }>;
+  readonly #live: Query<Sums>;
+  readonly #liveIds: Query<{ readonly id: number }>;
+  readonly #bare: Query<{ readonly id: number }>;
+  readonly #hashes: Query<{ readonly hash: Uint8Array }>;
+  readonly #values: Query<{ readonly scopeId: number; readonly key: string }>;
+
+  constructor(database: DatabaseSync) {
+    const prepare = <Row>(sql: string): Query<Row> => prepareQuery<Row>(database, sql);
+    this.#inline = prepare(`
+      SELECT object_id AS id, data FROM contents WHERE object_id > ?1 ORDER BY object_id LIMIT ?2`);
+    this.#waiting = prepare(`
+      SELECT count(*) AS objects, sum(stored_bytes) AS bytes FROM (
+        SELECT stored_bytes FROM objects WHERE id > ?1 AND file IS NULL LIMIT ?2)`);
+    this.#firstInline = prepare(`SELECT min(object_id) AS id FROM contents`);
+    this.#lastId = prepare(`SELECT max(id) AS id FROM objects`);
+    this.#live = prepare(`
+      SELECT count(*) AS objects, sum(stored_bytes) AS bytes FROM objects
+      WHERE id BETWEEN ?1 AND ?2 AND file IS NULL`);
+    this.#liveIds = prepare(`
+      SELECT id FROM objects WHERE id BETWEEN ?1 AND ?2 AND file IS NULL ORDER BY id`);
+    this.#bare = prepare(`
+      SELECT id FROM objects AS o WHERE id BETWEEN ?1 AND ?2 AND file IS NULL
+        AND NOT EXISTS (SELECT 1 FROM contents WHERE object_id = o.id)`);
+    this.#hashes = prepare(`SELECT hash FROM blobs WHERE object_id = ?1 LIMIT 1`);
+    this.#values = prepare(
+      `SELECT scope_id AS scopeId, key FROM keyed_values WHERE object_id = ?1`,
+    );
+  }
+
+  /** Objects whose bytes lie in the index, in order of their ids, beginning behind one. */
+  inline(after: number, limit: number): InlineObject[] {
+    return this.#inline.all(after, limit);
+  }
+
+  /** How many small objects there are behind an id, and their bytes; more than the limit are not counted. */
+  waiting(after: number, limit: number): { readonly objects: number; readonly bytes: number } {
+    const { objects, bytes } = this.#waiting.get(after, limit) ?? { objects: 0, bytes: 0 };
+    return { objects, bytes: bytes ?? 0 };
+  }
+
+  /** The first object whose bytes lie in the index. */
+  firstInline(): number | undefined {
+    return this.#firstInline.get()?.id ?? undefined;
+  }
+
+  /** The greatest id of an object, 0 when there is none. */
+  lastId(): number {
+    return this.#lastId.get()?.id ?? 0;
+  }
+
+  /** How many small objects of a range of ids there are, and their bytes. */
+  live(first: number, last: number): { readonly objects: number; readonly bytes: number } {
+    const { objects, bytes } = this.#live.get(first, last) ?? { objects: 0, bytes: 0 };
+    return { objects, bytes: bytes ?? 0 };
+  }
+
+  /** Which they are, in order. */
+  liveIds(first: number, last: number): number[] {
+    return this.#liveIds.all(first, last).map(({ id }) => id);
+  }
+
+  /** Those of them whose bytes do not lie in the index. */
+  withoutBytes(first: number, last: number): number[] {
+    return this.#bare.all(first, last).map(({ id }) => id);
+  }
+
+  /** What an object is the content of; looks through everything. */
+  ownersOf(id: number): {
+    readonly hash: Uint8Array | undefined;
+    readonly values: readonly { readonly scopeId: number; readonly key: string }[];
+  } {
+    return { hash: this.#hashes.get(id)?.hash, values: this.#values.all(id) };
+  }
+}
