@@ -134,6 +134,27 @@ test("a crash between a pack and the index's forgetting leaves everything where 
   expect(await scene.packs()).toHaveLength(1);
 });
 
+test("packs of an index that is no longer there never answer for the objects of another", async () => {
+  await using scene = await Scene.open();
+  const before = [100, 200, 300].map(randomBlob);
+  await putAll(scene.scope, before);
+  await scene.store.pack();
+  await scene.close();
+  // As when somebody brings back a copy of before.
+  for (const name of ["index.sqlite", "index.sqlite-wal", "index.sqlite-shm"]) {
+    await rm(join(scene.directory, name), { force: true });
+  }
+
+  await scene.reopen();
+
+  expect(await missingOf(scene.scope, before)).toEqual(before);
+  const after = [400, 500, 600].map(randomBlob);
+  await putAll(scene.scope, after);
+  for (const blob of after) expect(await read(scene.scope, blob)).toEqual(blob.bytes);
+  await scene.store.pack();
+  for (const blob of after) expect(await read(scene.scope, blob)).toEqual(blob.bytes);
+});
+
 const LOSSES: readonly [title: string, harm: (pack: string) => Promise<void>][] = [
   ["is gone", (pack) => rm(pack)],
   ["was cut short", (pack) => truncate(pack, 1000)],

@@ -23,6 +23,8 @@ interface Pack {
 export interface PackSetOptions {
   /** Holds packs and nothing else; made when absent. */
   readonly directory: string;
+  /** The greatest id that the index has given: what has a greater one is of another index, as after a restore. */
+  readonly lastGivenId: number;
   /** Of memory, for tables of packs; what lies in packs without one takes longer to find. */
   readonly maxTableBytes: number;
   readonly fsync: FsyncPolicy;
@@ -48,10 +50,10 @@ export class PackSet implements Disposable {
     await makeDurableDirectory(directory, fsync);
     const set = new PackSet(options);
     for (const name of readdirSync(directory).toSorted()) {
-      const path = join(directory, name);
-      if (NAME.test(name)) set.#open(name);
-      // What a crash cut short.
-      else rmSync(path, { force: true });
+      const last = Number(NAME.exec(name)?.[2] ?? Infinity);
+      if (last <= options.lastGivenId) set.#open(name);
+      // What a crash cut short, or what would be taken for objects that are still to come.
+      else rmSync(join(directory, name), { force: true });
     }
     return set;
   }
@@ -108,7 +110,10 @@ export class PackSet implements Disposable {
     const before = this.#packs.find((pack) => pack.first === first);
     const name = nameOf(first, last, (before?.generation ?? 0) + 1);
     await writer.finish(join(directory, name), fsync);
-    this.#open(name);
+    if (this.#open(name)) return;
+    throw new CacheError("UNAVAILABLE", `A pack in ${directory} is not what was written`, {
+      hint: "Look after the disk.",
+    });
   }
 
   /** Deletes a pack that nobody needs anything of. */
@@ -125,7 +130,8 @@ export class PackSet implements Disposable {
     for (const { file } of this.#packs.splice(0)) file[Symbol.dispose]();
   }
 
-  #open(name: string): void {
+  /** False when it is damaged. */
+  #open(name: string): boolean {
     const { directory, logger, maxTableBytes } = this.#options;
     const [, first, last, generation] = NAME.exec(name) ?? [];
     let file: PackFile;
@@ -136,7 +142,7 @@ export class PackSet implements Disposable {
       logger.error("A pack of small blobs is damaged, and what it held is absent", { name, error });
       // The next start deletes it.
       renameSync(join(directory, name), join(directory, `${name}.damaged`));
-      return;
+      return false;
     }
     const pack = { first: Number(first), last: Number(last), generation: Number(generation), file };
     const at = this.#packs.findIndex((each) => each.first >= pack.first);
@@ -153,6 +159,7 @@ export class PackSet implements Disposable {
       this.#tableBytes -= old.file.tableBytes;
       old.file.forgetTable();
     }
+    return true;
   }
 
   #discard({ file }: Pack): void {

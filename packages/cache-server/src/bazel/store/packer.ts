@@ -35,6 +35,8 @@ export class Packer {
   readonly #signal: AbortSignal;
   readonly #logger: Logger;
   #next = 0;
+  /** What came since the last pack, as far as it was counted. */
+  #counted: { upTo: number; objects: number; bytes: number } | undefined;
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(
@@ -53,7 +55,8 @@ export class Packer {
         await this.#inTurn(() => this.#trim());
         await this.#loseWhatIsGone();
         while (!this.#signal.aborted) {
-          while (this.#isWorthIt() && (await this.#inTurn(() => this.#packSome()))) continue;
+          while ((await this.#isWorthIt()) && (await this.#inTurn(() => this.#packSome())))
+            continue;
           await this.#inTurn(() => this.#lookAfterSome());
           await this.#sleep(INTERVAL_MS);
         }
@@ -73,15 +76,27 @@ export class Packer {
     });
   }
 
-  #isWorthIt(): boolean {
+  async #isWorthIt(): Promise<boolean> {
     const { packs, index } = this.#state;
-    const { objects, bytes } = index.packing.waiting(packs.lastId, MIN_OBJECTS);
-    return bytes >= MIN_BYTES || objects >= MIN_OBJECTS;
+    const counted = this.#counted ?? { upTo: packs.lastId, objects: 0, bytes: 0 };
+    this.#counted = counted;
+    const end = Math.min(MAX_ID, index.packing.lastGivenId());
+    while (counted.bytes < MIN_BYTES && counted.objects < MIN_OBJECTS) {
+      if (counted.upTo >= end || this.#signal.aborted) return false;
+      await nextTurn();
+      const last = Math.min(end, counted.upTo + IDS_PER_LOOK);
+      const { objects, bytes } = index.packing.live(counted.upTo + 1, last);
+      counted.upTo = last;
+      counted.objects += objects;
+      counted.bytes += bytes;
+    }
+    return true;
   }
 
   /** Makes one pack; false when there is nothing for it. */
   async #packSome(): Promise<boolean> {
     const { packs, index } = this.#state;
+    this.#counted = undefined;
     await using writer = await packs.startPack();
     let first = 0;
     let last = packs.lastId;
@@ -105,8 +120,11 @@ export class Packer {
   /** What a crash left in the index of what is in packs. */
   async #trim(): Promise<void> {
     const { packs, index } = this.#state;
-    const first = index.packing.firstInline();
-    if (first !== undefined && first <= packs.lastId) await this.#forgetInline(first, packs.lastId);
+    const inline = index.packing.firstInline();
+    if (inline === undefined) return;
+    for (const { first, last } of packs.ranges) {
+      if (last >= inline) await this.#forgetInline(Math.max(first, inline), last);
+    }
   }
 
   async #forgetInline(first: number, last: number): Promise<void> {
@@ -120,9 +138,9 @@ export class Packer {
   /** Objects whose pack is gone: absent from now on, before an ActionResult that needs them is given for long. */
   async #loseWhatIsGone(): Promise<void> {
     const { packs, index } = this.#state;
-    const end = index.packing.firstInline() ?? index.packing.lastId();
+    const end = index.packing.lastGivenId();
     for (let id = 1; id <= end; id += IDS_PER_LOOK) {
-      await nextTurn();
+      await pause(PAUSE_MS);
       if (this.#signal.aborted) return;
       for (const bare of index.packing.withoutBytes(id, id + IDS_PER_LOOK - 1)) {
         if (!packs.has(bare)) await this.#lose(bare);

@@ -16,9 +16,8 @@ interface Sums {
 /** What the index knows of small objects, for who moves them into packs. */
 export class PackingScan {
   readonly #inline: Query<InlineObject>;
-  readonly #waiting: Query<Sums>;
   readonly #firstInline: Query<{ readonly id: number | null }>;
-  readonly #lastId: Query<{ readonly id: number | null }>;
+  readonly #lastGiven: Query<{ readonly id: number }>;
   readonly #live: Query<Sums>;
   readonly #liveIds: Query<{ readonly id: number }>;
   readonly #bare: Query<{ readonly id: number }>;
@@ -29,11 +28,8 @@ export class PackingScan {
     const prepare = <Row>(sql: string): Query<Row> => prepareQuery<Row>(database, sql);
     this.#inline = prepare(`
       SELECT object_id AS id, data FROM contents WHERE object_id > ?1 ORDER BY object_id LIMIT ?2`);
-    this.#waiting = prepare(`
-      SELECT count(*) AS objects, sum(stored_bytes) AS bytes FROM (
-        SELECT stored_bytes FROM objects WHERE id > ?1 AND file IS NULL LIMIT ?2)`);
     this.#firstInline = prepare(`SELECT min(object_id) AS id FROM contents`);
-    this.#lastId = prepare(`SELECT max(id) AS id FROM objects`);
+    this.#lastGiven = prepare(`SELECT seq AS id FROM sqlite_sequence WHERE name = 'objects'`);
     this.#live = prepare(`
       SELECT count(*) AS objects, sum(stored_bytes) AS bytes FROM objects
       WHERE id BETWEEN ?1 AND ?2 AND file IS NULL`);
@@ -53,20 +49,14 @@ export class PackingScan {
     return this.#inline.all(after, limit);
   }
 
-  /** How many small objects there are behind an id, and their bytes; more than the limit are not counted. */
-  waiting(after: number, limit: number): { readonly objects: number; readonly bytes: number } {
-    const { objects, bytes } = this.#waiting.get(after, limit) ?? { objects: 0, bytes: 0 };
-    return { objects, bytes: bytes ?? 0 };
-  }
-
   /** The first object whose bytes lie in the index. */
   firstInline(): number | undefined {
     return this.#firstInline.get()?.id ?? undefined;
   }
 
-  /** The greatest id of an object, 0 when there is none. */
-  lastId(): number {
-    return this.#lastId.get()?.id ?? 0;
+  /** The greatest id that an object was given, whether it is still here or not; 0 when there was none. */
+  lastGivenId(): number {
+    return this.#lastGiven.get()?.id ?? 0;
   }
 
   /** How many small objects of a range of ids there are, and their bytes. */

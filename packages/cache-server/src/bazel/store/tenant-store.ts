@@ -93,6 +93,7 @@ export async function openTenantStore(options: TenantStoreOptions): Promise<Baze
     const packs = opened.use(
       await PackSet.open({
         directory: join(directory, "packs"),
+        lastGivenId: index.packing.lastGivenId(),
         maxTableBytes: options.limits.memoryBytes / 16,
         fsync,
         logger,
