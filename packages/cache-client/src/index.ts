@@ -58,6 +58,7 @@ export {
 } from "./retry.ts";
 export { parseServerUrl } from "./server-url.ts";
 export type {
+  DocumentKind,
   EntryAudit,
   PrincipalFacts,
   Revocation,

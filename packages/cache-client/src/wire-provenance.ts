@@ -14,8 +14,14 @@ export interface PrincipalFacts {
   readonly client?: string | undefined;
 }
 
-/** What can be audited: a store path by its hash, an ActionResult or a blob of Bazel's by the hash of its digest. */
-export type AuditKind = "paths" | "actions" | "blobs";
+/**
+ * What can be audited: a store path by its hash, an ActionResult or a blob of Bazel's by the hash of its digest, or one of
+ * Nix's documents by its name.
+ */
+export type AuditKind = "paths" | "actions" | "blobs" | `documents/${DocumentKind}`;
+
+/** What uploads write beside paths. */
+export type DocumentKind = "log" | "realisation" | "build-trace" | "debuginfo";
 
 /** Who wrote and who read something, by view; what is Bazel's, by instance name. */
 export interface EntryAudit {
@@ -23,6 +29,8 @@ export interface EntryAudit {
   readonly storePathHash?: string | undefined;
   /** Of an ActionResult or a blob. */
   readonly hash?: string | undefined;
+  /** Of a document. */
+  readonly name?: string | undefined;
   readonly views: ReadonlyArray<{
     readonly view: string;
     /** `present`, `lost`, `hidden` by a revocation, or `gone`. */
@@ -92,6 +100,7 @@ const facts = {
 export const EntryAuditSchema: v.GenericSchema<unknown, EntryAudit> = v.object({
   storePathHash: text,
   hash: text,
+  name: text,
   views: v.array(
     v.object({
       view: v.string(),

@@ -115,6 +115,65 @@ test("provenance and its undoing are for administrators", async () => {
   expect((await server.send("GET", audit, { token: admin })).status).toBe(404);
 });
 
+test("who took a NAR without its narinfo is a reader, and who only asked for it is none", async () => {
+  await using server = await startTestServer();
+  await server.createView("main");
+  const admin = await server.token({}, { isAdmin: true });
+  const path = await createTestPath("tool");
+  await pushAttic(server, await jobToken(server, { run: "1" }), "main", path);
+  const narInfo = `/main/${path.storePathHash}.narinfo`;
+  const first = await jobToken(server, { run: "2" });
+  const { url } = parseNarInfo((await server.send("GET", narInfo, { token: first })).text);
+  // From the store, and from memory.
+  for (const run of ["3", "4"]) {
+    const token = await jobToken(server, { run });
+    expect((await server.send("GET", `/main/${url}`, { token })).status).toBe(200);
+  }
+  const asking = await jobToken(server, { run: "5" });
+  expect((await server.send("HEAD", `/main/${url}`, { token: asking })).status).toBe(200);
+
+  const audit = `/_flywheel/v1/audit/paths/${path.storePathHash}`;
+  const known = await server.send("GET", audit, { token: admin });
+  expect(known.json()).toMatchObject({ views: [{ writers: [{ run: "1" }] }] });
+  const runs = new Set([...known.text.matchAll(/"run":"(\d)"/g)].map(([, run]) => run));
+  expect(runs).toEqual(new Set(["1", "2", "3", "4"]));
+});
+
+test("who wrote a build log is known, by its kind and name", async () => {
+  await using server = await startTestServer();
+  await server.createView("main");
+  const admin = await server.token({}, { isAdmin: true });
+  const token = await jobToken(server, { run: "9" });
+  const { storePathHash } = await createTestPath("tool");
+  const name = `${storePathHash}-tool.drv`;
+  const headers = { "user-agent": "curl/8.7.1 Nix/2.34.8" };
+  const put = await server.send("PUT", `/main/log/${name}`, { token, body: "built", headers });
+  expect(put.status).toBe(200);
+
+  const audit = "/_flywheel/v1/audit/documents";
+  expect((await server.send("GET", `${audit}/log/${name}`, { token: admin })).json()).toMatchObject(
+    {
+      kind: "log",
+      name,
+      views: [
+        {
+          view: "main",
+          state: "present",
+          writers: [{ run: "9", client: "curl/8.7.1 Nix/2.34.8" }],
+          readers: [],
+        },
+      ],
+    },
+  );
+  for (const [asked, status] of [
+    [`${audit}/log/other.drv`, 404],
+    [`${audit}/path/${name}`, 400],
+  ] as const) {
+    expect((await server.send("GET", asked, { token: admin })).status).toBe(status);
+  }
+  expect((await server.send("GET", `${audit}/log/${name}`, { token })).status).toBe(403);
+});
+
 test("reads are recorded only where that is wanted", async () => {
   await using server = await startTestServer({ recordReads: "false" });
   await server.createView("main");

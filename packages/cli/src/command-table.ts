@@ -192,6 +192,11 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
     load: () => import("./commands/audit-blob.ts"),
   },
   {
+    name: "audit document",
+    summary: "Show who wrote a build log, a realisation or another document of Nix's",
+    load: () => import("./commands/audit-document.ts"),
+  },
+  {
     name: "revoke",
     summary: "Undo all that a run, a principal or a token wrote",
     load: () => import("./commands/revoke.ts"),

@@ -2,6 +2,7 @@ import { setImmediate } from "node:timers/promises";
 
 import { CacheError, type Logger } from "@glorious/core";
 
+import type { Exchange } from "../http/exchange.ts";
 import type { Offer } from "../index/adoption-index.ts";
 import type {
   CacheIndex,
@@ -13,7 +14,6 @@ import type {
 import type { PrincipalFacts } from "../index/provenance-index.ts";
 import { mergeClientSignatures } from "../index/signatures.ts";
 import { toPrincipalFacts } from "../trust/principal-facts.ts";
-import type { Caller } from "../trust/trust-gate.ts";
 import { formatSignedNarInfo } from "./narinfo-text.ts";
 import type { PathManifest } from "./path-manifest.ts";
 
@@ -47,9 +47,13 @@ export interface PathCommitter {
   ): Promise<void>;
 }
 
-/** Who commits, as a caller's token says. */
-export function authorOf({ claims }: Caller): Pick<CommitOptions, "createdBy" | "writer"> {
-  return { createdBy: claims?.subject, writer: claims && toPrincipalFacts(claims) };
+/** Who commits, as a caller's token says, and with what client. */
+export function authorOf({
+  caller: { claims },
+  request,
+}: Pick<Exchange, "caller" | "request">): Pick<CommitOptions, "createdBy" | "writer"> {
+  const writer = claims && toPrincipalFacts(claims, request.headers["user-agent"]);
+  return { createdBy: claims?.subject, writer };
 }
 
 /** Who commits, and on what. */

@@ -2,7 +2,7 @@ import type { Logger } from "@glorious/core";
 import type { TokenClaims } from "@glorious/trust";
 
 import type { CacheIndex } from "../index/cache-index.ts";
-import type { EntryKind, EntryUse, PrincipalFacts } from "../index/provenance-index.ts";
+import type { EntryUse, PrincipalFacts } from "../index/provenance-index.ts";
 import { toPrincipalFacts } from "../trust/principal-facts.ts";
 
 /**
@@ -11,7 +11,7 @@ import { toPrincipalFacts } from "../trust/principal-facts.ts";
  */
 export interface ReadRecorder {
   /** A token's holder was given an entry; nobody in particular leaves no trace. */
-  note(claims: TokenClaims | undefined, viewId: number, kind: EntryKind, name: string): void;
+  note(claims: TokenClaims | undefined, viewId: number, kind: EntryUse["kind"], name: string): void;
   /** Writes all that was noted before. */
   flush(): Promise<void>;
   start(): void;

@@ -61,7 +61,8 @@ export interface PrincipalFacts {
 
 export interface EntryUse {
   readonly viewId: number;
-  readonly kind: EntryKind;
+  /** `nar`: an object by its file hash, which counts as a use of all paths that the view has it for. */
+  readonly kind: EntryKind | "nar";
   readonly name: string;
   readonly atMs: number;
 }

@@ -19,6 +19,9 @@ import {
 } from "./sqlite-provenance-writer.ts";
 import { required } from "./sqlite-rows.ts";
 
+/** Paths with one NAR whose reading is recorded when the NAR is read: a few have it, unless somebody means harm. */
+const MAX_PATHS_PER_NAR = 100;
+
 /** Entries of a selection, before `WHERE` goes on. Parameters 1 to 4: principal, run, token id, since. */
 const SELECTED = `
   FROM principals AS w CROSS JOIN entries AS e INDEXED BY entries_by_principal ON e.principal_id = w.id
@@ -217,6 +220,13 @@ export class SqliteProvenanceWrites {
       INSERT INTO reads (kind, name, view_id, principal_id, first_at_ms, last_at_ms)
       SELECT ?1, ?2, ?3, ?4, ?5, ?5 WHERE EXISTS (SELECT 1 FROM views WHERE id = ?3 AND is_deleted = 0)
       ON CONFLICT DO UPDATE SET last_at_ms = max(last_at_ms, excluded.last_at_ms)`);
+    this.#putNarReads = prepare(`
+      INSERT INTO reads (kind, name, view_id, principal_id, first_at_ms, last_at_ms)
+      SELECT 'path', p.store_path_hash, p.view_id, ?3, ?4, ?4
+      FROM objects AS o JOIN paths AS p ON p.object_id = o.id
+      WHERE o.file_hash = ?1 AND p.view_id = ?2 AND EXISTS (SELECT 1 FROM views WHERE id = p.view_id AND is_deleted = 0)
+      LIMIT ${MAX_PATHS_PER_NAR}
+      ON CONFLICT DO UPDATE SET last_at_ms = max(last_at_ms, excluded.last_at_ms)`);
     this.#insertRevocation = prepare(`
       INSERT INTO revocations (principal, run, jti, since_ms, created_at_ms, created_by, entries)
       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING id`);
@@ -266,9 +276,14 @@ export class SqliteProvenanceWrites {
   }
 
   readonly #putRead: Query<never>;
+  readonly #putNarReads: Query<never>;
   recordReads(reader: PrincipalFacts, reads: readonly EntryUse[]): void {
     const principalId = this.#writer.principalId(reader);
     for (const { kind, name, viewId, atMs } of reads) {
+      if (kind === "nar") {
+        this.#putNarReads.run(Buffer.from(name, "hex"), viewId, principalId, atMs);
+        continue;
+      }
       this.#putRead.run(kind, name, viewId, principalId, atMs);
     }
   }

@@ -82,7 +82,11 @@ export function atticPushRoutes(services: RouteServices): Route[] {
       level: view.compressionLevel,
       signal,
     });
-    await committer.commitOne(view, { manifest, object, requiredReferences: [] }, authorOf(caller));
+    await committer.commitOne(
+      view,
+      { manifest, object, requiredReferences: [] },
+      authorOf(exchange),
+    );
     sendJson(exchange, {
       kind: kind === "uploaded" ? "Uploaded" : "Deduplicated",
       ...(kind === "uploaded" ? { file_size: object.fileSize } : {}),

@@ -9,6 +9,8 @@ import type { EntryProvenance } from "../index/provenance-index.ts";
 import { requireBazel, type RouteServices } from "./route-services.ts";
 
 const MAX_LISTED = 1000;
+/** What uploads write beside paths. */
+const DOCUMENT_KINDS = ["log", "realisation", "build-trace", "debuginfo"] as const;
 
 /** For administrators: who wrote and read what. */
 export function auditRoutes(services: RouteServices): Route[] {
@@ -40,10 +42,30 @@ export function auditRoutes(services: RouteServices): Route[] {
       sendJson(exchange, { hash, views: instances.map(describeView) });
     };
 
+  const auditDocument = async (exchange: Exchange): Promise<void> => {
+    gate.requireAdmin(exchange.caller);
+    const { kind = "", name = "" } = exchange.params;
+    const documentKind = DOCUMENT_KINDS.find((each) => each === kind);
+    if (documentKind === undefined) {
+      throw new CacheError("INVALID", `${JSON.stringify(kind.slice(0, 64))} is no document`, {
+        hint: `There are: ${DOCUMENT_KINDS.join(", ")}.`,
+      });
+    }
+    const views = await index.findProvenance(documentKind, name, MAX_LISTED);
+    requireKnown(views, `the ${kind} ${name.slice(0, 200)}`);
+    sendJson(exchange, { kind, name, views: views.map(describeView) });
+  };
+
   const audit = "/_flywheel/v1/audit";
   const family = "flywheel";
   return [
     { method: "GET", pattern: `${audit}/paths/:hash`, family, handler: auditPath },
+    {
+      method: "GET",
+      pattern: `${audit}/documents/:kind/:name*`,
+      family,
+      handler: auditDocument,
+    },
     { method: "GET", pattern: `${audit}/actions/:hash`, family, handler: auditBazel("action") },
     { method: "GET", pattern: `${audit}/blobs/:hash`, family, handler: auditBazel("blob") },
   ];

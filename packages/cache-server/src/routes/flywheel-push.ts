@@ -139,7 +139,7 @@ export function flywheelPushRoutes(services: RouteServices): Route[] {
   };
 
   const commitOptionsOf = async (exchange: Exchange): Promise<CommitOptions> => ({
-    ...authorOf(exchange.caller),
+    ...authorOf(exchange),
     presence: await presenceOf(exchange),
   });
 

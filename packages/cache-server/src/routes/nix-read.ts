@@ -72,8 +72,13 @@ export function nixReadRoutes(services: RouteServices): Route[] {
     return accesses.usePath(viewId, hash) === undefined;
   };
   // A NAR outlives its path, so nobody need wait here.
-  const useNar: Use = (viewId, { params }) => {
-    accesses.useNar(viewId, params["file"] ?? "", findNarFileName);
+  const useNar: Use = (viewId, { params, caller, request }) => {
+    const file = params["file"] ?? "";
+    accesses.useNar(viewId, file, findNarFileName);
+    if (caller.claims === undefined || request.method === "HEAD") return true;
+    const name = parseNarFileName(file);
+    if (name.kind === "file") reads.note(caller.claims, viewId, "nar", name.fileHash);
+    else reads.note(caller.claims, viewId, "path", name.storePathHash);
     return true;
   };
 

@@ -116,7 +116,7 @@ export function nixWriteRoutes(services: RouteServices): Route[] {
     await committer.commitOne(
       view,
       { manifest, object, requiredReferences: [] },
-      authorOf(exchange.caller),
+      authorOf(exchange),
     );
     await keepUploadedFile(view, file);
     sendEmpty(exchange, 200);
@@ -167,7 +167,7 @@ export function nixWriteRoutes(services: RouteServices): Route[] {
       const name = readName(exchange);
       const body = await collect(exchange, maxSizeBytes);
       check?.(body, name);
-      const { writer } = authorOf(exchange.caller);
+      const { writer } = authorOf(exchange);
       await index.putDocument(view.id, { kind, name, body, createdAtMs: now() }, writer);
       sendEmpty(exchange, 200);
     };
