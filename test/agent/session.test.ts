@@ -1,4 +1,6 @@
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { access, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 
 import {
@@ -8,6 +10,7 @@ import {
   githubClaims,
   type IdentityWorld,
   kubernetesClaims,
+  type NixVersion,
   runCommand,
   startIdentityWorld,
 } from "@glorious/testkit";
@@ -19,6 +22,34 @@ const PROJECT = { owner: "acme", ownerId: 1001, repository: "acme/site", reposit
 const ACCOUNT = { namespace: "ci", name: "runner", uid: "5e0bd49b-f040-43b0-99b7-22765a53f7f3" };
 const ONE = `mkPath { name = "one"; script = "echo one > $out"; }`;
 const TWO = `mkPath { name = "two"; script = "echo two > $out"; }`;
+
+/** A daemon for a user that it does not trust, whoever that is. */
+async function startUntrustingDaemon({
+  binDirectory,
+}: NixVersion): Promise<AsyncDisposable & { readonly env: Record<string, string> }> {
+  const directory = await createTemporaryDirectory("flywheel-daemon-");
+  const conf = path.join(directory.path, "conf");
+  await mkdir(conf);
+  await writeFile(
+    path.join(conf, "nix.conf"),
+    "trusted-users = nobody\nallowed-users = *\nbuild-users-group =\nsandbox = false\nsubstituters =\n",
+  );
+  const NIX_DAEMON_SOCKET_PATH = path.join(directory.path, "socket");
+  const daemon = spawn(path.join(binDirectory, "nix-daemon"), [], {
+    env: { PATH: process.env["PATH"], NIX_CONF_DIR: conf, NIX_DAEMON_SOCKET_PATH },
+    stdio: "ignore",
+  });
+  const exited = once(daemon, "exit");
+  await expect.poll(() => access(NIX_DAEMON_SOCKET_PATH).then(() => true)).toBe(true);
+  return {
+    env: { NIX_REMOTE: "daemon", NIX_DAEMON_SOCKET_PATH },
+    async [Symbol.asyncDispose]() {
+      daemon.kill();
+      await exited;
+      await directory[Symbol.asyncDispose]();
+    },
+  };
+}
 
 const [nix] = findNixVersions().toReversed();
 
@@ -162,6 +193,84 @@ describe.skipIf(nix === undefined)("a job's session", () => {
         warnings: [],
       });
     });
+  });
+
+  test("a daemon that does not trust the user is told of, and the job pushes by what is new", async () => {
+    if (nix === undefined) return;
+    await using daemon = await startUntrustingDaemon(nix);
+    await using job = await start({ ...trusted(), ...daemon.env });
+    const result = await job.setup();
+    expect(result).toMatchObject({
+      status: "degraded",
+      reason: expect.stringMatching(/does not trust the user/),
+      hint: [expect.stringMatching(/^trusted-users = root /)],
+      canPush: true,
+      pushMode: "store-diff",
+    });
+    expect(result.environment).not.toHaveProperty("NIX_USER_CONF_FILES");
+    const one = await job.build(ONE);
+    await job.drain(["--end"]);
+
+    await using next = await start(trusted());
+    await next.setup();
+    expect(await next.realise(one)).toMatchObject({ status: 0 });
+  });
+
+  test("a token that the server takes no more is replaced, and the job notices nothing", async () => {
+    await using earlier = await start(trusted());
+    await earlier.setup();
+    const one = await earlier.build(ONE);
+    await earlier.drain(["--end"]);
+
+    await using job = await start(trusted());
+    const { session = "" } = await job.setup();
+    const file = path.join(session, "token");
+    const before = await readFile(file, "utf8");
+    const { url, tokenFile } = world.server;
+    const revoke = ["token", "revoke", "--token-to-revoke", file];
+    const revoked = await job.flywheel([...revoke, "--server", url, "--token-file", tokenFile]);
+    expect(revoked).toMatchObject({ status: 0 });
+    expect(await job.realise(one), await job.log()).toMatchObject({ status: 0 });
+    expect(await readFile(file, "utf8")).not.toBe(before);
+    await job.build(TWO);
+    const drained = await job.drain();
+    expect(drained, await job.log()).toMatchObject({
+      report: { left: 0, failed: 0 },
+      summary: { nix: { hits: 1 }, uploads: { pushed: 1 } },
+    });
+  });
+
+  test("two jobs of one runner at a time stay apart, and leave the home as it was", async () => {
+    await using home = await createTemporaryDirectory("flywheel-home-");
+    const rc = path.join(home.path, ".bazelrc");
+    await writeFile(rc, "build --color=yes");
+    const request = { version: 1, kinds: ["bazel"], bazel: { bazelVersion: "7.7.1" } };
+    const env = { ...trusted(), HOME: home.path };
+    await using first = await start(env);
+    await using second = await start(env);
+    expect(await first.request(request)).toMatchObject({ status: "ready" });
+    expect(await second.request(request)).toMatchObject({
+      status: "degraded",
+      warnings: [{ code: "shared-bazelrc" }],
+    });
+    await second.drain(["--end"]);
+    expect(await readFile(rc, "utf8")).toContain(first.temporary);
+    await first.drain(["--end"]);
+    expect(await readFile(rc, "utf8")).toBe("build --color=yes");
+    expect([...(await readdir(first.temporary)), ...(await readdir(second.temporary))]).toEqual([]);
+  });
+
+  test("an agent whose job is gone pushes what is left, and removes itself", async () => {
+    const runner = spawn("sleep", ["600"]);
+    await using job = await start(trusted());
+    await job.request({ version: 1, kinds: ["nix"], jobPid: runner.pid });
+    const one = await job.build(ONE);
+    runner.kill();
+    await expect.poll(() => readdir(job.temporary), { timeout: 30_000 }).toEqual([]);
+
+    await using next = await start(trusted());
+    await next.setup();
+    expect(await next.realise(one)).toMatchObject({ status: 0 });
   });
 
   test("a server that is not there takes nothing from the job", async () => {

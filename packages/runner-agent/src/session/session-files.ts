@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdir, mkdtemp } from "node:fs/promises";
+import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -63,6 +63,7 @@ export async function createSessionFolder(parent: string): Promise<SessionFiles>
   await mkdir(folder, { mode: 0o700 });
   const files = sessionFiles(folder);
   await mkdir(files.spool, { mode: 0o700 });
+  await writeFile(files.queue, "", { mode: 0o600 });
   return files;
 }
 

@@ -90,7 +90,6 @@ export async function configureNix(
   const hasHook = conf.pushMode === "hook";
   if (conf.substituter === undefined && !hasHook) return {};
   if (hasHook) {
-    await writeFile(files.queue, "", { flag: "a", mode: 0o600 });
     await writeFile(files.hook, formatHookScript(files.queue), { mode: 0o700 });
   }
   const text = formatNixConf({ ...conf, hook: hasHook ? files.hook : undefined });
