@@ -235,6 +235,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
   const adopter = createAdopter({
     index,
     committer,
+    bazel: parts.bazel,
     logger,
     now,
     roomOf: (view) => quotas.trustedRoomOf(view),

@@ -1,7 +1,9 @@
 import { setImmediate } from "node:timers/promises";
 
-import { describeError, type Logger } from "@glorious/core";
+import { describeError, isCacheError, type Logger } from "@glorious/core";
 
+import type { BazelPlane } from "../bazel/bazel-plane.ts";
+import { createActor } from "../bazel/store/actor.ts";
 import type { PathCommitter, PathToCommit } from "../commit/path-committer.ts";
 import type { Offer } from "../index/adoption-index.ts";
 import type { CacheIndex, ViewRecord } from "../index/cache-index.ts";
@@ -57,6 +59,7 @@ export interface AdopterOptions {
     | "adoptDocuments"
   >;
   readonly committer: Pick<PathCommitter, "commit">;
+  readonly bazel: Pick<BazelPlane, "adopt"> | undefined;
   readonly logger: Logger;
   readonly now: () => number;
   /** How much a view may take in until a quota of its tenant is used up. */
@@ -152,7 +155,32 @@ async function adoptAll(
     if (run.state === "full") return;
     await adoptDocuments({ view, offer, wish, run, options, signal });
   }
+  await adoptBazel(view, wish, { run, options, signal });
+  if (run.state === "full") return;
   run.state = "done";
+}
+
+async function adoptBazel(
+  view: ViewRecord,
+  { key, adopter }: AdoptionWish,
+  { run, options, signal }: Pick<Work, "run" | "options" | "signal">,
+): Promise<void> {
+  if ((await options.roomOf(view)) === 0) return;
+  try {
+    await options.bazel?.adopt(view, {
+      key,
+      actor: createActor(adopter),
+      signal,
+      onAdopted(overlay, actions) {
+        run.overlays.add(overlay);
+        run.entries += actions;
+        options.onAdopted(actions);
+      },
+    });
+  } catch (error) {
+    if (!isCacheError(error, "STORAGE_FULL")) throw error;
+    run.state = "full";
+  }
 }
 
 interface Work {

@@ -10,6 +10,7 @@ import type { ScrubBazel } from "../housekeeping/bazel-scrub.ts";
 import type { CacheIndex, TenantUsage, ViewRecord } from "../index/cache-index.ts";
 import type { BazelUsage } from "../trust/quotas.ts";
 import type { Actor } from "./store/actor.ts";
+import type { ActionAdoption } from "./store/adopt-actions.ts";
 import type { BazelScope, BazelStore } from "./store/bazel-store.ts";
 import type { ViewLimit } from "./store/eviction.ts";
 import { type BazelLimits, openTenantStore } from "./store/tenant-store.ts";
@@ -23,6 +24,11 @@ export interface BazelPlane extends AsyncDisposable {
   /** The store of a view's tenant. */
   openStore(view: ViewRecord): Promise<BazelStore>;
   readonly usage: BazelUsage;
+  /** Takes over what merge queues' runs wrote into overlays of a view. */
+  adopt(
+    base: ViewRecord,
+    adoption: Pick<ActionAdoption, "key" | "actor" | "signal" | "onAdopted">,
+  ): Promise<void>;
   /** Keeps to quotas from now on: says what a view may hold at most, beside its own limit. */
   limitViews(capOf: (view: ViewRecord) => Promise<number>): void;
   /** Begins to make room, and to delete what views held that are gone, every while. */
@@ -224,6 +230,15 @@ export function createBazelPlane(options: BazelPlaneOptions): BazelPlane {
         lately.set(tenant, { untilMs: now() + LATELY_MS, usage });
         return usage;
       },
+    },
+    async adopt(base, adoption) {
+      const tenant = tenantOf(base.name);
+      const store = await findStore(tenant);
+      const views = await listViewsOf(tenant);
+      const overlays = new Map(
+        views.filter(({ overlayOf }) => overlayOf === base.id).map(({ id, name }) => [id, name]),
+      );
+      await store?.adopt({ ...adoption, base, overlays });
     },
     limitViews(given) {
       capOf = given;

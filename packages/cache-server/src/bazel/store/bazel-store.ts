@@ -8,6 +8,7 @@ import type {
   RevocationSelection,
 } from "../../index/provenance-index.ts";
 import type { Actor } from "./actor.ts";
+import type { ActionAdoption } from "./adopt-actions.ts";
 
 /** How bytes are encoded, stored or on the wire. */
 export type BlobForm = "identity" | "zstd";
@@ -222,6 +223,8 @@ export interface BazelStore extends AsyncDisposable {
    */
   scope(viewId: number, instance: string, actor?: Actor): BazelScope;
   readonly provenance: StoreProvenance;
+  /** Takes over what merge queues' runs wrote, see `adoptActions`. */
+  adopt(adoption: ActionAdoption): Promise<void>;
   /** What all scopes of a view hold. */
   usageOf(viewId: number): Promise<ScopeUsage>;
   /** Bytes stored, as far as they count against the limit. */

@@ -103,7 +103,11 @@ export class BazelWrites {
   readonly #getObject: Query<ObjectRow>;
   readonly #addOwner: Query<never>;
   readonly #deleteObject: Query<never>;
-  readonly #findActionBytes: Query<{ readonly bytes: number; readonly writeId: number }>;
+  readonly #findActionBytes: Query<{
+    readonly bytes: number;
+    readonly writeId: number;
+    readonly isRevoked: number;
+  }>;
   readonly #insertSuperseded: Query<never>;
   readonly #resolveAction: Query<never>;
   readonly #upsertAction: Query<never>;
@@ -165,7 +169,7 @@ export class BazelWrites {
 
     const actionBytes = `length(result) + coalesce(length(refers_to), 0) + ${ROW_BYTES} AS bytes`;
     this.#findActionBytes = prepare(
-      `SELECT ${actionBytes}, write_id AS writeId FROM actions WHERE hash = ?1 AND scope_id = ?2`,
+      `SELECT ${actionBytes}, write_id AS writeId, ${IS_REVOKED} AS isRevoked FROM actions WHERE hash = ?1 AND scope_id = ?2`,
     );
     this.#insertSuperseded = prepare(`
       INSERT INTO superseded (hash, scope_id, write_id, at_ms) VALUES (?1, ?2, ?3, ?4)
@@ -274,6 +278,37 @@ export class BazelWrites {
     return { unusedFiles, addedBytes };
   }
 
+  /**
+   * Gives a scope blobs that another scope of the tenant has; those that it has itself stay as they are.
+   *
+   * @returns Whether all of them are there now; when not, nothing was given.
+   */
+  linkBlobs(
+    scopeId: number,
+    fromScopeId: number,
+    blobs: {
+      readonly hashes: Uint8Array;
+      readonly sizes: Float64Array;
+      readonly accessed: number;
+      readonly origin: WriteOrigin;
+    },
+  ): StoreChange & { readonly isComplete: boolean } {
+    const { hashes, sizes, accessed, origin } = blobs;
+    const all = [...eachHash(hashes)];
+    const change = { unusedFiles: [] as string[], addedBytes: 0 };
+    const isThere = (hash: Uint8Array): boolean =>
+      [scopeId, fromScopeId].some((id) => this.#findBlob.get(hash, id)?.isRevoked === 0);
+    if (!all.every(isThere)) return { ...change, isComplete: false };
+    for (const [at, hash] of all.entries()) {
+      const shared = { form: 0, sizeBytes: sizes[at] as number, storedBytes: 0 } as const;
+      const bytes = { file: undefined, data: undefined, verifiedMs: 0 };
+      const added = this.putBlob({ ...shared, ...bytes, scopeId, hash, accessed, origin });
+      change.unusedFiles.push(...added.unusedFiles);
+      change.addedBytes += added.addedBytes;
+    }
+    return { ...change, isComplete: true };
+  }
+
   /** Deletes those that were not used in this period or later. */
   deleteBlobs(scopeId: number, hashes: readonly Uint8Array[], usedBefore: number): StoreChange {
     const change = { unusedFiles: [] as string[], addedBytes: 0 };
@@ -313,9 +348,14 @@ export class BazelWrites {
       readonly accessed: number;
       readonly origin: WriteOrigin;
       readonly atMs: number;
+      /** One that is there stays. */
+      readonly keepsOther?: boolean;
     },
   ): StoreChange {
-    const { result, refersTo, accessed, origin, atMs } = action;
+    const { result, refersTo, accessed, origin, atMs, keepsOther = false } = action;
+    if (keepsOther && this.#findActionBytes.get(hash, scopeId)?.isRevoked === 0) {
+      return { unusedFiles: [], addedBytes: 0 };
+    }
     const writeId = this.#provenance.announce(origin);
     const before = this.#findActionBytes.get(hash, scopeId);
     if (before !== undefined && before.writeId > 0 && before.writeId !== writeId) {

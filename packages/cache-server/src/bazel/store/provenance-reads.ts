@@ -35,6 +35,9 @@ interface StateRow {
 
 /** Numbers as one parameter. */
 const IDS = "(SELECT value FROM json_each(?1))";
+/** The same writes, and those that they took over. */
+const WITH_ADOPTED = `(SELECT value FROM json_each(?1)
+  UNION SELECT adopts FROM writes WHERE id IN ${IDS} AND adopts IS NOT NULL)`;
 
 /** Who wrote and read what, as one tenant's Bazel index has it. */
 export class ProvenanceReads {
@@ -42,6 +45,7 @@ export class ProvenanceReads {
   readonly #lastWrite: Query<{ readonly id: number }>;
   readonly #revokedWrites: Query<{ readonly id: number }>;
   readonly #selectWrites: Query<{ readonly id: number }>;
+  readonly #offeredWrites: Query<{ readonly id: number }>;
   readonly #actionsOf: Query<WrittenBlob>;
   readonly #blobsAfter: Query<WrittenBlob>;
   readonly #valuesAfter: Query<WrittenValue>;
@@ -67,7 +71,10 @@ export class ProvenanceReads {
     const prepare = <Row>(sql: string): Query<Row> => prepareQuery<Row>(database, sql);
     this.#lastWrite = prepare(`SELECT coalesce(max(id), 0) AS id FROM writes`);
     this.#revokedWrites = prepare(`SELECT id FROM writes WHERE revocation_id IS NOT NULL`);
-    this.#selectWrites = prepare(`SELECT w.id ${SELECTED_WRITES}`);
+    this.#selectWrites = prepare(`SELECT DISTINCT w.id ${SELECTED_WRITES}`);
+    this.#offeredWrites = prepare(`
+      SELECT w.id FROM actors AS a JOIN writes AS w ON w.actor_id = a.id
+      WHERE a.offers = ?1 AND w.revocation_id IS NULL AND w.adopts IS NULL ORDER BY w.id`);
     this.#actionsOf = prepare(`
       SELECT hash, scope_id AS scopeId, write_id AS writeId FROM actions
       WHERE write_id > 0 AND write_id IN ${IDS}`);
@@ -79,7 +86,7 @@ export class ProvenanceReads {
       WHERE (scope_id, key) > (?1, ?2) ORDER BY scope_id, key LIMIT ?3`);
     this.#instanceOf = prepare(`SELECT instance FROM scopes WHERE id = ?1`);
     this.#writersOf = prepare(`
-      SELECT facts FROM actors WHERE id IN (SELECT actor_id FROM writes WHERE id IN ${IDS})
+      SELECT facts FROM actors WHERE id IN (SELECT actor_id FROM writes WHERE id IN ${WITH_ADOPTED})
       ORDER BY id DESC LIMIT ?2`);
     this.#consumersOf = prepare(`
       SELECT a.facts, sum(c.entries) AS entries, max(c.last_at_ms) AS lastAtMs
@@ -109,7 +116,7 @@ export class ProvenanceReads {
     this.#writersOfEntry = prepare(`
       SELECT a.facts, max(w.started_ms) AS atMs FROM writes AS w JOIN actors AS a ON a.id = w.actor_id
       WHERE w.id IN (
-        SELECT ?2 UNION SELECT write_id FROM superseded WHERE ?4 = ${ACTION} AND hash = ?1 AND scope_id = ?3
+        SELECT ?2 UNION SELECT adopts FROM writes WHERE id = ?2 UNION SELECT write_id FROM superseded WHERE ?4 = ${ACTION} AND hash = ?1 AND scope_id = ?3
         UNION SELECT write_id FROM reads WHERE name = CAST(?1 AS BLOB) AND scope_id = ?3 AND kind = ?4)
       GROUP BY a.id ORDER BY max(w.id) DESC LIMIT ?5`);
     this.#readersOfEntry = prepare(`
@@ -132,6 +139,11 @@ export class ProvenanceReads {
   /** The writes that a selection means, without those that are revoked. */
   selectWrites(selection: RevocationSelection): number[] {
     return this.#read(() => this.#selectWrites.all(...toSelection(selection)).map(({ id }) => id));
+  }
+
+  /** The writes of those who offer what they write under a key, without those that are revoked. */
+  offeredWrites(key: string): number[] {
+    return this.#read(() => this.#offeredWrites.all(key).map(({ id }) => id));
   }
 
   actionsOf(writeIds: readonly number[]): WrittenBlob[] {

@@ -1,5 +1,7 @@
 import type { DatabaseSync } from "node:sqlite";
 
+import { CacheError } from "@glorious/core";
+
 import type { RevocationSelection } from "../../index/provenance-index.ts";
 import { prepareQuery, type Query } from "../../index/sqlite-connection.ts";
 import { WRITE_MS, type WriteOrigin } from "./write-book.ts";
@@ -16,7 +18,7 @@ type Selection = [string | null, string | null, string | null, number | null];
  * goes on after that counts.
  */
 export const SELECTED_WRITES: string = `
-  FROM actors AS a JOIN writes AS w ON w.actor_id = a.id
+  FROM actors AS a JOIN writes AS o ON o.actor_id = a.id JOIN writes AS w ON w.id = o.id OR w.adopts = o.id
   WHERE (?1 IS NULL OR a.principal = ?1) AND (?2 IS NULL OR a.run = ?2) AND (?3 IS NULL OR a.jti = ?3)
     AND w.started_ms + ${WRITE_MS} > coalesce(?4, 0) AND w.revocation_id IS NULL`;
 
@@ -30,6 +32,7 @@ export class ProvenanceWrites {
   readonly #insertActor: Query<never>;
   readonly #findActor: Query<{ readonly id: number }>;
   readonly #insertWrite: Query<never>;
+  readonly #isWriteRevoked: Query<unknown>;
   readonly #findActionWrite: Query<{ readonly writeId: number }>;
   readonly #findValueWrite: Query<{ readonly writeId: number }>;
   readonly #insertRead: Query<never>;
@@ -48,10 +51,15 @@ export class ProvenanceWrites {
   constructor(database: DatabaseSync) {
     const prepare = <Row>(sql: string): Query<Row> => prepareQuery<Row>(database, sql);
     this.#insertActor = prepare(`
-      INSERT INTO actors (facts, principal, run, jti) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING`);
+      INSERT INTO actors (facts, principal, run, jti, offers) VALUES (?1, ?2, ?3, ?4, ?5)
+      ON CONFLICT DO NOTHING`);
     this.#findActor = prepare(`SELECT id FROM actors WHERE facts = ?1`);
     this.#insertWrite = prepare(`
-      INSERT INTO writes (id, actor_id, started_ms) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING`);
+      INSERT INTO writes (id, actor_id, started_ms, adopts) VALUES (?1, ?2, ?3, ?4)
+      ON CONFLICT DO NOTHING`);
+    this.#isWriteRevoked = prepare(
+      `SELECT 1 FROM writes WHERE id = ?1 AND revocation_id IS NOT NULL`,
+    );
     this.#findActionWrite = prepare(
       `SELECT write_id AS writeId FROM actions WHERE hash = ?1 AND scope_id = ?2`,
     );
@@ -89,17 +97,25 @@ export class ProvenanceWrites {
         SELECT hash, scope_id, write_id FROM superseded WHERE at_ms < ?1 LIMIT ?2)`);
   }
 
-  /** Makes sure that a write is known before anything is written with it. @returns Its number. */
+  /**
+   * Makes sure that a write is known before anything is written with it.
+   *
+   * @returns Its number.
+   * @throws {CacheError} `FORBIDDEN` when what it takes over was revoked meanwhile.
+   */
   announce({ id, announced }: WriteOrigin): number {
     if (announced === undefined) return id;
-    const { facts, principal, run, jti, startedMs } = announced;
-    this.#insertWrite.run(id, this.#actorId({ facts, principal, run, jti }), startedMs);
+    const { startedMs, adopts, ...actor } = announced;
+    if (adopts !== undefined && this.#isWriteRevoked.get(adopts) !== undefined) {
+      throw new CacheError("FORBIDDEN", "What was to be taken over was revoked meanwhile");
+    }
+    this.#insertWrite.run(id, this.#actorId(actor), startedMs, adopts ?? null);
     return id;
   }
 
   /** Records who was given what. */
   recordReads(
-    actor: Omit<NonNullable<WriteOrigin["announced"]>, "startedMs">,
+    actor: Omit<NonNullable<WriteOrigin["announced"]>, "startedMs" | "adopts">,
     scopeId: number,
     reads: { readonly hashes: Uint8Array; readonly keys: readonly string[]; readonly atMs: number },
   ): void {
@@ -155,9 +171,9 @@ export class ProvenanceWrites {
     );
   }
 
-  #actorId(actor: Omit<NonNullable<WriteOrigin["announced"]>, "startedMs">): number {
-    const { facts, principal, run, jti } = actor;
-    this.#insertActor.run(facts, principal, run ?? null, jti ?? null);
+  #actorId(actor: Omit<NonNullable<WriteOrigin["announced"]>, "startedMs" | "adopts">): number {
+    const { facts, principal, run, jti, offers } = actor;
+    this.#insertActor.run(facts, principal, run ?? null, jti ?? null, offers ?? null);
     const found = this.#findActor.get(facts);
     if (found === undefined) throw new Error("An actor was neither made nor found");
     return found.id;

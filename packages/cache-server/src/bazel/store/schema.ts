@@ -148,4 +148,12 @@ export const BAZEL_SCHEMA_STEPS: readonly string[] = [
   -- Those of the server's revocations that hold here already, or held until they were taken back.
   CREATE TABLE applied_revocations (id INTEGER PRIMARY KEY) STRICT;
   `,
+  `
+  -- What a merge queue's runs wrote is known by a key; a push that takes it over writes with a write of its own, which
+  -- names the one it was written with first: revoking either hides it.
+  ALTER TABLE actors ADD COLUMN offers TEXT;
+  CREATE INDEX actors_by_offer ON actors (offers) WHERE offers IS NOT NULL;
+  ALTER TABLE writes ADD COLUMN adopts INTEGER;
+  CREATE INDEX writes_by_adopted ON writes (adopts) WHERE adopts IS NOT NULL;
+  `,
 ];

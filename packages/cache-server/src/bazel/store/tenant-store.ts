@@ -13,6 +13,7 @@ import {
 
 import type { BazelScrubProgress, BazelScrubWork } from "../../housekeeping/bazel-scrub.ts";
 import type { Actor } from "./actor.ts";
+import { type ActionAdoption, adoptActions } from "./adopt-actions.ts";
 import { type BazelIndex, openBazelIndex } from "./bazel-index.ts";
 import type {
   BazelScope,
@@ -195,6 +196,10 @@ class TenantStore implements BazelStore {
     // Names that hold nothing are made up as fast as somebody can ask.
     if (this.#state.findScope(viewId, instance) !== undefined) this.#scopes.set(name, scope);
     return scope;
+  }
+
+  adopt(adoption: ActionAdoption): Promise<void> {
+    return adoptActions(this.#state, adoption);
   }
 
   async usageOf(viewId: number): Promise<ScopeUsage> {

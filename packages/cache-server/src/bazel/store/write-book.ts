@@ -19,7 +19,10 @@ export interface WriteOrigin {
         readonly principal: string;
         readonly run: string | undefined;
         readonly jti: string | undefined;
+        readonly offers: string | undefined;
         readonly startedMs: number;
+        /** The write of what is taken over. */
+        readonly adopts?: number;
       }
     | undefined;
 }
@@ -67,7 +70,7 @@ export class WriteBook {
   originOf(actor: Actor | undefined, nowMs: number): WriteOrigin {
     if (actor === undefined) return NOBODY;
     this.#requireAccepted(actor);
-    const { facts, principal, run, jti } = actor;
+    const { facts, principal, run, jti, offers } = actor;
     let write = this.#current.get(facts);
     if (write === undefined || write.startedMs + WRITE_MS <= nowMs || nowMs < write.startedMs) {
       if (this.#current.size >= MAX_CURRENT) this.#current.clear();
@@ -76,7 +79,23 @@ export class WriteBook {
       this.#current.set(facts, write);
     }
     const { id, startedMs, isKnown } = write;
-    return { id, announced: isKnown ? undefined : { facts, principal, run, jti, startedMs } };
+    return {
+      id,
+      announced: isKnown ? undefined : { facts, principal, run, jti, offers, startedMs },
+    };
+  }
+
+  /**
+   * What the actor takes over with that was written with another write.
+   *
+   * @throws {CacheError} `FORBIDDEN` as `originOf`.
+   */
+  adoptionOf(actor: Actor, adopts: number, startedMs: number): WriteOrigin {
+    this.#requireAccepted(actor);
+    const { facts, principal, run, jti, offers } = actor;
+    const id = this.#nextId;
+    this.#nextId += 1;
+    return { id, announced: { facts, principal, run, jti, offers, startedMs, adopts } };
   }
 
   /** The index has it. @throws {CacheError} `FORBIDDEN` when it was revoked on its way there. */
