@@ -147,6 +147,13 @@ describe.skipIf(nix === undefined)("a job's session", () => {
     expect(await job.setup()).toMatchObject({ status, canPush: false, pushMode: "none" });
   });
 
+  test("of two tools the one that is here is set up, and the other is not missed", async () => {
+    await using job = await start(trusted());
+    const result = await job.request({ version: 1, kinds: ["nix", "bazel"] });
+    expect(result).toMatchObject({ status: "ready", pushMode: "hook", warnings: [] });
+    expect(result.notes).toEqual(["There is no Bazel in PATH."]);
+  });
+
   test("a job that wants to push nothing only reads", async () => {
     await using job = await start(trusted());
     const result = await job.setup(["--push-when", "false"]);
@@ -278,6 +285,7 @@ describe.skipIf(nix === undefined)("a job's session", () => {
     const result = await job.setup(["--timeout", "4s"]);
     expect(result).toMatchObject({
       status: "degraded",
+      warnings: [{ message: result.reason }],
       environment: { FLYWHEEL_STATUS: "degraded" },
     });
     expect(await readdir(job.temporary)).toEqual([]);

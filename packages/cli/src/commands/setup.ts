@@ -105,6 +105,7 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
       ? await readRequest(options.request ?? "-", context)
       : await buildRequest(options, context);
     const result = await runSetup(request, context);
+    for (const line of result.notes) note(context, line);
     if (options.json || (isWhole && !options.shell)) {
       return printLine(context, JSON.stringify(result));
     }

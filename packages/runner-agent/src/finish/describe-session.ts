@@ -3,7 +3,7 @@ import { readSummary } from "../agent/summary-file.ts";
 import { createControlClient } from "../control/control-client.ts";
 import { requireSession } from "../session/find-session.ts";
 import { readSettings } from "../session/session-state.ts";
-import { readReport } from "../setup/reuse-session.ts";
+import { readReport } from "../setup/earlier-session.ts";
 import type { SetupResult } from "../setup/setup-request.ts";
 import type { AgentSummary } from "../statistics.ts";
 import { formatSummary } from "./format-summary.ts";

@@ -9,7 +9,7 @@ import { createControlClient } from "../control/control-client.ts";
 import { isRunning } from "../session/process-identity.ts";
 import type { SessionFiles } from "../session/session-files.ts";
 import { type AgentSession, readSettings } from "../session/session-state.ts";
-import { readReport } from "../setup/reuse-session.ts";
+import { readReport } from "../setup/earlier-session.ts";
 import { removeFromUserRc } from "../setup/setup-bazel.ts";
 import type { AgentSummary } from "../statistics.ts";
 import type { DrainReport } from "../uploads/uploader.ts";

@@ -1,9 +1,9 @@
-import { stat } from "node:fs/promises";
 import { userInfo } from "node:os";
-import { delimiter, join } from "node:path";
 
 import { NIX_COMMAND, runProgram, whatNixSaid } from "@glorious/cache-client";
 import { CacheError } from "@glorious/core";
+
+import { findInPath } from "./find-in-path.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -59,15 +59,6 @@ interface RunNix {
   readonly env: Environment;
   readonly signal: AbortSignal;
   readonly timeoutMs: number;
-}
-
-async function findInPath(name: string, env: Environment): Promise<string | undefined> {
-  for (const folder of (env["PATH"] ?? "").split(delimiter)) {
-    const file = join(folder, name);
-    const facts = folder === "" ? undefined : await stat(file).catch(() => undefined);
-    if (facts?.isFile() === true && (facts.mode & 0o111) !== 0) return file;
-  }
-  return undefined;
 }
 
 async function readVersion(command: string, run: RunNix): Promise<string> {

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 
-import { CacheError, describeError } from "@glorious/core";
+import { CacheError, describeError, isCacheError } from "@glorious/core";
 
 import { startAgent } from "../agent/start-agent.ts";
 import { createControlClient } from "../control/control-client.ts";
@@ -19,9 +19,10 @@ import {
 import type { SessionStatus } from "../statistics.ts";
 import { appendToQueue } from "../uploads/spool.ts";
 import { detectNix, type NixFacts } from "./detect-nix.ts";
+import { type EarlierSession, findEarlierSession, type SessionReport } from "./earlier-session.ts";
 import { type Access, openAccess, wantsWrite } from "./open-access.ts";
-import { type EarlierSession, findEarlierSession, type SessionReport } from "./reuse-session.ts";
-import { configureBazel } from "./setup-bazel.ts";
+import { accessOf, instanceNameOf, planBazel, planUploads } from "./plan-agent.ts";
+import { configureBazel, hasBazel } from "./setup-bazel.ts";
 import { configureNix, type NixPlan, planNix } from "./setup-nix.ts";
 import type {
   BazelRequest,
@@ -62,10 +63,16 @@ export async function runSetup(given: SetupRequest, context: SetupContext): Prom
   const signal = AbortSignal.any([context.signal, AbortSignal.timeout(limitMs)]);
   const setup = new Setup(request, { ...context, signal }, stopwatch);
   if (cacheMode === "none") {
-    return setup.without("disabled", "The workflow forbids caches: ACTIONS_CACHE_MODE is none.");
+    return setup.nothing("disabled", "The workflow forbids caches: ACTIONS_CACHE_MODE is none.");
   }
-  const earlier = await findEarlierSession(context.env);
-  return earlier.kind === "running" ? setup.extend(earlier) : setup.run(earlier.leftPaths);
+  try {
+    const earlier = await findEarlierSession(context.env);
+    if (earlier.kind === "none") return await setup.run(earlier.leftPaths);
+    return await setup.extend(earlier);
+  } catch (error) {
+    if (!isCacheError(error)) throw error;
+    return setup.without("degraded", describeError(error));
+  }
 }
 
 class Setup {
@@ -73,6 +80,7 @@ class Setup {
   readonly #context: SetupContext;
   readonly #stopwatch: Stopwatch;
   readonly #warnings: SetupWarning[] = [];
+  readonly #notes: string[] = [];
 
   constructor(request: SetupRequest, context: SetupContext, stopwatch: Stopwatch) {
     this.#request = request;
@@ -86,23 +94,18 @@ class Setup {
       this.#detectNix(),
     ]);
     if (access.kind === "none") return this.without(access.status, access.reason, access.hint);
-    for (const notice of access.notices) this.#warn("notice", notice);
+    this.#notes.push(...access.notices);
     const canPush = access.write !== undefined && wantsWrite(this.#request);
     if (!canPush && this.#request.push === "true") {
       this.#warn("no-push", `The job wants to push, and may not: ${access.reason}`);
     }
     const plan = nix === undefined ? undefined : await planNix(nix, this.#request, canPush);
     this.#warnings.push(...(plan?.warnings ?? []));
-    const wantsBazel = this.#request.kinds.includes("bazel");
-    if (wantsBazel && access.bazelUrl === undefined) {
-      this.#warn("no-bazel", `${access.server} serves no Bazel cache.`);
+    const isBazelWanted = await this.#requireBazel(access);
+    if (plan === undefined && !isBazelWanted) {
+      return this.without("degraded", this.#notes.at(-1) ?? "There is nothing to configure.");
     }
-    const hasWork = plan !== undefined || (wantsBazel && access.bazelUrl !== undefined);
-    if (!hasWork) {
-      const [first] = this.#warnings;
-      return this.without("degraded", first?.message ?? "There is nothing to configure.");
-    }
-    return this.#start(access, { nix, plan, canPush, leftPaths });
+    return this.#start(access, { nix, plan, canPush, isBazelWanted, leftPaths });
   }
 
   /** The job has a session: only what it does not have yet is configured, the rest is reported. */
@@ -117,18 +120,25 @@ class Setup {
     this.#warnings.push(...(plan?.warnings ?? []));
     const access = accessOf(earlier);
     const uploads = planUploads(nix, plan, this.#request) ?? settings.uploads;
-    const bazel = settings.bazel ?? planBazel(access, this.#request);
+    const isBazelWanted = kinds.includes("bazel") && (await this.#requireBazel(access));
+    const bazel = isBazelWanted ? planBazel(access, this.#request) : settings.bazel;
     await writeSettings(files, { ...settings, uploads, bazel });
     await createControlClient(earlier.session.socket).reload();
     return this.#configure(access, {
-      ...{ files, nix, plan, canPush, kinds, secret: settings.secret },
+      ...{ files, nix, plan, canPush, isBazelWanted, kinds, secret: settings.secret },
       session: await readSession(files),
       before: report,
     });
   }
 
-  /** The result of a set-up that changed nothing. */
+  /** The result of a set-up that changed nothing, with one warning at least. */
   without(status: SessionStatus, reason: string, hint?: readonly string[]): SetupResult {
+    if (this.#warnings.length === 0) this.#warn(status, reason, hint?.join("\n"));
+    return this.nothing(status, reason, hint);
+  }
+
+  /** The result of a set-up that was to change nothing. */
+  nothing(status: SessionStatus, reason: string, hint?: readonly string[]): SetupResult {
     return {
       version: 1,
       status,
@@ -141,6 +151,7 @@ class Setup {
       path: [],
       masks: [],
       warnings: this.#warnings,
+      notes: this.#notes,
       existing: false,
       timings: this.#stopwatch.timings(),
     };
@@ -150,13 +161,41 @@ class Setup {
     this.#warnings.push({ code, message, ...(hint !== undefined && { hint }) });
   }
 
+  /** A tool that is missing is a trouble where it alone was asked for; others have what they asked for. */
+  #lack(code: string, message: string, hint?: string): void {
+    if (this.#request.kinds.length === 1) this.#warn(code, message, hint);
+    else this.#notes.push(message);
+  }
+
+  /** Whether Bazel is to be configured, and can be. */
+  async #requireBazel({ server, bazelUrl }: Access): Promise<boolean> {
+    if (!this.#request.kinds.includes("bazel")) return false;
+    if (bazelUrl === undefined) {
+      this.#lack("no-bazel", `${server} serves no Bazel cache.`);
+      return false;
+    }
+    const isThere = await hasBazel(this.#request.bazel ?? DEFAULT_BAZEL, {
+      env: this.#context.env,
+      workspace: this.#workspace(),
+    });
+    if (isThere) return true;
+    const hint = "Name Bazel's version with the input bazel-version, or in .bazelversion.";
+    this.#lack("no-bazel", "There is no Bazel in PATH.", hint);
+    return false;
+  }
+
+  #workspace(): string {
+    const { env, workingDirectory } = this.#context;
+    return this.#request.workspace ?? (env["GITHUB_WORKSPACE"] || workingDirectory);
+  }
+
   async #detectNix(): Promise<NixFacts | undefined> {
     if (!this.#request.kinds.includes("nix")) return undefined;
     try {
       const nix = await detectNix(this.#context.env, this.#context.signal);
       if (nix === undefined) {
         const hint = "Install Nix before this step.";
-        this.#warn("no-nix", "There is no Nix in PATH.", hint);
+        this.#lack("no-nix", "There is no Nix in PATH.", hint);
       }
       return nix;
     } catch (error) {
@@ -193,7 +232,7 @@ class Setup {
 
   async #plan(
     access: Access,
-    { nix, plan, canPush }: StartState,
+    { nix, plan, canPush, isBazelWanted }: StartState,
     secret: string,
   ): Promise<AgentSettings> {
     const request = this.#request;
@@ -217,7 +256,7 @@ class Setup {
         spoolBytes: request.prefetch?.spoolBytes,
         largeNars: request.prefetch?.largeNars ?? false,
       },
-      bazel: planBazel(access, request),
+      bazel: isBazelWanted ? planBazel(access, request) : undefined,
       bazelUrl: access.bazelUrl,
       uploads: planUploads(nix, plan, request),
       drainTimeoutSeconds: request.drainTimeoutSeconds,
@@ -252,7 +291,7 @@ class Setup {
         this.#warn("nix-fails", describeError(error));
       }
     }
-    const bazel = kinds.includes("bazel") ? await this.#configureBazel(access, state) : undefined;
+    const bazel = state.isBazelWanted ? await this.#configureBazel(access, state) : undefined;
     if (bazel !== undefined && faces.bazel !== undefined) {
       environment["BAZEL_REMOTE_CACHE"] = faces.bazel.http;
     }
@@ -280,6 +319,7 @@ class Setup {
       path: [],
       masks: access.token === undefined ? [secret] : [access.token, secret],
       warnings: this.#warnings,
+      notes: this.#notes,
       existing: before !== undefined,
       timings: this.#stopwatch.timings(),
     };
@@ -301,7 +341,7 @@ class Setup {
   async #configureBazel(access: Access, state: ConfigureState): Promise<SetupResult["bazel"]> {
     const face = state.session.faces.bazel;
     if (face === undefined) return undefined;
-    const { env, workingDirectory, signal } = this.#context;
+    const { env, signal } = this.#context;
     try {
       const { bazel, warnings } = await configureBazel(
         {
@@ -314,7 +354,7 @@ class Setup {
         {
           files: state.files,
           env,
-          workspace: this.#request.workspace ?? (env["GITHUB_WORKSPACE"] || workingDirectory),
+          workspace: this.#workspace(),
           signal,
         },
       );
@@ -332,6 +372,7 @@ interface StartState {
   readonly nix: NixFacts | undefined;
   readonly plan: NixPlan | undefined;
   readonly canPush: boolean;
+  readonly isBazelWanted: boolean;
   /** What the agent of an earlier session left to push. */
   readonly leftPaths: readonly string[];
 }
@@ -346,44 +387,4 @@ interface ConfigureState extends Omit<StartState, "leftPaths"> {
 }
 
 /** Warnings that take nothing away from what was asked for. */
-const HARMLESS: ReadonlySet<string> = new Set(["notice", "no-hook", "no-push"]);
-
-/** What a running session was given. */
-function accessOf({ settings, report }: Extract<EarlierSession, { kind: "running" }>): Access {
-  const { reason, hint, publicKeys, tenant, trust } = report.result;
-  const { server, view, write, credentials, nix, bazelUrl } = settings;
-  return {
-    ...{ kind: "open", server, view, write, credentials, reason, hint, publicKeys, tenant, trust },
-    upstream: nix?.kind === "attic" ? "attic" : "flywheel",
-    substituterUrl: nix?.substituterUrl ?? server,
-    bazelUrl,
-    notices: [],
-  };
-}
-
-function planUploads(
-  nix: NixFacts | undefined,
-  plan: NixPlan | undefined,
-  { pushFilter }: SetupRequest,
-): AgentSettings["uploads"] {
-  const mode = plan?.pushMode;
-  if (nix === undefined || (mode !== "hook" && mode !== "store-diff")) return undefined;
-  return { mode, exclude: pushFilter, nix: nix.command, storeDir: nix.storeDir };
-}
-
-/** What the Bazel face is to be; `undefined` where it is not wanted, or the server has none. */
-function planBazel(
-  { bazelUrl, view }: Pick<Access, "bazelUrl" | "view">,
-  request: SetupRequest,
-): AgentSettings["bazel"] {
-  if (bazelUrl === undefined || !request.kinds.includes("bazel")) return undefined;
-  return {
-    grpc: bazelUrl,
-    instanceName: instanceNameOf(view, request),
-    downloadsAll: request.bazel?.download === "all",
-  };
-}
-
-function instanceNameOf(view: string, { bazel }: SetupRequest): string {
-  return bazel?.instanceName === undefined ? view : `${view}/${bazel.instanceName}`;
-}
+const HARMLESS: ReadonlySet<string> = new Set(["no-hook", "no-push"]);

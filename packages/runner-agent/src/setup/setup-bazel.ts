@@ -18,6 +18,7 @@ import { CacheError, quoteShell } from "@glorious/core";
 
 import { findRunningSession } from "../agent/start-agent.ts";
 import { type SessionFiles, sessionFiles } from "../session/session-files.ts";
+import { findInPath } from "./find-in-path.ts";
 import type { BazelRequest, SetupResult, SetupWarning } from "./setup-request.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -89,16 +90,30 @@ export async function configureBazel(
   };
 }
 
+/** Whether there is a Bazel to configure, or at least its version. */
+export async function hasBazel(
+  { rc, bazelVersion }: BazelRequest,
+  { env, workspace }: { readonly env: Environment; readonly workspace: string },
+): Promise<boolean> {
+  if (rc === "none" || bazelVersion !== undefined) return true;
+  if ((await readPinnedVersion(workspace)) !== undefined) return true;
+  return (await findInPath("bazel", env)) !== undefined;
+}
+
+/** What `.bazelversion` says; it may also be a word such as `latest`, which only the launcher understands. */
+async function readPinnedVersion(workspace: string): Promise<string | undefined> {
+  const text = await readFile(join(workspace, ".bazelversion"), "utf8").catch(() => "");
+  const [line = ""] = text.trim().split("\n");
+  return /^\d+(\.\d+)*(-[a-z0-9.]+)?$/.test(line) ? line : undefined;
+}
+
 async function findRelease(
   { bazelVersion }: BazelRequest,
   context: { readonly env: Environment; readonly workspace: string; readonly signal: AbortSignal },
 ): Promise<BazelRelease> {
   if (bazelVersion !== undefined) return parseBazelRelease(bazelVersion);
-  const pinned = await readFile(join(context.workspace, ".bazelversion"), "utf8").catch(() => "");
-  const [line = ""] = pinned.trim().split("\n");
-  // It may also be a word such as `latest`, which only the launcher understands.
-  if (/^\d/.test(line) && !line.includes("*") && !line.includes("x"))
-    return parseBazelRelease(line);
+  const pinned = await readPinnedVersion(context.workspace);
+  if (pinned !== undefined) return parseBazelRelease(pinned);
   const limit = AbortSignal.timeout(VERSION_MS);
   try {
     return await askBazelRelease("bazel", {

@@ -101,6 +101,8 @@ export interface SetupResult {
   /** What no log may show. Secret. */
   readonly masks: readonly string[];
   readonly warnings: readonly SetupWarning[];
+  /** What else is worth a line. */
+  readonly notes: readonly string[];
   /** The session was there already: it is reported, not made. */
   readonly existing: boolean;
   readonly timings: SetupTimings;

@@ -1,0 +1,51 @@
+import type { AgentSettings } from "../session/session-state.ts";
+import type { NixFacts } from "./detect-nix.ts";
+import type { EarlierSession } from "./earlier-session.ts";
+import type { Access } from "./open-access.ts";
+import type { NixPlan } from "./setup-nix.ts";
+import type { SetupRequest } from "./setup-request.ts";
+
+/** What a running session was given. */
+export function accessOf({
+  settings,
+  report,
+}: Extract<EarlierSession, { kind: "running" }>): Access {
+  const { reason, hint, publicKeys, tenant, trust } = report.result;
+  const { server, view, write, credentials, nix, bazelUrl } = settings;
+  return {
+    ...{ kind: "open", server, view, write, credentials, reason, hint, publicKeys, tenant, trust },
+    upstream: nix?.kind === "attic" ? "attic" : "flywheel",
+    substituterUrl: nix?.substituterUrl ?? server,
+    bazelUrl,
+    notices: [],
+  };
+}
+
+/** How the agent pushes; `undefined` where it does not. */
+export function planUploads(
+  nix: NixFacts | undefined,
+  plan: NixPlan | undefined,
+  { pushFilter }: SetupRequest,
+): AgentSettings["uploads"] {
+  const mode = plan?.pushMode;
+  if (nix === undefined || (mode !== "hook" && mode !== "store-diff")) return undefined;
+  return { mode, exclude: pushFilter, nix: nix.command, storeDir: nix.storeDir };
+}
+
+/** What the Bazel face is to be; `undefined` where it is not wanted, or the server has none. */
+export function planBazel(
+  { bazelUrl, view }: Pick<Access, "bazelUrl" | "view">,
+  request: SetupRequest,
+): AgentSettings["bazel"] {
+  if (bazelUrl === undefined || !request.kinds.includes("bazel")) return undefined;
+  return {
+    grpc: bazelUrl,
+    instanceName: instanceNameOf(view, request),
+    downloadsAll: request.bazel?.download === "all",
+  };
+}
+
+/** What Bazel calls the part of the cache that it uses. */
+export function instanceNameOf(view: string, { bazel }: SetupRequest): string {
+  return bazel?.instanceName === undefined ? view : `${view}/${bazel.instanceName}`;
+}
