@@ -26,6 +26,8 @@ export interface NixJob extends AsyncDisposable {
   printed(): string;
   /** Runs `flywheel <words>` as a step. */
   flywheel(words: readonly string[], input?: string): Promise<CommandResult>;
+  /** Runs a step's script in a POSIX shell, with the command line as `$0`. */
+  shell(script: string): Promise<CommandResult>;
   /** Runs `flywheel setup` as a step, and exports what it says. */
   setup(words?: readonly string[]): Promise<SetupResult>;
   /** Runs `flywheel setup --request -` as an action does. */
@@ -79,6 +81,7 @@ export async function startNixJob(
     },
     printed: () => printed.join("\n"),
     flywheel,
+    shell: (script) => runCommand("sh", ["-c", script, LAUNCHER], { env, cwd: sandbox.directory }),
     async setup(words = []) {
       return use(await flywheel(["setup", "--kind", "nix", "--json", ...words]));
     },

@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { access, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { userInfo } from "node:os";
 import path from "node:path";
 
 import {
@@ -8,6 +9,7 @@ import {
   createTemporaryDirectory,
   findNixVersions,
   githubClaims,
+  gitlabClaims,
   type IdentityWorld,
   kubernetesClaims,
   type NixVersion,
@@ -23,16 +25,17 @@ const ACCOUNT = { namespace: "ci", name: "runner", uid: "5e0bd49b-f040-43b0-99b7
 const ONE = `mkPath { name = "one"; script = "echo one > $out"; }`;
 const TWO = `mkPath { name = "two"; script = "echo two > $out"; }`;
 
-/** A daemon for a user that it does not trust, whoever that is. */
-async function startUntrustingDaemon({
-  binDirectory,
-}: NixVersion): Promise<AsyncDisposable & { readonly env: Record<string, string> }> {
+/** A daemon that trusts these users. */
+async function startDaemon(
+  { binDirectory }: NixVersion,
+  trustedUsers: string,
+): Promise<AsyncDisposable & { readonly env: Record<string, string> }> {
   const directory = await createTemporaryDirectory("flywheel-daemon-");
   const conf = path.join(directory.path, "conf");
   await mkdir(conf);
   await writeFile(
     path.join(conf, "nix.conf"),
-    "trusted-users = nobody\nallowed-users = *\nbuild-users-group =\nsandbox = false\nsubstituters =\n",
+    `trusted-users = ${trustedUsers}\nallowed-users = *\nbuild-users-group =\nsandbox = false\nsubstituters =\n`,
   );
   const NIX_DAEMON_SOCKET_PATH = path.join(directory.path, "socket");
   const daemon = spawn(path.join(binDirectory, "nix-daemon"), [], {
@@ -63,6 +66,11 @@ describe.skipIf(nix === undefined)("a job's session", () => {
           scopes: [
             {
               issuer: "github",
+              repository: { id: "2001" },
+              trusted: { refs: ["refs/heads/main"] },
+            },
+            {
+              issuer: "gitlab",
               repository: { id: "2001" },
               trusted: { refs: ["refs/heads/main"] },
             },
@@ -204,7 +212,7 @@ describe.skipIf(nix === undefined)("a job's session", () => {
 
   test("a daemon that does not trust the user is told of, and the job pushes by what is new", async () => {
     if (nix === undefined) return;
-    await using daemon = await startUntrustingDaemon(nix);
+    await using daemon = await startDaemon(nix, "nobody");
     await using job = await start({ ...trusted(), ...daemon.env });
     const result = await job.setup();
     expect(result).toMatchObject({
@@ -221,6 +229,32 @@ describe.skipIf(nix === undefined)("a job's session", () => {
     await using next = await start(trusted());
     await next.setup();
     expect(await next.realise(one)).toMatchObject({ status: 0 });
+  });
+
+  test("a daemon that trusts the user runs the hook and reads from the cache", async () => {
+    if (nix === undefined) return;
+    await using daemon = await startDaemon(nix, userInfo().username);
+    await using job = await start({ ...trusted(), ...daemon.env });
+    expect(await job.setup()).toMatchObject({ status: "ready", pushMode: "hook", warnings: [] });
+    await job.build(ONE);
+    const { summary } = await job.drain();
+    expect(summary, await job.log()).toMatchObject({ uploads: { pushed: 1, left: 0 } });
+    // It asked the cache before it built.
+    expect(summary?.nix?.misses.absent).toBeGreaterThan(0);
+  });
+
+  test("a job of GitLab is set up by one line of its shell", async () => {
+    const project = { project: "acme/site", projectId: 2001, namespaceId: 1001 };
+    await using job = await start(world.jobEnvironment("gitlab", gitlabClaims(project)));
+    const script = `set -eu
+eval "$("$0" setup --kind nix --shell)"
+"$0" session
+"$0" drain --end`;
+    const said = await job.shell(script);
+    expect(said, said.stderr).toMatchObject({ status: 0 });
+    expect(said.stderr).toMatch(/^ready: /m);
+    expect(said.stdout).toContain("| Cache | hub+main (trusted) |");
+    expect(await readdir(job.temporary)).toEqual([]);
   });
 
   test("a token that the server takes no more is replaced, and the job notices nothing", async () => {

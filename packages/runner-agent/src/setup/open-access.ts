@@ -11,6 +11,7 @@ import {
   openCache,
   parseServerUrl,
   readRunnerConfig,
+  ResponseError,
   type RunnerConfig,
 } from "@glorious/cache-client";
 import { CacheError, describeError, isCacheError } from "@glorious/core";
@@ -151,12 +152,18 @@ async function openServer(
     });
   } catch (error) {
     if (!isCacheError(error, "FORBIDDEN")) throw error;
-    const opened = await openPublic(server, publicView, error.message, found, context);
+    const opened = await openPublic(server, publicView, whatServerSaid(error), found, context);
     return opened.kind === "open" || error.hint === undefined
       ? opened
       : { ...opened, hint: [error.hint] };
   }
   return fromExchange(server, exchanged, { kind: "exchange", audience: chosen, ...wish });
+}
+
+/** A refusal without the request that it answers. */
+function whatServerSaid(error: CacheError): string {
+  const said = error instanceof ResponseError ? error.details["message"] : undefined;
+  return typeof said === "string" ? said : error.message;
 }
 
 function fromExchange(

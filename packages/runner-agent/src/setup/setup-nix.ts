@@ -1,7 +1,10 @@
 import { stat, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
 
+import { runProgram } from "@glorious/cache-client";
 import { CacheError, describeError } from "@glorious/core";
 
+import { hasProcess } from "../session/process-identity.ts";
 import type { SessionFiles } from "../session/session-files.ts";
 import { formatHookScript } from "../uploads/hook-script.ts";
 import { type NixFacts, readNixSettings } from "./detect-nix.ts";
@@ -51,12 +54,16 @@ async function findHookTrouble(nix: NixFacts): Promise<string | undefined> {
   if (!nix.isTrusted) return "the Nix daemon does not trust this user";
   if (nix.postBuildHook !== undefined) return "Nix has a post-build-hook of its own";
   // A daemon outside of this container would not find the hook, and fail every build for it.
-  const isContainer = await Promise.any(
-    ["/.dockerenv", "/run/.containerenv"].map((file) => stat(file)),
-  ).catch(() => undefined);
-  return nix.isDaemon && isContainer !== undefined
-    ? "the Nix daemon may run outside of this container"
-    : undefined;
+  const mayBeOutside = nix.isDaemon && (await isContainer()) && !(await hasProcess("nix-daemon"));
+  return mayBeOutside ? "the Nix daemon may run outside of this container" : undefined;
+}
+
+async function isContainer(): Promise<boolean> {
+  const marks = ["/.dockerenv", "/run/.containerenv"].map((file) => stat(file));
+  return Promise.any(marks).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** What {@link configureNix} writes. */
@@ -91,6 +98,7 @@ export async function configureNix(
   if (conf.substituter === undefined && !hasHook) return {};
   if (hasHook) {
     await writeFile(files.hook, formatHookScript(files.queue), { mode: 0o700 });
+    await requireRunnable(files.hook, signal);
   }
   const text = formatNixConf({ ...conf, hook: hasHook ? files.hook : undefined });
   await writeFile(files.nixConf, text, { mode: 0o600 });
@@ -100,6 +108,15 @@ export async function configureNix(
     conf.substituter === undefined ? undefined : probeFace(conf.substituter, nix, signal),
   ]);
   return environment;
+}
+
+/** A hook that cannot be run fails every build. */
+async function requireRunnable(hook: string, signal: AbortSignal): Promise<void> {
+  const { exitCode } = await runProgram(hook, [], { env: {}, signal, timeoutMs: PROBE_MS });
+  if (exitCode === 0) return;
+  throw new CacheError("CONFIG", `Programs in ${dirname(hook)} cannot be run`, {
+    hint: "Let RUNNER_TEMP be on a file system without noexec, or set push-mode to store-diff.",
+  });
 }
 
 /** Something else, such as NIX_CONFIG, may override what we wrote. */

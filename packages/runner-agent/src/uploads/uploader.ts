@@ -58,6 +58,9 @@ export interface Uploader extends AsyncDisposable {
 
 /** A drain ends when nothing has moved for so long: the server is not there. */
 const STALL_MS = 20_000;
+/** It ends earlier when all of so many tries failed. */
+const FAILING_MS = 10_000;
+const FAILING_TRIES = 2;
 /** How long a drain waits between tries. */
 const DRAIN_DELAY_MS = 1000;
 const MAX_BATCH = 100;
@@ -74,6 +77,7 @@ export function startUploader(options: UploaderOptions): Uploader {
   const counts = { queued: 0, pushed: 0, bytes: 0, skipped: 0, failed: 0 };
   const stopped = new AbortController();
   let lastProgressMs = nowMs();
+  let failures = 0;
   let lastError: CacheError | undefined;
   let wake = Promise.withResolvers<void>();
   let reading = Promise.resolve();
@@ -83,6 +87,11 @@ export function startUploader(options: UploaderOptions): Uploader {
   const figures = (): UploadFigures => ({ ...counts, left: queue.size });
   const progress = (): void => {
     lastProgressMs = nowMs();
+    failures = 0;
+  };
+  const hasStalled = (): boolean => {
+    const quietMs = nowMs() - lastProgressMs;
+    return quietMs >= (failures >= FAILING_TRIES ? FAILING_MS : STALL_MS);
   };
 
   const take = async (paths: readonly string[]): Promise<void> => {
@@ -126,6 +135,7 @@ export function startUploader(options: UploaderOptions): Uploader {
     }
     lastError = outcome.error ?? lastError;
     if (outcome.error !== undefined) {
+      failures += 1;
       const delayMs = queue.fail(outcome.failed, nowMs());
       logger.warn("push failed", { error: describeError(outcome.error), delayMs });
     }
@@ -183,7 +193,7 @@ export function startUploader(options: UploaderOptions): Uploader {
       queue.hurry(DRAIN_DELAY_MS);
       wake.resolve();
       progress();
-      while (queue.size > 0 && nowMs() < deadlineMs && nowMs() - lastProgressMs < STALL_MS) {
+      while (queue.size > 0 && nowMs() < deadlineMs && !hasStalled()) {
         await new Promise((resolve) => setTimeout(resolve, 20));
       }
       const left = queue.size;
