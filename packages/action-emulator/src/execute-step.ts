@@ -33,7 +33,10 @@ const NO_WISHES: StepWishes = { env: [], outputs: [], state: [], path: [], summa
 export async function executeStep(execution: StepExecution): Promise<StepResult> {
   const { name, id, phase, command, step, options, state } = execution;
   const startedMs = performance.now();
-  const log = createStepLog(state.masker, (line) => options.onLine?.(line, name));
+  const log = createStepLog(state.masker, {
+    isDebugging: options.isDebugging ?? false,
+    onLine: (line) => options.onLine?.(line, name),
+  });
   for (const input of execution.unknownInputs ?? []) {
     log.annotate("warning", `Unexpected input(s) '${input}'`);
   }

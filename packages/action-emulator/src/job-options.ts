@@ -65,6 +65,7 @@ export interface RunnerOptions {
   /** What actions alone get, such as `ACTIONS_RESULTS_URL`; `ACTIONS_RUNTIME_TOKEN` is masked. */
   readonly actionEnv?: Readonly<Record<string, string>> | undefined;
   readonly secrets?: Readonly<Record<string, string>> | undefined;
+  /** Shows debug messages, and sets `RUNNER_DEBUG`. */
   readonly isDebugging?: boolean | undefined;
   /** Cancels the job when it fires. */
   readonly signal?: AbortSignal | undefined;

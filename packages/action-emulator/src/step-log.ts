@@ -37,7 +37,14 @@ export interface StepLog {
 }
 
 /** Creates an empty log; secrets that the step registers go into the job's masker. */
-export function createStepLog(masker: SecretMasker, onLine?: (line: string) => void): StepLog {
+export function createStepLog(
+  masker: SecretMasker,
+  options: {
+    /** Debug messages are shown. */
+    readonly isDebugging: boolean;
+    readonly onLine: (line: string) => void;
+  },
+): StepLog {
   const annotations: Annotation[] = [];
   const outputs: FileCommandEntry[] = [];
   const state: FileCommandEntry[] = [];
@@ -51,7 +58,7 @@ export function createStepLog(masker: SecretMasker, onLine?: (line: string) => v
   const show = (line: string): void => {
     const masked = masker.mask(line);
     shown.push(masked);
-    onLine?.(masked);
+    options.onLine(masked);
   };
   const annotate = (
     level: AnnotationLevel,
@@ -78,7 +85,7 @@ export function createStepLog(masker: SecretMasker, onLine?: (line: string) => v
       case "notice":
         return annotate(name, data, properties);
       case "debug":
-        return show(`##[debug]${data}`);
+        return options.isDebugging ? show(`##[debug]${data}`) : undefined;
       case "group":
         return show(`##[group]${data}`);
       case "endgroup":

@@ -268,6 +268,17 @@ test("files that a job leaves in its temporary folder and in the home are named"
   expect(existsSync(path.join(folder.runner, "temp", "left"))).toBe(true);
 });
 
+test("debug messages are shown when they are wanted", async () => {
+  await using folder = await createTestFolder();
+  const steps = [{ run: "echo ::debug::detail; echo [$RUNNER_DEBUG]" }];
+  const plain = await runJob({ directory: folder.runner, steps });
+  const verbose = await runJob({ directory: folder.runner, steps, isDebugging: true });
+  expect([plain, verbose].map((job) => job.steps[0]?.log)).toEqual([
+    "[]\n",
+    "##[debug]detail\n[1]\n",
+  ]);
+});
+
 test("a Forgejo job has its own marks beside GitHub's", async () => {
   await using folder = await createTestFolder();
   const run = "echo $GITHUB_ACTIONS $FORGEJO_ACTIONS $GITHUB_SERVER_URL $FORGEJO_REPOSITORY";

@@ -1,6 +1,5 @@
 import * as core from "@actions/core";
-
-import type { SetupResult } from "./setup-protocol.ts";
+import type { SetupResult } from "@glorious/runner-agent";
 
 /** Sets the outputs and says in a few lines what the job has; each cause is one annotation. */
 export function announceResult(result: SetupResult, failOnError: boolean): void {

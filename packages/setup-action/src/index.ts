@@ -1,4 +1,3 @@
 export { onSupportedNode } from "./on-supported-node.ts";
 export { runMain } from "./run-main.ts";
 export { runPost } from "./run-post.ts";
-export type { Kind } from "./setup-inputs.ts";

@@ -3,11 +3,11 @@ import { readFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 
-import type { Kind } from "./setup-inputs.ts";
+import type { SetupKind } from "@glorious/runner-agent";
 
 /** What the forge's own cache keeps for one kind of build, because our protocols do not carry it. */
 export interface KeptCache {
-  readonly kind: Kind;
+  readonly kind: SetupKind;
   readonly paths: readonly string[];
   readonly key: string;
   /** The beginning of keys whose content is better than nothing. */
@@ -16,14 +16,14 @@ export interface KeptCache {
   readonly found?: string;
 }
 
-const LOCK_FILES: Readonly<Record<Kind, readonly string[]>> = {
+const LOCK_FILES: Readonly<Record<SetupKind, readonly string[]>> = {
   nix: ["flake.lock", "flake.nix"],
   bazel: ["MODULE.bazel.lock", "MODULE.bazel", "WORKSPACE"],
 };
 
 /** Says what is kept, and under which key: the lock files of the work tree decide. */
 export async function planKeptCache(
-  kind: Kind,
+  kind: SetupKind,
   env: Readonly<Record<string, string | undefined>>,
 ): Promise<KeptCache> {
   const hash = createHash("sha256");
@@ -37,7 +37,7 @@ export async function planKeptCache(
 }
 
 /** Nix's answers about narinfos are not among them: what was absent once may be there now. */
-function keptPaths(kind: Kind, env: Readonly<Record<string, string | undefined>>): string[] {
+function keptPaths(kind: SetupKind, env: Readonly<Record<string, string | undefined>>): string[] {
   const home = env["HOME"] ?? os.homedir();
   const caches = env["XDG_CACHE_HOME"] ?? path.join(home, ".cache");
   if (kind === "bazel") {

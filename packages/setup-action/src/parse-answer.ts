@@ -1,4 +1,4 @@
-import type { DrainResult, SetupResult } from "./setup-protocol.ts";
+import type { DrainResult, SetupResult } from "@glorious/runner-agent";
 
 const STATUSES = new Set<unknown>(["ready", "read-only", "degraded", "disabled"]);
 

@@ -1,5 +1,9 @@
+import { tmpdir } from "node:os";
+
 import * as core from "@actions/core";
 import { describeError } from "@glorious/core";
+import type { SetupKind } from "@glorious/runner-agent";
+import type { SetupResult } from "@glorious/runner-agent";
 
 import { announceResult } from "./announce-result.ts";
 import { finishEntry } from "./finish-entry.ts";
@@ -9,8 +13,7 @@ import { type KeptCache, planKeptCache, restoreKept } from "./kept-caches.ts";
 import { parseSetupResult } from "./parse-answer.ts";
 import { type PostState, savePostState } from "./post-state.ts";
 import { runFlywheel } from "./run-flywheel.ts";
-import { type Kind, readInputs, type SetupInputs } from "./setup-inputs.ts";
-import type { SetupResult } from "./setup-protocol.ts";
+import { readInputs, type SetupInputs } from "./setup-inputs.ts";
 import { timeBox } from "./time-box.ts";
 
 /** The command keeps its own time limit; beyond that much more it is killed. */
@@ -18,7 +21,7 @@ const GRACE_MS = 5000;
 const KEEP_TIMEOUT_MS = 60_000;
 
 /** The main part of an action that sets these kinds up. The bundle lies beside the entry. */
-export async function runMain(kinds: readonly Kind[], bundle: string): Promise<void> {
+export async function runMain(kinds: readonly SetupKind[], bundle: string): Promise<void> {
   let failOnError = process.env["INPUT_FAIL-ON-ERROR"] === "true";
   await finishEntry(
     () => failOnError,
@@ -42,7 +45,7 @@ export async function runMain(kinds: readonly Kind[], bundle: string): Promise<v
 async function setUp(inputs: SetupInputs, bundle: string): Promise<void> {
   const { request } = inputs;
   if (request.token !== undefined) core.setSecret(request.token);
-  const installing = installCommand(bundle, request.temporaryDirectory);
+  const installing = installCommand(bundle, request.temporaryDirectory ?? tmpdir());
   // Looked at below; until then a failure must not end the process.
   installing.catch(() => {});
   const result = await askForSetup(inputs, bundle);
@@ -87,6 +90,7 @@ async function askForSetup({ request }: SetupInputs, bundle: string): Promise<Se
       masks: [],
       warnings: [{ code: "setup-failed", message: reason }],
       existing: false,
+      timings: { discoverMs: 0, exchangeMs: 0, agentMs: 0, totalMs: 0 },
     };
   } finally {
     core.endGroup();
@@ -94,7 +98,7 @@ async function askForSetup({ request }: SetupInputs, bundle: string): Promise<Se
 }
 
 /** What the forge's cache keeps is written by trusted jobs only, and read by them only. */
-async function restoreAll(keeps: readonly Kind[], result: SetupResult): Promise<KeptCache[]> {
+async function restoreAll(keeps: readonly SetupKind[], result: SetupResult): Promise<KeptCache[]> {
   if (keeps.length === 0) return [];
   if (result.trust !== "trusted") {
     core.info("Only trusted jobs keep further caches in the forge's own: this job does not.");

@@ -2,6 +2,7 @@ import { rm } from "node:fs/promises";
 
 import * as core from "@actions/core";
 import { describeError } from "@glorious/core";
+import type { DrainResult } from "@glorious/runner-agent";
 
 import { finishEntry } from "./finish-entry.ts";
 import { formatStatus } from "./format-status.ts";
@@ -9,7 +10,6 @@ import { type KeptCache, saveKept } from "./kept-caches.ts";
 import { parseDrainResult } from "./parse-answer.ts";
 import { type PostState, readPostState } from "./post-state.ts";
 import { compileCache, runFlywheel } from "./run-flywheel.ts";
-import type { DrainResult } from "./setup-protocol.ts";
 import { timeBox } from "./time-box.ts";
 
 /** Beyond the drain's own limit: it has to stop the agent and to remove the session. */

@@ -1,10 +1,11 @@
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 
+import type { SetupKind } from "@glorious/runner-agent";
 import { afterEach, expect, test } from "vitest";
 import { parse } from "yaml";
 
-import { type Kind, readInputs } from "./setup-inputs.ts";
+import { readInputs } from "./setup-inputs.ts";
 
 interface Manifest {
   readonly inputs: Readonly<Record<string, { readonly default?: string }>>;
@@ -16,7 +17,7 @@ const read = async (action: string, file: string): Promise<Manifest> => {
   return parse(await readFile(fileURLToPath(url), "utf8")) as Manifest;
 };
 
-const ACTIONS: readonly (readonly [string, readonly Kind[]])[] = [
+const ACTIONS: readonly (readonly [string, readonly SetupKind[]])[] = [
   ["setup-attic", ["nix"]],
   ["setup-bazel-cache", ["bazel"]],
   ["setup-flywheel", ["nix", "bazel"]],

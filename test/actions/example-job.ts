@@ -1,0 +1,165 @@
+import { cp, mkdir, readlink, rm, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+import {
+  findLeaks,
+  type JobResult,
+  runWorkflow,
+  type WorkflowOptions,
+} from "@glorious/action-emulator";
+import {
+  type Claims,
+  createNixSandbox,
+  createTemporaryDirectory,
+  githubClaims,
+  type IdentityWorld,
+  type NixSandbox,
+  type NixVersion,
+} from "@glorious/testkit";
+
+import { ACTION_NAMES, actionDirectory } from "./action-copy.ts";
+
+/** A folder of `examples`. */
+export type ExampleName = "nix" | "bazel" | "both";
+
+const ACTIONS = Object.fromEntries(
+  ACTION_NAMES.map((name) => [`glorious/${name}`, actionDirectory(name)]),
+);
+const PROJECT = { owner: "acme", ownerId: 1001, repository: "acme/site", repositoryId: 2001 };
+
+/** A push to the default branch, a pull request of the repository, of a fork, and a tag, as GitHub says it. */
+export const RUNS = {
+  main: githubClaims(PROJECT),
+  review: githubClaims({ ...PROJECT, ref: "refs/pull/12/merge", event: "pull_request" }),
+  fork: githubClaims({ ...PROJECT, event: "pull_request_target" }),
+  tag: githubClaims({ ...PROJECT, ref: "refs/tags/v1.0.0" }),
+} as const satisfies Readonly<Record<string, Claims>>;
+
+/** The policy's tenants for {@link RUNS}. */
+export const TENANTS = {
+  acme: {
+    views: { main: {} },
+    scopes: [
+      {
+        issuer: "github",
+        repository: { id: "2001" },
+        trusted: { refs: ["refs/heads/main", "refs/tags/*"] },
+        untrusted: "read",
+      },
+      {
+        issuer: "cluster",
+        serviceAccount: { namespace: "ci", name: "runner" },
+        untrusted: "read",
+      },
+    ],
+  },
+};
+
+/** A repository made from an example, different from every other, so that nothing of it was built before. */
+export interface ExampleRepository extends AsyncDisposable {
+  readonly directory: string;
+  workflow(forge?: ".github" | ".forgejo"): string;
+}
+
+/** Copies an example and changes its words. */
+export async function createExample(name: ExampleName, words: string): Promise<ExampleRepository> {
+  const folder = await createTemporaryDirectory(`flywheel-example-${name}-`);
+  const directory = path.join(folder.path, "repository");
+  const example = fileURLToPath(new URL(`../../examples/${name}`, import.meta.url));
+  await cp(example, directory, { recursive: true });
+  await writeFile(path.join(directory, "words.txt"), words);
+  return {
+    directory,
+    workflow: (forge = ".github") => path.join(directory, forge, "workflows", "ci.yml"),
+    [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
+  };
+}
+
+/** A runner with a Nix and a home of its own. */
+export interface NixRunner extends AsyncDisposable {
+  readonly sandbox: NixSandbox;
+  /** Where the emulated runner keeps what it has. */
+  readonly directory: string;
+  /** Runs the workflow of a repository. */
+  run(repository: ExampleRepository, options?: RunOptions): Promise<JobResult>;
+  /** What the last run has built, with all it refers to. */
+  builtPaths(): Promise<string[]>;
+  /** Takes what was built out of the machine's store again. */
+  forget(storePaths: readonly string[]): Promise<void>;
+}
+
+/** What a run of a workflow may differ in. */
+export interface RunOptions extends Partial<Omit<WorkflowOptions, "directory">> {
+  /** Who the forge says the job is; default: nobody asks. */
+  readonly claims?: Claims;
+  readonly forge?: ".github" | ".forgejo";
+}
+
+/** Starts a runner that has this Nix in its PATH and knows the server. */
+export async function startNixRunner(
+  version: NixVersion,
+  world: IdentityWorld,
+): Promise<NixRunner> {
+  await using opened = new AsyncDisposableStack();
+  const sandbox = opened.use(await createNixSandbox(version));
+  const directory = path.join(sandbox.directory, "runner");
+  await mkdir(directory);
+  const owned = opened.move();
+  const workspace = path.join(directory, "work");
+  return {
+    sandbox,
+    directory,
+    run(repository, { claims, forge, env = {}, ...options } = {}) {
+      const { HOME: _, TMPDIR: __, ...nixEnv } = sandbox.env;
+      return runWorkflow({
+        directory,
+        home: sandbox.home,
+        file: repository.workflow(forge),
+        repositoryDirectory: repository.directory,
+        actions: ACTIONS,
+        env: { ...nixEnv, FLYWHEEL_SERVER: world.server.url, ...env },
+        ...(claims === undefined ? {} : { identity: identityOf(world, claims) }),
+        ...options,
+      });
+    },
+    async builtPaths() {
+      const top = await readlink(path.join(workspace, "result"));
+      return (await sandbox.output("nix-store", ["--query", "--requisites", top])).split("\n");
+    },
+    async forget(storePaths) {
+      await rm(path.join(workspace, "result"), { force: true });
+      await sandbox.output("nix-store", ["--delete", ...storePaths]);
+    },
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+/** The forge's endpoint for a job with these claims. */
+export function identityOf(
+  world: IdentityWorld,
+  claims: Claims,
+): NonNullable<WorkflowOptions["identity"]> {
+  const env = world.jobEnvironment("github", claims);
+  return {
+    requestUrl: env["ACTIONS_ID_TOKEN_REQUEST_URL"] ?? "",
+    requestToken: env["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] ?? "",
+  };
+}
+
+/** The main part of the action of an example's workflow. */
+export function setupOf(job: JobResult): JobResult["steps"][number] {
+  const step = job.steps.find(({ name, phase }) => phase === "main" && name.startsWith("setup-"));
+  if (step === undefined) throw new Error("The workflow has no set-up");
+  return step;
+}
+
+/** Everything that people see of a job, for messages of failed tests. */
+export function logOf(job: JobResult): string {
+  return job.steps.map(({ name, phase, log }) => `== ${phase} ${name}\n${log}`).join("");
+}
+
+/** Secrets that people can read, and tokens that anybody can. */
+export function leaksOf(job: JobResult, tokens: readonly string[] = []): unknown[] {
+  return [...findLeaks(job).filter(({ kind }) => kind === "printed"), ...findLeaks(job, tokens)];
+}
