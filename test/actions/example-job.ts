@@ -9,7 +9,9 @@ import {
   type WorkflowOptions,
 } from "@glorious/action-emulator";
 import {
+  type BazelVersion,
   type Claims,
+  createBazelWorkspace,
   createNixSandbox,
   createTemporaryDirectory,
   githubClaims,
@@ -76,14 +78,20 @@ export async function createExample(name: ExampleName, words: string): Promise<E
   };
 }
 
-/** A runner with a Nix and a home of its own. */
-export interface NixRunner extends AsyncDisposable {
+/** What a runner has in its PATH. */
+export interface RunnerTools {
+  readonly nix: NixVersion;
+  readonly bazel?: BazelVersion | undefined;
+}
+
+/** A runner with a home and tools of its own. */
+export interface ExampleRunner extends AsyncDisposable {
   readonly sandbox: NixSandbox;
   /** Where the emulated runner keeps what it has. */
   readonly directory: string;
   /** Runs the workflow of a repository. */
   run(repository: ExampleRepository, options?: RunOptions): Promise<JobResult>;
-  /** What the last run has built, with all it refers to. */
+  /** What Nix has built in the last run, with all it refers to. */
   builtPaths(): Promise<string[]>;
   /** Takes what was built out of the machine's store again. */
   forget(storePaths: readonly string[]): Promise<void>;
@@ -96,39 +104,55 @@ export interface RunOptions extends Partial<Omit<WorkflowOptions, "directory">> 
   readonly forge?: ".github" | ".forgejo";
 }
 
-/** Starts a runner that has this Nix in its PATH and knows the server. */
-export async function startNixRunner(
-  version: NixVersion,
+/** Starts a runner that has these tools in its PATH and knows the server. */
+export async function startRunner(
+  { nix, bazel }: RunnerTools,
   world: IdentityWorld,
-): Promise<NixRunner> {
+): Promise<ExampleRunner> {
   await using opened = new AsyncDisposableStack();
-  const sandbox = opened.use(await createNixSandbox(version));
+  const sandbox = opened.use(await createNixSandbox(nix));
   const directory = path.join(sandbox.directory, "runner");
   await mkdir(directory);
+  const workspace = bazel === undefined ? undefined : await createBazelWorkspace(bazel);
+  if (workspace !== undefined) opened.use(workspace);
   const owned = opened.move();
-  const workspace = path.join(directory, "work");
+  const work = path.join(directory, "work");
   return {
     sandbox,
     directory,
-    run(repository, { claims, forge, env = {}, ...options } = {}) {
-      const { HOME: _, TMPDIR: __, ...nixEnv } = sandbox.env;
+    async run(repository, { claims, forge, env = {}, ...options } = {}) {
+      const { HOME: _, TMPDIR: __, PATH = "", ...nixEnv } = sandbox.env;
+      const repositoryDirectory = path.join(directory, "repository");
+      await rm(repositoryDirectory, { recursive: true, force: true });
+      await cp(repository.directory, repositoryDirectory, { recursive: true });
+      // What makes Bazel build offline here.
+      if (workspace !== undefined) {
+        await cp(workspace.directory, repositoryDirectory, { recursive: true });
+        // Debian's oldest one does not know its own version.
+        await writeFile(path.join(repositoryDirectory, ".bazelversion"), workspace.bazel.version);
+      }
       return runWorkflow({
         directory,
         home: sandbox.home,
         file: repository.workflow(forge),
-        repositoryDirectory: repository.directory,
+        repositoryDirectory,
         actions: ACTIONS,
-        env: { ...nixEnv, FLYWHEEL_SERVER: world.server.url, ...env },
+        env: {
+          ...nixEnv,
+          PATH: workspace === undefined ? PATH : `${workspace.commandDirectory}:${PATH}`,
+          FLYWHEEL_SERVER: world.server.url,
+          ...env,
+        },
         ...(claims === undefined ? {} : { identity: identityOf(world, claims) }),
         ...options,
       });
     },
     async builtPaths() {
-      const top = await readlink(path.join(workspace, "result"));
+      const top = await readlink(path.join(work, "result"));
       return (await sandbox.output("nix-store", ["--query", "--requisites", top])).split("\n");
     },
     async forget(storePaths) {
-      await rm(path.join(workspace, "result"), { force: true });
+      await rm(path.join(work, "result"), { force: true });
       await sandbox.output("nix-store", ["--delete", ...storePaths]);
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),

@@ -16,10 +16,10 @@ import {
   type ExampleRepository,
   leaksOf,
   logOf,
-  type NixRunner,
+  type ExampleRunner,
   RUNS,
   setupOf,
-  startNixRunner,
+  startRunner,
   TENANTS,
 } from "./example-job.ts";
 
@@ -33,16 +33,16 @@ describe.skipIf(version === undefined)("what a job may do, by who it is", () => 
   beforeAll(async () => {
     world = opened.use(await startIdentityWorld({ tenants: { ...TENANTS, open: OPEN } }));
     repository = opened.use(await createExample("nix", randomUUID()));
-    await using first = await startRunner();
+    await using first = await start();
     const main = await first.run(repository, { claims: RUNS.main });
     expect(main.conclusion, logOf(main)).toBe("success");
     await first.forget(await first.builtPaths());
   });
   afterAll(() => opened.disposeAsync());
 
-  function startRunner(): Promise<NixRunner> {
+  function start(): Promise<ExampleRunner> {
     if (version === undefined) throw new Error("there is no Nix");
-    return startNixRunner(version, world);
+    return startRunner({ nix: version }, world);
   }
 
   test.each([
@@ -50,7 +50,7 @@ describe.skipIf(version === undefined)("what a job may do, by who it is", () => 
     ["a pull request", RUNS.review, { status: "ready", trust: "overlay", "can-push": "true" }],
     ["a fork", RUNS.fork, { status: "read-only", trust: "untrusted", "can-push": "false" }],
   ])("%s reads what main built, and has its own rights", async (_, claims, outputs) => {
-    await using runner = await startRunner();
+    await using runner = await start();
     const job = await runner.run(repository, { claims });
     expect(job.conclusion, logOf(job)).toBe("success");
     expect(setupOf(job).outputs).toMatchObject(outputs);
@@ -63,7 +63,7 @@ describe.skipIf(version === undefined)("what a job may do, by who it is", () => 
 
   describe("without the permission to show who it is", () => {
     test("a job on a runner with an identity of its own reads", async () => {
-      await using runner = await startRunner();
+      await using runner = await start();
       const account = { namespace: "ci", name: "runner", uid: randomUUID() };
       const claims = { ...kubernetesClaims(account), iss: CLUSTER_ISSUER };
       const identityTokenFile = path.join(runner.directory, "identity");
@@ -83,7 +83,7 @@ describe.skipIf(version === undefined)("what a job may do, by who it is", () => 
     });
 
     test("a public view is read", async () => {
-      await using runner = await startRunner();
+      await using runner = await start();
       const job = await runner.run(repository, { env: { FLYWHEEL_VIEW: "open+main" } });
       expect(job.conclusion, logOf(job)).toBe("success");
       expect(setupOf(job).outputs, logOf(job)).toMatchObject({
@@ -99,7 +99,7 @@ describe.skipIf(version === undefined)("what a job may do, by who it is", () => 
     ] as const)(
       "on %s a job without either is told the lines to add, and builds without the cache",
       async (flavour, forge, lines) => {
-        await using runner = await startRunner();
+        await using runner = await start();
         const env = flavour === "forgejo" ? { FORGEJO_ACTIONS: "true" } : {};
         const job = await runner.run(repository, { flavour, forge, env });
         expect(job.conclusion, logOf(job)).toBe("success");
@@ -115,7 +115,7 @@ describe.skipIf(version === undefined)("what a job may do, by who it is", () => 
     ["read", { status: "read-only", "can-push": "false" }],
     ["none", { status: "disabled", "can-push": "false" }],
   ] as const)("cache-mode %s of the workflow is obeyed", async (cacheMode, outputs) => {
-    await using runner = await startRunner();
+    await using runner = await start();
     const job = await runner.run(repository, { claims: RUNS.main, cacheMode });
     expect(job.conclusion, logOf(job)).toBe("success");
     expect(setupOf(job).outputs, logOf(job)).toMatchObject(outputs);

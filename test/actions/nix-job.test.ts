@@ -9,7 +9,7 @@ import {
   logOf,
   RUNS,
   setupOf,
-  startNixRunner,
+  startRunner,
   TENANTS,
 } from "./example-job.ts";
 
@@ -22,7 +22,7 @@ afterAll(() => world[Symbol.asyncDispose]());
 describeEachNix("the one line of setup-attic", (version) => {
   test("a cold job builds and pushes; a fresh machine builds nothing: all of it comes from the cache", async () => {
     await using repository = await createExample("nix", randomUUID());
-    await using cold = await startNixRunner(version, world);
+    await using cold = await startRunner({ nix: version }, world);
 
     const first = await cold.run(repository, { claims: RUNS.main });
 
@@ -35,7 +35,7 @@ describeEachNix("the one line of setup-attic", (version) => {
     expect(built).toHaveLength(2);
     await cold.forget(built);
 
-    await using fresh = await startNixRunner(version, world);
+    await using fresh = await startRunner({ nix: version }, world);
     const second = await fresh.run(repository, { claims: RUNS.main });
 
     expect(second, logOf(second)).toMatchObject({ conclusion: "success" });

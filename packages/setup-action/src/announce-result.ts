@@ -22,7 +22,7 @@ export function announceResult(result: SetupResult, failOnError: boolean): void 
   core.info(`${already}: ${result.status}. ${result.reason}`);
   for (const line of result.hint ?? []) core.info(`  ${line}`);
   for (const { message, hint } of result.warnings) {
-    core.warning(hint === undefined ? message : `${message} ${hint}`);
+    core.warning(hint === undefined ? message : `${message.replace(/\.$/, "")}. ${hint}`);
   }
   if (failOnError && result.status === "degraded") {
     core.setFailed(`fail-on-error is set, and the cache is degraded: ${result.reason}`);
