@@ -128,8 +128,6 @@ export async function startRunner(
       // What makes Bazel build offline here.
       if (workspace !== undefined) {
         await cp(workspace.directory, repositoryDirectory, { recursive: true });
-        // Debian's oldest one does not know its own version.
-        await writeFile(path.join(repositoryDirectory, ".bazelversion"), workspace.bazel.version);
       }
       return runWorkflow({
         directory,

@@ -6,14 +6,17 @@ import { parseBazelRelease } from "../src/bazel-config/bazel-version.ts";
 
 /** Nobody listens on it. */
 const DEAD = "127.0.0.1:1";
+const LITTLE = { download: "minimal", header: "authorization=Bearer secret" } as const;
 
 describeEachBazel("the settings for it", (bazel) => {
   test.for([
-    ["gRPC", `grpc://${DEAD}`],
-    ["HTTP", `http://${DEAD}/main`],
+    ["gRPC", `grpc://${DEAD}`, {}],
+    ["HTTP", `http://${DEAD}/main`, {}],
+    ["gRPC, with a header of two words, downloading little", `grpc://${DEAD}`, LITTLE],
+    ["gRPC, downloading all", `grpc://${DEAD}`, { download: "all" }],
   ] as const)(
     "are all known to it, and build without the cache over %s",
-    async ([, remoteCache]) => {
+    async ([, remoteCache, more]) => {
       await using workspace = await createBazelWorkspace(bazel);
       const rc = formatBazelRc({
         release: parseBazelRelease(bazel.version),
@@ -22,6 +25,7 @@ describeEachBazel("the settings for it", (bazel) => {
         mayPush: true,
         isCompressed: true,
         credentialHelper: undefined,
+        ...more,
       });
       await workspace.write({
         BUILD: `genrule(name = "one", outs = ["one.txt"], cmd = "echo 1 > $@")\n`,

@@ -97,7 +97,9 @@ export async function createBazelWorkspace(bazel: BazelVersion): Promise<BazelWo
 function formatCommand(bazel: BazelVersion, env: Readonly<Record<string, string>>): string {
   const { command, args } = enterDebianRoot(bazel.root, "bazel", []);
   const words = [command, ...args].map((word) => `'${word.replaceAll("'", `'\\''`)}'`);
+  // Debian's oldest one says no_version, where every release and every launcher tells its number.
   return `#!/bin/sh
+if [ "$*" = --version ]; then echo 'bazel ${bazel.version}'; exit; fi
 export JAVA_HOME='${env["JAVA_HOME"]}' PATH='${env["PATH"]}' LC_ALL=C.UTF-8 USER=tester
 exec ${words.join(" ")} "$@"
 `;

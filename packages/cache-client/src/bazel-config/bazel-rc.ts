@@ -49,8 +49,16 @@ export function formatBazelRc(request: BazelRcRequest): string {
     // Bazel's patterns know no ports.
     lines.push(`--credential_helper=${toHttpUrl(remoteCache).hostname}=${credentialHelper}`);
   }
-  if (request.header !== undefined) lines.push(`--remote_cache_header=${request.header}`);
-  if (request.download !== undefined) lines.push(`--remote_download_outputs=${request.download}`);
+  // An rc file's words end at spaces.
+  if (request.header !== undefined) lines.push(`"--remote_header=${request.header}"`);
+  if (request.download === "toplevel" || request.download === "minimal") {
+    // These bring what each release needs besides; the option that they set is refused alone before Bazel 5.
+    lines.push(`--remote_download_${request.download}`);
+  }
+  // Before Bazel 7 it is the default, under another name.
+  if (request.download === "all" && isAtLeast(release, 7, 0)) {
+    lines.push("--remote_download_outputs=all");
+  }
   if (!request.mayPush) lines.push("--noremote_upload_local_results");
   lines.push(
     "--remote_local_fallback",
