@@ -1,9 +1,9 @@
 import { a as exportVariable, c as info, d as setFailed, f as setOutput, h as warning, m as startGroup, o as getInput, p as setSecret, r as endGroup, s as getState, t as addPath, u as saveState, x as summary } from "./core.mjs";
+import os, { constants, tmpdir } from "node:os";
 import { createHash } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import { chmod, copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
-import os, { constants, tmpdir } from "node:os";
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 // packages/core/src/cache-error.ts
@@ -46,7 +46,7 @@ function announceResult(result, failOnError) {
 	const already = result.existing ? "Found the cache already set up" : "Cache";
 	info(`${already}: ${result.status}. ${result.reason}`);
 	for (const line of result.hint ?? []) info(`  ${line}`);
-	for (const { message, hint } of result.warnings) warning(hint === void 0 ? message : `${message} ${hint}`);
+	for (const { message, hint } of result.warnings) warning(hint === void 0 ? message : `${message.replace(/\.$/, "")}. ${hint}`);
 	if (failOnError && result.status === "degraded") setFailed(`fail-on-error is set, and the cache is degraded: ${result.reason}`);
 }
 // packages/setup-action/src/finish-entry.ts
@@ -342,21 +342,15 @@ function readUrl(name) {
 function readInputs(kinds, env) {
 	const failOnError = readBoolean("fail-on-error");
 	const named = describeServer(env);
-	const view = readText("cache");
-	const serverUrl = readUrl("server-url") ?? named.serverUrl;
-	const token = readText("token") ?? named.token;
-	const audience = readText("audience");
 	const forNix = kinds.includes("nix");
-	const pushFilter = forNix ? readPatterns("push-filter") : [];
-	const priority = forNix ? readCount("priority") : void 0;
 	return {
 		request: {
 			version: 1,
-			kinds: [...kinds],
-			...serverUrl === void 0 ? {} : { serverUrl },
-			...view === void 0 ? {} : { view },
-			...audience === void 0 ? {} : { audience },
-			...token === void 0 ? {} : { token },
+			kinds,
+			serverUrl: readUrl("server-url") ?? named.serverUrl,
+			view: readText("cache"),
+			audience: readText("audience"),
+			token: readText("token") ?? named.token,
 			push: readChoice("push", [
 				"auto",
 				"true",
@@ -368,34 +362,30 @@ function readInputs(kinds, env) {
 				"store-diff",
 				"none"
 			]) : "none",
-			...pushFilter.length === 0 ? {} : { pushFilter },
-			configureSubstituter: forNix ? readBoolean("configure-substituter") : false,
-			...priority === void 0 ? {} : { priority },
+			pushFilter: forNix ? readPatterns("push-filter") : [],
+			configureSubstituter: forNix && readBoolean("configure-substituter"),
+			priority: forNix ? readCount("priority") : void 0,
 			timeoutSeconds: readSeconds("timeout"),
 			drainTimeoutSeconds: readSeconds("drain-timeout"),
-			failOnError,
-			...env["ACTIONS_CACHE_MODE"] === void 0 ? {} : { cacheMode: env["ACTIONS_CACHE_MODE"] },
-			...kinds.includes("bazel") ? { bazel: readBazelInputs() } : {},
-			temporaryDirectory: env["RUNNER_TEMP"] ?? "/tmp",
-			jobPid: process.ppid,
-			...env["GITHUB_WORKSPACE"] === void 0 ? {} : { workspace: env["GITHUB_WORKSPACE"] }
+			cacheMode: env["ACTIONS_CACHE_MODE"],
+			bazel: kinds.includes("bazel") ? readBazelInputs() : void 0,
+			temporaryDirectory: env["RUNNER_TEMP"],
+			workspace: env["GITHUB_WORKSPACE"],
+			jobPid: process.ppid
 		},
 		failOnError,
 		keeps: kinds.filter((kind) => readBoolean(kind === "nix" ? "keep-evaluation" : "keep-repositories"))
 	};
 }
 function readBazelInputs() {
-	const instanceName = readText("instance-name");
-	const configName = readText("config-name");
-	const bazelVersion = readText("bazel-version");
 	return {
-		...instanceName === void 0 ? {} : { instanceName },
+		instanceName: readText("instance-name"),
 		rc: readChoice("bazelrc", [
 			"user",
 			"file",
 			"none"
 		]),
-		...configName === void 0 ? {} : { configName },
+		configName: readText("config-name"),
 		compression: readBoolean("compression"),
 		download: readChoice("download", [
 			"toplevel",
@@ -403,7 +393,7 @@ function readBazelInputs() {
 			"all"
 		]),
 		remoteTimeoutSeconds: readSeconds("remote-timeout"),
-		...bazelVersion === void 0 ? {} : { bazelVersion }
+		bazelVersion: readText("bazel-version")
 	};
 }
 // packages/setup-action/src/time-box.ts
@@ -441,7 +431,7 @@ async function runMain(kinds, bundle) {
 async function setUp(inputs, bundle) {
 	const { request } = inputs;
 	if (request.token !== void 0) setSecret(request.token);
-	const installing = installCommand(bundle, request.temporaryDirectory);
+	const installing = installCommand(bundle, request.temporaryDirectory ?? tmpdir());
 	installing.catch(() => {});
 	const result = await askForSetup(inputs, bundle);
 	announceResult(result, inputs.failOnError);
@@ -483,11 +473,18 @@ async function askForSetup({ request }, bundle) {
 			environment: {},
 			path: [],
 			masks: [],
+			notes: [],
 			warnings: [{
 				code: "setup-failed",
 				message: reason
 			}],
-			existing: false
+			existing: false,
+			timings: {
+				discoverMs: 0,
+				exchangeMs: 0,
+				agentMs: 0,
+				totalMs: 0
+			}
 		};
 	} finally {
 		endGroup();
@@ -571,10 +568,11 @@ async function drain(state, bundle) {
 	} finally {
 		endGroup();
 	}
-	const causes = drained.summary?.warnings ?? [];
-	for (const cause of causes) warning(cause);
 	const { left, failed, reason } = drained.report;
-	if (left + failed > 0 && causes.length === 0) warning(`${left + failed} store paths were not pushed${reason === void 0 ? "." : `: ${reason}`}`);
+	const unpushed = `${left + failed} store paths were not pushed${reason === void 0 ? "." : `: ${reason}`}`;
+	const causes = drained.summary?.warnings ?? [];
+	if (causes.length > 0) warning(causes.join(" "));
+	else if (left + failed > 0) warning(unpushed);
 	if (state.failOnError && left + failed > 0) setFailed("fail-on-error is set, and not everything was pushed.");
 	return drained;
 }

@@ -1,5 +1,6 @@
 import { C as HttpClient, D as __exportAll, E as __commonJSMin, O as __require, S as BearerCredentialHandler, T as HttpCodes, _ as cp, b as which, c as info, g as exec, h as warning, i as error, k as __toESM, l as isDebug, n as debug, p as setSecret, v as mkdirP, w as HttpClientError, y as rmRF } from "./core.mjs";
 import fs$1 from "node:fs";
+import os$1, { EOL as EOL$1 } from "node:os";
 import * as os from "os";
 import * as crypto from "crypto";
 import * as fs from "fs";
@@ -14,7 +15,6 @@ import buffer$1 from "node:buffer";
 import util$1, { inspect, types as types$1 } from "node:util";
 import zlib from "node:zlib";
 import { createHmac } from "node:crypto";
-import os$2, { EOL as EOL$2 } from "node:os";
 import * as stream from "stream";
 import { Readable as Readable$1 } from "stream";
 import { URL as URL$1 } from "url";
@@ -4233,7 +4233,7 @@ var AbortError$1 = class extends Error {
 };
 // node_modules/.pnpm/@typespec+ts-http-runtime@0.3.11/node_modules/@typespec/ts-http-runtime/dist/esm/logger/log.js
 function log(message, ...args) {
-	process$1.stderr.write(`${util$1.format(message, ...args)}${EOL$2}`);
+	process$1.stderr.write(`${util$1.format(message, ...args)}${EOL$1}`);
 }
 // node_modules/.pnpm/@typespec+ts-http-runtime@0.3.11/node_modules/@typespec/ts-http-runtime/dist/esm/env.js
 /**
@@ -7828,7 +7828,7 @@ function getHeaderName() {
 */
 async function setPlatformSpecificData(map) {
 	if (process$1 && process$1.versions) {
-		const osInfo = `${os$2.type()} ${os$2.release()}; ${os$2.arch()}`;
+		const osInfo = `${os$1.type()} ${os$1.release()}; ${os$1.arch()}`;
 		const versions = process$1.versions;
 		if (versions.bun) map.set("Bun", `${versions.bun} (${osInfo})`);
 		else if (versions.deno) map.set("Deno", `${versions.deno} (${osInfo})`);

@@ -88,6 +88,7 @@ async function askForSetup({ request }: SetupInputs, bundle: string): Promise<Se
       environment: {},
       path: [],
       masks: [],
+      notes: [],
       warnings: [{ code: "setup-failed", message: reason }],
       existing: false,
       timings: { discoverMs: 0, exchangeMs: 0, agentMs: 0, totalMs: 0 },

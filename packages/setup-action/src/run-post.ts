@@ -53,14 +53,12 @@ async function drain(state: PostState, bundle: string): Promise<DrainResult | un
   } finally {
     core.endGroup();
   }
-  const causes = drained.summary?.warnings ?? [];
-  for (const cause of causes) core.warning(cause);
   const { left, failed, reason } = drained.report;
-  if (left + failed > 0 && causes.length === 0) {
-    core.warning(
-      `${left + failed} store paths were not pushed${reason === undefined ? "." : `: ${reason}`}`,
-    );
-  }
+  const unpushed = `${left + failed} store paths were not pushed${reason === undefined ? "." : `: ${reason}`}`;
+  const causes = drained.summary?.warnings ?? [];
+  // One annotation, whatever came together; the summary has a list.
+  if (causes.length > 0) core.warning(causes.join(" "));
+  else if (left + failed > 0) core.warning(unpushed);
   if (state.failOnError && left + failed > 0) {
     core.setFailed("fail-on-error is set, and not everything was pushed.");
   }
