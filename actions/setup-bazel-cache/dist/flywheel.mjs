@@ -45363,6 +45363,11 @@ async function findJobProcess(pid) {
 		current = facts.parentPid;
 	}
 }
+/** Whether a process of this name can be seen from here: those of other containers cannot. */
+async function hasProcess(name) {
+	const pids = (await readdir("/proc").catch(() => [])).filter((entry) => /^\d+$/.test(entry));
+	return (await Promise.all(pids.map((pid) => readFile$2(`/proc/${pid}/comm`, "utf8").catch(() => "")))).some((found) => found.trim() === name);
+}
 /** @see proc_pid_stat(5): the name is in parentheses and may hold any, the rest is words. */
 async function readFacts(pid) {
 	const text = await readFile$2(`/proc/${pid}/stat`, "latin1").catch(() => "");
@@ -61246,7 +61251,7 @@ async function openServer(server, runner, request, context) {
 		});
 	} catch (error) {
 		if (!isCacheError(error, "FORBIDDEN")) throw error;
-		const opened = await openPublic(server, publicView, error.message, found, context);
+		const opened = await openPublic(server, publicView, whatServerSaid(error), found, context);
 		return opened.kind === "open" || error.hint === void 0 ? opened : {
 			...opened,
 			hint: [error.hint]
@@ -61257,6 +61262,11 @@ async function openServer(server, runner, request, context) {
 		audience: chosen,
 		...wish
 	});
+}
+/** A refusal without the request that it answers. */
+function whatServerSaid(error) {
+	const said = error instanceof ResponseError ? error.details["message"] : void 0;
+	return typeof said === "string" ? said : error.message;
 }
 function fromExchange(server, { token, grant, nix, bazel, notices }, credentials) {
 	const [view] = grant.read;
@@ -61489,8 +61499,11 @@ function describeDistrust({ user }) {
 async function findHookTrouble(nix) {
 	if (!nix.isTrusted) return "the Nix daemon does not trust this user";
 	if (nix.postBuildHook !== void 0) return "Nix has a post-build-hook of its own";
-	const isContainer = await Promise.any(["/.dockerenv", "/run/.containerenv"].map((file) => stat(file))).catch(() => void 0);
-	return nix.isDaemon && isContainer !== void 0 ? "the Nix daemon may run outside of this container" : void 0;
+	return nix.isDaemon && await isContainer() && !await hasProcess("nix-daemon") ? "the Nix daemon may run outside of this container" : void 0;
+}
+async function isContainer() {
+	const marks = ["/.dockerenv", "/run/.containerenv"].map((file) => stat(file));
+	return Promise.any(marks).then(() => true, () => false);
 }
 /**
 * Writes the session's nix.conf and, where it is wanted, the hook; then sees whether Nix heeds it and the face answers.
@@ -61502,7 +61515,10 @@ async function configureNix(conf, nix, context) {
 	const { files, env, signal } = context;
 	const hasHook = conf.pushMode === "hook";
 	if (conf.substituter === void 0 && !hasHook) return {};
-	if (hasHook) await writeFile(files.hook, formatHookScript(files.queue), { mode: 448 });
+	if (hasHook) {
+		await writeFile(files.hook, formatHookScript(files.queue), { mode: 448 });
+		await requireRunnable(files.hook, signal);
+	}
 	const text = formatNixConf({
 		...conf,
 		hook: hasHook ? files.hook : void 0
@@ -61517,6 +61533,16 @@ async function configureNix(conf, nix, context) {
 		signal
 	}), conf.substituter === void 0 ? void 0 : probeFace(conf.substituter, nix, signal)]);
 	return environment;
+}
+/** A hook that cannot be run fails every build. */
+async function requireRunnable(hook, signal) {
+	const { exitCode } = await runProgram(hook, [], {
+		env: {},
+		signal,
+		timeoutMs: PROBE_MS
+	});
+	if (exitCode === 0) return;
+	throw new CacheError("CONFIG", `Programs in ${dirname(hook)} cannot be run`, { hint: "Let RUNNER_TEMP be on a file system without noexec, or set push-mode to store-diff." });
 }
 /** Something else, such as NIX_CONFIG, may override what we wrote. */
 async function requireHeeded({ substituter, publicKeys }, nix, run) {
@@ -61545,7 +61571,9 @@ async function probeFace(substituter, { storeDir }, signal) {
 }
 var PROBE_MS;
 var init_setup_nix = __esmMin((() => {
+	init_src$3();
 	init_src$6();
+	init_process_identity();
 	init_hook_script();
 	init_detect_nix();
 	init_nix_conf();
@@ -62030,6 +62058,7 @@ function startUploader(options) {
 	};
 	const stopped = new AbortController();
 	let lastProgressMs = nowMs();
+	let failures = 0;
 	let lastError;
 	let wake = Promise.withResolvers();
 	let reading = Promise.resolve();
@@ -62040,6 +62069,10 @@ function startUploader(options) {
 	});
 	const progress = () => {
 		lastProgressMs = nowMs();
+		failures = 0;
+	};
+	const hasStalled = () => {
+		return nowMs() - lastProgressMs >= (failures >= FAILING_TRIES ? FAILING_MS : STALL_MS);
 	};
 	const take = async (paths) => {
 		const excluded = paths.filter(options.isExcluded);
@@ -62085,6 +62118,7 @@ function startUploader(options) {
 		});
 		lastError = outcome.error ?? lastError;
 		if (outcome.error !== void 0) {
+			failures += 1;
 			const delayMs = queue.fail(outcome.failed, nowMs());
 			logger.warn("push failed", {
 				error: describeError(outcome.error),
@@ -62141,7 +62175,7 @@ function startUploader(options) {
 			queue.hurry(DRAIN_DELAY_MS$1);
 			wake.resolve();
 			progress();
-			while (queue.size > 0 && nowMs() < deadlineMs && nowMs() - lastProgressMs < STALL_MS) await new Promise((resolve) => setTimeout(resolve, 20));
+			while (queue.size > 0 && nowMs() < deadlineMs && !hasStalled()) await new Promise((resolve) => setTimeout(resolve, 20));
 			const left = queue.size;
 			return {
 				pushed: counts.pushed - before.pushed,
@@ -62168,12 +62202,14 @@ function watchQuietly(file, onChange) {
 		return;
 	}
 }
-var STALL_MS, DRAIN_DELAY_MS$1, MAX_BATCH, MAX_DELAY_MS;
+var STALL_MS, FAILING_MS, FAILING_TRIES, DRAIN_DELAY_MS$1, MAX_BATCH, MAX_DELAY_MS;
 var init_uploader = __esmMin((() => {
 	init_src$6();
 	init_push_batch();
 	init_upload_queue();
 	STALL_MS = 2e4;
+	FAILING_MS = 1e4;
+	FAILING_TRIES = 2;
 	DRAIN_DELAY_MS$1 = 1e3;
 	MAX_BATCH = 100;
 	MAX_DELAY_MS = 3e4;
