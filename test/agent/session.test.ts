@@ -162,6 +162,19 @@ describe.skipIf(nix === undefined)("a job's session", () => {
     expect(result.notes).toEqual(["There is no Bazel in PATH."]);
   });
 
+  test("a runner's hook appends to the job's environment", async () => {
+    await using job = await start(trusted());
+    const file = path.join(job.sandbox.directory, "github-env");
+    await writeFile(file, "A=1\n");
+    const said = await job.flywheel(["setup", "--kind", "nix", "--env-file", file]);
+    expect(said).toMatchObject({ status: 0, stdout: "" });
+    const text = await readFile(file, "utf8");
+    expect(text).toMatch(/^A=1\n(?:[A-Z_]+=[^\n]+\n)+$/);
+    const session = /^FLYWHEEL_SESSION=(.+)$/m.exec(text)?.[1] ?? "";
+    expect(await job.drain(["--end", "--session", session])).toMatchObject({ report: { left: 0 } });
+    expect(await readdir(job.temporary)).toEqual([]);
+  });
+
   test("a job that wants to push nothing only reads", async () => {
     await using job = await start(trusted());
     const result = await job.setup(["--push-when", "false"]);

@@ -1,3 +1,4 @@
+import { appendFile } from "node:fs/promises";
 import { resolve } from "node:path";
 
 import { isCacheError, quoteShell } from "@glorious/core";
@@ -72,6 +73,9 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
       completes: "file",
     }),
     shell: flag("Print what to export, for a shell's eval"),
+    envFile: text("FILE", "Append what to export as NAME=value, such as to $GITHUB_ENV", {
+      completes: "file",
+    }),
     json: flag("Print the result as one line of JSON; it holds what to mask in logs"),
   },
   environment: [
@@ -106,6 +110,14 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
       : await buildRequest(options, context);
     const result = await runSetup(request, context);
     for (const line of result.notes) note(context, line);
+    if (options.envFile !== undefined) {
+      await appendFile(
+        resolve(context.workingDirectory, options.envFile),
+        Object.entries(result.environment)
+          .map(([name, given]) => `${name}=${given}\n`)
+          .join(""),
+      );
+    }
     if (options.json || (isWhole && !options.shell)) {
       return printLine(context, JSON.stringify(result));
     }
