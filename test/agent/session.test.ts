@@ -25,6 +25,11 @@ const ACCOUNT = { namespace: "ci", name: "runner", uid: "5e0bd49b-f040-43b0-99b7
 const ONE = `mkPath { name = "one"; script = "echo one > $out"; }`;
 const TWO = `mkPath { name = "two"; script = "echo two > $out"; }`;
 
+async function killAgent(session = ""): Promise<void> {
+  const state: unknown = JSON.parse(await readFile(path.join(session, "session.json"), "utf8"));
+  process.kill((state as { process: { pid: number } }).process.pid, "SIGKILL");
+}
+
 /** A daemon that trusts these users. */
 async function startDaemon(
   { binDirectory }: NixVersion,
@@ -96,8 +101,7 @@ describe.skipIf(nix === undefined)("a job's session", () => {
     await using job = await start(trusted());
     const { session = "" } = await job.setup();
     await job.build(ONE);
-    const state: unknown = JSON.parse(await readFile(path.join(session, "session.json"), "utf8"));
-    process.kill((state as { process: { pid: number } }).process.pid, "SIGKILL");
+    await killAgent(session);
     const two = await job.build(TWO);
     const drained = await job.drain(["--end"]);
     expect(drained.report, await job.log()).toMatchObject({ left: 0, failed: 0 });
@@ -105,10 +109,27 @@ describe.skipIf(nix === undefined)("a job's session", () => {
       "The agent had ended early: the job went on without it.",
     );
     expect(await readdir(job.temporary)).toEqual([]);
+    const listProcesses = async () => (await runCommand("ps", ["-eo", "args"])).stdout;
+    await expect.poll(listProcesses, { timeout: 10_000 }).not.toContain(session);
 
     await using next = await start(trusted());
     await next.setup();
     expect(await next.realise(two)).toMatchObject({ status: 0 });
+  });
+
+  test("a setup after an agent was killed makes a new session, which pushes what the old one left", async () => {
+    await using job = await start(trusted());
+    const first = await job.setup();
+    await killAgent(first.session);
+    const one = await job.build(ONE);
+    const second = await job.setup();
+    expect(second).toMatchObject({ status: "ready", existing: false });
+    expect(second.session).not.toBe(first.session);
+    expect(await job.drain()).toMatchObject({ summary: { uploads: { pushed: 1, left: 0 } } });
+    const found = await job.realise(one);
+    expect([found.status, found.stderr]).toEqual([0, expect.not.stringContaining("unable to")]);
+    await job.drain(["--end"]);
+    expect(await readdir(job.temporary)).toEqual([]);
   });
 
   test("used twice it is reported once, and gets the kind that it lacks", async () => {
@@ -325,6 +346,20 @@ eval "$("$0" setup --kind nix --shell)"
     await using next = await start(trusted());
     await next.setup();
     expect(await next.realise(one)).toMatchObject({ status: 0 });
+  });
+
+  test("a drain for which the server is gone ends by itself, and says what is left", async () => {
+    await using job = await start(trusted());
+    await job.setup();
+    await world.server.stop();
+    try {
+      await job.build(ONE);
+      const { report, summary } = await job.drain(["--end", "--timeout", "100s"]);
+      expect(report).toMatchObject({ pushed: 0, left: 1, reason: expect.stringMatching(/./) });
+      expect(summary?.warnings.join(" ")).toContain("1 path was not pushed");
+    } finally {
+      await world.restart();
+    }
   });
 
   test("a server that is not there takes nothing from the job", async () => {

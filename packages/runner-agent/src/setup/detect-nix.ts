@@ -71,7 +71,11 @@ export async function readNixSettings(
   command: string,
   run: RunNix,
 ): Promise<ReadonlyMap<string, string>> {
-  const output = await runProgram(command, [...NIX_COMMAND, "show-config", "--json"], run);
+  let output = await runProgram(command, [...NIX_COMMAND, "show-config", "--json"], run);
+  if (output.exitCode !== 0) {
+    // Its name from 2.20 on, beside which the old one may go one day.
+    output = await runProgram(command, [...NIX_COMMAND, "config", "show", "--json"], run);
+  }
   if (output.exitCode !== 0) {
     throw new CacheError("CONFIG", `Nix does not tell its settings: ${whatNixSaid(output)}`);
   }

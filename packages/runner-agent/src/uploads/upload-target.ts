@@ -1,6 +1,12 @@
 import { readFile } from "node:fs/promises";
 
-import { type Cache, openCache, type PathInfo, queryClosure } from "@glorious/cache-client";
+import {
+  type Cache,
+  openCache,
+  type PathInfo,
+  type PushEvent,
+  queryClosure,
+} from "@glorious/cache-client";
 import { isCacheError } from "@glorious/core";
 
 import type { UploaderOptions } from "./uploader.ts";
@@ -23,6 +29,14 @@ export interface UploadTarget extends AsyncDisposable {
   /** Of these paths those that no cache has signed: the ones that were built here. */
   keepUnsigned(paths: readonly string[], signal: AbortSignal): Promise<readonly string[]>;
 }
+
+/** What only a server that is there brings about; a retry is none of them. */
+const PROGRESS: ReadonlySet<PushEvent["type"]> = new Set([
+  "planned",
+  "upload-progress",
+  "upload-done",
+  "committed",
+]);
 
 /** A request that does not move for so long is given up: the queue is the patient one. */
 const IDLE_MS = 20_000;
@@ -74,7 +88,12 @@ export function createUploadTarget(options: UploadTargetOptions): UploadTarget {
       const closure = await query(paths.map(toOutputs), true, signal);
       return withRenewal(async () => {
         const cache = await connect(signal);
-        return cache.push(closure, { signal, onEvent: onProgress });
+        return cache.push(closure, {
+          signal,
+          onEvent: ({ type }) => {
+            if (PROGRESS.has(type)) onProgress();
+          },
+        });
       });
     },
     async keepUnsigned(paths, signal) {

@@ -20,6 +20,8 @@ export interface UploadWorkerOptions {
  * compressing takes the processor from nobody, and so that what goes wrong here does not touch the faces.
  */
 export async function runUploadWorker({ files, env, logger }: UploadWorkerOptions): Promise<void> {
+  const { promise: ended, resolve: end } = Promise.withResolvers<void>();
+  process.on("disconnect", () => end());
   const settings = await readSettings(files);
   const { uploads, write } = settings;
   if (uploads === undefined || write === undefined) return;
@@ -61,8 +63,6 @@ export async function runUploadWorker({ files, env, logger }: UploadWorkerOption
     onFigures: (figures) => tell({ type: "figures", figures }),
     logger,
   });
-  const { promise: ended, resolve: end } = Promise.withResolvers<void>();
-  process.on("disconnect", () => end());
   process.on("message", (message: ToUploads) => {
     if (message.type === "renewed") {
       for (const resolve of renewals.splice(0)) resolve(message.isNew);
@@ -73,5 +73,7 @@ export async function runUploadWorker({ files, env, logger }: UploadWorkerOption
       tell({ type: "drained", report });
     });
   });
+  // The agent may have been killed before anybody listened.
+  if (!process.connected) end();
   await ended;
 }
