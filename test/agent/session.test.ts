@@ -1,6 +1,5 @@
 import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { access, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { userInfo } from "node:os";
 import path from "node:path";
 
@@ -12,12 +11,12 @@ import {
   gitlabClaims,
   type IdentityWorld,
   kubernetesClaims,
-  type NixVersion,
   runCommand,
   startIdentityWorld,
 } from "@glorious/testkit";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
+import { startNixDaemon } from "./nix-daemon.ts";
 import { startNixJob } from "./nix-job.ts";
 
 const PROJECT = { owner: "acme", ownerId: 1001, repository: "acme/site", repositoryId: 2001 };
@@ -28,35 +27,6 @@ const TWO = `mkPath { name = "two"; script = "echo two > $out"; }`;
 async function killAgent(session = ""): Promise<void> {
   const state: unknown = JSON.parse(await readFile(path.join(session, "session.json"), "utf8"));
   process.kill((state as { process: { pid: number } }).process.pid, "SIGKILL");
-}
-
-/** A daemon that trusts these users. */
-async function startDaemon(
-  { binDirectory }: NixVersion,
-  trustedUsers: string,
-): Promise<AsyncDisposable & { readonly env: Record<string, string> }> {
-  const directory = await createTemporaryDirectory("flywheel-daemon-");
-  const conf = path.join(directory.path, "conf");
-  await mkdir(conf);
-  await writeFile(
-    path.join(conf, "nix.conf"),
-    `trusted-users = ${trustedUsers}\nallowed-users = *\nbuild-users-group =\nsandbox = false\nsubstituters =\n`,
-  );
-  const NIX_DAEMON_SOCKET_PATH = path.join(directory.path, "socket");
-  const daemon = spawn(path.join(binDirectory, "nix-daemon"), [], {
-    env: { PATH: process.env["PATH"], NIX_CONF_DIR: conf, NIX_DAEMON_SOCKET_PATH },
-    stdio: "ignore",
-  });
-  const exited = once(daemon, "exit");
-  await expect.poll(() => access(NIX_DAEMON_SOCKET_PATH).then(() => true)).toBe(true);
-  return {
-    env: { NIX_REMOTE: "daemon", NIX_DAEMON_SOCKET_PATH },
-    async [Symbol.asyncDispose]() {
-      daemon.kill();
-      await exited;
-      await directory[Symbol.asyncDispose]();
-    },
-  };
 }
 
 const [nix] = findNixVersions().toReversed();
@@ -246,7 +216,7 @@ describe.skipIf(nix === undefined)("a job's session", () => {
 
   test("a daemon that does not trust the user is told of, and the job pushes by what is new", async () => {
     if (nix === undefined) return;
-    await using daemon = await startDaemon(nix, "nobody");
+    await using daemon = await startNixDaemon(nix, "nobody");
     await using job = await start({ ...trusted(), ...daemon.env });
     const result = await job.setup();
     expect(result).toMatchObject({
@@ -267,7 +237,7 @@ describe.skipIf(nix === undefined)("a job's session", () => {
 
   test("a daemon that trusts the user runs the hook and reads from the cache", async () => {
     if (nix === undefined) return;
-    await using daemon = await startDaemon(nix, userInfo().username);
+    await using daemon = await startNixDaemon(nix, userInfo().username);
     await using job = await start({ ...trusted(), ...daemon.env });
     expect(await job.setup()).toMatchObject({ status: "ready", pushMode: "hook", warnings: [] });
     await job.build(ONE);

@@ -46174,7 +46174,9 @@ function createUploadTarget(options) {
 			return withRenewal(async () => {
 				return (await connect(signal)).push(closure, {
 					signal,
-					onEvent: onProgress
+					onEvent: ({ type }) => {
+						if (PROGRESS.has(type)) onProgress();
+					}
 				});
 			});
 		},
@@ -46194,10 +46196,16 @@ async function readTokenFile(file) {
 	const token = await readFile$2(file, "utf8").catch(() => "");
 	return token.trim() === "" ? void 0 : token.trim();
 }
-var IDLE_MS$1;
+var PROGRESS, IDLE_MS$1;
 var init_upload_target = __esmMin((() => {
 	init_src$3();
 	init_src$6();
+	PROGRESS = /* @__PURE__ */ new Set([
+		"planned",
+		"upload-progress",
+		"upload-done",
+		"committed"
+	]);
 	IDLE_MS$1 = 2e4;
 }));
 // packages/runner-agent/src/agent/job-credentials.ts
@@ -61100,9 +61108,15 @@ async function readVersion$1(command, run) {
 }
 /** Nix's settings in force, as texts. @throws {CacheError} `CONFIG` when it does not tell. */
 async function readNixSettings(command, run) {
-	const output = await runProgram(command, [
+	let output = await runProgram(command, [
 		...NIX_COMMAND,
 		"show-config",
+		"--json"
+	], run);
+	if (output.exitCode !== 0) output = await runProgram(command, [
+		...NIX_COMMAND,
+		"config",
+		"show",
 		"--json"
 	], run);
 	if (output.exitCode !== 0) throw new CacheError("CONFIG", `Nix does not tell its settings: ${whatNixSaid(output)}`);
@@ -62222,6 +62236,8 @@ var init_uploader = __esmMin((() => {
 async function runUploadWorker({ files, env, logger }) {
 	try {
 		var _usingCtx$30 = _usingCtx();
+		const { promise: ended, resolve: end } = Promise.withResolvers();
+		process.on("disconnect", () => end());
 		const settings = await readSettings$1(files);
 		const { uploads, write } = settings;
 		if (uploads === void 0 || write === void 0) return;
@@ -62269,8 +62285,6 @@ async function runUploadWorker({ files, env, logger }) {
 			}),
 			logger
 		}));
-		const { promise: ended, resolve: end } = Promise.withResolvers();
-		process.on("disconnect", () => end());
 		process.on("message", (message) => {
 			if (message.type === "renewed") {
 				for (const resolve of renewals.splice(0)) resolve(message.isNew);
@@ -62287,6 +62301,7 @@ async function runUploadWorker({ files, env, logger }) {
 				});
 			});
 		});
+		if (!process.connected) end();
 		await ended;
 	} catch (_) {
 		_usingCtx$30.e = _;
@@ -62875,6 +62890,7 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
 			bazelVersion: text$7("VERSION", "Bazel's version, instead of asking it", { completes: "nothing" }),
 			request: text$7("FILE", "Take all of it from FILE as JSON, - is standard input", { completes: "file" }),
 			shell: flag$2("Print what to export, for a shell's eval"),
+			envFile: text$7("FILE", "Append what to export as NAME=value, such as to $GITHUB_ENV", { completes: "file" }),
 			json: flag$2("Print the result as one line of JSON; it holds what to mask in logs")
 		},
 		environment: [
@@ -62900,6 +62916,7 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
 			const isWhole = options.request !== void 0;
 			const result = await runSetup(isWhole ? await readRequest(options.request ?? "-", context) : await buildRequest(options, context), context);
 			for (const line of result.notes) note(context, line);
+			if (options.envFile !== void 0) await appendFile(resolve(context.workingDirectory, options.envFile), Object.entries(result.environment).map(([name, given]) => `${name}=${given}\n`).join(""));
 			if (options.json || isWhole && !options.shell) return printLine(context, JSON.stringify(result));
 			describeResult(result, context);
 			if (options.shell) for (const line of formatExports(result)) printLine(context, line);

@@ -67,6 +67,8 @@ export interface RunnerOptions {
   readonly secrets?: Readonly<Record<string, string>> | undefined;
   /** Shows debug messages, and sets `RUNNER_DEBUG`. */
   readonly isDebugging?: boolean | undefined;
+  /** The runner is stopped after the last step: no post part runs, and what the job left is killed. */
+  readonly hasNoPost?: boolean | undefined;
   /** Cancels the job when it fires. */
   readonly signal?: AbortSignal | undefined;
   /** Default: the runner's own 7.5 and 2.5 seconds. */

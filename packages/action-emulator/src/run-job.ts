@@ -35,7 +35,7 @@ export async function runJob(options: JobOptions): Promise<JobResult> {
   for (const [index, step] of options.steps.entries()) {
     results.push(await runMain(step, index, { options, state, posts }));
   }
-  for (const post of posts.toReversed()) {
+  for (const post of options.hasNoPost === true ? [] : posts.toReversed()) {
     results.push(await runPost(post, withoutSignal(options), state));
   }
   const orphans = await killTracked(trackingId);

@@ -257,6 +257,17 @@ test("what a job leaves running is killed and named when it is over, not before 
   expect(job.orphans).toEqual([{ pid: expect.any(Number), command: "sleep 61.5" }]);
 });
 
+test("a runner that is stopped after the last step runs no post part", async () => {
+  await using folder = await createTestFolder();
+  const action = await folder.action("cut", { main: "", post: "" });
+  const job = await runAction({
+    directory: folder.runner,
+    actionDirectory: action,
+    hasNoPost: true,
+  });
+  expect(outcomes(job)).toEqual(["main cut: success"]);
+});
+
 test("files that a job leaves in its temporary folder and in the home are named", async () => {
   await using folder = await createTestFolder();
   const run = `touch "$RUNNER_TEMP/left" "$HOME/new" "$HOME/old"`;
