@@ -7,6 +7,7 @@ import type { BazelPlane } from "./bazel/bazel-plane.ts";
 import { createCallMeters } from "./bazel/grpc/call-meters.ts";
 import { createGrpcFace } from "./bazel/grpc/grpc-face.ts";
 import { createInvocations } from "./bazel/invocations.ts";
+import { shareRequestMemory } from "./bazel/memory/request-memory.ts";
 import { createInstanceGate } from "./bazel/services/instance-access.ts";
 import { createBazelCounters } from "./bazel/view-counters.ts";
 import { createPathCommitter } from "./commit/path-committer.ts";
@@ -86,6 +87,8 @@ export interface CacheServer extends AsyncDisposable {
 /** About 20 000 narinfos, more than the closure of one system has. */
 const ANSWER_CACHE_BYTES = 32 * 2 ** 20;
 
+/** For requests of all gRPC connections and what is made of them until they are stored. */
+const REQUEST_BYTES = 48 * 2 ** 20;
 const RESIGN_INTERVAL_MS = 60_000;
 /** Entries, writers and consumers that a revocation names; it counts them all. */
 const REVOKED_LISTED = 1000;
@@ -151,6 +154,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
   });
   const bazel = parts.bazel && bazelServices(parts.bazel, gate, now);
   const meters = createCallMeters();
+  const requestMemory = shareRequestMemory(REQUEST_BYTES, gate);
   const metrics = createServerMetrics({
     countQuarantined: () => index.countQuarantined(),
     countWaitingWrites: () => index.waitingWrites,
@@ -161,6 +165,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
             views: bazel.counters.all(),
             calls: meters.figures(),
             lostTotal: bazel.plane.lostTotal,
+            memory: requestMemory.figures(),
           }),
   });
   const resigner = createResigner({ index, logger, intervalMs: RESIGN_INTERVAL_MS });
@@ -306,6 +311,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     createGrpcFace({
       gate,
       meters,
+      memory: requestMemory,
       instances: bazel.instances,
       invocations: bazel.invocations,
       allowedHosts: settings.allowedHosts,

@@ -1,4 +1,5 @@
 import { CALL_SECONDS_BUCKETS, type CallFigures } from "../bazel/grpc/call-meters.ts";
+import type { RequestMemoryFigures } from "../bazel/memory/request-memory.ts";
 import { ViewCounters } from "../bazel/view-counters.ts";
 
 /** What each counter of a view is called among Prometheus' metrics. */
@@ -37,8 +38,9 @@ export function renderBazelMetrics(figures: {
   readonly calls: readonly CallFigures[];
   /** Blobs and values that turned out to be damaged or gone. */
   readonly lostTotal: number;
+  readonly memory: RequestMemoryFigures;
 }): string {
-  const { views, calls, lostTotal } = figures;
+  const { views, calls, lostTotal, memory } = figures;
   const totals = new ViewCounters();
   const fields = Object.keys(NAMES) as (keyof ViewCounters)[];
   for (const view of views) for (const field of fields) totals[field] += view[field];
@@ -54,7 +56,20 @@ export function renderBazelMetrics(figures: {
     "# TYPE flywheel_bazel_lost_total counter",
     `flywheel_bazel_lost_total ${lostTotal}`,
   ];
-  return [...lines, ...lost, ...renderCalls(calls), ""].join("\n");
+  return [...lines, ...lost, ...renderMemory(memory), ...renderCalls(calls), ""].join("\n");
+}
+
+function renderMemory(memory: RequestMemoryFigures): string[] {
+  const { totalBytes, usedBytes, waitingConnections } = memory;
+  return [
+    "# HELP flywheel_grpc_request_memory_bytes Memory that gRPC requests share: what there is, and what is in use.",
+    "# TYPE flywheel_grpc_request_memory_bytes gauge",
+    `flywheel_grpc_request_memory_bytes{state="total"} ${totalBytes}`,
+    `flywheel_grpc_request_memory_bytes{state="used"} ${usedBytes}`,
+    "# HELP flywheel_grpc_request_memory_waiting Connections with a call that waits for that memory.",
+    "# TYPE flywheel_grpc_request_memory_waiting gauge",
+    `flywheel_grpc_request_memory_waiting ${waitingConnections}`,
+  ];
 }
 
 function renderCalls(calls: readonly CallFigures[]): string[] {

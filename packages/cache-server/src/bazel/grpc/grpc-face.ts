@@ -3,7 +3,7 @@ import type { CallReceiver } from "@glorious/grpc";
 
 import type { TrustGate } from "../../trust/trust-gate.ts";
 import type { Invocations } from "../invocations.ts";
-import { type SharedRequestMemory, shareRequestMemory } from "../memory/request-memory.ts";
+import type { SharedRequestMemory } from "../memory/request-memory.ts";
 import type { InstanceGate } from "../services/instance-access.ts";
 import { createUploadSessions } from "../services/upload-session.ts";
 import { actionCacheCalls } from "./action-cache-calls.ts";
@@ -18,6 +18,8 @@ export interface GrpcFaceOptions {
   readonly instances: InstanceGate;
   readonly maxBlobBytes: number;
   readonly meters: CallMeters;
+  /** For requests beyond the first window of each, and what is made of them until they are stored. */
+  readonly memory: SharedRequestMemory;
   readonly invocations: Invocations;
   readonly logger: Logger;
   /** What `:authority` may be; empty accepts every host. */
@@ -27,8 +29,6 @@ export interface GrpcFaceOptions {
 /** How long a client whose connection broke in the middle of an upload may take to come back. */
 const RESUME_MS = 120_000;
 const MAX_DETACHED_UPLOADS = 64;
-/** For requests and what is made of them until they are stored. */
-const REQUEST_BYTES = 48 * 2 ** 20;
 
 /** The Bazel cache as gRPC's clients see it. */
 export interface GrpcFace {
@@ -48,7 +48,7 @@ export function createGrpcFace(options: GrpcFaceOptions): GrpcFace {
     maxDetached: MAX_DETACHED_UPLOADS,
   });
   return {
-    memory: shareRequestMemory(REQUEST_BYTES, options.gate),
+    memory: options.memory,
     receivers: new Map(
       [
         ...capabilitiesCalls(context, options),

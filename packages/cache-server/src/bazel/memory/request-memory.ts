@@ -7,6 +7,15 @@ import { FairBudget } from "./fair-budget.ts";
 export interface SharedRequestMemory {
   /** What one more connection asks for memory. */
   openConnection(): RequestMemory;
+  figures(): RequestMemoryFigures;
+}
+
+/** How the memory for requests stands now. */
+export interface RequestMemoryFigures {
+  readonly totalBytes: number;
+  readonly usedBytes: number;
+  /** Connections with a call that waits for memory. */
+  readonly waitingConnections: number;
 }
 
 export function shareRequestMemory(
@@ -22,6 +31,11 @@ export function shareRequestMemory(
           budget.ask(user, { ...wish, group: tenantOf(call, gate) }, onGranted),
       };
     },
+    figures: () => ({
+      totalBytes: budget.totalBytes,
+      usedBytes: budget.totalBytes - budget.freeBytes,
+      waitingConnections: budget.waitingUsers,
+    }),
   };
 }
 
