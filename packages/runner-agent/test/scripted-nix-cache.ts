@@ -104,7 +104,10 @@ export async function startScriptedCache(paths: readonly CachedPath[]): Promise<
 
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const url = request.url ?? "";
-    asked.push([request.method, url, request.headers.range].filter(Boolean).join(" "));
+    // It opens connections, and asks nothing.
+    const isWarmUp = request.method === "HEAD" && url === "/main/nix-cache-info";
+    if (!isWarmUp)
+      asked.push([request.method, url, request.headers.range].filter(Boolean).join(" "));
     tokens.push(request.headers.authorization?.replace(/^Bearer /, ""));
     if ((await cache.script(request, response)) === true) return;
     const name = url.replace(/^\/main\//, "");

@@ -29,7 +29,6 @@ export interface NarStream {
 /** Options of {@link openNarStream}. */
 export interface NarStreamOptions {
   readonly range?: FileRange | undefined;
-  readonly size: "small" | "large";
   /** A transfer that brings nothing for this long, or next to nothing, counts as broken. */
   readonly stallMs: number;
   readonly signal?: AbortSignal | undefined;
@@ -48,9 +47,9 @@ export async function openNarStream(
   url: URL,
   options: NarStreamOptions,
 ): Promise<NarStream | Miss> {
-  const { range, size, signal } = options;
+  const { range, signal } = options;
   const headers = range === undefined ? {} : { range: formatRange(range) };
-  const answer = await upstream.open(url, { size, headers, signal });
+  const answer = await upstream.open(url, { headers, signal });
   if ("miss" in answer) return answer;
   const sizeBytes = parseLength(answer.header("content-length"));
   const begin = range !== undefined && answer.status === 206 ? range : { start: 0 };
@@ -72,7 +71,7 @@ async function* readOn(
   upstream: Upstream,
   url: URL,
   { answer: first, begin, sizeBytes }: Begun,
-  { size, stallMs, signal }: NarStreamOptions,
+  { stallMs, signal }: NarStreamOptions,
 ): AsyncGenerator<Buffer, void, undefined> {
   const etag = first.header("etag");
   const isResumable = first.header("accept-ranges") === "bytes" || first.status === 206;
@@ -80,6 +79,7 @@ async function* readOn(
   let received = 0;
   let breaks = 0;
   let resumedAt = 0;
+  signal?.addEventListener("abort", () => answer?.body.on("error", () => {}).destroy());
   for (;;) {
     let trouble: unknown;
     if (answer !== undefined) {
@@ -126,7 +126,7 @@ async function* readOn(
       range: formatRange(range),
       ...(etag === undefined || etag.startsWith("W/") ? {} : { "if-range": etag }),
     };
-    const next = await upstream.open(url, { size, headers, signal });
+    const next = await upstream.open(url, { headers, signal });
     answer = "miss" in next ? undefined : next;
     if (answer !== undefined && !continuesAt(answer, range.start)) {
       answer.body.on("error", () => {}).destroy();

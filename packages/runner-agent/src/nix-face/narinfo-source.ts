@@ -35,7 +35,7 @@ export function createPlainSource(
 
   const ask = async (storePathHash: string): Promise<KnownPath | Miss> => {
     const url = new URL(`${storePathHash}.narinfo`, cacheUrl);
-    const text = await upstream.readText(url, { size: "small" });
+    const text = await upstream.readText(url);
     if (typeof text !== "string") {
       if (text.miss === "absent") known.putAbsent(storePathHash);
       return text;
@@ -125,9 +125,10 @@ export function createClosureSource(
     asked: readonly string[],
     sent: readonly string[],
   ): Promise<v.InferOutput<typeof ClosureAnswer> | Miss> => {
+    // The NARs will be asked for as soon as this is here.
+    upstream.warmUp();
     const text = await upstream.readText(closureUrl, {
       method: "POST",
-      size: "small",
       headers: { "content-type": "application/json", "accept-encoding": "zstd" },
       body: JSON.stringify({ roots: asked, known: sent, limit: pagePaths }),
     });

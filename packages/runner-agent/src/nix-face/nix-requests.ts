@@ -58,8 +58,10 @@ export function createNixRequests(
     sendText(response, 404, "text/plain", `${MISSES[reason]}\n`);
   };
 
-  const cacheInfo = upstream.readText(cacheInfoUrl, { size: "small" });
+  const cacheInfo = upstream.readText(cacheInfoUrl);
   const serveCacheInfo = async (response: ServerResponse): Promise<void> => {
+    // The first thing a command of Nix asks.
+    upstream.warmUp();
     // Whatever happens upstream there is an answer: without one Nix leaves the face alone for the rest of its life.
     const text = await Promise.race([cacheInfo, timeout(CACHE_INFO_DEADLINE_MS)]);
     sendText(response, 200, "text/x-nix-cache-info", cacheInfoOf(text));
@@ -147,7 +149,7 @@ export function createNixRequests(
     const range = readRange(request);
     const url = new URL(name, cacheUrl);
     if (isHead) {
-      const answer = await upstream.open(url, { method: "HEAD", size: "large" });
+      const answer = await upstream.open(url, { method: "HEAD" });
       if ("miss" in answer) sendMiss(response, answer.miss);
       else {
         await answer.body.dump();
@@ -160,7 +162,6 @@ export function createNixRequests(
     response.once("close", () => gone.abort());
     const stream = await openNarStream(upstream, url, {
       range,
-      size: "large",
       stallMs,
       signal: gone.signal,
     });

@@ -7,7 +7,7 @@ import type { Statistics } from "../statistics.ts";
 import type { KnownPath, KnownPaths } from "./known-paths.ts";
 import { openNarStream } from "./nar-stream.ts";
 import type { Spool, SpooledNar } from "./spool.ts";
-import type { Upstream } from "./upstream.ts";
+import type { Miss, Upstream } from "./upstream.ts";
 
 /** Reads the NARs of paths that Nix has asked about, before it asks for them. */
 export interface ReadAhead extends AsyncDisposable {
@@ -41,7 +41,7 @@ export interface ReadAheadOptions {
 
 /** Small files share connections, so that many are under way at once; large ones share bandwidth. */
 const SMALL_FILE_BYTES = 256 * 1024;
-const MAX_SMALL = 256;
+const MAX_SMALL = 512;
 const MAX_LARGE = 6;
 /** What nobody took within this time may go for what is wanted now. */
 const IDLE_MS = 60_000;
@@ -121,17 +121,23 @@ export function createReadAhead(options: ReadAheadOptions): ReadAhead {
     });
   };
 
+  async function* readSmall(url: URL): AsyncGenerator<Buffer> {
+    const bytes = await upstream.readBytes(url, { signal: closing.signal });
+    if ("miss" in bytes) throw notHad(bytes);
+    yield bytes;
+  }
+
+  async function* readLarge(url: URL): AsyncGenerator<Buffer> {
+    const stream = await openNarStream(upstream, url, { stallMs, signal: closing.signal });
+    if ("miss" in stream) throw notHad(stream);
+    yield* stream.chunks;
+  }
+
   const fill = async (path: KnownPath, nar: SpooledNar, isSmall: boolean): Promise<void> => {
     try {
       const url = new URL(path.url, cacheUrl);
-      const stream = await openNarStream(upstream, url, {
-        size: isSmall ? "small" : "large",
-        stallMs,
-        signal: closing.signal,
-      });
-      if ("miss" in stream) throw new CacheError("UNAVAILABLE", `The upstream: ${stream.miss}`);
       const hash = createHash("sha256");
-      for await (const chunk of stream.chunks) {
+      for await (const chunk of isSmall ? readSmall(url) : readLarge(url)) {
         hash.update(chunk);
         await nar.append(chunk);
       }
@@ -179,6 +185,10 @@ export function createReadAhead(options: ReadAheadOptions): ReadAhead {
       await Promise.all([...readings.values()].map(({ nar }) => nar.release()));
     },
   };
+}
+
+function notHad({ miss }: Miss): CacheError {
+  return new CacheError("UNAVAILABLE", `The cache did not give it: ${miss}`);
 }
 
 /** The most bytes that a path's file has. */

@@ -3,11 +3,12 @@ import { promisify } from "node:util";
 import { zstdDecompress } from "node:zlib";
 
 import { CacheError, describeError, type Logger } from "@glorious/core";
-import { Agent, type Dispatcher, request as undiciRequest } from "undici";
+import { Agent, type Dispatcher, request } from "undici";
 
 import { type CircuitBreaker, createCircuitBreaker } from "../breaker/circuit-breaker.ts";
 import type { Credentials } from "../credentials.ts";
 import type { NixMissReason, Statistics } from "../statistics.ts";
+import { readWhole, type WholeAnswer } from "./read-whole.ts";
 
 /** What became of a question that the upstream gave nothing to. */
 export interface Miss {
@@ -26,22 +27,24 @@ export interface UpstreamQuestion {
   readonly method?: "GET" | "HEAD" | "POST";
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
-  /** Many small answers share connections; a large one has its own. */
-  readonly size: "small" | "large";
   readonly signal?: AbortSignal | undefined;
 }
 
 /** The cache that the face stands for. Whatever goes wrong with it is a miss, soon. */
 export interface Upstream extends AsyncDisposable {
   /** Asks for something small and reads it whole, within the deadline. */
-  readText(url: URL, question: UpstreamQuestion): Promise<string | Miss>;
+  readBytes(url: URL, question?: UpstreamQuestion): Promise<Buffer | Miss>;
+  /** The same for text. */
+  readText(url: URL, question?: UpstreamQuestion): Promise<string | Miss>;
   /** Asks for something to stream. Who reads the body says by `report` how that ended. */
-  open(url: URL, question: UpstreamQuestion): Promise<UpstreamAnswer | Miss>;
+  open(url: URL, question?: UpstreamQuestion): Promise<UpstreamAnswer | Miss>;
   /** A body came whole, or it did not: for the breaker. */
   report(trouble?: string): void;
+  /** Much will be asked in a moment: opens the connections for that, unless they are open. */
+  warmUp(): void;
   /** Whether it is asked at all at present. */
   readonly isAsked: boolean;
-  /** How long an answer takes to begin, as a moving average; 0 before the first. */
+  /** How long a small answer takes to be here, as a moving average; 0 before the first. */
   readonly roundTripMs: number;
 }
 
@@ -59,10 +62,17 @@ export interface UpstreamOptions {
   readonly nowMs: () => number;
 }
 
+const CONNECT_TIMEOUT_MS = 5000;
 const ATTEMPTS = 2;
 const RETRY_PAUSE_MS = 100;
 const MAX_REDIRECTS = 5;
-const MAX_TEXT_BYTES = 32 * 2 ** 20;
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
+const MAX_SMALL_BYTES = 32 * 2 ** 20;
+/** Connections for what is small, and questions on each of them that wait for their answers. */
+const SMALL_CONNECTIONS = 16;
+const PIPELINING = 32;
+/** Servers close connections that nobody used for a few seconds. */
+const WARM_MS = 3000;
 const USER_AGENT = "gloriousflywheel-agent";
 const decompress = promisify(zstdDecompress);
 
@@ -78,13 +88,25 @@ interface Trouble extends Miss {
 export function createUpstream(options: UpstreamOptions): Upstream {
   const { probeUrl, isForbiddenAbsent, credentials, deadlineMs, statistics, logger, nowMs } =
     options;
-  const common = { headersTimeout: 0, bodyTimeout: 0, allowH2: false };
+  const common = {
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    allowH2: false,
+    connect: { timeout: CONNECT_TIMEOUT_MS },
+  };
   const agents = {
-    small: new Agent({ ...common, connections: 32, pipelining: 8, connect: { timeout: 5000 } }),
-    large: new Agent({ ...common, connections: 64, pipelining: 1, connect: { timeout: 5000 } }),
+    small: new Agent({
+      ...common,
+      connections: SMALL_CONNECTIONS,
+      pipelining: PIPELINING,
+    }),
+    large: new Agent({ ...common, connections: 64, pipelining: 1 }),
   };
   const origin = probeUrl.origin;
-  const closing = new AbortController();
+  const running = new Set<AbortController>();
+  let isClosed = false;
+  let lastUsedMs = -Infinity;
+  let warmedMs = -Infinity;
   let lastTrouble = "";
   let roundTripMs = 0;
   const breaker: CircuitBreaker = createCircuitBreaker({
@@ -108,7 +130,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   };
 
   const report = (trouble?: string): void => {
-    if (closing.signal.aborted) return;
+    if (isClosed) return;
     if (trouble === undefined) {
       breaker.succeeded();
       return;
@@ -117,7 +139,11 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     breaker.failed();
   };
 
-  const headersFor = (question: UpstreamQuestion, url: URL, token: string | undefined) => ({
+  const headersFor = (
+    question: UpstreamQuestion,
+    url: URL,
+    token: string | undefined,
+  ): Record<string, string> => ({
     "user-agent": USER_AGENT,
     "accept-encoding": "identity",
     ...question.headers,
@@ -125,148 +151,173 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     ...(token === undefined || url.origin !== origin ? {} : { authorization: `Bearer ${token}` }),
   });
 
-  /** One request with its redirects; the token is that of the attempt. */
-  const send = async (
+  /** One way of asking: for a small answer whole, or for a body to stream. */
+  type Send<Answer> = (
     url: URL,
     question: UpstreamQuestion,
-    token: string | undefined,
+    options: { readonly headers: Record<string, string>; readonly signal: AbortSignal },
+  ) => Promise<Answer>;
+
+  const sendSmall: Send<WholeAnswer> = (url, { method = "GET", body }, { headers, signal }) =>
+    readWhole(agents.small, { url, method, headers, body, signal, maxBytes: MAX_SMALL_BYTES });
+
+  const sendLarge: Send<UpstreamAnswer> = async (url, { method = "GET" }, { headers, signal }) => {
+    const response = await request(url, { dispatcher: agents.large, method, headers, signal });
+    const header = (name: string): string | undefined => {
+      const value = response.headers[name];
+      return typeof value === "string" ? value : value?.[0];
+    };
+    return { status: response.statusCode, header, body: response.body };
+  };
+
+  /** One request with its redirects; the token is that of the attempt. */
+  const follow = async <Answer extends WholeAnswer | UpstreamAnswer>(
+    send: Send<Answer>,
+    url: URL,
+    question: UpstreamQuestion,
     signal: AbortSignal,
-  ): Promise<UpstreamAnswer> => {
+  ): Promise<Answer> => {
+    const token = credentials.token();
     let target = url;
     for (let redirects = 0; ; redirects += 1) {
-      const response = await undiciRequest(target, {
-        dispatcher: agents[question.size],
-        method: question.method ?? "GET",
-        headers: headersFor(question, target, token),
-        body: question.body ?? null,
-        signal,
-      });
-      const header = (name: string): string | undefined => {
-        const value = response.headers[name];
-        return typeof value === "string" ? value : value?.[0];
-      };
-      const location = header("location");
-      const { statusCode: status, body } = response;
-      if (![301, 302, 303, 307, 308].includes(status) || location === undefined) {
-        return { status, header, body };
-      }
-      await dropBody(body);
+      const headers = headersFor(question, target, token);
+      const answer = await send(target, question, { headers, signal });
+      const location = answer.header("location");
+      if (!REDIRECTS.has(answer.status) || location === undefined) return answer;
+      await drop(answer);
       if (redirects === MAX_REDIRECTS) throw new CacheError("UNAVAILABLE", "too many redirects");
       target = new URL(location, target);
     }
   };
 
+  const isRefusal = (status: number): boolean =>
+    status === 401 || (status === 403 && !isForbiddenAbsent);
+
   /** One request, with another token when this one is refused. */
-  const attempt = async (
+  const attempt = async <Answer extends WholeAnswer | UpstreamAnswer>(
+    send: Send<Answer>,
     url: URL,
     question: UpstreamQuestion,
     signal: AbortSignal,
-  ): Promise<UpstreamAnswer | Miss | Trouble> => {
+  ): Promise<Answer | Miss | Trouble> => {
     const token = credentials.token();
-    const startMs = nowMs();
-    let answer = await send(url, question, token, signal);
-    roundTripMs =
-      roundTripMs === 0 ? nowMs() - startMs : 0.8 * roundTripMs + 0.2 * (nowMs() - startMs);
-    if (answer.status === 401 || (answer.status === 403 && !isForbiddenAbsent)) {
-      await dropBody(answer.body);
+    let answer = await follow(send, url, question, signal);
+    if (isRefusal(answer.status)) {
+      await drop(answer);
       if (!(await credentials.refused(token))) return refusal(answer.status);
-      answer = await send(url, question, credentials.token(), signal);
+      answer = await follow(send, url, question, signal);
     }
-    const { status, body } = answer;
+    const { status } = answer;
     if (status === 200 || status === 206) return answer;
-    await dropBody(body);
-    if (status === 401 || (status === 403 && !isForbiddenAbsent)) return refusal(status);
+    await drop(answer);
+    if (isRefusal(status)) return refusal(status);
     if (status === 404 || status === 410 || status === 403) return { miss: "absent" };
     const isTransient = status >= 500 || status === 429 || status === 408;
     return { miss: "error", trouble: `status ${status}`, isTransient };
   };
 
-  /** Asks until there is an answer or the time is up; `use` reads what it needs of it within the same deadline. */
-  const ask = async <Result>(
+  /** Asks until there is an answer or the time is up. */
+  const ask = async <Answer extends WholeAnswer | UpstreamAnswer>(
+    send: Send<Answer>,
     url: URL,
-    question: UpstreamQuestion,
-    use: (answer: UpstreamAnswer) => Promise<Result>,
-  ): Promise<Result | Miss> => {
+    question: UpstreamQuestion = {},
+  ): Promise<Answer | Miss> => {
     const admission = breaker.admit();
-    if (admission === "probe") void probe();
-    if (admission !== "pass") return { miss: "breaker-open" };
-    return askAnyway(url, question, use);
+    // Nobody waits for it, so that no request is ever slow because it is the one that tries.
+    if (admission === "probe") void askAnyway(sendSmall, probeUrl, {}).then(reportWhole);
+    return admission === "pass" ? askAnyway(send, url, question) : { miss: "breaker-open" };
   };
 
-  const askAnyway = async <Result>(
+  const askAnyway = async <Answer extends WholeAnswer | UpstreamAnswer>(
+    send: Send<Answer>,
     url: URL,
     question: UpstreamQuestion,
-    use: (answer: UpstreamAnswer) => Promise<Result>,
-  ): Promise<Result | Miss> => {
-    const deadline = new AbortController();
-    const timer = setTimeout(() => deadline.abort(), deadlineMs);
-    const signals = [
-      deadline.signal,
-      closing.signal,
-      ...(question.signal ? [question.signal] : []),
-    ];
-    const signal = AbortSignal.any(signals);
+  ): Promise<Answer | Miss> => {
+    const giveUp = new AbortController();
+    let isLate = false;
+    const onGone = (): void => giveUp.abort();
+    const timer = setTimeout(() => {
+      isLate = true;
+      giveUp.abort();
+    }, deadlineMs);
+    const { signal: gone } = question;
+    gone?.addEventListener("abort", onGone);
+    running.add(giveUp);
     let trouble: Trouble | undefined;
     try {
+      if (gone?.aborted === true) onGone();
       for (let attempts = 0; attempts < ATTEMPTS; attempts += 1) {
-        if (attempts > 0) await sleep(RETRY_PAUSE_MS, undefined, { signal });
+        if (attempts > 0) await sleep(RETRY_PAUSE_MS, undefined, { signal: giveUp.signal });
         try {
-          const answer = await attempt(url, question, signal);
-          if ("status" in answer) return await use(answer);
+          const answer = await attempt(send, url, question, giveUp.signal);
+          if ("status" in answer) return answer;
           if (!("trouble" in answer)) {
             report();
             return answer;
           }
           trouble = answer;
         } catch (error) {
-          if (signal.aborted) throw error;
-          trouble = {
-            miss: "error",
-            trouble: describeError(networkCause(error)),
-            isTransient: true,
-          };
+          if (giveUp.signal.aborted) throw error;
+          const said = describeError(networkCause(error));
+          trouble = { miss: "error", trouble: said, isTransient: true };
         }
         if (!trouble.isTransient) break;
       }
     } catch {
       // Nobody waits for it any more: nothing is known of the upstream.
-      if (!deadline.signal.aborted) return { miss: "error" };
-      trouble ??= {
-        miss: "timeout",
-        trouble: `no answer within ${deadlineMs} ms`,
-        isTransient: true,
-      };
+      if (!isLate) return { miss: "error" };
+      const said = `no answer within ${deadlineMs} ms`;
+      trouble ??= { miss: "timeout", trouble: said, isTransient: true };
     } finally {
       clearTimeout(timer);
+      running.delete(giveUp);
+      // A body that is streamed is given up by its reader.
+      gone?.removeEventListener("abort", onGone);
     }
     report(trouble?.trouble ?? "no answer");
     return { miss: trouble?.miss ?? "error" };
   };
 
-  const readText = async (answer: UpstreamAnswer): Promise<string> => {
-    const pieces: Buffer[] = [];
-    let sizeBytes = 0;
-    for await (const piece of answer.body as AsyncIterable<Buffer>) {
-      sizeBytes += piece.length;
-      if (sizeBytes > MAX_TEXT_BYTES) throw new CacheError("TOO_LARGE", "the answer is too large");
-      pieces.push(piece);
-    }
-    const bytes = Buffer.concat(pieces);
-    const isPacked = answer.header("content-encoding") === "zstd";
-    const text = isPacked ? await decompress(bytes, { maxOutputLength: MAX_TEXT_BYTES }) : bytes;
-    report();
-    return text.toString("utf8");
+  /** A small answer is whole. */
+  const reportWhole = (answer: WholeAnswer | Miss): void => {
+    if ("status" in answer) report();
   };
 
-  /** Nobody waits for it, so that no request is ever slow because it is the one that tries. */
-  const probe = async (): Promise<void> => {
-    await askAnyway(probeUrl, { size: "small" }, readText);
+  const readSmall = async (url: URL, question?: UpstreamQuestion): Promise<WholeAnswer | Miss> => {
+    const startMs = nowMs();
+    const answer = await ask(sendSmall, url, question);
+    if ("status" in answer) {
+      lastUsedMs = nowMs();
+      const tookMs = lastUsedMs - startMs;
+      roundTripMs = roundTripMs === 0 ? tookMs : 0.8 * roundTripMs + 0.2 * tookMs;
+    }
+    reportWhole(answer);
+    return answer;
   };
 
   return {
-    readText: (url, question) => ask(url, question, readText),
-    open: (url, question) => ask(url, question, (answer) => Promise.resolve(answer)),
+    async readBytes(url, question) {
+      const answer = await readSmall(url, question);
+      return "status" in answer ? answer.bytes : answer;
+    },
+    async readText(url, question) {
+      const answer = await readSmall(url, question);
+      return "status" in answer ? readTextOf(answer) : answer;
+    },
+    open: (url, question) => ask(sendLarge, url, question),
     report,
+    warmUp() {
+      if (breaker.state !== "closed" || nowMs() - warmedMs < WARM_MS) return;
+      if (nowMs() - lastUsedMs < WARM_MS && warmedMs > -Infinity) return;
+      warmedMs = nowMs();
+      const signal = AbortSignal.timeout(deadlineMs);
+      const headers = headersFor({}, probeUrl, credentials.token());
+      const head = { url: probeUrl, method: "HEAD", headers, maxBytes: 0, signal } as const;
+      for (let count = 0; count < SMALL_CONNECTIONS; count += 1) {
+        // Whether it works is for real questions to find out.
+        readWhole(agents.small, head).catch(() => {});
+      }
+    },
     get isAsked() {
       return breaker.state === "closed";
     },
@@ -274,7 +325,8 @@ export function createUpstream(options: UpstreamOptions): Upstream {
       return roundTripMs;
     },
     async [Symbol.asyncDispose]() {
-      closing.abort();
+      isClosed = true;
+      for (const each of running) each.abort();
       await Promise.all([agents.small.destroy(), agents.large.destroy()]);
     },
   };
@@ -284,8 +336,18 @@ function refusal(status: number): Trouble {
   return { miss: "refused", trouble: `the token is refused, status ${status}`, isTransient: false };
 }
 
-async function dropBody(body: UpstreamAnswer["body"]): Promise<void> {
-  await body.dump({ limit: 64 * 1024 }).catch(() => {});
+/** What comes after the head of an answer that is of no use. */
+async function drop(answer: WholeAnswer | UpstreamAnswer): Promise<void> {
+  if ("body" in answer) await answer.body.dump({ limit: 64 * 1024 }).catch(() => {});
+}
+
+async function readTextOf({ bytes, header }: WholeAnswer): Promise<string | Miss> {
+  if (header("content-encoding") !== "zstd") return bytes.toString("utf8");
+  try {
+    return (await decompress(bytes, { maxOutputLength: MAX_SMALL_BYTES })).toString("utf8");
+  } catch {
+    return { miss: "error" };
+  }
 }
 
 /** undici wraps what the socket said. */
