@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 
+import { AGENT_STAGES, type AgentStage, benchAgent } from "./agent/bench-agent.ts";
 import { benchBazel, type BazelStage, BAZEL_STAGES } from "./bazel/bench-bazel.ts";
 import { benchNix, STAGES, type Stage } from "./nix/bench-nix.ts";
 import { benchTrust } from "./trust/bench-trust.ts";
@@ -25,7 +26,12 @@ usage: pnpm bench bazel [--quick] [--only STAGE,…] [--calls REGEX] [--ours-onl
   --bazel-remote  the gRPC address of a bazel-remote to measure too; it is filled first
 
 usage: pnpm bench trust [--quick] [--rounds N]
-  what the trust gate costs, on both planes, and how fast identities are exchanged`;
+  what the trust gate costs, on both planes, and how fast identities are exchanged
+
+usage: pnpm bench agent [--quick] [--only STAGE,…] [--rounds N]
+  what a job's agent brings Nix: far from the server, and on a fast link
+  --quick         one round, a smaller closure on the fast link; docs/benchmarks.md stays as it is
+  --only          of ${AGENT_STAGES.join(", ")}`;
 
 function readPairs(values: readonly string[] | undefined): Map<string, string> {
   return new Map(
@@ -66,7 +72,7 @@ async function main(): Promise<number> {
     },
   });
   const [plane] = positionals;
-  if (positionals.length !== 1 || !["nix", "bazel", "trust"].includes(plane ?? "")) {
+  if (positionals.length !== 1 || !["nix", "bazel", "trust", "agent"].includes(plane ?? "")) {
     process.stderr.write(`${USAGE}\n`);
     return 2;
   }
@@ -77,6 +83,10 @@ async function main(): Promise<number> {
   };
   if (plane === "trust") {
     await benchTrust(common);
+    return 0;
+  }
+  if (plane === "agent") {
+    await benchAgent({ ...common, stages: selectStages<AgentStage>(values.only, AGENT_STAGES) });
     return 0;
   }
   if (plane === "bazel") {

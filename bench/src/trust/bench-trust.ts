@@ -1,7 +1,6 @@
 import { generateKeyPairSync } from "node:crypto";
-import { readFile, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
 
 import {
   type Claims,
@@ -19,6 +18,7 @@ import {
   type Target,
 } from "../bazel/load/replay.ts";
 import { describeMachine } from "../machine.ts";
+import { writeSection } from "../report-section.ts";
 import { formatTable, type Row } from "../report.ts";
 import { fillActions, fillPaths } from "./fill-views.ts";
 import { type Asker, layActions, layExchanges, layNarInfos } from "./gate-load.ts";
@@ -35,8 +35,7 @@ const MANY_TOKENS = 500;
 const EXCHANGES_PER_REPOSITORY = 500;
 const REPOSITORIES = 8;
 
-const REPORT = fileURLToPath(new URL("../../../docs/benchmarks.md", import.meta.url));
-const SECTION = "## The trust gate";
+const SECTION = "The trust gate";
 
 /** What the figures say; to be looked at again when they are taken again. */
 const READING =
@@ -83,7 +82,9 @@ export async function benchTrust(options: TrustOptions): Promise<void> {
   ];
   const text = `Measured on ${describeMachine()}; client and server share the cores. Without a token a public view is asked, and nothing has to be decided: that is the reference, and the ratio is the rate without a token to the rate with one. Each figure is the best of ${rounds}, taken in turn.\n${formatTable(rows, [])}`;
   process.stdout.write(`${text}\n`);
-  if (!options.quick) await writeSection(text);
+  if (!options.quick) {
+    await writeSection(SECTION, `Written by \`pnpm bench trust\`.\n\n${text}\n\n${READING}`);
+  }
 }
 
 async function startWorld(directory: string): Promise<IdentityWorld> {
@@ -209,14 +210,4 @@ async function exchangeRow(world: IdentityWorld, target: Target, rounds: number)
     ratio: undefined,
     peers: {},
   };
-}
-
-async function writeSection(text: string): Promise<void> {
-  const before = await readFile(REPORT, "utf8");
-  const start = before.indexOf(SECTION);
-  const above = start === -1 ? before : before.slice(0, start);
-  await writeFile(
-    REPORT,
-    `${above.trimEnd()}\n\n${SECTION}\n\nWritten by \`pnpm bench trust\`.\n\n${text}\n\n${READING}\n`,
-  );
 }

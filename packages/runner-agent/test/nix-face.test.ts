@@ -34,6 +34,8 @@ interface SceneOptions {
   readonly prefetch?: boolean;
   readonly prefetchMaxBytes?: number;
   readonly spoolBytes?: number;
+  /** What every look at the clock adds: answers of a cache that is far away take their time. */
+  readonly tickMs?: number;
 }
 
 async function startScene(
@@ -46,7 +48,8 @@ async function startScene(
   const statistics = createStatistics();
   let nowMs = 0;
   const server = `http://127.0.0.1:${options.port ?? cache.port}`;
-  const { kind = "flywheel", credentials = createFixedCredentials("token"), ...rest } = options;
+  const { kind = "flywheel", credentials = createFixedCredentials("token") } = options;
+  const { tickMs = 0, ...rest } = options;
   const face = opened.use(
     await startNixFace({
       secret: "secret",
@@ -56,14 +59,14 @@ async function startScene(
         api: new URL(`${server}/_flywheel/v1/`),
         view: "main",
       },
-      credentials,
       spoolDirectory: directory.path,
       deadlineMs: 400,
       stallMs: 300,
       statistics,
       logger: silentLogger,
-      nowMs: () => nowMs,
       ...rest,
+      credentials,
+      nowMs: () => (nowMs += tickMs),
     }),
   );
   const owned = opened.move();
@@ -347,7 +350,7 @@ describe("a NAR", () => {
 
   test("that is asked for while it is read ahead is read once", async () => {
     const path = await createCachedPath("path", [], { noise: 2_000_000 });
-    await using scene = await startScene([path]);
+    await using scene = await startScene([path], { tickMs: 20 });
     let goOn = (): void => {};
     scene.cache.script = async (request) => {
       if (!isNar(request.url ?? "")) return false;
@@ -360,6 +363,14 @@ describe("a NAR", () => {
     goOn();
     expect(await bytesOf(await answer)).toEqual(path.file);
     expect(scene.cache.asked.filter(isNar)).toHaveLength(1);
+  });
+
+  test("of some size is not read ahead from a cache next door", async () => {
+    const path = await createCachedPath("path", [], { noise: NOISE });
+    await using scene = await startScene([path]);
+    await scene.get(`${path.hash}.narinfo`);
+    expect(await bytesOf(await scene.get(path.url))).toEqual(path.file);
+    expect(scene.figures().prefetched).toBe(0);
   });
 
   test.each(["cut", "silent"] as const)(

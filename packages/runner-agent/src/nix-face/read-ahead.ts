@@ -159,6 +159,8 @@ export function createReadAhead(options: ReadAheadOptions): ReadAhead {
       const hash = path.storePathHash;
       if (done.has(hash) || queue.has(hash) || sizeBound(path) > maxNarBytes) return;
       if (isElsewhere(path.url)) return;
+      // On a fast link the way through the spool only costs.
+      if (upstream.isNear && sizeBound(path) > SMALL_FILE_BYTES) return;
       queue.set(hash, path);
       schedule();
     },
@@ -210,7 +212,7 @@ async function requireRightBytes(path: KnownPath, nar: SpooledNar, hash: Hash): 
     return;
   }
   if (narSize > MAX_UNPACKED_BYTES || (compression !== "zstd" && compression !== "none")) return;
-  const bytes = nar.read(0, nar.writtenBytes);
+  const bytes = copied(nar.read(0, nar.writtenBytes));
   const narBytes = createHash("sha256");
   try {
     for await (const chunk of compression === "none" ? bytes : decodeZstd(bytes)) {
@@ -221,6 +223,11 @@ async function requireRightBytes(path: KnownPath, nar: SpooledNar, hash: Hash): 
     throw error;
   }
   if (narBytes.digest("hex") !== narHash) throw wrongBytes(path);
+}
+
+/** The decoder keeps chunks for longer than the spool lends them. */
+async function* copied(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  for await (const chunk of chunks) yield Buffer.from(chunk);
 }
 
 function wrongBytes({ url }: KnownPath): CacheError {

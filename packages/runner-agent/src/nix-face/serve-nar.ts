@@ -5,7 +5,8 @@ import { CacheError } from "@glorious/core";
 import type { FileRange } from "./nar-stream.ts";
 
 /**
- * Writes chunks as fast as the client takes them and ends the answer; how many bytes went.
+ * Writes chunks as fast as the client takes them and ends the answer; how many bytes went. While one is written the
+ * next is fetched, and a chunk's memory is its source's again when the one after the next is asked for.
  *
  * @throws {CacheError} `CANCELLED` when the client went away; whatever the chunks throw.
  */
@@ -14,24 +15,22 @@ export async function sendChunks(
   chunks: AsyncIterable<Buffer>,
 ): Promise<number> {
   let sentBytes = 0;
+  let written = Promise.resolve();
   for await (const chunk of chunks) {
+    await written;
     if (response.destroyed) throw new CacheError("CANCELLED", "The client went away");
     sentBytes += chunk.length;
-    if (!response.write(chunk)) await drained(response);
+    written = write(response, chunk);
   }
+  await written;
   response.end();
   return sentBytes;
 }
 
-function drained(response: ServerResponse): Promise<void> {
+/** Resolves when the chunk went to the kernel, or nowhere any more. */
+function write(response: ServerResponse, chunk: Buffer): Promise<void> {
   return new Promise((resolve) => {
-    const goOn = (): void => {
-      response.off("drain", goOn);
-      response.off("close", goOn);
-      resolve();
-    };
-    response.on("drain", goOn);
-    response.on("close", goOn);
+    response.write(chunk, () => resolve());
   });
 }
 

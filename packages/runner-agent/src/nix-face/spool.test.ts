@@ -17,7 +17,7 @@ afterAll(() => rm(directory, { recursive: true }));
 const MAX_BYTES = 400_000;
 
 async function readAll(nar: SpooledNar, start = 0): Promise<Buffer> {
-  return Buffer.concat(await Array.fromAsync(nar.read(start)));
+  return Buffer.concat(await Array.fromAsync(nar.read(start), (chunk) => Buffer.from(chunk)));
 }
 
 const step = fc.oneof(

@@ -16,7 +16,11 @@ export interface SpooledNar {
   readonly writtenBytes: number;
   /** Resolves when it is complete or has failed. */
   readonly settled: Promise<void>;
-  /** The bytes from `start` to `end`, as they come. @throws {CacheError} what it failed with. */
+  /**
+   * The bytes from `start` to `end`, as they come; a chunk is good until the one after the next is asked for.
+   *
+   * @throws {CacheError} what it failed with.
+   */
   read(start: number, end?: number): AsyncGenerator<Buffer, void, undefined>;
   /** Gives its room back. Reads that are under way fail. */
   release(): Promise<void>;
@@ -41,6 +45,7 @@ const IN_MEMORY_BYTES = 64 * 1024;
 const MAX_MEMORY_BYTES = 24 * 2 ** 20;
 const MAX_FILES = 256;
 const READ_BYTES = 256 * 1024;
+const NO_BYTES = Buffer.alloc(0);
 
 /** An empty spool. */
 export function createSpool({ directory, maxBytes }: SpoolOptions): Spool {
@@ -82,8 +87,8 @@ export function createSpool({ directory, maxBytes }: SpoolOptions): Spool {
 
 interface Storage {
   append(chunk: Buffer, position: number): Promise<void>;
-  /** At most so many bytes from there, at least one. */
-  read(position: number, bytes: number): Promise<Buffer>;
+  /** At least one byte from there, and at most as many as fit into the buffer, which may be used for them. */
+  read(position: number, into: Buffer): Promise<Buffer>;
   close(): Promise<void>;
 }
 
@@ -145,13 +150,16 @@ class Entry implements SpooledNar {
 
   async *read(start: number, end = Infinity): AsyncGenerator<Buffer, void, undefined> {
     let position = start;
+    let [buffer, other] = [NO_BYTES, NO_BYTES];
     for (;;) {
       if (this.#error !== undefined) throw this.#error;
       const available = Math.min(this.writtenBytes, end) - position;
       if (available > 0) {
-        const chunk = await this.#use(() =>
-          this.#storage.read(position, Math.min(available, READ_BYTES)),
-        );
+        const bytes = Math.min(available, READ_BYTES);
+        if (buffer.length < bytes) buffer = Buffer.allocUnsafe(bytes);
+        const into = buffer.subarray(0, bytes);
+        const chunk = await this.#use(() => this.#storage.read(position, into));
+        [buffer, other] = [other, buffer];
         position += chunk.length;
         yield chunk;
       } else if (this.state === "complete" || position >= end) {
@@ -197,8 +205,8 @@ class MemoryStorage implements Storage {
     return Promise.resolve();
   }
 
-  read(position: number, bytes: number): Promise<Buffer> {
-    return Promise.resolve(this.#bytes.subarray(position, position + bytes));
+  read(position: number, into: Buffer): Promise<Buffer> {
+    return Promise.resolve(this.#bytes.subarray(position, position + into.length));
   }
 
   close(): Promise<void> {
@@ -225,16 +233,11 @@ class FileStorage implements Storage {
     }
   }
 
-  async read(position: number, bytes: number): Promise<Buffer> {
+  async read(position: number, into: Buffer): Promise<Buffer> {
     const file = await this.#file;
-    const { bytesRead, buffer } = (await file?.read(
-      Buffer.allocUnsafe(bytes),
-      0,
-      bytes,
-      position,
-    )) ?? { bytesRead: 0, buffer: Buffer.alloc(0) };
+    const bytesRead = (await file?.read(into, 0, into.length, position))?.bytesRead ?? 0;
     if (bytesRead === 0) throw new CacheError("TRUNCATED", "The spool's file is too short");
-    return buffer.subarray(0, bytesRead);
+    return into.subarray(0, bytesRead);
   }
 
   async close(): Promise<void> {
