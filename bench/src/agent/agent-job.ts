@@ -14,8 +14,9 @@ import {
 import { time, type Timing } from "../command.ts";
 
 /** The command as actions bring it: what a job's agent really is. */
-const BUNDLE = fileURLToPath(
-  new URL("../../../actions/setup-attic/dist/flywheel.mjs", import.meta.url),
+const BUNDLE = path.join(
+  fileURLToPath(new URL("../../..", import.meta.url)),
+  "actions/setup-attic/dist/flywheel.mjs",
 );
 
 /** A fresh machine's Nix and the cache that it reads from. */

@@ -34,6 +34,7 @@ const LARGE = { count: 320, maxKiB: 24_576 };
 const LARGE_QUICK = { count: 60, maxKiB: 12_288 };
 const TUNED = { "http-connections": "128", "max-substitution-jobs": "64" };
 const MAX_MEMORY_BYTES = 150 * 2 ** 20;
+const GIGABIT = 125_000_000;
 const GROUP = `400 small paths with ${2 * LATENCY_MS} ms of added round-trip time, seconds`;
 
 const say = (line: string): void => void process.stderr.write(`bench: ${line}\n`);
@@ -72,11 +73,28 @@ export async function benchAgent(options: AgentBenchOptions): Promise<void> {
       server,
       await openCorpus(options.quick ? LARGE_QUICK : LARGE, "1", true),
     );
+    const job: PullJob = { ...common, address: server.url, top: corpus.top, by: "realise" };
     rows.push(
-      await measureOverhead(
-        { ...common, address: server.url, top: corpus.top, by: "realise" },
-        { corpus, rounds, memory },
-      ),
+      await measureOverhead(job, {
+        corpus,
+        rounds,
+        memory,
+        what: "loopback, all on the same cores",
+      }),
+    );
+    await using proxy = await startFaultProxy(
+      () => Number(new URL(server.url).port),
+      () => ({}),
+      { bytesPerSecond: GIGABIT },
+    );
+    const linked = { ...job, address: `http://127.0.0.1:${proxy.port}` };
+    rows.push(
+      await measureOverhead(linked, {
+        corpus,
+        rounds: Math.min(rounds, 2),
+        memory,
+        what: "a link of 1 Gbit/s",
+      }),
     );
   }
   const peak = Math.max(...memory);
@@ -163,9 +181,15 @@ async function measureCopy(job: PullJob, rounds: number, memory: number[]): Prom
 
 async function measureOverhead(
   job: PullJob,
-  { corpus, rounds, memory }: { corpus: Corpus; rounds: number; memory: number[] },
+  options: {
+    readonly corpus: Corpus;
+    readonly rounds: number;
+    readonly memory: number[];
+    readonly what: string;
+  },
 ): Promise<Row> {
-  say("a large closure on loopback");
+  const { corpus, rounds, memory, what } = options;
+  say(`a large closure over ${what}`);
   const series = await alternate(
     new Map([
       ["direct", async () => (await pullDirectly(job)).seconds],
@@ -175,8 +199,8 @@ async function measureOverhead(
   );
   const [ours, reference] = [required(series.get("agent")), required(series.get("direct"))];
   return compare({
-    group: "A fast link: no added delay, seconds",
-    what: `${corpus.paths.length} paths with ${mib(corpus.narBytes)} through the agent`,
+    group: `${corpus.paths.length} paths with ${mib(corpus.narBytes)} over a fast link, no added delay, seconds`,
+    what: `through the agent: ${what}`,
     ours,
     reference,
     goal: atMost(1.1, ours.best / reference.best),

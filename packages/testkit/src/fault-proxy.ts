@@ -45,11 +45,19 @@ export interface FaultProxy extends AsyncDisposable {
   accept(): Promise<void>;
 }
 
+/** What all connections of a proxy share. */
+export interface SharedLink {
+  /** No more than so many bytes in a second, in each direction. */
+  readonly bytesPerSecond: number;
+}
+
 /** @param plan Asked for each connection what becomes of it; `number` counts from 0. */
 export async function startFaultProxy(
   upstreamPort: () => number,
   plan: (number: number) => ConnectionFault,
+  shared?: SharedLink,
 ): Promise<FaultProxy> {
+  const link = shared && new Link(shared);
   const open = new Set<Socket>();
   const faults = new Map<string, number>();
   let connections = 0;
@@ -64,9 +72,10 @@ export async function startFaultProxy(
       socket.on("error", () => {});
       socket.on("close", () => open.delete(socket));
     }
-    const connection = new Connection(client, upstream, fault, (name) => {
+    const onFault = (name: string): void => {
       faults.set(name, (faults.get(name) ?? 0) + 1);
-    });
+    };
+    const connection = new Connection({ client, upstream, fault, link, onFault });
     connection.start();
   };
   let server: Server | undefined = await listen(0, onClient);
@@ -103,6 +112,25 @@ async function listen(port: number, onClient: (client: Socket) => void): Promise
 /** Read but not passed on yet; beyond it the sender is held up, as by a full pipe. */
 const MAX_UNDERWAY_BYTES = 16 * 2 ** 20;
 
+/** Bytes of all connections go over it one after the other. */
+class Link {
+  readonly #bytesPerSecond: number;
+  readonly #freeAtMs = { server: 0, client: 0 };
+
+  constructor({ bytesPerSecond }: SharedLink) {
+    this.#bytesPerSecond = bytesPerSecond;
+  }
+
+  async pass(bytes: number, towards: "server" | "client"): Promise<void> {
+    const nowMs = performance.now();
+    const freeAtMs =
+      Math.max(nowMs, this.#freeAtMs[towards]) + (bytes / this.#bytesPerSecond) * 1000;
+    this.#freeAtMs[towards] = freeAtMs;
+    // Timers know whole milliseconds only.
+    if (freeAtMs - nowMs >= 1) await sleep(freeAtMs - nowMs);
+  }
+}
+
 interface Piece {
   readonly bytes: Buffer;
   readonly arrivesAtMs: number;
@@ -112,20 +140,23 @@ class Connection {
   readonly #client: Socket;
   readonly #upstream: Socket;
   readonly #fault: ConnectionFault;
+  readonly #link: Link | undefined;
   readonly #onFault: (name: string) => void;
   readonly #openedAtMs = performance.now();
   #isSilent = false;
 
-  constructor(
-    client: Socket,
-    upstream: Socket,
-    fault: ConnectionFault,
-    onFault: (name: string) => void,
-  ) {
-    this.#client = client;
-    this.#upstream = upstream;
-    this.#fault = fault;
-    this.#onFault = onFault;
+  constructor(options: {
+    readonly client: Socket;
+    readonly upstream: Socket;
+    readonly fault: ConnectionFault;
+    readonly link: Link | undefined;
+    readonly onFault: (name: string) => void;
+  }) {
+    this.#client = options.client;
+    this.#upstream = options.upstream;
+    this.#fault = options.fault;
+    this.#link = options.link;
+    this.#onFault = options.onFault;
   }
 
   start(): void {
@@ -148,6 +179,7 @@ class Connection {
         const waitMs = arrivesAtMs - performance.now();
         if (waitMs > 0) await sleep(waitMs);
         if (bytesPerSecond !== undefined) await sleep((piece.length / bytesPerSecond) * 1000);
+        await this.#link?.pass(piece.length, towards);
         if (this.#isSilent) continue;
         if (!to.destroyed && !to.write(piece)) {
           await Promise.race([once(to, "drain"), once(to, "close")]);

@@ -1,5 +1,10 @@
 export { describeEachNix } from "./describe-each-nix.ts";
-export { type ConnectionFault, type FaultProxy, startFaultProxy } from "./fault-proxy.ts";
+export {
+  type ConnectionFault,
+  type FaultProxy,
+  type SharedLink,
+  startFaultProxy,
+} from "./fault-proxy.ts";
 export { findNixVersions, type NixVersion } from "./find-nix-versions.ts";
 export {
   createNixSandbox,

@@ -109,3 +109,21 @@ test("a black hole takes everything and says nothing", async () => {
   expect(heard).toBe("");
   expect(proxy.faults.get("black-hole")).toBe(1);
 });
+
+test("connections share a link, and together get no more than it carries", async () => {
+  await using proxy = await startFaultProxy(
+    () => (echo.address() as { port: number }).port,
+    () => ({}),
+    { bytesPerSecond: 1_000_000 },
+  );
+  const startMs = performance.now();
+  const texts = await Promise.all(
+    Array.from({ length: 4 }, async () => {
+      const socket = await open(proxy);
+      socket.write("x".repeat(50_000));
+      return receive(socket, 50_000);
+    }),
+  );
+  expect(texts.map(({ length }) => length)).toEqual([50_000, 50_000, 50_000, 50_000]);
+  expect(performance.now() - startMs).toBeGreaterThan(198);
+});

@@ -1,5 +1,5 @@
 /** Small heaps: what passes through the faces dies young, and a job's machine has other uses for its memory. */
-const FACE_FLAGS = ["--max-semi-space-size=2", "--max-old-space-size=96"];
+const FACE_FLAGS = ["--max-semi-space-size=2", "--max-old-space-size=96", "--expose-gc"];
 
 /** A command line: program and arguments. */
 export type CommandWords = readonly [program: string, ...args: string[]];

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { CacheError, describeError, isCacheError } from "@glorious/core";
 
+import { noteNetworkGarbage } from "./network-garbage.ts";
 import type { Miss, Upstream, UpstreamAnswer } from "./upstream.ts";
 
 /** Which bytes of a file; without `end` all from `start` on. */
@@ -87,6 +88,7 @@ async function* readOn(
       try {
         for await (const chunk of watched(body, stallMs)) {
           received += chunk.length;
+          noteNetworkGarbage(chunk.length);
           if (breaks > 0 && received - resumedAt >= PROGRESS_BYTES) {
             breaks = 0;
             upstream.report();

@@ -14,14 +14,14 @@ beforeAll(async () => {
 });
 afterAll(() => rm(directory, { recursive: true }));
 
-const MAX_BYTES = 400_000;
+const MAX_BYTES = 800_000;
 
 async function readAll(nar: SpooledNar, start = 0): Promise<Buffer> {
   return Buffer.concat(await Array.fromAsync(nar.read(start), (chunk) => Buffer.from(chunk)));
 }
 
 const step = fc.oneof(
-  fc.record({ reserve: fc.integer({ min: 0, max: 200_000 }) }),
+  fc.record({ reserve: fc.integer({ min: 0, max: 400_000 }) }),
   fc.record({ append: fc.nat(), bytes: fc.integer({ min: 1, max: 90_000 }) }),
   fc.record({ end: fc.nat(), how: fc.constantFrom("complete", "fail", "release") }),
 );
@@ -73,7 +73,7 @@ test("no order of things takes more room than there is, or loses any of it", asy
   );
 });
 
-test.each([1000, 200_000])("a NAR of %i bytes is read while it is written", async (size) => {
+test.each([1000, 300_000])("a NAR of %i bytes is read while it is written", async (size) => {
   await using spool = createSpool({ directory, maxBytes: MAX_BYTES });
   const nar = spool.reserve(size);
   if (nar === undefined) throw new Error("There was no room");

@@ -41,8 +41,8 @@ export interface SpoolOptions {
 }
 
 /** A file of its own would cost more than the bytes. */
-const IN_MEMORY_BYTES = 64 * 1024;
-const MAX_MEMORY_BYTES = 24 * 2 ** 20;
+const IN_MEMORY_BYTES = 256 * 1024;
+const MAX_MEMORY_BYTES = 16 * 2 ** 20;
 const MAX_FILES = 256;
 const READ_BYTES = 256 * 1024;
 const NO_BYTES = Buffer.alloc(0);
@@ -55,11 +55,8 @@ export function createSpool({ directory, maxBytes }: SpoolOptions): Spool {
   let files = 0;
   return {
     reserve(sizeBytes) {
-      const isSmall = sizeBytes <= IN_MEMORY_BYTES;
-      if (usedBytes + sizeBytes > maxBytes) return undefined;
-      if (isSmall ? memoryBytes + sizeBytes > MAX_MEMORY_BYTES : files >= MAX_FILES) {
-        return undefined;
-      }
+      const isSmall = sizeBytes <= IN_MEMORY_BYTES && memoryBytes + sizeBytes <= MAX_MEMORY_BYTES;
+      if (usedBytes + sizeBytes > maxBytes || (!isSmall && files >= MAX_FILES)) return undefined;
       usedBytes += sizeBytes;
       if (isSmall) memoryBytes += sizeBytes;
       else files += 1;
