@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import process from "node:process";
 
+import { bringAct } from "./setup/act.mjs";
 import { rootDirectory } from "./setup/checkout.mjs";
 import { runInForeground } from "./setup/command.mjs";
 import { bringDebianPackages } from "./setup/debian-packages.mjs";
@@ -72,6 +73,8 @@ async function bringTools(say) {
   for (const [index, reason] of rootReasons.entries()) {
     if (reason !== undefined) missing[`Debian ${DEBIAN_ROOTS[index].suite}`] = reason;
   }
+  const act = await bringAct(say);
+  if (act !== undefined) missing["act"] = act;
   for (const [name, reason] of Object.entries(missing)) say(`${name}: ${reason}`);
   return missing;
 }

@@ -3,6 +3,7 @@
  */
 import process from "node:process";
 
+import { actDirectory, bringAct } from "./setup/act.mjs";
 import { bringDebianPackages } from "./setup/debian-packages.mjs";
 import { DEBIAN_ROOTS, bringDebianRoot, debianRootDirectory } from "./setup/debian-roots.mjs";
 import { PORTABLE_NIX, bringPortableNix, portableNixDirectory } from "./setup/portable-nix.mjs";
@@ -26,5 +27,8 @@ for (const root of DEBIAN_ROOTS) {
   if (reason === undefined) say(`${tools} of ${root.suite}: ${debianRootDirectory(root.suite)}`);
   else missing.push(`${tools} of ${root.suite}: ${reason}`);
 }
+const act = await bringAct(say);
+if (act === undefined) say(`act: ${actDirectory()}`);
+else missing.push(`act: ${act}`);
 for (const reason of missing) console.error(`missing: ${reason}`);
 process.exitCode = missing.length === 0 ? 0 : 1;

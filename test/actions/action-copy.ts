@@ -13,17 +13,17 @@ export function actionDirectory(name: ActionName): string {
   return fileURLToPath(new URL(`../../actions/${name}`, import.meta.url));
 }
 
-/** Copies an action, with another command in its bundle's place, and returns the copy's folder. */
+/** Copies an action, maybe with another command in its bundle's place, and returns the copy's folder. */
 export async function copyAction(
   name: ActionName,
   parent: string,
-  flywheel: string,
+  flywheel?: string,
 ): Promise<string> {
   const copy = path.join(parent, name);
   await cp(actionDirectory(name), copy, {
     recursive: true,
     filter: (file) => !file.includes("node_modules"),
   });
-  await writeFile(path.join(copy, "dist", "flywheel.mjs"), flywheel);
+  if (flywheel !== undefined) await writeFile(path.join(copy, "dist", "flywheel.mjs"), flywheel);
   return copy;
 }

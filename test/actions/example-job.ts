@@ -158,7 +158,7 @@ export async function startRunner(
 }
 
 /** The forge's endpoint for a job with these claims. */
-function identityOf(
+export function identityOf(
   world: IdentityWorld,
   claims: Claims,
 ): NonNullable<WorkflowOptions["identity"]> {

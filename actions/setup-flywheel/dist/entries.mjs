@@ -435,6 +435,7 @@ async function setUp(inputs, bundle) {
 	installing.catch(() => {});
 	const result = await askForSetup(inputs, bundle);
 	announceResult(result, inputs.failOnError);
+	const formerEnvironment = formerValues(result.environment);
 	for (const [name, value] of Object.entries(result.environment)) exportVariable(name, value);
 	exportVariable("FLYWHEEL_STATUS", result.status);
 	for (const folder of result.path) addPath(folder);
@@ -443,7 +444,10 @@ async function setUp(inputs, bundle) {
 	} catch (error) {
 		info(`The flywheel command is not on PATH: ${describeError(error)}`);
 	}
-	savePostState(toPostState(inputs, result, await restoreAll(inputs.keeps, result)));
+	savePostState(toPostState(inputs, result, {
+		kept: await restoreAll(inputs.keeps, result),
+		formerEnvironment
+	}));
 }
 async function askForSetup({ request }, bundle) {
 	startGroup("Setting up the cache");
@@ -508,7 +512,7 @@ async function restoreAll(keeps, result) {
 	}
 	return kept;
 }
-function toPostState({ request, failOnError }, result, kept) {
+function toPostState({ request, failOnError }, result, more) {
 	return {
 		result: {
 			status: result.status,
@@ -516,11 +520,18 @@ function toPostState({ request, failOnError }, result, kept) {
 			session: result.existing ? void 0 : result.session,
 			isExisting: result.existing
 		},
-		exports: Object.keys(result.environment),
 		drainTimeoutSeconds: request.drainTimeoutSeconds,
 		failOnError,
-		kept
+		...more
 	};
+}
+/** No step can take a variable away again, so one that was not there becomes empty. */
+function formerValues(environment) {
+	const entries = Object.entries(environment).map(([name, value]) => {
+		const unset = name === "NIX_USER_CONF_FILES" ? value.slice(value.indexOf(":") + 1) : "";
+		return [name, process.env[name] ?? unset];
+	});
+	return Object.fromEntries(entries);
 }
 // packages/setup-action/src/format-status.ts
 /** The job summary of a job that had no agent, in Markdown: why. */
@@ -536,7 +547,7 @@ async function runPost(bundle) {
 	const state = readPostState();
 	await finishEntry(() => state?.failOnError === true, async () => {
 		if (state === void 0) return;
-		for (const name of state.exports) exportVariable(name, "");
+		for (const [name, value] of Object.entries(state.formerEnvironment)) exportVariable(name, value);
 		const drained = await drain(state, bundle);
 		for (const cache of state.kept) await save(cache);
 		await summarize(state, drained);

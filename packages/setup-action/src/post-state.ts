@@ -11,8 +11,8 @@ export interface PostState {
     readonly session?: string | undefined;
     readonly isExisting: boolean;
   };
-  /** Variables that later steps saw. */
-  readonly exports: readonly string[];
+  /** The variables that later steps saw changed, as they were before. */
+  readonly formerEnvironment: Readonly<Record<string, string>>;
   readonly drainTimeoutSeconds: number;
   readonly failOnError: boolean;
   readonly kept: readonly KeptCache[];

@@ -50,6 +50,7 @@ async function setUp(inputs: SetupInputs, bundle: string): Promise<void> {
   installing.catch(() => {});
   const result = await askForSetup(inputs, bundle);
   announceResult(result, inputs.failOnError);
+  const formerEnvironment = formerValues(result.environment);
   for (const [name, value] of Object.entries(result.environment)) core.exportVariable(name, value);
   core.exportVariable("FLYWHEEL_STATUS", result.status);
   for (const folder of result.path) core.addPath(folder);
@@ -59,7 +60,7 @@ async function setUp(inputs: SetupInputs, bundle: string): Promise<void> {
     core.info(`The flywheel command is not on PATH: ${describeError(error)}`);
   }
   const kept = await restoreAll(inputs.keeps, result);
-  savePostState(toPostState(inputs, result, kept));
+  savePostState(toPostState(inputs, result, { kept, formerEnvironment }));
 }
 
 async function askForSetup({ request }: SetupInputs, bundle: string): Promise<SetupResult> {
@@ -124,7 +125,7 @@ async function restoreAll(keeps: readonly SetupKind[], result: SetupResult): Pro
 function toPostState(
   { request, failOnError }: SetupInputs,
   result: SetupResult,
-  kept: readonly KeptCache[],
+  more: Pick<PostState, "kept" | "formerEnvironment">,
 ): PostState {
   return {
     result: {
@@ -134,9 +135,18 @@ function toPostState(
       session: result.existing ? undefined : result.session,
       isExisting: result.existing,
     },
-    exports: Object.keys(result.environment),
     drainTimeoutSeconds: request.drainTimeoutSeconds,
     failOnError,
-    kept,
+    ...more,
   };
+}
+
+/** No step can take a variable away again, so one that was not there becomes empty. */
+function formerValues(environment: Readonly<Record<string, string>>): Record<string, string> {
+  const entries = Object.entries(environment).map(([name, value]) => {
+    // Empty it would keep Nix from reading the user's own files, which stand behind ours.
+    const unset = name === "NIX_USER_CONF_FILES" ? value.slice(value.indexOf(":") + 1) : "";
+    return [name, process.env[name] ?? unset] as const;
+  });
+  return Object.fromEntries(entries);
 }

@@ -23,7 +23,9 @@ export async function runPost(bundle: string): Promise<void> {
     () => state?.failOnError === true,
     async () => {
       if (state === undefined) return;
-      for (const name of state.exports) core.exportVariable(name, "");
+      for (const [name, value] of Object.entries(state.formerEnvironment)) {
+        core.exportVariable(name, value);
+      }
       const drained = await drain(state, bundle);
       for (const cache of state.kept) await save(cache);
       await summarize(state, drained);
