@@ -4,7 +4,7 @@ import { constants, createBrotliDecompress, createGunzip, createZstdCompress, cr
 import { isUtf8 } from "node:buffer";
 import { setTimeout as setTimeout$1 } from "node:timers/promises";
 import { connect, createServer } from "node:net";
-import { Agent as Agent$3, createServer as createServer$1, request } from "node:http";
+import { Agent as Agent$3, createServer as createServer$1, request as request$1 } from "node:http";
 import { Readable, Writable, pipeline } from "node:stream";
 import { once } from "node:events";
 import { parseArgs, promisify } from "node:util";
@@ -19,7 +19,7 @@ import { createInterface } from "node:readline/promises";
 import { createInterface as createInterface$1 } from "node:readline";
 import { pipeline as pipeline$1 } from "node:stream/promises";
 import { lookup } from "node:dns/promises";
-import { Agent as Agent$4, request as request$1 } from "node:https";
+import { Agent as Agent$4, request as request$2 } from "node:https";
 // \0rolldown/runtime.js
 var __defProp = Object.defineProperty;
 var __esmMin = (fn, res, err) => () => {
@@ -40964,7 +40964,7 @@ async function openRegularFile(path, shown, { wholeBytes, nextBuffer }) {
 				contents
 			};
 		}
-		const contents = await readWhole(descriptor, stats.size, shown);
+		const contents = await readWhole$1(descriptor, stats.size, shown);
 		return {
 			sizeBytes: stats.size,
 			executable,
@@ -40981,7 +40981,7 @@ function requireRegular(stats, shown) {
 function unsupportedFile(shown) {
 	return new CacheError("UNSUPPORTED", `${shown} is no regular file, directory or symbolic link`, { hint: "A NAR cannot hold sockets, pipes or devices; remove it and rebuild the path." });
 }
-async function readWhole(descriptor, sizeBytes, shown) {
+async function readWhole$1(descriptor, sizeBytes, shown) {
 	const buffer = Buffer.allocUnsafe(sizeBytes + 1);
 	let length = 0;
 	while (length <= sizeBytes) {
@@ -45893,7 +45893,11 @@ function agentEnvironment(env) {
 }
 var FACE_FLAGS;
 var init_agent_command = __esmMin((() => {
-	FACE_FLAGS = ["--max-semi-space-size=2", "--max-old-space-size=96"];
+	FACE_FLAGS = [
+		"--max-semi-space-size=2",
+		"--max-old-space-size=96",
+		"--expose-gc"
+	];
 }));
 // packages/runner-agent/src/uploads/upload-process.ts
 /** Watches the queue, and starts the process for its first path. */
@@ -55713,7 +55717,7 @@ var init_digest_fields = __esmMin((() => {
 	};
 }));
 // packages/reapi/src/digest-list.ts
-var KEY_WORDS, FIRST_CAPACITY, MAX_KEPT_CAPACITY, NO_WORDS, NO_BYTES, NO_SIZES, EMPTY_KEY, DigestList;
+var KEY_WORDS, FIRST_CAPACITY, MAX_KEPT_CAPACITY, NO_WORDS, NO_BYTES$1, NO_SIZES, EMPTY_KEY, DigestList;
 var init_digest_list = __esmMin((() => {
 	init_src$6();
 	init_digest();
@@ -55721,7 +55725,7 @@ var init_digest_list = __esmMin((() => {
 	FIRST_CAPACITY = 16;
 	MAX_KEPT_CAPACITY = 16384;
 	NO_WORDS = /* @__PURE__ */ new Int32Array();
-	NO_BYTES = new Uint8Array(NO_WORDS.buffer);
+	NO_BYTES$1 = new Uint8Array(NO_WORDS.buffer);
 	NO_SIZES = /* @__PURE__ */ new Float64Array();
 	EMPTY_KEY = parseHash(EMPTY_DIGEST.hash);
 	DigestList = class {
@@ -55730,7 +55734,7 @@ var init_digest_list = __esmMin((() => {
 		/** The keys as words, eight each, to hash and compare; replaced when the list grows. */
 		words = NO_WORDS;
 		/** The keys as bytes, over the same memory. */
-		bytes = NO_BYTES;
+		bytes = NO_BYTES$1;
 		#sizes = NO_SIZES;
 		/** Forgets them all; the memory stays, unless it is much. */
 		clear() {
@@ -57367,7 +57371,7 @@ var init_forward_metadata = __esmMin((() => {
 /** @param url the cache's own address, without a view */
 function createHttpFace$1(url, context) {
 	const dispatcher = new import_undici$1.Agent({
-		connect: { timeout: CONNECT_TIMEOUT_MS },
+		connect: { timeout: CONNECT_TIMEOUT_MS$1 },
 		connections: MAX_CONNECTIONS$1,
 		headersTimeout: ANSWER_TIMEOUT_MS,
 		bodyTimeout: PAUSE_MS$2
@@ -57390,11 +57394,11 @@ function splitUrl(text) {
 		path: pathname + search
 	};
 }
-var import_undici$1, CONNECT_TIMEOUT_MS, ANSWER_TIMEOUT_MS, PAUSE_MS$2, MAX_CONNECTIONS$1, MAX_RESULT_BYTES, PASSED_HEADERS, READS, GONE$1, PassedRequest;
+var import_undici$1, CONNECT_TIMEOUT_MS$1, ANSWER_TIMEOUT_MS, PAUSE_MS$2, MAX_CONNECTIONS$1, MAX_RESULT_BYTES, PASSED_HEADERS, READS, GONE$1, PassedRequest;
 var init_http_face = __esmMin((() => {
 	init_src$6();
 	import_undici$1 = require_undici();
-	CONNECT_TIMEOUT_MS = 5e3;
+	CONNECT_TIMEOUT_MS$1 = 5e3;
 	ANSWER_TIMEOUT_MS = 8e3;
 	PAUSE_MS$2 = 15e3;
 	MAX_CONNECTIONS$1 = 64;
@@ -58940,7 +58944,7 @@ function createPlainSource(options) {
 	let walking = 0;
 	const ask = async (storePathHash) => {
 		const url = new URL(`${storePathHash}.narinfo`, cacheUrl);
-		const text = await upstream.readText(url, { size: "small" });
+		const text = await upstream.readText(url);
 		if (typeof text !== "string") {
 			if (text.miss === "absent") known.putAbsent(storePathHash);
 			return text;
@@ -58998,9 +59002,9 @@ function createClosureSource(options) {
 		waiter?.resolve(found);
 	};
 	const askPage = async (asked, sent) => {
+		upstream.warmUp();
 		const text = await upstream.readText(closureUrl, {
 			method: "POST",
-			size: "small",
 			headers: {
 				"content-type": "application/json",
 				"accept-encoding": "zstd"
@@ -59113,13 +59117,29 @@ var init_narinfo_source = __esmMin((() => {
 	MAX_KNOWN_SENT = 500;
 	MAX_PAGES = 40;
 }));
+// packages/runner-agent/src/nix-face/network-garbage.ts
+/**
+* Bytes came from a socket, in memory of their own that is garbage as soon as they went on. V8 counts it for little and
+* lets 64 MiB of it lie, then looks through the whole heap. To look through the young part now and then keeps the
+* process small, and takes half as long. Without `--expose-gc` it does nothing.
+*/
+function noteNetworkGarbage(bytes) {
+	bytesSince += bytes;
+	if (bytesSince < PERIOD_BYTES) return;
+	bytesSince = 0;
+	globalThis.gc?.({ type: "minor" });
+}
+var PERIOD_BYTES, bytesSince;
+var init_network_garbage = __esmMin((() => {
+	PERIOD_BYTES = 16 * 2 ** 20;
+	bytesSince = 0;
+}));
 // packages/runner-agent/src/nix-face/nar-stream.ts
 /** Asks for a file; the first bytes decide whether there is one. */
 async function openNarStream(upstream, url, options) {
-	const { range, size, signal } = options;
+	const { range, signal } = options;
 	const headers = range === void 0 ? {} : { range: formatRange(range) };
 	const answer = await upstream.open(url, {
-		size,
 		headers,
 		signal
 	});
@@ -59137,13 +59157,14 @@ async function openNarStream(upstream, url, options) {
 		}, options)
 	};
 }
-async function* readOn(upstream, url, { answer: first, begin, sizeBytes }, { size, stallMs, signal }) {
+async function* readOn(upstream, url, { answer: first, begin, sizeBytes }, { stallMs, signal }) {
 	const etag = first.header("etag");
 	const isResumable = first.header("accept-ranges") === "bytes" || first.status === 206;
 	let answer = first;
 	let received = 0;
 	let breaks = 0;
 	let resumedAt = 0;
+	signal?.addEventListener("abort", () => answer?.body.on("error", () => {}).destroy());
 	for (;;) {
 		let trouble;
 		if (answer !== void 0) {
@@ -59151,6 +59172,7 @@ async function* readOn(upstream, url, { answer: first, begin, sizeBytes }, { siz
 			try {
 				for await (const chunk of watched(body, stallMs)) {
 					received += chunk.length;
+					noteNetworkGarbage(chunk.length);
 					if (breaks > 0 && received - resumedAt >= PROGRESS_BYTES) {
 						breaks = 0;
 						upstream.report();
@@ -59186,7 +59208,6 @@ async function* readOn(upstream, url, { answer: first, begin, sizeBytes }, { siz
 			...etag === void 0 || etag.startsWith("W/") ? {} : { "if-range": etag }
 		};
 		const next = await upstream.open(url, {
-			size,
 			headers,
 			signal
 		});
@@ -59239,6 +59260,7 @@ function parseLength(header) {
 var MAX_BREAKS, PROGRESS_BYTES, RESUME_PAUSE_MS, MIN_BYTES_PER_SECOND;
 var init_nar_stream = __esmMin((() => {
 	init_src$6();
+	init_network_garbage();
 	MAX_BREAKS = 3;
 	PROGRESS_BYTES = 65536;
 	RESUME_PAUSE_MS = 200;
@@ -59246,29 +59268,28 @@ var init_nar_stream = __esmMin((() => {
 }));
 // packages/runner-agent/src/nix-face/serve-nar.ts
 /**
-* Writes chunks as fast as the client takes them and ends the answer; how many bytes went.
+* Writes chunks as fast as the client takes them and ends the answer; how many bytes went. While one is written the
+* next is fetched, and a chunk's memory is its source's again when the one after the next is asked for.
 *
 * @throws {CacheError} `CANCELLED` when the client went away; whatever the chunks throw.
 */
 async function sendChunks(response, chunks) {
 	let sentBytes = 0;
+	let written = Promise.resolve();
 	for await (const chunk of chunks) {
+		await written;
 		if (response.destroyed) throw new CacheError("CANCELLED", "The client went away");
 		sentBytes += chunk.length;
-		if (!response.write(chunk)) await drained(response);
+		written = write(response, chunk);
 	}
+	await written;
 	response.end();
 	return sentBytes;
 }
-function drained(response) {
+/** Resolves when the chunk went to the kernel, or nowhere any more. */
+function write(response, chunk) {
 	return new Promise((resolve) => {
-		const goOn = () => {
-			response.off("drain", goOn);
-			response.off("close", goOn);
-			resolve();
-		};
-		response.on("drain", goOn);
-		response.on("close", goOn);
+		response.write(chunk, () => resolve());
 	});
 }
 /** The one range of bytes that Nix asks for when it resumes; `undefined` for the whole file and for anything else. */
@@ -59296,8 +59317,9 @@ function createNixRequests(options) {
 		statistics.nix.miss(reason);
 		sendText(response, 404, "text/plain", `${MISSES$1[reason]}\n`);
 	};
-	const cacheInfo = upstream.readText(cacheInfoUrl, { size: "small" });
+	const cacheInfo = upstream.readText(cacheInfoUrl);
 	const serveCacheInfo = async (response) => {
+		upstream.warmUp();
 		sendText(response, 200, "text/x-nix-cache-info", cacheInfoOf(await Promise.race([cacheInfo, timeout(CACHE_INFO_DEADLINE_MS)])));
 	};
 	const serveNarInfo = async (response, hash) => {
@@ -59370,10 +59392,7 @@ function createNixRequests(options) {
 		const range = readRange(request);
 		const url = new URL(name, cacheUrl);
 		if (isHead) {
-			const answer = await upstream.open(url, {
-				method: "HEAD",
-				size: "large"
-			});
+			const answer = await upstream.open(url, { method: "HEAD" });
 			if ("miss" in answer) sendMiss(response, answer.miss);
 			else {
 				await answer.body.dump();
@@ -59386,7 +59405,6 @@ function createNixRequests(options) {
 		response.once("close", () => gone.abort());
 		const stream = await openNarStream(upstream, url, {
 			range,
-			size: "large",
 			stallMs,
 			signal: gone.signal
 		});
@@ -59551,17 +59569,24 @@ function createReadAhead(options) {
 			schedule();
 		});
 	};
+	async function* readSmall(url) {
+		const bytes = await upstream.readBytes(url, { signal: closing.signal });
+		if ("miss" in bytes) throw notHad(bytes);
+		yield bytes;
+	}
+	async function* readLarge(url) {
+		const stream = await openNarStream(upstream, url, {
+			stallMs,
+			signal: closing.signal
+		});
+		if ("miss" in stream) throw notHad(stream);
+		yield* stream.chunks;
+	}
 	const fill = async (path, nar, isSmall) => {
 		try {
 			const url = new URL(path.url, cacheUrl);
-			const stream = await openNarStream(upstream, url, {
-				size: isSmall ? "small" : "large",
-				stallMs,
-				signal: closing.signal
-			});
-			if ("miss" in stream) throw new CacheError("UNAVAILABLE", `The upstream: ${stream.miss}`);
 			const hash = createHash("sha256");
-			for await (const chunk of stream.chunks) {
+			for await (const chunk of isSmall ? readSmall(url) : readLarge(url)) {
 				hash.update(chunk);
 				await nar.append(chunk);
 			}
@@ -59580,6 +59605,7 @@ function createReadAhead(options) {
 			const hash = path.storePathHash;
 			if (done.has(hash) || queue.has(hash) || sizeBound(path) > maxNarBytes) return;
 			if (isElsewhere(path.url)) return;
+			if (upstream.isNear && sizeBound(path) > SMALL_FILE_BYTES) return;
 			queue.set(hash, path);
 			schedule();
 		},
@@ -59612,6 +59638,9 @@ function createReadAhead(options) {
 		}
 	};
 }
+function notHad({ miss }) {
+	return new CacheError("UNAVAILABLE", `The cache did not give it: ${miss}`);
+}
 /** The most bytes that a path's file has. */
 function sizeBound({ fileSize, narSize }) {
 	return fileSize ?? Math.ceil(narSize * OVERHEAD) + OVERHEAD_BYTES;
@@ -59629,7 +59658,7 @@ async function requireRightBytes(path, nar, hash) {
 		return;
 	}
 	if (narSize > MAX_UNPACKED_BYTES || compression !== "zstd" && compression !== "none") return;
-	const bytes = nar.read(0, nar.writtenBytes);
+	const bytes = copied(nar.read(0, nar.writtenBytes));
 	const narBytes = createHash("sha256");
 	try {
 		for await (const chunk of compression === "none" ? bytes : decodeZstd(bytes)) narBytes.update(chunk);
@@ -59638,6 +59667,10 @@ async function requireRightBytes(path, nar, hash) {
 		throw error;
 	}
 	if (narBytes.digest("hex") !== narHash) throw wrongBytes(path);
+}
+/** The decoder keeps chunks for longer than the spool lends them. */
+async function* copied(chunks) {
+	for await (const chunk of chunks) yield Buffer.from(chunk);
 }
 function wrongBytes({ url }) {
 	return new CacheError("CORRUPT", `The cache sent other bytes for ${url} than its narinfo says`);
@@ -59648,7 +59681,7 @@ var init_read_ahead = __esmMin((() => {
 	init_src$4();
 	init_nar_stream();
 	SMALL_FILE_BYTES = 262144;
-	MAX_SMALL = 256;
+	MAX_SMALL = 512;
 	MAX_LARGE = 6;
 	IDLE_MS = 6e4;
 	MAX_UNPACKED_BYTES = 8 * 2 ** 20;
@@ -59664,9 +59697,8 @@ function createSpool({ directory, maxBytes }) {
 	let files = 0;
 	return {
 		reserve(sizeBytes) {
-			const isSmall = sizeBytes <= IN_MEMORY_BYTES;
-			if (usedBytes + sizeBytes > maxBytes) return void 0;
-			if (isSmall ? memoryBytes + sizeBytes > MAX_MEMORY_BYTES : files >= MAX_FILES) return;
+			const isSmall = sizeBytes <= IN_MEMORY_BYTES && memoryBytes + sizeBytes <= MAX_MEMORY_BYTES;
+			if (usedBytes + sizeBytes > maxBytes || !isSmall && files >= MAX_FILES) return void 0;
 			usedBytes += sizeBytes;
 			if (isSmall) memoryBytes += sizeBytes;
 			else files += 1;
@@ -59697,13 +59729,14 @@ async function openNameless(directory) {
 	await unlink(name);
 	return file;
 }
-var IN_MEMORY_BYTES, MAX_MEMORY_BYTES, MAX_FILES, READ_BYTES, Entry, MemoryStorage, FileStorage;
+var IN_MEMORY_BYTES, MAX_MEMORY_BYTES, MAX_FILES, READ_BYTES, NO_BYTES, Entry, MemoryStorage, FileStorage;
 var init_spool = __esmMin((() => {
 	init_src$6();
-	IN_MEMORY_BYTES = 65536;
-	MAX_MEMORY_BYTES = 24 * 2 ** 20;
+	IN_MEMORY_BYTES = 262144;
+	MAX_MEMORY_BYTES = 16 * 2 ** 20;
 	MAX_FILES = 256;
 	READ_BYTES = 262144;
+	NO_BYTES = Buffer.alloc(0);
 	Entry = class {
 		state = "growing";
 		writtenBytes = 0;
@@ -59750,11 +59783,16 @@ var init_spool = __esmMin((() => {
 		}
 		async *read(start, end = 1e400) {
 			let position = start;
+			let [buffer, other] = [NO_BYTES, NO_BYTES];
 			for (;;) {
 				if (this.#error !== void 0) throw this.#error;
 				const available = Math.min(this.writtenBytes, end) - position;
 				if (available > 0) {
-					const chunk = await this.#use(() => this.#storage.read(position, Math.min(available, READ_BYTES)));
+					const bytes = Math.min(available, READ_BYTES);
+					if (buffer.length < bytes) buffer = Buffer.allocUnsafe(bytes);
+					const into = buffer.subarray(0, bytes);
+					const chunk = await this.#use(() => this.#storage.read(position, into));
+					[buffer, other] = [other, buffer];
 					position += chunk.length;
 					yield chunk;
 				} else if (this.state === "complete" || position >= end) return;
@@ -59789,8 +59827,8 @@ var init_spool = __esmMin((() => {
 			this.#bytes = Buffer.concat([this.#bytes, chunk]);
 			return Promise.resolve();
 		}
-		read(position, bytes) {
-			return Promise.resolve(this.#bytes.subarray(position, position + bytes));
+		read(position, into) {
+			return Promise.resolve(this.#bytes.subarray(position, position + into.length));
 		}
 		close() {
 			this.#bytes = Buffer.alloc(0);
@@ -59811,18 +59849,82 @@ var init_spool = __esmMin((() => {
 				done += bytesWritten;
 			}
 		}
-		async read(position, bytes) {
-			const { bytesRead, buffer } = await (await this.#file)?.read(Buffer.allocUnsafe(bytes), 0, bytes, position) ?? {
-				bytesRead: 0,
-				buffer: Buffer.alloc(0)
-			};
+		async read(position, into) {
+			const bytesRead = (await (await this.#file)?.read(into, 0, into.length, position))?.bytesRead ?? 0;
 			if (bytesRead === 0) throw new CacheError("TRUNCATED", "The spool's file is too short");
-			return buffer.subarray(0, bytesRead);
+			return into.subarray(0, bytesRead);
 		}
 		async close() {
 			await (await this.#file?.catch(() => void 0))?.close();
 		}
 	};
+}));
+// packages/runner-agent/src/nix-face/read-whole.ts
+/**
+* Asks for something small, and reads it without the machinery of streams. Questions follow each other on a connection
+* before the answers are here: for hundreds of small files that is most of the time on a long way.
+*
+* @throws {CacheError} `TOO_LARGE`; the signal's reason; whatever the connection breaks with.
+*/
+function readWhole(dispatcher, question) {
+	const { url, method, headers, body, maxBytes, signal } = question;
+	const { promise, resolve, reject } = Promise.withResolvers();
+	let abort = (reason) => reject(reason);
+	const onAbort = () => abort(asError(signal.reason));
+	if (signal.aborted) {
+		onAbort();
+		return promise;
+	}
+	signal.addEventListener("abort", onAbort);
+	const chunks = [];
+	let sizeBytes = 0;
+	let status = 0;
+	let answered = {};
+	dispatcher.dispatch({
+		origin: url.origin,
+		path: url.pathname + url.search,
+		method,
+		headers,
+		body: body ?? null,
+		blocking: false
+	}, {
+		onRequestStart(controller) {
+			abort = (reason) => controller.abort(reason);
+			if (signal.aborted) onAbort();
+		},
+		onResponseStart(_, statusCode, given) {
+			status = statusCode;
+			answered = given;
+		},
+		onResponseData(controller, chunk) {
+			sizeBytes += chunk.length;
+			if (sizeBytes <= maxBytes) chunks.push(chunk);
+			else controller.abort(new CacheError("TOO_LARGE", `More than ${maxBytes} bytes came`));
+		},
+		onResponseEnd() {
+			signal.removeEventListener("abort", onAbort);
+			const header = (name) => {
+				const value = answered[name];
+				return typeof value === "string" ? value : value?.[0];
+			};
+			resolve({
+				status,
+				header,
+				bytes: Buffer.concat(chunks, sizeBytes)
+			});
+		},
+		onResponseError(_, error) {
+			signal.removeEventListener("abort", onAbort);
+			reject(error);
+		}
+	});
+	return promise;
+}
+function asError(reason) {
+	return reason instanceof Error ? reason : new Error(String(reason));
+}
+var init_read_whole = __esmMin((() => {
+	init_src$6();
 }));
 // packages/runner-agent/src/nix-face/upstream.ts
 /** Asks an upstream with deadlines, one repetition and a breaker. */
@@ -59831,24 +59933,27 @@ function createUpstream(options) {
 	const common = {
 		headersTimeout: 0,
 		bodyTimeout: 0,
-		allowH2: false
+		allowH2: false,
+		connect: { timeout: CONNECT_TIMEOUT_MS }
 	};
 	const agents = {
 		small: new import_undici.Agent({
 			...common,
-			connections: 32,
-			pipelining: 8,
-			connect: { timeout: 5e3 }
+			connections: SMALL_CONNECTIONS,
+			pipelining: PIPELINING
 		}),
 		large: new import_undici.Agent({
 			...common,
 			connections: 64,
-			pipelining: 1,
-			connect: { timeout: 5e3 }
+			pipelining: 1
 		})
 	};
 	const origin = probeUrl.origin;
-	const closing = new AbortController();
+	const running = /* @__PURE__ */ new Set();
+	let isClosed = false;
+	let shortestMs = 1e400;
+	let lastUsedMs = -1e400;
+	let warmedMs = -1e400;
 	let lastTrouble = "";
 	let roundTripMs = 0;
 	const breaker = createCircuitBreaker({
@@ -59872,7 +59977,7 @@ function createUpstream(options) {
 		statistics.warn(`The cache at ${origin} is in trouble (${lastTrouble}); what it has is built or fetched elsewhere meanwhile`);
 	};
 	const report = (trouble) => {
-		if (closing.signal.aborted) return;
+		if (isClosed) return;
 		if (trouble === void 0) {
 			breaker.succeeded();
 			return;
@@ -59886,54 +59991,62 @@ function createUpstream(options) {
 		...question.headers,
 		...token === void 0 || url.origin !== origin ? {} : { authorization: `Bearer ${token}` }
 	});
+	const sendSmall = (url, { method = "GET", body }, { headers, signal }) => readWhole(agents.small, {
+		url,
+		method,
+		headers,
+		body,
+		signal,
+		maxBytes: MAX_SMALL_BYTES
+	});
+	const sendLarge = async (url, { method = "GET" }, { headers, signal }) => {
+		const response = await (0, import_undici.request)(url, {
+			dispatcher: agents.large,
+			method,
+			headers,
+			signal
+		});
+		const header = (name) => {
+			const value = response.headers[name];
+			return typeof value === "string" ? value : value?.[0];
+		};
+		return {
+			status: response.statusCode,
+			header,
+			body: response.body
+		};
+	};
 	/** One request with its redirects; the token is that of the attempt. */
-	const send = async (url, question, token, signal) => {
+	const follow = async (send, url, question, signal) => {
+		const token = credentials.token();
 		let target = url;
 		for (let redirects = 0;; redirects += 1) {
-			const response = await (0, import_undici.request)(target, {
-				dispatcher: agents[question.size],
-				method: question.method ?? "GET",
-				headers: headersFor(question, target, token),
-				body: question.body ?? null,
+			const headers = headersFor(question, target, token);
+			const answer = await send(target, question, {
+				headers,
 				signal
 			});
-			const header = (name) => {
-				const value = response.headers[name];
-				return typeof value === "string" ? value : value?.[0];
-			};
-			const location = header("location");
-			const { statusCode: status, body } = response;
-			if (![
-				301,
-				302,
-				303,
-				307,
-				308
-			].includes(status) || location === void 0) return {
-				status,
-				header,
-				body
-			};
-			await dropBody(body);
+			const location = answer.header("location");
+			if (!REDIRECTS.has(answer.status) || location === void 0) return answer;
+			await drop(answer);
 			if (redirects === MAX_REDIRECTS$1) throw new CacheError("UNAVAILABLE", "too many redirects");
 			target = new URL(location, target);
 		}
 	};
+	const isRefusal = (status) => status === 401 || status === 403 && !isForbiddenAbsent;
 	/** One request, with another token when this one is refused. */
-	const attempt = async (url, question, signal) => {
+	const attempt = async (send, url, question, signal) => {
 		const token = credentials.token();
-		const startMs = nowMs();
-		let answer = await send(url, question, token, signal);
-		roundTripMs = roundTripMs === 0 ? nowMs() - startMs : .8 * roundTripMs + .2 * (nowMs() - startMs);
-		if (answer.status === 401 || answer.status === 403 && !isForbiddenAbsent) {
-			await dropBody(answer.body);
+		let answer = await follow(send, url, question, signal);
+		if (isRefusal(answer.status)) {
+			await drop(answer);
 			if (!await credentials.refused(token)) return refusal(answer.status);
-			answer = await send(url, question, credentials.token(), signal);
+			answer = await follow(send, url, question, signal);
 		}
-		const { status, body } = answer;
+		const { status } = answer;
 		if (status === 200 || status === 206) return answer;
-		await dropBody(body);
-		if (status === 401 || status === 403 && !isForbiddenAbsent) return refusal(status);
+		await drop(answer);
+		if (isRefusal(status)) return refusal(status);
 		if (status === 404 || status === 410 || status === 403) return { miss: "absent" };
 		const isTransient = status >= 500 || status === 429 || status === 408;
 		return {
@@ -59942,36 +60055,38 @@ function createUpstream(options) {
 			isTransient
 		};
 	};
-	/** Asks until there is an answer or the time is up; `use` reads what it needs of it within the same deadline. */
-	const ask = async (url, question, use) => {
+	/** Asks until there is an answer or the time is up. */
+	const ask = async (send, url, question = {}) => {
 		const admission = breaker.admit();
-		if (admission === "probe") probe();
-		if (admission !== "pass") return { miss: "breaker-open" };
-		return askAnyway(url, question, use);
+		if (admission === "probe") askAnyway(sendSmall, probeUrl, {}).then(reportWhole);
+		return admission === "pass" ? askAnyway(send, url, question) : { miss: "breaker-open" };
 	};
-	const askAnyway = async (url, question, use) => {
-		const deadline = new AbortController();
-		const timer = setTimeout(() => deadline.abort(), deadlineMs);
-		const signals = [
-			deadline.signal,
-			closing.signal,
-			...question.signal ? [question.signal] : []
-		];
-		const signal = AbortSignal.any(signals);
+	const askAnyway = async (send, url, question) => {
+		const giveUp = new AbortController();
+		let isLate = false;
+		const onGone = () => giveUp.abort();
+		const timer = setTimeout(() => {
+			isLate = true;
+			giveUp.abort();
+		}, deadlineMs);
+		const { signal: gone } = question;
+		gone?.addEventListener("abort", onGone);
+		running.add(giveUp);
 		let trouble;
 		try {
+			if (gone?.aborted === true) onGone();
 			for (let attempts = 0; attempts < ATTEMPTS; attempts += 1) {
-				if (attempts > 0) await setTimeout$1(RETRY_PAUSE_MS, void 0, { signal });
+				if (attempts > 0) await setTimeout$1(RETRY_PAUSE_MS, void 0, { signal: giveUp.signal });
 				try {
-					const answer = await attempt(url, question, signal);
-					if ("status" in answer) return await use(answer);
+					const answer = await attempt(send, url, question, giveUp.signal);
+					if ("status" in answer) return answer;
 					if (!("trouble" in answer)) {
 						report();
 						return answer;
 					}
 					trouble = answer;
 				} catch (error) {
-					if (signal.aborted) throw error;
+					if (giveUp.signal.aborted) throw error;
 					trouble = {
 						miss: "error",
 						trouble: describeError(networkCause(error)),
@@ -59981,47 +60096,75 @@ function createUpstream(options) {
 				if (!trouble.isTransient) break;
 			}
 		} catch {
-			if (!deadline.signal.aborted) return { miss: "error" };
+			if (!isLate) return { miss: "error" };
+			const said = `no answer within ${deadlineMs} ms`;
 			trouble ??= {
 				miss: "timeout",
-				trouble: `no answer within ${deadlineMs} ms`,
+				trouble: said,
 				isTransient: true
 			};
 		} finally {
 			clearTimeout(timer);
+			running.delete(giveUp);
+			gone?.removeEventListener("abort", onGone);
 		}
 		report(trouble?.trouble ?? "no answer");
 		return { miss: trouble?.miss ?? "error" };
 	};
-	const readText = async (answer) => {
-		const pieces = [];
-		let sizeBytes = 0;
-		for await (const piece of answer.body) {
-			sizeBytes += piece.length;
-			if (sizeBytes > MAX_TEXT_BYTES) throw new CacheError("TOO_LARGE", "the answer is too large");
-			pieces.push(piece);
-		}
-		const bytes = Buffer.concat(pieces);
-		const text = answer.header("content-encoding") === "zstd" ? await decompress(bytes, { maxOutputLength: MAX_TEXT_BYTES }) : bytes;
-		report();
-		return text.toString("utf8");
+	/** A small answer is whole. */
+	const reportWhole = (answer) => {
+		if ("status" in answer) report();
 	};
-	/** Nobody waits for it, so that no request is ever slow because it is the one that tries. */
-	const probe = async () => {
-		await askAnyway(probeUrl, { size: "small" }, readText);
+	const readSmall = async (url, question) => {
+		const startMs = nowMs();
+		const answer = await ask(sendSmall, url, question);
+		if ("status" in answer) {
+			lastUsedMs = nowMs();
+			const tookMs = lastUsedMs - startMs;
+			shortestMs = Math.min(shortestMs, tookMs);
+			roundTripMs = roundTripMs === 0 ? tookMs : .8 * roundTripMs + .2 * tookMs;
+		}
+		reportWhole(answer);
+		return answer;
 	};
 	return {
-		readText: (url, question) => ask(url, question, readText),
-		open: (url, question) => ask(url, question, (answer) => Promise.resolve(answer)),
+		async readBytes(url, question) {
+			const answer = await readSmall(url, question);
+			return "status" in answer ? answer.bytes : answer;
+		},
+		async readText(url, question) {
+			const answer = await readSmall(url, question);
+			return "status" in answer ? readTextOf(answer) : answer;
+		},
+		open: (url, question) => ask(sendLarge, url, question),
 		report,
+		warmUp() {
+			if (breaker.state !== "closed" || nowMs() - warmedMs < WARM_MS) return;
+			if (nowMs() - lastUsedMs < WARM_MS && warmedMs > -1e400) return;
+			warmedMs = nowMs();
+			const signal = AbortSignal.timeout(deadlineMs);
+			const headers = headersFor({}, probeUrl, credentials.token());
+			const head = {
+				url: probeUrl,
+				method: "HEAD",
+				headers,
+				maxBytes: 0,
+				signal
+			};
+			for (let count = 0; count < SMALL_CONNECTIONS; count += 1) readWhole(agents.small, head).catch(() => {});
+		},
 		get isAsked() {
 			return breaker.state === "closed";
+		},
+		get isNear() {
+			return shortestMs < NEAR_MS;
 		},
 		get roundTripMs() {
 			return roundTripMs;
 		},
 		async [Symbol.asyncDispose]() {
-			closing.abort();
+			isClosed = true;
+			for (const each of running) each.abort();
 			await Promise.all([agents.small.destroy(), agents.large.destroy()]);
 		}
 	};
@@ -60033,21 +60176,43 @@ function refusal(status) {
 		isTransient: false
 	};
 }
-async function dropBody(body) {
-	await body.dump({ limit: 65536 }).catch(() => {});
+/** What comes after the head of an answer that is of no use. */
+async function drop(answer) {
+	if ("body" in answer) await answer.body.dump({ limit: 65536 }).catch(() => {});
+}
+async function readTextOf({ bytes, header }) {
+	if (header("content-encoding") !== "zstd") return bytes.toString("utf8");
+	try {
+		return (await decompress(bytes, { maxOutputLength: MAX_SMALL_BYTES })).toString("utf8");
+	} catch {
+		return { miss: "error" };
+	}
 }
 /** undici wraps what the socket said. */
 function networkCause(error) {
 	return error instanceof Error && error.cause instanceof Error ? error.cause : error;
 }
-var import_undici, ATTEMPTS, RETRY_PAUSE_MS, MAX_REDIRECTS$1, MAX_TEXT_BYTES, USER_AGENT, decompress;
+var import_undici, CONNECT_TIMEOUT_MS, ATTEMPTS, RETRY_PAUSE_MS, MAX_REDIRECTS$1, REDIRECTS, MAX_SMALL_BYTES, SMALL_CONNECTIONS, PIPELINING, WARM_MS, NEAR_MS, USER_AGENT, decompress;
 var init_upstream = __esmMin((() => {
 	init_src$6();
 	import_undici = require_undici();
+	init_read_whole();
+	CONNECT_TIMEOUT_MS = 5e3;
 	ATTEMPTS = 2;
 	RETRY_PAUSE_MS = 100;
 	MAX_REDIRECTS$1 = 5;
-	MAX_TEXT_BYTES = 32 * 2 ** 20;
+	REDIRECTS = /* @__PURE__ */ new Set([
+		301,
+		302,
+		303,
+		307,
+		308
+	]);
+	MAX_SMALL_BYTES = 32 * 2 ** 20;
+	SMALL_CONNECTIONS = 16;
+	PIPELINING = 32;
+	WARM_MS = 3e3;
+	NEAR_MS = 15;
 	USER_AGENT = "gloriousflywheel-agent";
 	decompress = promisify(zstdDecompress);
 }));
@@ -60629,7 +60794,7 @@ var init_start_agent = __esmMin((() => {
 /** Creates a client. Its calls reject with `UNAVAILABLE` when nobody is behind the socket. */
 function createControlClient(socketPath) {
 	const send = async (method, path, { body, silenceMs = ANSWER_MS } = {}) => {
-		const outgoing = request({
+		const outgoing = request$1({
 			socketPath,
 			method,
 			path,
@@ -66032,7 +66197,7 @@ function askThroughProxy({ url: proxy }, { url, timeoutMs }) {
 	const isSecure = url.protocol === "https:";
 	const { promise, resolve } = Promise.withResolvers();
 	const user = decodeURIComponent(`${proxy.username}:${proxy.password}`);
-	const outgoing = request({
+	const outgoing = request$1({
 		...endpointOf(proxy),
 		agent: false,
 		timeout: timeoutMs,
@@ -66143,7 +66308,7 @@ async function sendOnce(url, { method, authorization, body }, agents, { timeoutM
 	const { promise, resolve, reject } = Promise.withResolvers();
 	const isSecure = url.protocol === "https:";
 	const startedMs = nowMs();
-	const request$2 = (isSecure ? request$1 : request)(url, {
+	const request = (isSecure ? request$2 : request$1)(url, {
 		method,
 		agent: isSecure ? agents["https:"] : agents["http:"],
 		signal,
@@ -66155,20 +66320,20 @@ async function sendOnce(url, { method, authorization, body }, agents, { timeoutM
 			...body === void 0 ? {} : { "content-length": body.length }
 		}
 	});
-	request$2.on("timeout", () => {
+	request.on("timeout", () => {
 		const waited = formatDurationMs(timeoutMs);
-		request$2.destroy(new CacheError("TIMEOUT", `the server was silent for ${waited}`));
+		request.destroy(new CacheError("TIMEOUT", `the server was silent for ${waited}`));
 	});
-	request$2.on("error", (error) => {
+	request.on("error", (error) => {
 		reject(toCacheError$1(error));
 	});
-	request$2.on("response", (response) => {
+	request.on("response", (response) => {
 		resolve({
 			response,
 			atMs: (startedMs + nowMs()) / 2
 		});
 	});
-	request$2.end(body);
+	request.end(body);
 	return promise;
 }
 async function* readBody(response) {
