@@ -27,7 +27,7 @@ import {
 const nix = findNixVersions().at(-1);
 const GIT = ["-c", "user.name=test", "-c", "user.email=test@example.org"];
 
-describeWithAct("the example's workflow under act", (act) => {
+describeWithAct("the example's workflow", (act) => {
   let world: IdentityWorld;
   beforeAll(async () => {
     world = await startIdentityWorld({ tenants: TENANTS });

@@ -13,12 +13,12 @@ import { missingToolReason, toolsDirectory } from "./tools-directory.ts";
 export function describeWithAct(title: string, body: (act: string) => void): void {
   const command = path.join(toolsDirectory(), "act", "act");
   if (existsSync(command)) {
-    describe(title, () => {
+    describe(`${title} (act)`, () => {
       body(command);
     });
     return;
   }
   const reason = missingToolReason("act") ?? "`pnpm tools` builds it, where Go is";
   // oxlint-disable-next-line vitest/expect-expect -- it exists to be skipped
-  test(title, ({ skip }) => skip(`act is not here: ${reason}`));
+  test(`${title} (act)`, ({ skip }) => skip(`act is not here: ${reason}`));
 }
