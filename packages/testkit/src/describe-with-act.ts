@@ -11,13 +11,13 @@ import { missingToolReason, toolsDirectory } from "./tools-directory.ts";
  * Where it is missing there is one skipped test with the reason, so that a run without it never looks complete.
  */
 export function describeWithAct(title: string, body: (act: string) => void): void {
-  const command = path.join(toolsDirectory(), "act", "act");
-  if (existsSync(command)) {
+  const commands = [path.join(toolsDirectory(), "act", "act")].filter((file) => existsSync(file));
+  for (const command of commands) {
     describe(`${title} (act)`, () => {
       body(command);
     });
-    return;
   }
+  if (commands.length > 0) return;
   const reason = missingToolReason("act") ?? "`pnpm tools` builds it, where Go is";
   // oxlint-disable-next-line vitest/expect-expect -- it exists to be skipped
   test(`${title} (act)`, ({ skip }) => skip(`act is not here: ${reason}`));
