@@ -468,6 +468,25 @@ describe("a NAR", () => {
     },
   );
 
+  test("that turns out to be wrong while Nix waits for it is not asked for once more", async () => {
+    const path = await createCachedPath("path");
+    const other = await createCachedPath("other");
+    await using scene = await startScene([path]);
+    let goOn = (): void => {};
+    scene.cache.script = async (request, response) => {
+      if (!isNar(request.url ?? "")) return false;
+      await new Promise<void>((resolve) => (goOn = resolve));
+      sendFile(request, response, other.file);
+      return true;
+    };
+    await scene.get(`${path.hash}.narinfo`);
+    await vi.waitUntil(() => scene.cache.asked.some(isNar));
+    const answer = scene.get(path.url);
+    goOn();
+    expect((await answer).status).toBe(404);
+    expect(scene.cache.asked.filter(isNar)).toHaveLength(1);
+  });
+
   test("answers HEAD with its size", async () => {
     const path = await createCachedPath("path");
     await using scene = await startScene([path]);

@@ -137,14 +137,15 @@ export function createNixRequests(
     name: string,
   ): Promise<void> => {
     const path = known.ofFile(name);
-    if (path !== undefined && wrong.has(path.storePathHash)) {
-      sendMiss(response, "error");
-      return;
-    }
     const isHead = request.method === "HEAD";
     const spooled = path === undefined || isHead ? undefined : readAhead.take(path);
     if (path !== undefined && spooled !== undefined) {
       if (await serveSpooled(request, response, path, spooled)) return;
+    }
+    // Perhaps it has just turned out to be.
+    if (path !== undefined && wrong.has(path.storePathHash)) {
+      sendMiss(response, "error");
+      return;
     }
     const range = readRange(request);
     const url = new URL(name, cacheUrl);
