@@ -166,6 +166,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
             calls: meters.figures(),
             lostTotal: bazel.plane.lostTotal,
             memory: requestMemory.figures(),
+            remembered: bazel.plane.memory,
           }),
   });
   const resigner = createResigner({ index, logger, intervalMs: RESIGN_INTERVAL_MS });

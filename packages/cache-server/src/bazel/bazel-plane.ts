@@ -9,6 +9,7 @@ import type { ServerSettings } from "../config/settings.ts";
 import type { ScrubBazel } from "../housekeeping/bazel-scrub.ts";
 import type { CacheIndex, TenantUsage, ViewRecord } from "../index/cache-index.ts";
 import type { BazelUsage } from "../trust/quotas.ts";
+import { MemoryPool } from "./memory/memory-pool.ts";
 import type { Actor } from "./store/actor.ts";
 import type { ActionAdoption } from "./store/adopt-actions.ts";
 import type { BazelScope, BazelStore } from "./store/bazel-store.ts";
@@ -39,6 +40,8 @@ export interface BazelPlane extends AsyncDisposable {
   readonly scrub: ScrubBazel;
   /** Blobs and values that turned out to be damaged or gone, since the server's start. */
   readonly lostTotal: number;
+  /** What all tenants remember of what was used lately. */
+  readonly memory: Pick<MemoryPool, "totalBytes" | "usedBytes">;
 }
 
 export interface BazelPlaneOptions {
@@ -65,6 +68,7 @@ const NOTHING = { views: 0, holders: 0, bytes: 0 };
 
 export function createBazelPlane(options: BazelPlaneOptions): BazelPlane {
   const { directory, index, limits, fsync, logger, now, provenanceMaxAgeMs } = options;
+  const memory = new MemoryPool(limits.memoryBytes);
   const opening = new Map<string, Promise<BazelStore>>();
   const opened = new Map<string, BazelStore>();
   /** Tenants whose data is being deleted. */
@@ -101,6 +105,7 @@ export function createBazelPlane(options: BazelPlaneOptions): BazelPlane {
     const store = await openTenantStore({
       directory: join(directory, tenant, "bazel"),
       limits,
+      memory,
       fsync,
       logger,
       now,
@@ -209,6 +214,7 @@ export function createBazelPlane(options: BazelPlaneOptions): BazelPlane {
 
   return {
     scrub,
+    memory,
     get lostTotal() {
       return lostTotal;
     },

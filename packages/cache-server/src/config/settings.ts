@@ -465,7 +465,9 @@ export const SETTINGS: {
     key: "bazel.memory",
     variable: "FLYWHEEL_BAZEL_MEMORY",
     default: "192 MiB",
-    meaning: "Memory for what a tenant used lately; it grows to that as it is needed.",
+    meaning:
+      "Memory for what all tenants used lately, together; it grows to that as it is needed. Then the tenants with the " +
+      "most, and those idle for longest, give to the others.",
     parse: parseSizeBytes,
   },
   logLevel: {

@@ -39,8 +39,10 @@ export function renderBazelMetrics(figures: {
   /** Blobs and values that turned out to be damaged or gone. */
   readonly lostTotal: number;
   readonly memory: RequestMemoryFigures;
+  /** What all tenants remember of what was used lately. */
+  readonly remembered: { readonly totalBytes: number; readonly usedBytes: number };
 }): string {
-  const { views, calls, lostTotal, memory } = figures;
+  const { views, calls, lostTotal, memory, remembered } = figures;
   const totals = new ViewCounters();
   const fields = Object.keys(NAMES) as (keyof ViewCounters)[];
   for (const view of views) for (const field of fields) totals[field] += view[field];
@@ -56,10 +58,15 @@ export function renderBazelMetrics(figures: {
     "# TYPE flywheel_bazel_lost_total counter",
     `flywheel_bazel_lost_total ${lostTotal}`,
   ];
-  return [...lines, ...lost, ...renderMemory(memory), ...renderCalls(calls), ""].join("\n");
+  return [...lines, ...lost, ...renderMemory(memory, remembered), ...renderCalls(calls), ""].join(
+    "\n",
+  );
 }
 
-function renderMemory(memory: RequestMemoryFigures): string[] {
+function renderMemory(
+  memory: RequestMemoryFigures,
+  remembered: { readonly totalBytes: number; readonly usedBytes: number },
+): string[] {
   const { totalBytes, usedBytes, waitingConnections } = memory;
   return [
     "# HELP flywheel_grpc_request_memory_bytes Memory that gRPC requests share: what there is, and what is in use.",
@@ -69,6 +76,10 @@ function renderMemory(memory: RequestMemoryFigures): string[] {
     "# HELP flywheel_grpc_request_memory_waiting Connections with a call that waits for that memory.",
     "# TYPE flywheel_grpc_request_memory_waiting gauge",
     `flywheel_grpc_request_memory_waiting ${waitingConnections}`,
+    "# HELP flywheel_bazel_memory_bytes Memory for what all tenants used lately: what there may be, and what is in use.",
+    "# TYPE flywheel_bazel_memory_bytes gauge",
+    `flywheel_bazel_memory_bytes{state="total"} ${remembered.totalBytes}`,
+    `flywheel_bazel_memory_bytes{state="used"} ${remembered.usedBytes}`,
   ];
 }
 

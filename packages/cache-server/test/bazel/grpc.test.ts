@@ -655,6 +655,8 @@ test("the view's figures and the server's tell what was asked and what came of i
   expect(text).toContain('flywheel_grpc_request_memory_bytes{state="total"} 50331648\n');
   expect(text).toContain('flywheel_grpc_request_memory_bytes{state="used"} 0\n');
   expect(text).toContain("flywheel_grpc_request_memory_waiting 0\n");
+  expect(text).toContain('flywheel_bazel_memory_bytes{state="total"} 201326592\n');
+  expect(text).toMatch(/^flywheel_bazel_memory_bytes\{state="used"\} [1-9]/m);
 });
 
 test("calls to a host that is not allowed are refused, but for health", async () => {

@@ -1,5 +1,6 @@
 import { EMPTY_DIGEST, parseHash } from "@glorious/reapi";
 
+import type { MemoryShare } from "../memory/memory-pool.ts";
 import type { ActionRow } from "./bazel-index.ts";
 import { KeyTable, type Slots } from "./key-table.ts";
 import { LOOK_INTERVAL_MS } from "./lost-files.ts";
@@ -42,14 +43,29 @@ export class ActionMemory {
     readonly blobs: Slots;
     readonly maxEntries: number;
     readonly maxBytes: number;
+    readonly memory: MemoryShare;
   }) {
+    const { memory } = options;
     this.#blobs = options.blobs;
-    this.#log = new RecordLog({ maxBytes: (options.maxBytes * 3) / 4 });
+    this.#log = new RecordLog({ maxBytes: (options.maxBytes * 3) / 4, memory });
     this.table = new KeyTable({
       maxEntries: options.maxEntries,
       maxValueBytes: options.maxBytes / 4,
       valueSize: ({ result, needs }) => result.length + 8 * needs.length + 250,
+      memory,
     });
+  }
+
+  /** Bytes of memory that it takes. */
+  get bytes(): number {
+    return this.table.bytes + this.#log.bytes;
+  }
+
+  /** Gives back about so many bytes. */
+  release(sizeBytes: number): void {
+    const ofLog = this.bytes === 0 ? 0 : sizeBytes * (this.#log.bytes / this.bytes);
+    if (ofLog > 0) this.#log.release(ofLog);
+    this.table.release(sizeBytes - ofLog);
   }
 
   /** The ActionResult in a slot, when it is known to be whole; counts as a use of it and of all it needs. */

@@ -14,14 +14,20 @@ const SIZE_HIGH_MASK = 2 ** 21 - 1;
 const TWO_TO_32 = 2 ** 32;
 
 /** Entries lie in pieces of memory of this many, so that more of them never means a copy of all. */
-const PIECE_BITS = 13;
+const PIECE_BITS = 9;
 const PIECE_MASK = 2 ** PIECE_BITS - 1;
-const FIRST_INDEX_BITS = 11;
+const FIRST_INDEX_BITS = 10;
 const MAX_LOAD = 0.6;
 const SEEDS = 9;
 
 /** Bytes of memory for one entry, with its part of the index. */
 export const ENTRY_BYTES = 68;
+/** Entries that take and give back memory together. */
+export const PIECE_ENTRIES: number = 2 ** PIECE_BITS;
+
+/** Stands where a piece was given back: who kept a slot of it sees that it holds something else. */
+const GONE_PIECE: Int32Array = new Int32Array(PIECE_ENTRIES * STRIDE);
+for (let slot = 0; slot < PIECE_ENTRIES; slot += 1) GONE_PIECE[slot * STRIDE + GENERATION] = -1;
 
 /** What is noted of an entry when it is added. */
 export interface NewEntry {
@@ -48,6 +54,10 @@ export class KeySlots {
   #index: Int32Array = new Int32Array(2 ** FIRST_INDEX_BITS);
   /** The first of the slots that were freed; each has the next one in place of its scope. */
   #free = 0;
+  /** Numbers of pieces that were given back. */
+  readonly #gone: number[] = [];
+  /** Of slots in pieces to come: one that no slot has had. */
+  #newGeneration = 0;
 
   constructor() {
     // Clients choose hashes: with multipliers that nobody knows they cannot choose one place for all of them.
@@ -113,6 +123,53 @@ export class KeySlots {
     piece[at + GENERATION] = (piece[at + GENERATION] as number) + 1;
     this.#free = slot;
     this.count -= 1;
+  }
+
+  /** Whether one more entry takes memory for a piece. */
+  get isFull(): boolean {
+    return this.#free === 0 && this.unused >>> PIECE_BITS === this.#pieces.length;
+  }
+
+  /** Numbers of pieces are below it, whether they take memory or not. */
+  get pieceNumbers(): number {
+    return this.#pieces.length;
+  }
+
+  /** Pieces that take memory. */
+  get pieceCount(): number {
+    return this.#pieces.length - this.#gone.length;
+  }
+
+  /** The slots of the piece with this number, `undefined` when it takes no memory; slots begin at 1. */
+  slotsOfPiece(number: number): { readonly from: number; readonly to: number } | undefined {
+    const piece = this.#pieces[number];
+    if (piece === undefined || piece === GONE_PIECE) return undefined;
+    const from = number << PIECE_BITS;
+    return { from: Math.max(1, from), to: Math.min(this.unused, from + PIECE_ENTRIES) };
+  }
+
+  /** Gives back the memory of a piece in which no entry is left. */
+  dropPiece(number: number): void {
+    const piece = this.#pieces[number] as Int32Array;
+    for (let at = GENERATION; at < piece.length; at += STRIDE) {
+      this.#newGeneration = Math.max(this.#newGeneration, (piece[at] as number) + 1);
+    }
+    // Its slots leave the chain of free ones.
+    let before = 0;
+    for (let slot = this.#free; slot !== 0;) {
+      const next = this.#word(slot, 0);
+      if (slot >>> PIECE_BITS !== number) before = slot;
+      else if (before === 0) this.#free = next;
+      else this.#set(before, 0, next);
+      slot = next;
+    }
+    // None of it is handed out singly any more, those included that never were.
+    if (number === this.#pieces.length - 1) this.unused = (number + 1) << PIECE_BITS;
+    this.#pieces[number] = GONE_PIECE;
+    this.#gone.push(number);
+    if (this.pieceCount > 0) return;
+    this.#indexBits = FIRST_INDEX_BITS;
+    this.#index = new Int32Array(2 ** FIRST_INDEX_BITS);
   }
 
   /** Makes the index large enough for so many entries. */
@@ -205,6 +262,7 @@ export class KeySlots {
   }
 
   #takeSlot(): number {
+    if (this.isFull) this.#addPiece();
     const freed = this.#free;
     if (freed !== 0) {
       this.#free = this.#word(freed, 0);
@@ -212,10 +270,24 @@ export class KeySlots {
     }
     const slot = this.unused;
     this.unused += 1;
-    if (slot >>> PIECE_BITS === this.#pieces.length) {
-      this.#pieces.push(new Int32Array((PIECE_MASK + 1) * STRIDE));
-    }
     return slot;
+  }
+
+  #addPiece(): void {
+    const piece = new Int32Array(PIECE_ENTRIES * STRIDE);
+    for (let at = GENERATION; at < piece.length; at += STRIDE) piece[at] = this.#newGeneration;
+    if (this.#gone.length === 0) {
+      this.#pieces.push(piece);
+      return;
+    }
+    // The lowest first: the index has room for no slot far above the count of entries.
+    const number = Math.min(...this.#gone);
+    this.#gone.splice(this.#gone.indexOf(number), 1);
+    this.#pieces[number] = piece;
+    for (let at = number === 0 ? 1 : 0; at < PIECE_ENTRIES; at += 1) {
+      piece[at * STRIDE] = this.#free;
+      this.#free = (number << PIECE_BITS) + at;
+    }
   }
 
   #enter(slot: number, hash: number): void {

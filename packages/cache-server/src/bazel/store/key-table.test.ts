@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
+import { MemoryPool } from "../memory/memory-pool.ts";
 import { KeyTable } from "./key-table.ts";
 
 /** The words of some hash. */
@@ -16,15 +17,19 @@ const command = fc.oneof(
   fc.record({ do: fc.constant("remove" as const), scope: fc.nat(2), name: fc.nat(3000) }),
   fc.record({ do: fc.constant("touch" as const), scope: fc.nat(2), name: fc.nat(3000) }),
   fc.record({ do: fc.constant("flush" as const), isDone: fc.boolean() }),
+  fc.record({ do: fc.constant("release" as const), sizeBytes: fc.nat(100_000) }),
 );
 
 test("whatever is added and removed, what is found is what was put there", () => {
   fc.assert(
     fc.property(fc.array(command, { maxLength: 3000, size: "max" }), (commands) => {
+      const pool = new MemoryPool(2 ** 40);
+      const memory = pool.join({ usedAtMs: 0, release: () => {} });
       const table = new KeyTable<string>({
         maxEntries: 1500,
         maxValueBytes: 20_000,
         valueSize: (value) => value.length,
+        memory,
       });
       const added = new Map<string, number>();
       const dirty = new Set<string>();
@@ -33,6 +38,11 @@ test("whatever is added and removed, what is found is what was put there", () =>
           table.beginFlush();
           table.endFlush(each.isDone);
           if (each.isDone) dirty.clear();
+          continue;
+        }
+        if (each.do === "release") {
+          table.release(each.sizeBytes);
+          expect(pool.usedBytes).toBe(table.bytes);
           continue;
         }
         const { scope, name } = each;
@@ -72,7 +82,12 @@ test("whatever is added and removed, what is found is what was put there", () =>
 });
 
 test("when every entry waits for the index to know its use, there is no room for another", () => {
-  const table = new KeyTable<never>({ maxEntries: 1024, maxValueBytes: 0, valueSize: () => 0 });
+  const table = new KeyTable<never>({
+    maxEntries: 1024,
+    maxValueBytes: 0,
+    valueSize: () => 0,
+    memory: plenty(),
+  });
   for (let name = 0; name < 1024; name += 1) {
     table.touch(table.add(1, wordsOf(name), 0, { sizeBytes: 1, accessed: 0 }), 1);
   }
@@ -84,7 +99,12 @@ test("when every entry waits for the index to know its use, there is no room for
 });
 
 test("a table that had room for all knows that it is whole until one has to go", () => {
-  const table = new KeyTable<never>({ maxEntries: 1024, maxValueBytes: 0, valueSize: () => 0 });
+  const table = new KeyTable<never>({
+    maxEntries: 1024,
+    maxValueBytes: 0,
+    valueSize: () => 0,
+    memory: plenty(),
+  });
   for (let name = 0; name < 1024; name += 1) {
     table.learn(1, wordsOf(name), 0, { sizeBytes: 1, accessed: 0 });
     table.learn(1, wordsOf(name), 0, { sizeBytes: 1, accessed: 0 });
@@ -101,3 +121,7 @@ test("a table that had room for all knows that it is whole until one has to go",
   expect(table.isWhole).toBe(false);
   expect(table.count).toBe(1024);
 });
+
+function plenty(): ReturnType<MemoryPool["join"]> {
+  return new MemoryPool(2 ** 40).join({ usedAtMs: 0, release: () => {} });
+}

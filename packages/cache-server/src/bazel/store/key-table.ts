@@ -1,4 +1,5 @@
-import { KeySlots, type NewEntry } from "./key-slots.ts";
+import type { MemoryShare } from "../memory/memory-pool.ts";
+import { ENTRY_BYTES, KeySlots, type NewEntry, PIECE_ENTRIES } from "./key-slots.ts";
 
 /** Was asked for since the hand passed by. */
 const USED = 1;
@@ -8,13 +9,17 @@ const DIRTY = 2;
 const FLUSHING = 4;
 /** The slot holds an entry. */
 const TAKEN = 8;
+const PIECE_BYTES = PIECE_ENTRIES * ENTRY_BYTES;
+/** So many values are looked at in one search for those that may go. */
+const VALUES_AT_ONCE = 4096;
 
 /**
  * Remembers entries of the index by scope and hash, and what belongs to some of them.
  *
  * An entry lives in a slot, a number from 1 on, until it is removed; the slot's generation then changes, so that
  * who has kept a slot can see that it holds something else. Beyond `maxEntries` an entry goes that nobody asked
- * for lately, never one whose touch the index does not know yet.
+ * for lately, never one whose touch the index does not know yet. So it is when memory is short, but for some entries that
+ * every table may have.
  */
 export class KeyTable<Value> {
   readonly maxEntries: number;
@@ -29,9 +34,11 @@ export class KeyTable<Value> {
   readonly #slots: KeySlots = new KeySlots();
   readonly #maxValueBytes: number;
   readonly #valueSize: (value: Value) => number;
+  readonly #memory: MemoryShare;
   readonly #values: (Value | undefined)[] = [undefined];
   #hand = 0;
   #valueHand = 0;
+  #pieceHand = 0;
   #dirty: number[] = [];
   #flushing: readonly number[] = [];
 
@@ -39,10 +46,12 @@ export class KeyTable<Value> {
     readonly maxEntries: number;
     readonly maxValueBytes: number;
     readonly valueSize: (value: Value) => number;
+    readonly memory: MemoryShare;
   }) {
     this.maxEntries = options.maxEntries;
     this.#maxValueBytes = options.maxValueBytes;
     this.#valueSize = options.valueSize;
+    this.#memory = options.memory;
   }
 
   get count(): number {
@@ -64,11 +73,13 @@ export class KeyTable<Value> {
    * @returns Its slot; 0 when there is no room, because all entries wait for the index to know their touches.
    */
   add(scopeId: number, words: Int32Array, from: number, entry: NewEntry): number {
-    if (this.count >= this.maxEntries) {
-      this.isWhole = false;
-      this.losses += 1;
-      if (!this.#evict()) return 0;
+    const isFull = this.count >= this.maxEntries;
+    if (isFull || !this.#hasMemory()) {
+      this.#noteLoss();
+      // Uses that the index does not know yet are worth more than the bound of memory: they are few, and told soon.
+      if (!this.#evict() && isFull) return 0;
     }
+    if (this.#slots.isFull) this.#memory.take(PIECE_BYTES);
     const slot = this.#slots.add(scopeId, words, from, entry);
     this.#slots.setFlags(slot, TAKEN);
     return slot;
@@ -76,7 +87,32 @@ export class KeyTable<Value> {
 
   /** Adds an entry of the index unless it is here; nobody has asked for it. */
   learn(scopeId: number, words: Int32Array, from: number, entry: NewEntry): void {
-    if (this.#slots.find(scopeId, words, from) === 0) this.add(scopeId, words, from, entry);
+    if (this.#slots.find(scopeId, words, from) !== 0) return;
+    if (this.#slots.isFull && !this.#memory.hasRoom(PIECE_BYTES)) this.#noteLoss();
+    else this.add(scopeId, words, from, entry);
+  }
+
+  /** Whether memory has room for so many entries in all, so that none has to go for them. */
+  fits(entries: number): boolean {
+    const more = (entries - this.count) * ENTRY_BYTES;
+    return entries <= this.maxEntries && (more <= 0 || this.#memory.hasRoom(more));
+  }
+
+  /** Bytes of memory that entries and values take. */
+  get bytes(): number {
+    return this.#slots.pieceCount * PIECE_BYTES + this.valueBytes;
+  }
+
+  /** Gives back about so many bytes: values and entries, those that were asked for lately only if others do not suffice. */
+  release(sizeBytes: number): void {
+    const leftBytes = this.bytes - sizeBytes;
+    const ofValues = this.bytes === 0 ? 0 : sizeBytes * (this.valueBytes / this.bytes);
+    this.#dropOldValues(this.valueBytes - ofValues, 0, Infinity);
+    const slots = this.#slots;
+    for (let step = 0; step < 2 * slots.pieceNumbers && this.bytes > leftBytes; step += 1) {
+      this.#pieceHand = (this.#pieceHand + 1) % slots.pieceNumbers;
+      this.#releasePiece(this.#pieceHand);
+    }
   }
 
   /** Makes room for so many entries at once. */
@@ -142,17 +178,27 @@ export class KeyTable<Value> {
     this.dropValue(slot);
     const sizeBytes = this.#valueSize(value);
     if (sizeBytes > this.#maxValueBytes / 8) return;
+    if (!this.#memory.makeRoom(sizeBytes)) {
+      const leftBytes = this.valueBytes - sizeBytes;
+      if (leftBytes >= 0) this.#dropOldValues(leftBytes, slot, VALUES_AT_ONCE);
+      if (leftBytes < 0 || this.valueBytes > leftBytes) return;
+    }
+    this.#memory.take(sizeBytes);
     while (this.#values.length <= slot) this.#values.push(undefined);
     this.#values[slot] = value;
     this.valueBytes += sizeBytes;
-    if (this.valueBytes > this.#maxValueBytes) this.#dropOldValues(slot);
+    if (this.valueBytes > this.#maxValueBytes) {
+      this.#dropOldValues(this.#maxValueBytes - this.#maxValueBytes / 64, slot, Infinity);
+    }
   }
 
   dropValue(slot: number): void {
     const value = this.#values[slot];
     if (value === undefined) return;
     this.#values[slot] = undefined;
-    this.valueBytes -= this.#valueSize(value);
+    const sizeBytes = this.#valueSize(value);
+    this.valueBytes -= sizeBytes;
+    this.#memory.take(-sizeBytes);
   }
 
   /** Notes that the entry was used in a period, to be told to the index later. */
@@ -199,6 +245,41 @@ export class KeyTable<Value> {
     return this.#dirty.length;
   }
 
+  /** Whether one more entry finds room, of its own or of others. */
+  #hasMemory(): boolean {
+    const slots = this.#slots;
+    return !slots.isFull || slots.pieceCount === 0 || this.#memory.makeRoom(PIECE_BYTES);
+  }
+
+  #noteLoss(): void {
+    this.isWhole = false;
+    this.losses += 1;
+  }
+
+  /** Drops all entries of a piece, unless one must stay or many were asked for since the hand passed by. */
+  #releasePiece(number: number): void {
+    const slots = this.#slots;
+    const range = slots.slotsOfPiece(number);
+    if (range === undefined) return;
+    let used = 0;
+    for (let slot = range.from; slot < range.to; slot += 1) {
+      const flags = slots.flagsOf(slot);
+      if ((flags & (DIRTY | FLUSHING)) !== 0) return;
+      if ((flags & USED) !== 0) used += 1;
+    }
+    const isHot = used > PIECE_ENTRIES / 16;
+    for (let slot = range.from; slot < range.to; slot += 1) {
+      const flags = slots.flagsOf(slot);
+      if ((flags & TAKEN) === 0) continue;
+      if (isHot) slots.setFlags(slot, flags & ~USED);
+      else this.remove(slot);
+    }
+    if (isHot) return;
+    this.#noteLoss();
+    slots.dropPiece(number);
+    this.#memory.take(-PIECE_BYTES);
+  }
+
   /** Removes one entry that was not used lately; false when all have touches on their way. */
   #evict(): boolean {
     const slots = this.#slots;
@@ -216,9 +297,9 @@ export class KeyTable<Value> {
     return false;
   }
 
-  #dropOldValues(spared: number): void {
-    const target = this.#maxValueBytes - this.#maxValueBytes / 64;
-    for (let step = 0; step < 2 * this.#values.length; step += 1) {
+  /** Drops values until they take no more than so many bytes, those last that were asked for lately. */
+  #dropOldValues(target: number, spared: number, maxSteps: number): void {
+    for (let step = 0; step < Math.min(2 * this.#values.length, maxSteps); step += 1) {
       if (this.valueBytes <= target) return;
       this.#valueHand = this.#valueHand + 1 >= this.#values.length ? 1 : this.#valueHand + 1;
       const slot = this.#valueHand;

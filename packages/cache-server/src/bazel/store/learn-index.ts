@@ -25,7 +25,7 @@ export async function learnIndex(state: TenantState, signal: AbortSignal): Promi
   async function learn(name: "actions" | "blobs", count: number): Promise<void> {
     const table = name === "blobs" ? blobs : actions.table;
     // Some more will come meanwhile.
-    if (count * 1.05 > table.maxEntries) return;
+    if (!table.fits(count * 1.05)) return;
     table.reserve(count);
     const { losses } = table;
     let last: { readonly hash: Uint8Array; readonly scopeId: number } | undefined;

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { CacheError, isCacheError, type Logger } from "@glorious/core";
 import { type FsyncPolicy, makeDurableDirectory } from "@glorious/storage";
 
+import type { MemoryPool, MemoryShare, MemoryUser } from "../memory/memory-pool.ts";
 import { PackFile, PackWriter } from "./pack-file.ts";
 
 /** Names of packs: the first and the last id that may be there, and how often it was written anew. */
@@ -27,21 +28,27 @@ export interface PackSetOptions {
   readonly lastGivenId: number;
   /** Of memory, for tables of packs; what lies in packs without one takes longer to find. */
   readonly maxTableBytes: number;
+  /** Shared with others, who may need it more. */
+  readonly memory: MemoryPool;
   readonly fsync: FsyncPolicy;
   readonly logger: Logger;
 }
 
 /** The packs of one tenant, which hold the bytes of small objects by their ids. No two hold the same ids. */
-export class PackSet implements Disposable {
+export class PackSet implements Disposable, MemoryUser {
   readonly #options: PackSetOptions;
   /** In order of their ids. */
   readonly #packs: Pack[] = [];
+  /** Always: nothing of what is packed is found fast without them. */
+  readonly usedAtMs: number = Infinity;
+  readonly #memory: MemoryShare & Disposable;
   #tableBytes = 0;
   #slab: Buffer = Buffer.alloc(0);
   #slabAt = 0;
 
   private constructor(options: PackSetOptions) {
     this.#options = options;
+    this.#memory = options.memory.join(this);
   }
 
   /** Opens what is there; a pack that is damaged is not, and what it held is lost. */
@@ -128,6 +135,17 @@ export class PackSet implements Disposable {
 
   [Symbol.dispose](): void {
     for (const { file } of this.#packs.splice(0)) file[Symbol.dispose]();
+    this.#memory[Symbol.dispose]();
+  }
+
+  /** Gives back the tables of the oldest packs, which are asked for least. */
+  release(sizeBytes: number): void {
+    const leftBytes = this.#tableBytes - sizeBytes;
+    for (const { file } of this.#packs) {
+      if (this.#tableBytes <= leftBytes) break;
+      this.#count(-file.tableBytes);
+      file.forgetTable();
+    }
   }
 
   /** False when it is damaged. */
@@ -152,19 +170,20 @@ export class PackSet implements Disposable {
       this.#discard(other);
       rmSync(other.file.path, { force: true });
     } else this.#packs.splice(at < 0 ? this.#packs.length : at, 0, pack);
-    this.#tableBytes += file.tableBytes;
-    // The oldest are asked for least.
-    for (const old of this.#packs) {
-      if (this.#tableBytes <= maxTableBytes) break;
-      this.#tableBytes -= old.file.tableBytes;
-      old.file.forgetTable();
-    }
+    if (!this.#memory.hasRoom(file.tableBytes)) file.forgetTable();
+    this.#count(file.tableBytes);
+    if (this.#tableBytes > maxTableBytes) this.release(this.#tableBytes - maxTableBytes);
     return true;
   }
 
   #discard({ file }: Pack): void {
-    this.#tableBytes -= file.tableBytes;
+    this.#count(-file.tableBytes);
     file[Symbol.dispose]();
+  }
+
+  #count(tableBytes: number): void {
+    this.#tableBytes += tableBytes;
+    this.#memory.take(tableBytes);
   }
 
   #packOf(id: number): Pack | undefined {

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 
+import { MemoryPool } from "../memory/memory-pool.ts";
 import { RecordLog } from "./record-log.ts";
 
 const record = fc.record({
@@ -11,7 +12,7 @@ const record = fc.record({
 test("a record is what was put there, or gone; those that go are the oldest", () => {
   fc.assert(
     fc.property(fc.array(record, { maxLength: 300, size: "max" }), (records) => {
-      const log = new RecordLog({ maxBytes: 4 * 2048, pieceBytes: 2048 });
+      const log = new RecordLog({ maxBytes: 4 * 2048, pieceBytes: 2048, memory: plenty() });
       const places = records.map((each) => log.append(each));
       expect(places[0] ?? 1).toBeGreaterThan(0);
       let isOneHere = false;
@@ -36,8 +37,12 @@ test("a record is what was put there, or gone; those that go are the oldest", ()
 });
 
 test("a log without room keeps nothing", () => {
-  const log = new RecordLog({ maxBytes: 1000, pieceBytes: 2048 });
+  const log = new RecordLog({ maxBytes: 1000, pieceBytes: 2048, memory: plenty() });
   expect(log.append({ main: new Uint8Array(1), extra: null })).toBe(0);
   expect(log.read(0)).toBeUndefined();
   expect(log.isFullFor(1)).toBe(true);
 });
+
+function plenty(): ReturnType<MemoryPool["join"]> {
+  return new MemoryPool(2 ** 40).join({ usedAtMs: 0, release: () => {} });
+}

@@ -1,3 +1,5 @@
+import type { MemoryShare } from "../memory/memory-pool.ts";
+
 const HEADER_BYTES = 8;
 const ALIGNMENT = 8;
 /** No second part: what a length of it says otherwise. */
@@ -26,8 +28,15 @@ export class RecordLog {
   /** Where the next record begins in the last piece. */
   #end: number;
 
-  constructor(options: { readonly maxBytes: number; readonly pieceBytes?: number }) {
-    const { maxBytes, pieceBytes = 2 ** 20 } = options;
+  readonly #memory: MemoryShare;
+
+  constructor(options: {
+    readonly maxBytes: number;
+    readonly pieceBytes?: number;
+    readonly memory: MemoryShare;
+  }) {
+    const { maxBytes, pieceBytes = 2 ** 18 } = options;
+    this.#memory = options.memory;
     this.#pieceBytes = pieceBytes;
     this.#maxPieces = Math.floor(maxBytes / pieceBytes);
     // A piece is left with room to spare when the next record is too long for it.
@@ -37,7 +46,19 @@ export class RecordLog {
 
   /** Whether a record of this many bytes would make another go. */
   isFullFor(bytes: number): boolean {
-    return this.#pieces.length >= this.#maxPieces && this.#end + aligned(bytes) > this.#pieceBytes;
+    if (this.#end + aligned(bytes) <= this.#pieceBytes) return false;
+    return this.#pieces.length >= this.#maxPieces || !this.#memory.hasRoom(this.#pieceBytes);
+  }
+
+  /** Bytes of memory that it takes. */
+  get bytes(): number {
+    return this.#pieces.length * this.#pieceBytes;
+  }
+
+  /** Gives back at least so many bytes, as far as it has them: the oldest records go. */
+  release(sizeBytes: number): void {
+    const leftBytes = this.bytes - sizeBytes;
+    while (this.#pieces.length > 0 && this.bytes > leftBytes) this.#dropPiece();
   }
 
   /** Adds a record and returns its place; 0 when it is too long, or the places are used up. */
@@ -45,9 +66,10 @@ export class RecordLog {
     const bytes = aligned(main.length + (extra?.length ?? 0));
     if (bytes > this.#maxRecordBytes || this.#maxPieces === 0) return 0;
     const isNext = this.#end + bytes > this.#pieceBytes;
-    const number = this.#goneBefore + this.#pieces.length + (isNext ? 1 : 0);
-    if (number >= (2 ** 32 * ALIGNMENT) / this.#pieceBytes) return 0;
-    if (isNext) this.#addPiece();
+    const numbers = (2 ** 32 * ALIGNMENT) / this.#pieceBytes;
+    if (this.#goneBefore + this.#pieces.length + (isNext ? 1 : 0) >= numbers) return 0;
+    if (isNext && !this.#addPiece()) return 0;
+    const number = this.#goneBefore + this.#pieces.length;
     const at = this.#end;
     const piece = this.#pieces.at(-1) as Buffer;
     piece.writeUInt32LE(main.length, at);
@@ -75,14 +97,25 @@ export class RecordLog {
     };
   }
 
-  #addPiece(): void {
-    if (this.#pieces.length >= this.#maxPieces) {
-      // Never written over: answers that are on their way may still be parts of it.
-      this.#pieces.shift();
-      this.#goneBefore += 1;
+  /** False when there is no memory for it. */
+  #addPiece(): boolean {
+    const isFull = this.#pieces.length >= this.#maxPieces;
+    if (isFull || !this.#memory.makeRoom(this.#pieceBytes)) {
+      if (this.#pieces.length === 0) return false;
+      this.#dropPiece();
     }
+    this.#memory.take(this.#pieceBytes);
     this.#pieces.push(Buffer.allocUnsafeSlow(this.#pieceBytes));
     this.#end = 0;
+    return true;
+  }
+
+  /** Never written over: answers that are on their way may still be parts of it. */
+  #dropPiece(): void {
+    this.#pieces.shift();
+    this.#goneBefore += 1;
+    this.#memory.take(-this.#pieceBytes);
+    if (this.#pieces.length === 0) this.#end = this.#pieceBytes;
   }
 }
 

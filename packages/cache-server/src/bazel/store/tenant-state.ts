@@ -2,6 +2,7 @@ import { CacheError, type ByteBudget, createByteBudget, type Logger } from "@glo
 import { type DigestKey, formatHash } from "@glorious/reapi";
 import type { BlobStore } from "@glorious/storage";
 
+import type { MemoryPool, MemoryShare } from "../memory/memory-pool.ts";
 import { ActionMemory } from "./action-memory.ts";
 import type { Actor } from "./actor.ts";
 import type { ActionRow, BazelIndex, EvictableTable, ObjectRow, ValueRow } from "./bazel-index.ts";
@@ -26,8 +27,8 @@ export interface TenantStateOptions {
   /** Told when stored bytes turned out to be damaged or gone. */
   readonly onLost: () => void;
   readonly maxBlobBytes: number;
-  /** Bytes of memory for what was used lately. */
-  readonly memoryBytes: number;
+  /** Where memory for what was used lately is asked for. */
+  readonly memory: MemoryPool;
   /** Whether it is recorded who was given what. */
   readonly recordsReads: boolean;
   /** Makes sure that so many more bytes fit, for a view. @throws {CacheError} `STORAGE_FULL`. */
@@ -44,7 +45,7 @@ const QUEUED_BYTES = 8 * 2 ** 20;
 const QUEUED_WRITE_BYTES = 1024;
 
 /** What the scopes of one tenant share: the index, and the memory in front of it. */
-export class TenantState {
+export class TenantState implements Disposable {
   readonly index: BazelIndex;
   readonly files: BlobStore;
   readonly packs: PackSet;
@@ -65,11 +66,17 @@ export class TenantState {
   readonly #touchedValues: Map<string, { scopeId: number; key: string; period: number }> =
     new Map();
   readonly #queueRoom: ByteBudget = createByteBudget(QUEUED_BYTES);
+  readonly #memory: MemoryShare & Disposable;
+  /** When it was asked for something last. */
+  usedAtMs = 0;
   #flushing: Promise<void> | undefined;
   #doubts = 0;
 
   constructor(options: TenantStateOptions) {
-    const { index, files, memoryBytes } = options;
+    const { index, files } = options;
+    const memoryBytes = options.memory.totalBytes;
+    const memory = options.memory.join(this);
+    this.#memory = memory;
     this.#options = options;
     this.index = index;
     this.files = files;
@@ -83,11 +90,13 @@ export class TenantState {
       maxEntries: Math.max(2048, Math.floor(memoryBytes / 2 / ENTRY_BYTES)),
       maxValueBytes: memoryBytes / 10,
       valueSize: ({ storedBytes }) => storedBytes + 350,
+      memory,
     });
     this.actions = new ActionMemory({
       blobs: this.blobs,
       maxEntries: Math.max(2048, Math.floor(memoryBytes / 4 / 2 / ENTRY_BYTES)),
       maxBytes: (memoryBytes * 2) / 5,
+      memory,
     });
   }
 
@@ -98,7 +107,23 @@ export class TenantState {
   /** The period of uses that are noted now. */
   period(): number {
     this.#flushWhenMany();
-    return periodOf(this.#options.now());
+    this.usedAtMs = this.#options.now();
+    return periodOf(this.usedAtMs);
+  }
+
+  /** Forgets about so many bytes of what the index has as well. */
+  release(sizeBytes: number): void {
+    const { blobs, actions } = this;
+    const all = blobs.bytes + actions.bytes;
+    if (all === 0) return;
+    const ofActions = sizeBytes * (actions.bytes / all);
+    actions.release(ofActions);
+    blobs.release(sizeBytes - ofActions);
+  }
+
+  /** Gives all of its memory back; it is asked for nothing any more. */
+  [Symbol.dispose](): void {
+    this.#memory[Symbol.dispose]();
   }
 
   findScope(viewId: number, instance: string): number | undefined {

@@ -12,6 +12,7 @@ import {
 } from "@glorious/storage";
 
 import type { BazelScrubProgress, BazelScrubWork } from "../../housekeeping/bazel-scrub.ts";
+import { MemoryPool } from "../memory/memory-pool.ts";
 import type { Actor } from "./actor.ts";
 import { type ActionAdoption, adoptActions } from "./adopt-actions.ts";
 import { type BazelIndex, openBazelIndex } from "./bazel-index.ts";
@@ -39,7 +40,7 @@ export interface BazelLimits {
   readonly maxBlobBytes: number;
   /** How long what was used is kept, whatever else needs the room. */
   readonly ttlMs: number;
-  /** Bytes of memory for what was used lately. */
+  /** Bytes of memory for what was used lately, of all tenants that share a pool. */
   readonly memoryBytes: number;
 }
 
@@ -47,6 +48,8 @@ export interface TenantStoreOptions {
   /** Holds this tenant's data and nothing else; made when absent. */
   readonly directory: string;
   readonly limits: BazelLimits;
+  /** Memory that this tenant shares with others; by default its own. */
+  readonly memory?: MemoryPool;
   /** The tenant's views there are, each with its limit, by their ids. */
   readonly views: () => Promise<ReadonlyMap<number, ViewLimit>>;
   readonly fsync?: FsyncPolicy;
@@ -71,6 +74,7 @@ const FULL_FOR_MS = 10_000;
  */
 export async function openTenantStore(options: TenantStoreOptions): Promise<BazelStore> {
   const { directory, fsync = "full", logger = silentLogger, now = Date.now } = options;
+  const memory = options.memory ?? new MemoryPool(options.limits.memoryBytes);
   await makeDurableDirectory(directory, fsync);
   const opened = new AsyncDisposableStack();
   try {
@@ -96,11 +100,13 @@ export async function openTenantStore(options: TenantStoreOptions): Promise<Baze
         directory: join(directory, "packs"),
         lastGivenId: index.packing.lastGivenId(),
         maxTableBytes: options.limits.memoryBytes / 16,
+        memory,
         fsync,
         logger,
       }),
     );
-    const store = new TenantStore({ ...options, logger, now }, { index, files, packs, opened });
+    const parts = { index, files, packs, memory, opened };
+    const store = new TenantStore({ ...options, logger, now }, parts);
     await store.start();
     return store;
   } catch (error) {
@@ -113,6 +119,7 @@ interface TenantParts {
   readonly index: BazelIndex;
   readonly files: BlobStore;
   readonly packs: PackSet;
+  readonly memory: MemoryPool;
   readonly opened: AsyncDisposableStack;
 }
 
@@ -145,11 +152,11 @@ class TenantStore implements BazelStore {
       logger,
       now,
       maxBlobBytes: limits.maxBlobBytes,
-      memoryBytes: limits.memoryBytes,
       onLost: options.onLost ?? (() => {}),
       recordsReads: options.recordsReads ?? true,
       requireRoom: (viewId, sizeBytes) => this.#requireRoom(viewId, sizeBytes),
     });
+    parts.opened.use(this.#state);
     this.provenance = createStoreProvenance(this.#state, () => this.#learn());
     this.#packer = new Packer(this.#state, { signal: this.#stopping.signal, logger });
   }
