@@ -87,7 +87,7 @@ export interface CacheServer extends AsyncDisposable {
 /** About 20 000 narinfos, more than the closure of one system has. */
 const ANSWER_CACHE_BYTES = 32 * 2 ** 20;
 
-/** For requests of all gRPC connections and what is made of them until they are stored. */
+/** For Bazel's requests of all connections and what is made of them until they are stored. */
 const REQUEST_BYTES = 48 * 2 ** 20;
 const RESIGN_INTERVAL_MS = 60_000;
 /** Entries, writers and consumers that a revocation names; it counts them all. */
@@ -154,7 +154,6 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
   });
   const bazel = parts.bazel && bazelServices(parts.bazel, gate, now);
   const meters = createCallMeters();
-  const requestMemory = shareRequestMemory(REQUEST_BYTES, gate);
   const metrics = createServerMetrics({
     countQuarantined: () => index.countQuarantined(),
     countWaitingWrites: () => index.waitingWrites,
@@ -165,7 +164,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
             views: bazel.counters.all(),
             calls: meters.figures(),
             lostTotal: bazel.plane.lostTotal,
-            memory: requestMemory.figures(),
+            memory: bazel.requestMemory.figures(),
             remembered: bazel.plane.memory,
           }),
   });
@@ -312,7 +311,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     createGrpcFace({
       gate,
       meters,
-      memory: requestMemory,
+      memory: bazel.requestMemory,
       instances: bazel.instances,
       invocations: bazel.invocations,
       allowedHosts: settings.allowedHosts,
@@ -381,5 +380,6 @@ function bazelServices(plane: BazelPlane, gate: TrustGate, now: () => number): B
     counters,
     instances: createInstanceGate(gate, plane, counters),
     invocations: createInvocations(now),
+    requestMemory: shareRequestMemory(REQUEST_BYTES, gate),
   };
 }

@@ -69,13 +69,13 @@ function renderMemory(
 ): string[] {
   const { totalBytes, usedBytes, waitingConnections } = memory;
   return [
-    "# HELP flywheel_grpc_request_memory_bytes Memory that gRPC requests share: what there is, and what is in use.",
-    "# TYPE flywheel_grpc_request_memory_bytes gauge",
-    `flywheel_grpc_request_memory_bytes{state="total"} ${totalBytes}`,
-    `flywheel_grpc_request_memory_bytes{state="used"} ${usedBytes}`,
-    "# HELP flywheel_grpc_request_memory_waiting Connections with a call that waits for that memory.",
-    "# TYPE flywheel_grpc_request_memory_waiting gauge",
-    `flywheel_grpc_request_memory_waiting ${waitingConnections}`,
+    "# HELP flywheel_bazel_request_memory_bytes Memory that requests of gRPC and uploads over HTTP share: what there is, and what is in use.",
+    "# TYPE flywheel_bazel_request_memory_bytes gauge",
+    `flywheel_bazel_request_memory_bytes{state="total"} ${totalBytes}`,
+    `flywheel_bazel_request_memory_bytes{state="used"} ${usedBytes}`,
+    "# HELP flywheel_bazel_request_memory_waiting Connections with a request that waits for that memory.",
+    "# TYPE flywheel_bazel_request_memory_waiting gauge",
+    `flywheel_bazel_request_memory_waiting ${waitingConnections}`,
     "# HELP flywheel_bazel_memory_bytes Memory for what all tenants used lately: what there may be, and what is in use.",
     "# TYPE flywheel_bazel_memory_bytes gauge",
     `flywheel_bazel_memory_bytes{state="total"} ${remembered.totalBytes}`,

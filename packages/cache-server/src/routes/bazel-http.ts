@@ -6,7 +6,7 @@ import { countMiss, getActionResult, updateActionResult } from "../bazel/service
 import { contentAtHand, streamContent } from "../bazel/services/blob-content.ts";
 import type { InstanceAccess } from "../bazel/services/instance-access.ts";
 import type { BlobForm, StoredBlob } from "../bazel/store/bazel-store.ts";
-import { collectBody, readBody } from "../http/body.ts";
+import { collectBody, readBody, requireDeclaredSize } from "../http/body.ts";
 import type { Exchange } from "../http/exchange.ts";
 import type { Route } from "../http/router.ts";
 import { acceptsZstd, sendEmpty } from "../http/send.ts";
@@ -15,6 +15,8 @@ import { requireBazel, type RouteServices } from "./route-services.ts";
 
 /** Larger ones are no results of one action. */
 const MAX_ACTION_RESULT_BYTES = 8 * 2 ** 20;
+/** What a body takes that is stored while it comes; smaller ones less. */
+export const STREAMED_BYTES: number = 256 * 1024;
 const NO_WISHES = { inlineStdout: false, inlineStderr: false, inlineOutputFiles: [] };
 const IMMUTABLE = "private, max-age=31536000, immutable";
 
@@ -63,8 +65,11 @@ export function bazelHttpRoutes(services: RouteServices): Route[] {
     const { scope, counters } = await open(exchange, "push");
     const key = requireHash(exchange);
     const { form, sizeBytes } = requireUpload(exchange);
+    const { request, signal } = exchange;
+    const sentBytes = Number(request.headers["content-length"] ?? STREAMED_BYTES);
+    const { requestMemory } = requireBazel(services);
+    using _memory = await requestMemory.hold(exchange, Math.min(sentBytes, STREAMED_BYTES));
     const body = readBody(exchange, limits);
-    const { signal } = exchange;
     const kind = await scope.putBlob({ key, sizeBytes, form, source: body, signal });
     if (kind === "present") {
       counters.blobsPresent += 1;
@@ -115,6 +120,10 @@ export function bazelHttpRoutes(services: RouteServices): Route[] {
     const { scope, counters } = await open(exchange, "push");
     const key = requireHash(exchange);
     const maxSizeBytes = MAX_ACTION_RESULT_BYTES;
+    requireDeclaredSize(exchange.request, maxSizeBytes);
+    const sentBytes = Number(exchange.request.headers["content-length"] ?? maxSizeBytes);
+    // As it comes, and put together.
+    using _memory = await requireBazel(services).requestMemory.hold(exchange, 2 * sentBytes);
     const body = await collectBody(exchange, { ...limits, maxSizeBytes });
     const isJson = /^application\/json\b/i.test(exchange.request.headers["content-type"] ?? "");
     await updateActionResult(scope, key, isJson ? fromJsonBody(body) : body);

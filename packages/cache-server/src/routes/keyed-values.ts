@@ -6,6 +6,7 @@ import type { Exchange } from "../http/exchange.ts";
 import type { Route } from "../http/router.ts";
 import { sendEmpty } from "../http/send.ts";
 import { bytesOf } from "../http/stream-body.ts";
+import { STREAMED_BYTES } from "./bazel-http.ts";
 import { requireBazel, type RouteServices } from "./route-services.ts";
 
 const MAX_KEY_CHARACTERS = 1024;
@@ -58,6 +59,10 @@ export function keyedValueRoutes(services: RouteServices): Route[] {
     const key = requireKey(exchange);
     const { request, signal } = exchange;
     const sizeBytes = bytesOf(request.headers["content-length"], "Content-Length");
+    using _memory = await requireBazel(services).requestMemory.hold(
+      exchange,
+      Math.min(sizeBytes ?? STREAMED_BYTES, STREAMED_BYTES),
+    );
     const isNew = await scope.putValue(key, readBody(exchange, limits), { sizeBytes, signal });
     counters.valuesStored += 1;
     sendEmpty(exchange, isNew ? 201 : 204);

@@ -4,6 +4,7 @@ import type { TokenKey } from "@glorious/trust";
 
 import type { BazelPlane } from "../bazel/bazel-plane.ts";
 import type { Invocations } from "../bazel/invocations.ts";
+import type { SharedRequestMemory } from "../bazel/memory/request-memory.ts";
 import type { InstanceGate } from "../bazel/services/instance-access.ts";
 import type { BazelCounters } from "../bazel/view-counters.ts";
 import type { PathCommitter } from "../commit/path-committer.ts";
@@ -68,6 +69,8 @@ export interface BazelServices {
   readonly instances: InstanceGate;
   readonly counters: BazelCounters;
   readonly invocations: Invocations;
+  /** For bodies until they are stored. */
+  readonly requestMemory: SharedRequestMemory;
 }
 
 /** @throws {CacheError} `NOT_FOUND` where the Bazel cache is off. */

@@ -652,9 +652,9 @@ test("the view's figures and the server's tell what was asked and what came of i
   );
   expect(text).toContain('flywheel_grpc_calls_total{method="ByteStream/Write",status="0"} 1\n');
   expect(text).toContain('flywheel_grpc_call_seconds_count{method="ByteStream/Read"} 2\n');
-  expect(text).toContain('flywheel_grpc_request_memory_bytes{state="total"} 50331648\n');
-  expect(text).toContain('flywheel_grpc_request_memory_bytes{state="used"} 0\n');
-  expect(text).toContain("flywheel_grpc_request_memory_waiting 0\n");
+  expect(text).toContain('flywheel_bazel_request_memory_bytes{state="total"} 50331648\n');
+  expect(text).toContain('flywheel_bazel_request_memory_bytes{state="used"} 0\n');
+  expect(text).toContain("flywheel_bazel_request_memory_waiting 0\n");
   expect(text).toContain('flywheel_bazel_memory_bytes{state="total"} 201326592\n');
   expect(text).toMatch(/^flywheel_bazel_memory_bytes\{state="used"\} [1-9]/m);
 });

@@ -1,4 +1,6 @@
+import { once as nextEvent } from "node:events";
 import { readdir } from "node:fs/promises";
+import { type ClientRequest, request } from "node:http";
 import { join } from "node:path";
 import { zstdCompressSync, zstdDecompressSync } from "node:zlib";
 
@@ -439,3 +441,42 @@ test("a blob over the limit is 413", async () => {
 async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
   yield bytes;
 }
+
+test("uploads share the memory of all requests: who finds none is asked to send when another has ended", async () => {
+  await using started = await startWithView();
+  const { server, token } = started;
+  const waiting = async (): Promise<string | undefined> => {
+    const { text } = await server.send("GET", "/metrics");
+    return /^flywheel_bazel_request_memory_waiting (\d+)$/m.exec(text)?.[1];
+  };
+  const begin = (
+    path: string,
+  ): { readonly call: ClientRequest; readonly asked: Promise<unknown> } => {
+    const headers = {
+      authorization: `Bearer ${token}`,
+      "content-length": 8 * 2 ** 20,
+      expect: "100-continue",
+    };
+    const call = request(new URL(path, server.url), { method: "PUT", agent: false, headers });
+    call.on("error", () => {});
+    call.flushHeaders();
+    return { call, asked: nextEvent(call, "continue") };
+  };
+  const [first, second] = [1, 2].map(() => begin(`/main/ac/${randomBlob(10).hash}`));
+  if (first === undefined || second === undefined) throw new Error("there are two");
+  await Promise.all([first.asked, second.asked]);
+
+  const third = begin(`/main/ac/${randomBlob(10).hash}`);
+  await expect.poll(waiting).toBe("1");
+  first.call.destroy();
+  await third.asked;
+
+  await expect.poll(waiting).toBe("0");
+  second.call.destroy();
+  third.call.destroy();
+  await expect
+    .poll(async () => (await server.send("GET", "/metrics")).text)
+    .toContain('flywheel_bazel_request_memory_bytes{state="used"} 0\n');
+  const empty = await server.send("PUT", "/main/kv/empty", { token, body: Buffer.alloc(0) });
+  expect(empty.status).toBe(201);
+});
