@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 
@@ -8,8 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import { startNixDaemon } from "../agent/nix-daemon.ts";
 import {
-  createExample,
-  type ExampleRepository,
+  createJob,
   type ExampleRunner,
   leaksOf,
   logOf,
@@ -22,19 +20,6 @@ import {
 const nix = findNixVersions().at(-1);
 const SETUP = "uses: glorious/setup-attic@v1";
 const BUILD = "run: nix build";
-
-/** The example with these steps after the checkout. */
-async function createJob(...steps: readonly string[]): Promise<ExampleRepository> {
-  const repository = await createExample("nix", randomUUID());
-  const lines = ["uses: actions/checkout@v4", ...steps].map((step) => `      - ${step}\n`).join("");
-  const file = repository.workflow();
-  const text = await readFile(file, "utf8");
-  await writeFile(
-    file,
-    text.replace(/( {4}steps:\n)[^]*$/, (_, head: string) => head + lines),
-  );
-  return repository;
-}
 
 /** What a job says to its people, once for each cause. */
 const warningsOf = ({ steps }: JobResult): string[] =>

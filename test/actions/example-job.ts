@@ -1,4 +1,5 @@
-import { cp, mkdir, readlink, rm, writeFile } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { cp, mkdir, readFile, readlink, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -76,6 +77,19 @@ export async function createExample(name: ExampleName, words: string): Promise<E
     workflow: (forge = ".github") => path.join(directory, forge, "workflows", "ci.yml"),
     [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose](),
   };
+}
+
+/** The example of Nix with these steps after the checkout, each as YAML without its dash. */
+export async function createJob(...steps: readonly string[]): Promise<ExampleRepository> {
+  const repository = await createExample("nix", randomUUID());
+  const lines = ["uses: actions/checkout@v4", ...steps].map((step) => `      - ${step}\n`).join("");
+  const file = repository.workflow();
+  const text = await readFile(file, "utf8");
+  await writeFile(
+    file,
+    text.replace(/( {4}steps:\n)[^]*$/, (_, head: string) => head + lines),
+  );
+  return repository;
 }
 
 /** What a runner has in its PATH. */
