@@ -59380,14 +59380,14 @@ function createNixRequests(options) {
 	};
 	const serveNar = async (request, response, name) => {
 		const path = known.ofFile(name);
-		if (path !== void 0 && wrong.has(path.storePathHash)) {
-			sendMiss(response, "error");
-			return;
-		}
 		const isHead = request.method === "HEAD";
 		const spooled = path === void 0 || isHead ? void 0 : readAhead.take(path);
 		if (path !== void 0 && spooled !== void 0) {
 			if (await serveSpooled(request, response, path, spooled)) return;
+		}
+		if (path !== void 0 && wrong.has(path.storePathHash)) {
+			sendMiss(response, "error");
+			return;
 		}
 		const range = readRange(request);
 		const url = new URL(name, cacheUrl);
