@@ -59,7 +59,10 @@ export function sessionFiles(folder: string): SessionFiles {
 export async function createSessionFolder(parent: string): Promise<SessionFiles> {
   const name = `flywheel-${randomBytes(4).toString("hex")}`;
   const folder = join(parent, name);
-  await mkdir(parent, { recursive: true });
+  // Not recursive: Node never returns from that below /proc, and a runner makes the folder itself.
+  await mkdir(parent).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "EEXIST") throw error;
+  });
   await mkdir(folder, { mode: 0o700 });
   const files = sessionFiles(folder);
   await mkdir(files.spool, { mode: 0o700 });

@@ -103,7 +103,7 @@ class Setup {
     this.#warnings.push(...(plan?.warnings ?? []));
     const isBazelWanted = await this.#requireBazel(access);
     if (plan === undefined && !isBazelWanted) {
-      return this.without("degraded", this.#notes.at(-1) ?? "There is nothing to configure.");
+      return this.without("degraded", this.#warnings[0]?.message ?? this.#notes.at(-1) ?? "There is nothing to configure.");
     }
     return this.#start(access, { nix, plan, canPush, isBazelWanted, leftPaths });
   }
@@ -277,6 +277,7 @@ class Setup {
     const newest = access.publicKeys.at(-1);
     if (newest !== undefined) environment["ATTIC_PUBLIC_KEY"] = newest;
     let substituter: string | undefined;
+    let pushMode = plan?.pushMode ?? before?.result.pushMode ?? "none";
     if (nix !== undefined && plan !== undefined) {
       const conf = {
         substituter: plan.canSubstitute ? faces.nix?.url : undefined,
@@ -289,6 +290,7 @@ class Setup {
         substituter = conf.substituter;
       } catch (error) {
         this.#warn("nix-fails", describeError(error));
+        if (pushMode === "hook") pushMode = "none";
       }
     }
     const bazel = state.isBazelWanted ? await this.#configureBazel(access, state) : undefined;
@@ -311,7 +313,7 @@ class Setup {
       cache: access.view,
       ...(access.trust !== undefined && { trust: access.trust }),
       canPush,
-      pushMode: plan?.pushMode ?? before?.result.pushMode ?? "none",
+      pushMode,
       ...(substituter !== undefined && { substituter }),
       publicKeys: access.publicKeys,
       ...(bazel !== undefined && { bazel }),
