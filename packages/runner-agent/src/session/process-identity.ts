@@ -1,4 +1,4 @@
-import { readdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 
 import * as v from "valibot";
 
@@ -48,15 +48,6 @@ export async function findJobProcess(pid: number): Promise<ProcessIdentity | und
     current = facts.parentPid;
   }
   return undefined;
-}
-
-/** Whether a process of this name can be seen from here: those of other containers cannot. */
-export async function hasProcess(name: string): Promise<boolean> {
-  const pids = (await readdir("/proc").catch(() => [])).filter((entry) => /^\d+$/.test(entry));
-  const names = await Promise.all(
-    pids.map((pid) => readFile(`/proc/${pid}/comm`, "utf8").catch(() => "")),
-  );
-  return names.some((found) => found.trim() === name);
 }
 
 /** @see proc_pid_stat(5): the name is in parentheses and may hold any, the rest is words. */

@@ -23,7 +23,7 @@ import { type EarlierSession, findEarlierSession, type SessionReport } from "./e
 import { type Access, openAccess, wantsWrite } from "./open-access.ts";
 import { accessOf, instanceNameOf, planBazel, planUploads } from "./plan-agent.ts";
 import { configureBazel, hasBazel } from "./setup-bazel.ts";
-import { configureNix, type NixPlan, planNix } from "./setup-nix.ts";
+import { configureNix, type NixPlan, planNix, withoutHook } from "./setup-nix.ts";
 import type {
   BazelRequest,
   SetupKind,
@@ -32,6 +32,7 @@ import type {
   SetupWarning,
 } from "./setup-request.ts";
 import { startStopwatch, type Stopwatch } from "./stopwatch.ts";
+import { tryHook } from "./try-hook.ts";
 
 /** The world that a set-up runs in. */
 export interface SetupContext {
@@ -99,11 +100,13 @@ class Setup {
     if (!canPush && this.#request.push === "true") {
       this.#warn("no-push", `The job wants to push, and may not: ${access.reason}`);
     }
-    const plan = nix === undefined ? undefined : await planNix(nix, this.#request, canPush);
-    this.#warnings.push(...(plan?.warnings ?? []));
+    const plan = nix === undefined ? undefined : planNix(nix, this.#request, canPush);
     const isBazelWanted = await this.#requireBazel(access);
     if (plan === undefined && !isBazelWanted) {
-      return this.without("degraded", this.#warnings[0]?.message ?? this.#notes.at(-1) ?? "There is nothing to configure.");
+      return this.without(
+        "degraded",
+        this.#warnings[0]?.message ?? this.#notes.at(-1) ?? "There is nothing to configure.",
+      );
     }
     return this.#start(access, { nix, plan, canPush, isBazelWanted, leftPaths });
   }
@@ -116,8 +119,8 @@ class Setup {
     if (kinds.length === 0) return { ...result, timings: this.#stopwatch.timings() };
     const canPush = settings.write !== undefined;
     const nix = kinds.includes("nix") ? await this.#detectNix() : undefined;
-    const plan = nix === undefined ? undefined : await planNix(nix, this.#request, canPush);
-    this.#warnings.push(...(plan?.warnings ?? []));
+    const wanted = nix === undefined ? undefined : planNix(nix, this.#request, canPush);
+    const plan = await this.#settleHook(wanted, nix, files);
     const access = accessOf(earlier);
     const uploads = planUploads(nix, plan, this.#request) ?? settings.uploads;
     const isBazelWanted = kinds.includes("bazel") && (await this.#requireBazel(access));
@@ -204,11 +207,22 @@ class Setup {
     }
   }
 
-  async #start(access: Access, state: StartState): Promise<SetupResult> {
+  /** A hook is used only after it has worked. */
+  async #settleHook(
+    plan: NixPlan | undefined,
+    nix: NixFacts | undefined,
+    files: SessionFiles,
+  ): Promise<NixPlan | undefined> {
+    if (nix === undefined || plan?.pushMode !== "hook") return plan;
+    return withoutHook(plan, await tryHook(nix, files, this.#context), this.#request);
+  }
+
+  async #start(access: Access, given: StartState): Promise<SetupResult> {
     const { env, self, signal } = this.#context;
     const secret = randomBytes(24).toString("base64url");
     let files: SessionFiles | undefined;
     let session: AgentSession;
+    let state = given;
     try {
       files = await createSessionFolder(
         this.#request.temporaryDirectory ?? (env["RUNNER_TEMP"] || tmpdir()),
@@ -216,6 +230,7 @@ class Setup {
       if (access.token !== undefined) {
         await writeFile(files.token, `${access.token}\n`, { mode: 0o600 });
       }
+      state = { ...given, plan: await this.#settleHook(given.plan, given.nix, files) };
       await appendToQueue(files.queue, state.leftPaths);
       await writeSettings(files, await this.#plan(access, state, secret));
       const started = files;
@@ -269,6 +284,7 @@ class Setup {
   async #configure(access: Access, state: ConfigureState): Promise<SetupResult> {
     const { files, session, secret, canPush, nix, plan, kinds, before } = state;
     const { faces } = session;
+    this.#warnings.push(...(plan?.warnings ?? []));
     const environment: Record<string, string> = {
       [SESSION_VARIABLE]: files.folder,
       ATTIC_SERVER: access.server,

@@ -1,12 +1,8 @@
-import { stat, writeFile } from "node:fs/promises";
-import { dirname } from "node:path";
+import { writeFile } from "node:fs/promises";
 
-import { runProgram } from "@glorious/cache-client";
 import { CacheError, describeError } from "@glorious/core";
 
-import { hasProcess } from "../session/process-identity.ts";
 import type { SessionFiles } from "../session/session-files.ts";
-import { formatHookScript } from "../uploads/hook-script.ts";
 import { type NixFacts, readNixSettings } from "./detect-nix.ts";
 import { formatNixConf, prependUserConf } from "./nix-conf.ts";
 import type { PushMode, SetupRequest, SetupWarning } from "./setup-request.ts";
@@ -24,21 +20,33 @@ export interface NixPlan {
  * Decides how Nix is used: a hook where Nix heeds one, and the difference of the store before and after where it does
  * not.
  */
-export async function planNix(
+export function planNix(
   nix: NixFacts,
   request: Pick<SetupRequest, "pushMode" | "configureSubstituter">,
   canPush: boolean,
-): Promise<NixPlan> {
+): NixPlan {
   const warnings: SetupWarning[] = [];
   if (!nix.isTrusted) warnings.push(describeDistrust(nix));
-  const hookTrouble = await findHookTrouble(nix);
-  const wanted = request.pushMode === "auto" ? "hook" : request.pushMode;
-  const pushMode = !canPush ? "none" : wanted === "hook" && hookTrouble ? "store-diff" : wanted;
-  if (canPush && hookTrouble !== undefined && request.pushMode === "hook") {
-    const message = `Paths are pushed at the end of the job: ${hookTrouble}.`;
-    warnings.push({ code: "no-hook", message });
-  }
-  return { canSubstitute: nix.isTrusted && request.configureSubstituter, pushMode, warnings };
+  const plan = {
+    canSubstitute: nix.isTrusted && request.configureSubstituter,
+    pushMode: request.pushMode === "auto" ? ("hook" as const) : request.pushMode,
+    warnings,
+  };
+  if (!canPush) return { ...plan, pushMode: "none" };
+  return plan.pushMode === "hook" ? withoutHook(plan, findHookTrouble(nix), request) : plan;
+}
+
+/** The plan after something was found to be in the way of a hook; the very plan when nothing was. */
+export function withoutHook(
+  plan: NixPlan,
+  trouble: string | undefined,
+  { pushMode }: Pick<SetupRequest, "pushMode">,
+): NixPlan {
+  if (trouble === undefined) return plan;
+  const message = `Paths are pushed at the end of the job: ${trouble}.`;
+  const warnings =
+    pushMode === "hook" ? [...plan.warnings, { code: "no-hook", message }] : plan.warnings;
+  return { ...plan, pushMode: "store-diff", warnings };
 }
 
 /** What a daemon ignores, and what its machine's operator can do. */
@@ -50,20 +58,10 @@ function describeDistrust({ user }: NixFacts): SetupWarning {
   };
 }
 
-async function findHookTrouble(nix: NixFacts): Promise<string | undefined> {
+function findHookTrouble(nix: NixFacts): string | undefined {
   if (!nix.isTrusted) return "the Nix daemon does not trust this user";
   if (nix.postBuildHook !== undefined) return "Nix has a post-build-hook of its own";
-  // A daemon outside of this container would not find the hook, and fail every build for it.
-  const mayBeOutside = nix.isDaemon && (await isContainer()) && !(await hasProcess("nix-daemon"));
-  return mayBeOutside ? "the Nix daemon may run outside of this container" : undefined;
-}
-
-async function isContainer(): Promise<boolean> {
-  const marks = ["/.dockerenv", "/run/.containerenv"].map((file) => stat(file));
-  return Promise.any(marks).then(
-    () => true,
-    () => false,
-  );
+  return undefined;
 }
 
 /** What {@link configureNix} writes. */
@@ -79,7 +77,7 @@ export interface NixConfiguration {
 const PROBE_MS = 5000;
 
 /**
- * Writes the session's nix.conf and, where it is wanted, the hook; then sees whether Nix heeds it and the face answers.
+ * Writes the session's nix.conf, then sees whether Nix heeds it and the face answers.
  *
  * @returns The environment that makes Nix read it.
  * @throws {CacheError} when it would not work. Then nothing points to the files.
@@ -96,10 +94,6 @@ export async function configureNix(
   const { files, env, signal } = context;
   const hasHook = conf.pushMode === "hook";
   if (conf.substituter === undefined && !hasHook) return {};
-  if (hasHook) {
-    await writeFile(files.hook, formatHookScript(files.queue), { mode: 0o700 });
-    await requireRunnable(files.hook, signal);
-  }
   const text = formatNixConf({ ...conf, hook: hasHook ? files.hook : undefined });
   await writeFile(files.nixConf, text, { mode: 0o600 });
   const environment = { NIX_USER_CONF_FILES: prependUserConf(files.nixConf, env) };
@@ -108,15 +102,6 @@ export async function configureNix(
     conf.substituter === undefined ? undefined : probeFace(conf.substituter, nix, signal),
   ]);
   return environment;
-}
-
-/** A hook that cannot be run fails every build. */
-async function requireRunnable(hook: string, signal: AbortSignal): Promise<void> {
-  const { exitCode } = await runProgram(hook, [], { env: {}, signal, timeoutMs: PROBE_MS });
-  if (exitCode === 0) return;
-  throw new CacheError("CONFIG", `Programs in ${dirname(hook)} cannot be run`, {
-    hint: "Let RUNNER_TEMP be on a file system without noexec, or set push-mode to store-diff.",
-  });
 }
 
 /** Something else, such as NIX_CONFIG, may override what we wrote. */
