@@ -491,4 +491,12 @@ export const SCHEMA_STEPS: readonly string[] = [
     UPDATE view_totals SET other_bytes = other_bytes - OLD.counted_bytes WHERE view_id = OLD.view_id;
   END;
   `,
+  // The views of a tenant, whose name ends at the plus sign, for its quotas. A revocation hides in many steps.
+  `
+  CREATE INDEX views_by_tenant ON views (substr(name, 1, instr(name, '+')), overlay_of IS NOT NULL)
+    WHERE is_deleted = 0;
+  ALTER TABLE revocations ADD COLUMN finished_at_ms INTEGER;
+  UPDATE revocations SET finished_at_ms = created_at_ms;
+  CREATE INDEX revocations_unfinished ON revocations (id) WHERE finished_at_ms IS NULL;
+  `,
 ];

@@ -41,9 +41,8 @@ test("a full disk is STORAGE_FULL for the whole batch, and space again lets it t
   const runBatch = createBatchRunner(database, "index", createWriters);
   const size = Number(database.prepare("PRAGMA page_count").get()?.["page_count"]);
   database.exec(`PRAGMA max_page_count = ${size}`);
-  const body = Buffer.alloc(100_000);
-  const log = { kind: "log", name: "big", body, createdAtMs: 1 };
-  const batch = [createView("main"), { method: "putDocument", parameters: [1, log] }] as const;
+  const big = { method: "revokeToken", parameters: ["x".repeat(100_000)] };
+  const batch = [createView("main"), big] as const;
 
   const failure = { code: "STORAGE_FULL", hint: expect.stringContaining("space") };
   expect(runBatch(batch)).toMatchObject([
@@ -53,7 +52,21 @@ test("a full disk is STORAGE_FULL for the whole batch, and space again lets it t
   expect(new SqliteReads(database).listViews()).toEqual([]);
 
   database.exec("PRAGMA max_page_count = 1000000");
-  expect(runBatch(batch)).toMatchObject([{ kind: "done" }, { kind: "done", value: true }]);
+  expect(runBatch(batch)).toMatchObject([{ kind: "done" }, { kind: "done" }]);
+});
+
+test("a write that has no room on the disk and takes itself back leaves its neighbours alone", () => {
+  const database = openMemory();
+  const runBatch = createBatchRunner(database, "index", createWriters);
+  const size = Number(database.prepare("PRAGMA page_count").get()?.["page_count"]);
+  database.exec(`PRAGMA max_page_count = ${size}`);
+  const log = { kind: "log", name: "big", body: Buffer.alloc(100_000), createdAtMs: 1 };
+
+  // It has triggers, so SQLite can undo it without the transaction.
+  expect(
+    runBatch([createView("main"), { method: "putDocument", parameters: [1, log] }]),
+  ).toMatchObject([{ kind: "done" }, { kind: "failed", failure: { code: "STORAGE_FULL" } }]);
+  expect(new SqliteReads(database).listViews()).toMatchObject([{ name: "main" }]);
 });
 
 test("a failed commit fails every write of its batch and leaves nothing", () => {
