@@ -2,6 +2,7 @@ import { setImmediate as nextTurn, setTimeout as pause } from "node:timers/promi
 
 import type { Logger } from "@glorious/core";
 
+import { loseUnpacked } from "./lost-packs.ts";
 import type { PackWriter } from "./pack-file.ts";
 import type { InlineObject } from "./packing-scan.ts";
 import type { TenantState } from "./tenant-state.ts";
@@ -53,7 +54,7 @@ export class Packer {
     while (!this.#signal.aborted) {
       try {
         await this.#inTurn(() => this.#trim());
-        await this.#loseWhatIsGone();
+        await loseUnpacked(this.#state, this.#signal);
         while (!this.#signal.aborted) {
           while ((await this.#isWorthIt()) && (await this.#inTurn(() => this.#packSome())))
             continue;
@@ -132,27 +133,6 @@ export class Packer {
     for (let id = first; id <= last; id += IDS_PER_WRITE) {
       if (this.#signal.aborted) return;
       await this.#state.write("deleteContents", id, Math.min(last, id + IDS_PER_WRITE - 1));
-    }
-  }
-
-  /** Objects whose pack is gone: absent from now on, before an ActionResult that needs them is given for long. */
-  async #loseWhatIsGone(): Promise<void> {
-    const { packs, index } = this.#state;
-    const end = index.packing.lastGivenId();
-    for (let id = 1; id <= end; id += IDS_PER_LOOK) {
-      await pause(PAUSE_MS);
-      if (this.#signal.aborted) return;
-      for (const bare of index.packing.withoutBytes(id, id + IDS_PER_LOOK - 1)) {
-        if (!packs.has(bare)) await this.#lose(bare);
-      }
-    }
-  }
-
-  async #lose(id: number): Promise<void> {
-    const { hash, values } = this.#state.index.packing.ownersOf(id);
-    if (hash !== undefined) await this.#state.lose(hash, "gone from its pack");
-    for (const { scopeId, key } of values) {
-      await this.#state.loseValue(scopeId, key, "gone from its pack");
     }
   }
 

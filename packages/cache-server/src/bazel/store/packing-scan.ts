@@ -21,8 +21,7 @@ export class PackingScan {
   readonly #live: Query<Sums>;
   readonly #liveIds: Query<{ readonly id: number }>;
   readonly #bare: Query<{ readonly id: number }>;
-  readonly #hashes: Query<{ readonly hash: Uint8Array }>;
-  readonly #values: Query<{ readonly scopeId: number; readonly key: string }>;
+  readonly #firstOf: Query<{ readonly id: number; readonly isInline: 0 | 1 }>;
 
   constructor(database: DatabaseSync) {
     const prepare = <Row>(sql: string): Query<Row> => prepareQuery<Row>(database, sql);
@@ -38,10 +37,9 @@ export class PackingScan {
     this.#bare = prepare(`
       SELECT id FROM objects AS o WHERE id BETWEEN ?1 AND ?2 AND file IS NULL
         AND NOT EXISTS (SELECT 1 FROM contents WHERE object_id = o.id)`);
-    this.#hashes = prepare(`SELECT hash FROM blobs WHERE object_id = ?1 LIMIT 1`);
-    this.#values = prepare(
-      `SELECT scope_id AS scopeId, key FROM keyed_values WHERE object_id = ?1`,
-    );
+    this.#firstOf = prepare(`
+      SELECT id, EXISTS (SELECT 1 FROM contents WHERE object_id = o.id) AS isInline
+      FROM objects AS o WHERE id BETWEEN ?1 AND ?2 AND file IS NULL ORDER BY id LIMIT 1`);
   }
 
   /** Objects whose bytes lie in the index, in order of their ids, beginning behind one. */
@@ -75,11 +73,8 @@ export class PackingScan {
     return this.#bare.all(first, last).map(({ id }) => id);
   }
 
-  /** What an object is the content of; looks through everything. */
-  ownersOf(id: number): {
-    readonly hash: Uint8Array | undefined;
-    readonly values: readonly { readonly scopeId: number; readonly key: string }[];
-  } {
-    return { hash: this.#hashes.get(id)?.hash, values: this.#values.all(id) };
+  /** Whether the first small object of a range, when there is one, has its bytes in the index. */
+  beginsInline(first: number, last: number): boolean {
+    return this.#firstOf.get(first, last)?.isInline !== 0;
   }
 }

@@ -26,6 +26,7 @@ import type {
 import { isOwnFile } from "./blob-intake.ts";
 import { evict, type ViewLimit } from "./eviction.ts";
 import { learnIndex } from "./learn-index.ts";
+import { lacksPack, loseUnpacked } from "./lost-packs.ts";
 import { PackSet } from "./pack-set.ts";
 import { Packer } from "./packer.ts";
 import { scrubStore } from "./scrub-store.ts";
@@ -68,7 +69,7 @@ const FLUSH_INTERVAL_MS = 60_000;
 const FULL_FOR_MS = 10_000;
 
 /**
- * Opens one tenant's Bazel data. Nothing is scanned, however much there is.
+ * Opens one tenant's Bazel data. Nothing is scanned, however much there is, unless a pack is missing.
  *
  * @throws {CacheError} `CONFIG` when another process has it open, and what opening index and store throw.
  */
@@ -164,6 +165,8 @@ class TenantStore implements BazelStore {
   async start(): Promise<void> {
     const { logger } = this.#options;
     await this.provenance.resume((await this.#options.revocations?.()) ?? []);
+    // Before anybody is told of an ActionResult that needs what is gone: a build would end when it asks for the bytes.
+    if (lacksPack(this.#state)) await loseUnpacked(this.#state, this.#stopping.signal);
     const mark = join(this.#options.directory, "in-use");
     const wasKilled = await access(mark).then(
       () => true,
