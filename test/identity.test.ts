@@ -6,7 +6,6 @@ import {
   type Claims,
   type CommandResult,
   CLUSTER_ISSUER,
-  createNixSandbox,
   createTemporaryDirectory,
   describeEachNix,
   findNixVersions,
@@ -15,8 +14,6 @@ import {
   gitlabClaims,
   type IdentityWorld,
   kubernetesClaims,
-  type NixSandbox,
-  type NixVersion,
   startIdentityWorld,
   startTestJob,
   TEST_FORGES,
@@ -25,6 +22,8 @@ import {
 } from "@glorious/testkit";
 import { decodeTokenUnverified } from "@glorious/trust";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+
+import { buildWithNix as build, type Machine, startMachine } from "./job-machine.ts";
 
 /** A run of one project, as each forge says it. */
 interface Runs {
@@ -92,61 +91,6 @@ const TENANTS = Object.fromEntries(
     },
   ]),
 );
-
-interface Exchanged {
-  readonly grant: { readonly trust: string; readonly read: string[]; readonly write?: string };
-  readonly nix: { readonly substituters: string[]; readonly publicKeys: string[] };
-  readonly notices: string[];
-}
-
-/** A machine that has just been given a job: nothing in its store, nothing remembered. */
-interface Machine extends AsyncDisposable {
-  readonly job: TestJob;
-  readonly sandbox: NixSandbox;
-  readonly exchanged: Exchanged;
-  push(storePath: string): Promise<{ readonly status: number; readonly stderr: string }>;
-  /** Whether Nix, with no more than the exchange gave, gets the path from the cache. */
-  pulls(storePath: string): Promise<boolean>;
-}
-
-async function startMachine(
-  version: NixVersion,
-  { server }: IdentityWorld,
-  env: Readonly<Record<string, string>>,
-): Promise<Machine> {
-  await using opened = new AsyncDisposableStack();
-  const sandbox = opened.use(await createNixSandbox(version));
-  const job = opened.use(await startTestJob(env, { home: sandbox.home }));
-  const { status, stdout, stderr } = await job.run(["exchange", "--json", "--server", server.url]);
-  expect([status, stderr]).toEqual([0, expect.any(String)]);
-  const exchanged = JSON.parse(stdout) as Exchanged;
-  await sandbox.configure({
-    trustedKeys: exchanged.nix.publicKeys,
-    netrc: [{ password: await job.savedToken() }],
-  });
-  const owned = opened.move();
-  return {
-    job,
-    sandbox,
-    exchanged,
-    push: (storePath) =>
-      job.run(["push", "--nix", path.join(version.binDirectory, "nix"), storePath]),
-    async pulls(storePath) {
-      const store = await sandbox.createStore();
-      const from = exchanged.nix.substituters.join(" ");
-      const { status: got } = await sandbox.substitute(storePath, { from, store });
-      return got === 0;
-    },
-    [Symbol.asyncDispose]: () => owned.disposeAsync(),
-  };
-}
-
-const build = (sandbox: NixSandbox, name: string): Promise<string> =>
-  sandbox.buildPath(`mkPath {
-    name = "${name}";
-    script = "echo $deps > $out";
-    deps = [ (mkPath { name = "under-${name}"; script = "echo $unique > $out"; }) ];
-  }`);
 
 describeEachNix("a job's identity", (version) => {
   let world: IdentityWorld;
