@@ -228,7 +228,8 @@ describe.skipIf(nix === undefined)("a job's session", () => {
     });
     expect(result.environment).not.toHaveProperty("NIX_USER_CONF_FILES");
     const one = await job.build(ONE);
-    await job.drain(["--end"]);
+    const { summary } = await job.drain(["--end"]);
+    expect(summary?.status).toBe("degraded");
 
     await using next = await start(trusted());
     await next.setup();

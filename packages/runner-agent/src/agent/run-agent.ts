@@ -82,6 +82,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
       drain(uploads, statistics, timeoutMs ?? settings.drainTimeoutSeconds * 1000, tell),
     reload: async () => {
       const wanted = await readSettings(files);
+      statistics.status = wanted.status;
       await faces.start(wanted);
       await startUploads(wanted);
       await announce();

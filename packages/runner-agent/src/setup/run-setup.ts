@@ -13,6 +13,7 @@ import {
   type AgentSession,
   type AgentSettings,
   readSession,
+  readSettings,
   writeSettings,
   writeState,
 } from "../session/session-state.ts";
@@ -346,7 +347,16 @@ class Setup {
       kinds: [...(before?.kinds ?? []), ...kinds],
     };
     await writeState(files.report, report);
+    await this.#tellStatus(state, status);
     return result;
+  }
+
+  /** The agent began with what was planned; its summary is to say what came of it. */
+  async #tellStatus({ files, session }: ConfigureState, status: SessionStatus): Promise<void> {
+    const settings = await readSettings(files);
+    if (settings.status === status) return;
+    await writeSettings(files, { ...settings, status });
+    await createControlClient(session.socket).reload();
   }
 
   #describe(access: Access, canPush: boolean): string {
