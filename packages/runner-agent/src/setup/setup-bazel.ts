@@ -44,6 +44,8 @@ export interface ConfiguredBazel {
 const OWNER = "flywheel setup";
 /** A launcher may want to fetch a Bazel first: that is not waited for. */
 const VERSION_MS = 5000;
+/** The agent has the deadlines, 30 s at most: what Bazel gave up before would be a warning in its build. */
+const REMOTE_TIMEOUT_SECONDS = 60;
 
 /**
  * Writes the session's rc file for the Bazel that is here, and a line that brings it in, where that is wanted.
@@ -73,7 +75,7 @@ export async function configureBazel(
     credentialHelper: hasHelper ? files.credentialHelper : undefined,
     header: hasHelper ? undefined : `authorization=Bearer ${secret}`,
     download: request.download,
-    timeoutSeconds: request.remoteTimeoutSeconds,
+    timeoutSeconds: request.remoteTimeoutSeconds ?? REMOTE_TIMEOUT_SECONDS,
     configName: request.configName,
   });
   await writeFile(files.bazelrc, `# \`flywheel setup\` wrote this for one job.\n${rc}`, {

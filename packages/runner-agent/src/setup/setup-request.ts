@@ -62,6 +62,7 @@ export interface BazelRequest {
   readonly compression: boolean;
   /** Default: Bazel's own. */
   readonly download?: "toplevel" | "minimal" | "all" | undefined;
+  /** Default 60. */
   readonly remoteTimeoutSeconds?: number | undefined;
   readonly bazelVersion?: string | undefined;
 }
