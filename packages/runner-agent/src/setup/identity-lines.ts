@@ -15,3 +15,13 @@ export function identityLines(forge: JobForge | undefined, audience: string): re
       return ["# Name a token file in the configuration that FLYWHEEL_RUNNER_CONFIG names."];
   }
 }
+
+/** The lines that name a value: as an action's input in a workflow, as an option elsewhere. */
+export function valueLines(
+  env: Readonly<Record<string, string | undefined>>,
+  { input, option, value }: Readonly<Record<"input" | "option" | "value", string>>,
+): readonly string[] {
+  // Forgejo and Gitea set it too.
+  const isWorkflow = (env["GITHUB_ACTIONS"] ?? "") !== "";
+  return isWorkflow ? ["with:", `  ${input}: ${value}`] : [`${option} ${value}`];
+}

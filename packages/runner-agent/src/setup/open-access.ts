@@ -17,7 +17,7 @@ import {
 import { CacheError, describeError, isCacheError } from "@glorious/core";
 
 import type { CredentialSettings } from "../session/session-state.ts";
-import { identityLines } from "./identity-lines.ts";
+import { identityLines, valueLines } from "./identity-lines.ts";
 import type { SetupRequest } from "./setup-request.ts";
 import type { Stopwatch } from "./stopwatch.ts";
 
@@ -81,7 +81,7 @@ export async function openAccess(
   try {
     const runner = await readRunnerConfig(context.env);
     const server = findServer(request, runner, context.env);
-    if (server === undefined) return noServer();
+    if (server === undefined) return noServer(context.env);
     return await openServer(server, runner, request, context);
   } catch (error) {
     return { kind: "none", status: "degraded", reason: describeFailure(error, context.signal) };
@@ -103,12 +103,16 @@ function findServer(
   return found === undefined ? undefined : parseServerUrl(found).href;
 }
 
-function noServer(): NoAccess {
+function noServer(env: AccessContext["env"]): NoAccess {
   return {
     kind: "none",
     status: "disabled",
     reason: "No server is named, neither by the job nor by its runner.",
-    hint: ["with:", "  server-url: https://<your cache server>"],
+    hint: valueLines(env, {
+      input: "server-url",
+      option: "--server",
+      value: "https://<your cache server>",
+    }),
   };
 }
 
@@ -199,14 +203,14 @@ async function openWithToken(
   server: string,
   view: string | undefined,
   request: SetupRequest,
-  { signal, stopwatch }: AccessContext,
+  { env, signal, stopwatch }: AccessContext,
 ): Promise<Access | NoAccess> {
   if (view === undefined) {
     return {
       kind: "none",
       status: "disabled",
       reason: "A token was given, but no view to use it for.",
-      hint: ["with:", "  cache: <the view's name>"],
+      hint: valueLines(env, { input: "cache", option: "--view", value: "<the view's name>" }),
     };
   }
   const { token } = request;
