@@ -48,6 +48,8 @@ yours, is not deleted, and that is no failure.`,
     await using admin = await openAdminClient(choice, context);
     const deleted = await admin.deleteOverlays(view, { ref, pullRequest, name });
     for (const overlay of deleted) note(context, `Removed the overlay ${overlay}.`);
-    if (deleted.length === 0) note(context, "There was no such overlay that is yours.");
+    if (deleted.length === 0) {
+      note(context, `There was no such overlay over the view ${view} that is yours.`);
+    }
   },
 });

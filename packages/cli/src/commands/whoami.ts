@@ -1,4 +1,4 @@
-import { type CacheError, describeError, isCacheError } from "@glorious/core";
+import { type CacheError, describeError, formatDurationMs, isCacheError } from "@glorious/core";
 import { decodeTokenUnverified, parseTokenClaims, type TokenClaims } from "@glorious/trust";
 
 import { openAdminClient } from "../admin-client.ts";
@@ -134,6 +134,6 @@ function formatIdentity(who: WhoIs, nowMs: number): string[] {
 
 function formatExpiry(expiresAt: string | undefined, nowMs: number): string {
   if (expiresAt === undefined) return "never, as far as can be read";
-  const minutes = Math.floor((Date.parse(expiresAt) - nowMs) / 60_000);
-  return minutes < 0 ? `${expiresAt} (expired)` : `${expiresAt} (in ${minutes} min)`;
+  const leftMs = Date.parse(expiresAt) - nowMs;
+  return leftMs < 0 ? `${expiresAt} (expired)` : `${expiresAt} (in ${formatDurationMs(leftMs)})`;
 }
