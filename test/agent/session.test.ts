@@ -157,7 +157,7 @@ describe.skipIf(nix === undefined)("a job's session", () => {
     await using job = await start(trusted());
     const file = path.join(job.sandbox.directory, "github-env");
     await writeFile(file, "A=1\n");
-    const said = await job.flywheel(["setup", "--kind", "nix", "--env-file", file]);
+    const said = await job.flywheel(["setup", "--kind", "nix", "--export-file", file]);
     expect(said).toMatchObject({ status: 0, stdout: "" });
     const text = await readFile(file, "utf8");
     expect(text).toMatch(/^A=1\n(?:[A-Z_]+=[^\n]+\n)+$/);

@@ -73,7 +73,8 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
       completes: "file",
     }),
     shell: flag("Print what to export, for a shell's eval"),
-    envFile: text("FILE", "Append what to export as NAME=value, such as to $GITHUB_ENV", {
+    // Node takes an `--env-file` for its own, also behind the name of a script.
+    exportFile: text("FILE", "Append what to export as NAME=value, such as to $GITHUB_ENV", {
       completes: "file",
     }),
     json: flag("Print the result as one line of JSON; it holds what to mask in logs"),
@@ -110,9 +111,9 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
       : await buildRequest(options, context);
     const result = await runSetup(request, context);
     for (const line of result.notes) note(context, line);
-    if (options.envFile !== undefined) {
+    if (options.exportFile !== undefined) {
       await appendFile(
-        resolve(context.workingDirectory, options.envFile),
+        resolve(context.workingDirectory, options.exportFile),
         Object.entries(result.environment)
           .map(([name, given]) => `${name}=${given}\n`)
           .join(""),
@@ -210,10 +211,16 @@ function describeResult(result: SetupResult, context: CliContext): void {
     if (message !== result.reason) warn(context, message);
   }
   if (result.cache === undefined) return;
-  const push = result.canPush ? `pushes (${result.pushMode})` : "pushes nothing";
-  note(context, `Reads ${result.cache}, ${push}; took ${result.timings.totalMs} ms.`);
+  const { substituter, bazel, cache, timings } = result;
+  const reads = substituter === undefined && bazel === undefined ? "nothing" : cache;
+  note(context, `Reads ${reads}, ${describeWrites(result)}; took ${timings.totalMs} ms.`);
 }
 
 function formatExports({ environment }: SetupResult): string[] {
   return Object.entries(environment).map(([name, given]) => `export ${name}=${quoteShell(given)}`);
+}
+
+function describeWrites({ canPush, pushMode, bazel }: SetupResult): string {
+  if (canPush && pushMode !== "none") return `pushes (${pushMode})`;
+  return canPush && bazel !== undefined ? "writes" : "pushes nothing";
 }
