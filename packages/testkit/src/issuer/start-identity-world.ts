@@ -34,6 +34,8 @@ export interface IdentityWorldOptions {
   readonly tenants: Readonly<Record<string, unknown>>;
   /** The policy's `sharedViews`. */
   readonly sharedViews?: Readonly<Record<string, unknown>>;
+  /** The address to listen on; default `127.0.0.1:0`, a free port. */
+  readonly listen?: string;
   /** Further variables of the server. */
   readonly env?: Readonly<Record<string, string>>;
 }
@@ -68,7 +70,7 @@ export async function startIdentityWorld(options: IdentityWorldOptions): Promise
       listen,
       env: { ...options.env, ...env, FLYWHEEL_TRUST_POLICY_FILE: policy },
     });
-  let server = await start({}, "127.0.0.1:0");
+  let server = await start({}, options.listen ?? "127.0.0.1:0");
   opened.defer(() => server[Symbol.asyncDispose]());
   for (const issuer of Object.values(issuers)) issuer.audience = server.url;
   const owned = opened.move();

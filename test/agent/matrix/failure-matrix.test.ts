@@ -1,0 +1,181 @@
+import { randomUUID } from "node:crypto";
+
+import {
+  type BazelWorkspace,
+  createBazelWorkspace,
+  createNixSandbox,
+  findBazelVersions,
+  findNixVersions,
+  type NixSandbox,
+} from "@glorious/testkit";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+
+import { useBazel } from "../../bazel/use-bazel.ts";
+import type { CacheFault } from "./faulty-cache.ts";
+import {
+  bazelJobEnv,
+  type JobGrant,
+  type MatrixJobOptions,
+  type MatrixWorld,
+  nixJobEnv,
+  startMatrixWorld,
+} from "./matrix-world.ts";
+
+/** When the cache goes wrong, and how. */
+type Situation = Pick<
+  MatrixJobOptions,
+  "faultAtStart" | "faultBeforeBuild" | "faultInBuild" | "losesToken"
+> & { readonly isUntrusted?: boolean };
+
+const SITUATIONS: Readonly<Record<string, Situation>> = {
+  "is up": {},
+  "is down before the start": { faultAtStart: "refuses" },
+  "refuses connections": { faultBeforeBuild: "refuses" },
+  "is a black hole": { faultBeforeBuild: "black hole" },
+  "sends 1 B/s": { faultBeforeBuild: "1 B/s" },
+  "dies in the build": { faultInBuild: "refuses" },
+  "dies in uploads": { faultBeforeBuild: "cuts uploads" },
+  "answers 401": { faultBeforeBuild: "401" },
+  "answers 403": { faultBeforeBuild: "403" },
+  "answers 429": { faultBeforeBuild: "429" },
+  "answers 500": { faultBeforeBuild: "500" },
+  "has another certificate": { isUntrusted: true },
+  "cuts NARs short": { faultBeforeBuild: "truncated NAR" },
+  "sends other bytes": { faultBeforeBuild: "wrong NAR bytes" },
+  "no longer takes the token": { losesToken: true },
+};
+
+const KINDS = [
+  "Nix could substitute",
+  "Nix has to build",
+  "Bazel hits",
+  "Bazel has to build",
+] as const;
+type Kind = (typeof KINDS)[number];
+const GRANTS: readonly JobGrant[] = ["ready", "read-only"];
+
+/** Why a cell cannot arise; Bazel has no NARs. */
+function whyImpossible(situation: string, kind: Kind): string | undefined {
+  const isAboutNars = situation === "cuts NARs short" || situation === "sends other bytes";
+  return isAboutNars && kind.startsWith("Bazel") ? "Bazel reads no NARs" : undefined;
+}
+
+/** What runs every time: each kind of trouble with one kind of build. All of it runs with `pnpm test:long`. */
+const SAMPLE: ReadonlySet<string> = new Set([
+  "is up, Nix could substitute, ready",
+  "is down before the start, Nix has to build, ready",
+  "is a black hole, Nix could substitute, read-only",
+  "dies in the build, Nix has to build, ready",
+  "dies in uploads, Nix has to build, ready",
+  "sends other bytes, Nix could substitute, ready",
+  "no longer takes the token, Nix could substitute, ready",
+  "has another certificate, Nix could substitute, ready",
+  "answers 500, Bazel hits, ready",
+  "is a black hole, Bazel has to build, ready",
+]);
+
+/** Beyond it a build did not go on by itself; what each cell took is printed. */
+const MOST_MS = 90_000;
+const LARGE = "head -c 300000 /dev/urandom";
+
+const isLong = process.env["GLORIOUS_LONG"] === "1";
+const nix = findNixVersions().at(-1);
+const bazel = findBazelVersions().at(-1);
+const cells = Object.keys(SITUATIONS).flatMap((situation) =>
+  KINDS.flatMap((kind) => GRANTS.map((grant) => ({ situation, kind, grant }))),
+);
+const chosen = cells.filter(
+  ({ situation, kind, grant }) => isLong || SAMPLE.has(`${situation}, ${kind}, ${grant}`),
+);
+
+let world: MatrixWorld;
+let sandbox: NixSandbox | undefined;
+let workspace: BazelWorkspace | undefined;
+const durations: string[] = [];
+
+beforeAll(async () => {
+  world = await startMatrixWorld();
+  if (nix !== undefined) sandbox = await createNixSandbox(nix);
+  if (bazel !== undefined) workspace = await createBazelWorkspace(bazel);
+}, 120_000);
+afterAll(async () => {
+  await sandbox?.[Symbol.asyncDispose]();
+  await workspace?.[Symbol.asyncDispose]();
+  await world[Symbol.asyncDispose]();
+  console.log(`Build steps:\n${durations.join("\n")}`);
+});
+
+/** The variables and the script of a build of its own. */
+async function prepare(kind: Kind): Promise<Pick<MatrixJobOptions, "env" | "build" | "inputs">> {
+  const salt = randomUUID();
+  const wait = `touch $BUILD_GATE; `;
+  if (kind.startsWith("Nix")) {
+    if (sandbox === undefined) throw new Error("there is no Nix");
+    const expression = `builtins.derivation { name = "cell"; system = builtins.currentSystem; builder = "/bin/sh"; PATH = "/usr/bin:/bin"; args = [ "-c" "${LARGE} > $out; echo >> $out; echo ${salt} >> $out" ]; }`;
+    const words = ["--no-out-link", "--expr", expression];
+    if (kind === "Nix could substitute") {
+      const built = await sandbox.output("nix-build", words);
+      await world.push(sandbox, built);
+      await sandbox.output("nix-store", ["--delete", built]);
+    }
+    return {
+      env: nixJobEnv(sandbox),
+      inputs: { push: "auto" },
+      build: `${wait}p=$(nix-build ${words.map((word) => `'${word}'`).join(" ")}) && tail -n 1 $p`,
+    };
+  }
+  if (workspace === undefined) throw new Error("there is no Bazel");
+  const BUILD = `genrule(name = "cell", outs = ["cell.txt"], cmd = "${LARGE} | base64 > $@; echo ${salt} >> $@")\n`;
+  await workspace.write({ BUILD });
+  await workspace.clean();
+  if (kind === "Bazel hits") {
+    await useBazel(workspace, world.world.server, { view: "hub+main" });
+    const first = await workspace.run(["build", "//:cell"]);
+    expect(first.status, first.stderr).toBe(0);
+    await useBazel(workspace, world.world.server, { view: "hub+main", args: ["--undo"] });
+    await workspace.clean();
+  }
+  return {
+    env: bazelJobEnv(workspace),
+    inputs: { "bazel-version": workspace.bazel.version },
+    build: `cd ${workspace.directory} && ${wait}bazel build //:cell && tail -n 1 bazel-bin/cell.txt`,
+  };
+}
+
+describe("a build goes on whatever the cache does", () => {
+  test.for(chosen)("$situation, $kind, $grant", async ({ situation, kind, grant }, { skip }) => {
+    const reason = whyImpossible(situation, kind);
+    if (reason !== undefined) skip(reason);
+    if (kind.startsWith("Nix") && nix === undefined) skip("no Nix is here");
+    if (kind.startsWith("Bazel") && bazel === undefined) skip("no Bazel is here");
+    const { isUntrusted = false, ...faults } = SITUATIONS[situation] ?? {};
+    await world.cache.become("up");
+    const { env, inputs, build } = await prepare(kind);
+    const job = await world.runJob({
+      grant,
+      action: kind.startsWith("Nix") ? "setup-attic" : "setup-bazel-cache",
+      env,
+      inputs: {
+        "drain-timeout": "5",
+        ...inputs,
+        ...(isUntrusted ? { "server-url": world.cache.untrustedUrl } : {}),
+      },
+      build,
+      ...faults,
+    });
+    const isDown = faults.faultAtStart !== undefined || isUntrusted;
+    const log = job.result.steps.map((step) => step.log).join("\n");
+    durations.push(
+      `${situation}, ${kind}, ${grant}: set-up ${Math.round(job.setup.durationMs)} ms, build ${Math.round(job.build.durationMs)} ms`,
+    );
+    expect(job.result.conclusion, log).toBe("success");
+    expect(job.setup.outputs["status"], log).toBe(isDown ? "degraded" : grant);
+    const warnings = job.result.steps.flatMap(({ annotations }) => annotations);
+    expect(warnings.length, log).toBeLessThanOrEqual(1);
+    expect(job.build.durationMs).toBeLessThan(MOST_MS);
+    const { temp, home } = job.result.leftovers;
+    // What the tools keep for themselves is theirs.
+    const ours = home.filter((file) => !file.startsWith(".cache/"));
+    expect({ temp, home: ours }).toEqual({ temp: [], home: [] });
+  });
+});
