@@ -11,7 +11,6 @@ import {
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
 import { useBazel } from "../../bazel/use-bazel.ts";
-import type { CacheFault } from "./faulty-cache.ts";
 import {
   bazelJobEnv,
   type JobGrant,
@@ -102,7 +101,7 @@ afterAll(async () => {
   await sandbox?.[Symbol.asyncDispose]();
   await workspace?.[Symbol.asyncDispose]();
   await world[Symbol.asyncDispose]();
-  console.log(`Build steps:\n${durations.join("\n")}`);
+  process.stdout.write(`${durations.join("\n")}\n`);
 });
 
 /** The variables and the script of a build of its own. */
