@@ -73,6 +73,13 @@ const SAMPLE: ReadonlySet<string> = new Set([
   "is a black hole, Bazel has to build, ready",
 ]);
 
+/** Where the cache serves the build all the same, and how a build tells of that. */
+const WORKING: ReadonlySet<string> = new Set(["is up", "no longer takes the token"]);
+const HITS: Partial<Record<Kind, RegExp>> = {
+  "Nix could substitute": /copying path '.*-cell' from 'http:\/\/127\.0\.0\.1/,
+  "Bazel hits": /1 remote cache hit/,
+};
+
 /** Beyond it a build did not go on by itself; what each cell took is printed. */
 const MOST_MS = 90_000;
 const LARGE = "head -c 300000 /dev/urandom";
@@ -169,6 +176,7 @@ describe("a build goes on whatever the cache does", () => {
     );
     expect(job.result.conclusion, log).toBe("success");
     expect(job.setup.outputs["status"], log).toBe(isDown ? "degraded" : grant);
+    if (WORKING.has(situation)) expect(job.build.log).toMatch(HITS[kind] ?? /./);
     const warnings = job.result.steps.flatMap(({ annotations }) => annotations);
     expect(warnings.length, log).toBeLessThanOrEqual(1);
     expect(job.build.durationMs).toBeLessThan(MOST_MS);
@@ -176,5 +184,38 @@ describe("a build goes on whatever the cache does", () => {
     // What the tools keep for themselves is theirs.
     const ours = home.filter((file) => !file.startsWith(".cache/"));
     expect({ temp, home: ours }).toEqual({ temp: [], home: [] });
+  });
+});
+
+/** Those that the agent sets right, so that nothing was amiss for the job. */
+const HEALED: ReadonlySet<string> = new Set(["is up", "no longer takes the token"]);
+const strict = Object.keys(SITUATIONS).filter(
+  (situation) => isLong || situation === "answers 500" || situation === "is down before the start",
+);
+
+describe.skipIf(nix === undefined)("with fail-on-error a job fails, and says why", () => {
+  test.for(strict)("the cache %s", async (situation) => {
+    const { isUntrusted = false, ...faults } = SITUATIONS[situation] ?? {};
+    await world.cache.become("up");
+    const { env, inputs, build } = await prepare("Nix could substitute");
+    const job = await world.runJob({
+      grant: "ready",
+      action: "setup-attic",
+      env,
+      inputs: {
+        "drain-timeout": "5",
+        "fail-on-error": "true",
+        ...inputs,
+        ...(isUntrusted ? { "server-url": world.cache.untrustedUrl } : {}),
+      },
+      build,
+      ...faults,
+    });
+    const log = job.result.steps.map((step) => step.log).join("\n");
+    expect(job.result.conclusion, log).toBe(HEALED.has(situation) ? "success" : "failure");
+    const errors = job.result.steps.flatMap(({ annotations }) => annotations);
+    expect(errors.filter(({ level }) => level === "error").length, log).toBe(
+      HEALED.has(situation) ? 0 : 1,
+    );
   });
 });
