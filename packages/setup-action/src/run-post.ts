@@ -59,10 +59,10 @@ async function drain(state: PostState, bundle: string): Promise<DrainResult | un
   const unpushed = `${left + failed} store paths were not pushed${reason === undefined ? "." : `: ${reason}`}`;
   const causes = drained.summary?.warnings ?? [];
   // One annotation, whatever came together; the summary has a list.
-  if (causes.length > 0) core.warning(causes.join(" "));
-  else if (left + failed > 0) core.warning(unpushed);
-  if (state.failOnError && left + failed > 0) {
-    core.setFailed("fail-on-error is set, and not everything was pushed.");
+  const said = causes.length > 0 ? causes.join(" ") : unpushed;
+  if (causes.length > 0 || left + failed > 0) {
+    if (state.failOnError) core.setFailed(`fail-on-error is set. ${said}`);
+    else core.warning(said);
   }
   return drained;
 }
