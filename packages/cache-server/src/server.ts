@@ -30,6 +30,7 @@ import { createPartUploads } from "./ingest/part-uploads.ts";
 import { createUploadMemory } from "./ingest/upload-memory.ts";
 import { renderBazelMetrics } from "./metrics/bazel-metrics.ts";
 import { createServerMetrics } from "./metrics/server-metrics.ts";
+import { ViewLatencies } from "./metrics/view-latencies.ts";
 import type { IndexChanges } from "./read-cache/index-changes.ts";
 import { allRoutes } from "./routes/all-routes.ts";
 import type { BazelServices, RouteServices } from "./routes/route-services.ts";
@@ -152,11 +153,14 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
       now,
     }),
   });
-  const bazel = parts.bazel && bazelServices(parts.bazel, gate, now);
+  const latencies = new ViewLatencies();
+  const bazel = parts.bazel && bazelServices(parts.bazel, { gate, now, latencies });
   const meters = createCallMeters();
   const metrics = createServerMetrics({
     countQuarantined: () => index.countQuarantined(),
     countWaitingWrites: () => index.waitingWrites,
+    latencies,
+    namesViews: settings.metricsNameViews,
     renderBazel: () =>
       bazel === undefined
         ? ""
@@ -268,6 +272,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     overlayKeys,
     metrics,
     metricsNeedAdmin: settings.metricsNeedAdmin,
+    latencies,
     ingest,
     partUploads,
     committer,
@@ -373,12 +378,20 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
   return { url: listener.url, close, [Symbol.asyncDispose]: close };
 }
 
-function bazelServices(plane: BazelPlane, gate: TrustGate, now: () => number): BazelServices {
+function bazelServices(
+  plane: BazelPlane,
+  options: {
+    readonly gate: TrustGate;
+    readonly now: () => number;
+    readonly latencies: ViewLatencies;
+  },
+): BazelServices {
+  const { gate, now, latencies } = options;
   const counters = createBazelCounters();
   return {
     plane,
     counters,
-    instances: createInstanceGate(gate, plane, counters),
+    instances: createInstanceGate(gate, plane, { counters, latencies }),
     invocations: createInvocations(now),
     requestMemory: shareRequestMemory(REQUEST_BYTES, gate),
   };

@@ -52,3 +52,31 @@ test("with metrics.needAdmin only administrators see them", async () => {
   expect((await server.send("GET", "/metrics")).status).toBe(401);
   expect((await server.send("GET", "/metrics", { token: admin })).status).toBe(200);
 });
+
+test("how long requests took is told by view: to who may pull, and to Prometheus when names are asked for", async () => {
+  await using server = await startTestServer({ metricsNameViews: "true" });
+  await server.createView("acme+ci");
+  const token = await server.token({ "acme+ci": ["pull", "push"], "made-up": ["pull"] });
+  const path = await createTestPath("timed");
+  await pushAttic(server, token, "acme+ci", path);
+  const narinfo = `/acme+ci/${path.storePathHash}.narinfo`;
+  for (const _ of [1, 2]) await server.send("GET", narinfo, { token });
+  await server.send("GET", `/acme+ci/${"0".repeat(32)}.narinfo`, { token });
+  await server.send("GET", `/made-up/${"0".repeat(32)}.narinfo`, { token });
+  await server.send("PUT", "/acme+ci/kv/a", { token, body: Buffer.from("value") });
+  await server.send("GET", "/acme+ci/kv/a", { token });
+  await server.send("GET", "/acme+ci/kv/b", { token });
+
+  const stats = async (): Promise<unknown> =>
+    JSON.parse((await server.send("GET", "/_flywheel/v1/views/acme+ci/stats", { token })).text);
+
+  await expect.poll(stats, { timeout: 5000 }).toMatchObject({
+    latency: { read: { count: 3, atMost: { "60": 3 } }, write: { count: 1, atMost: { "60": 1 } } },
+    bazel: { latency: { read: { count: 2 }, write: { count: 1, atMost: { "60": 1 } } } },
+  });
+  const { text } = await server.send("GET", "/metrics");
+  const labels = 'view="acme+ci",plane="nix",direction="read"';
+  expect(text).toContain(`flywheel_view_request_seconds_count{${labels}} 3\n`);
+  expect(text).toContain(`flywheel_view_request_seconds_bucket{${labels},le="+Inf"} 3\n`);
+  expect(text).not.toContain("made-up");
+});

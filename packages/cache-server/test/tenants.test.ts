@@ -57,6 +57,8 @@ test("two tenants' equal NARs are stored once, and neither can tell", async () =
   const second = await pushAttic(server, globex, "globex+ci", path);
   expect(second.json()).toEqual(first.json());
   expect(await Array.fromAsync(server.store.list("nar/"))).toHaveLength(1);
+  // What the clock says is no two tenants' alike.
+  const clockless = { latency: undefined };
   const [left, right] = await Promise.all(
     (
       [
@@ -65,7 +67,7 @@ test("two tenants' equal NARs are stored once, and neither can tell", async () =
       ] as const
     ).map(([view, token]) => server.send("GET", `/_flywheel/v1/views/${view}/stats`, { token })),
   );
-  expect(left?.json()).toEqual(right?.json());
+  expect({ ...left?.json(), ...clockless }).toEqual({ ...right?.json(), ...clockless });
   expect(left?.json()).toMatchObject({ paths: 1, uploads: 1, uploadedNarBytes: path.nar.length });
 });
 

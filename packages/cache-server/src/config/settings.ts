@@ -86,6 +86,7 @@ export interface ServerSettings {
   readonly logLevel: "debug" | "info" | "warn" | "error";
   readonly logRequests: boolean;
   readonly metricsNeedAdmin: boolean;
+  readonly metricsNameViews: boolean;
 }
 
 /** The names of {@link SETTINGS}. */
@@ -489,7 +490,17 @@ export const SETTINGS: {
     variable: "FLYWHEEL_METRICS_NEED_ADMIN",
     default: "false",
     meaning:
-      "Shows `/metrics` to administrators' tokens only. The figures name no tenant, view or path.",
+      "Shows `/metrics` to administrators' tokens only. The figures name no tenant, view or path, but for " +
+      "`metrics.nameViews`.",
+    parse: parseBoolean,
+  },
+  metricsNameViews: {
+    key: "metrics.nameViews",
+    variable: "FLYWHEEL_METRICS_NAME_VIEWS",
+    default: "false",
+    meaning:
+      "Adds to `/metrics` how long requests took, for each of the 200 busiest views by its name. Set " +
+      "`metrics.needAdmin` as well where names are nobody's business.",
     parse: parseBoolean,
   },
 };

@@ -20,6 +20,8 @@ export interface Exchange {
   readonly logger: Logger;
   /** Who asks; a bad token is an anonymous caller with a problem to tell. */
   readonly caller: Caller;
+  /** The view that the request came to, where that is not the one in its path; set by the route. */
+  viewName: string | undefined;
 }
 
 export type Handler = (exchange: Exchange) => Promise<void>;

@@ -16,6 +16,9 @@ export interface AnsweredRequest {
   readonly method: string;
   /** The pattern of its route, or `none`. */
   readonly route: string;
+  readonly family: RouteFamily;
+  /** The view that it names; it may not exist when the answer is none of success. */
+  readonly view: string | undefined;
   readonly status: number;
   /** Whether all of the answer went out. */
   readonly isComplete: boolean;
@@ -68,6 +71,8 @@ export function createRequestHandler(
     options.onAnswered({
       method: KNOWN_METHODS.has(request.method ?? "") ? (request.method ?? "") : "other",
       route: run.route,
+      family: run.family,
+      view: run.viewName ?? run.params["view"],
       status: response.statusCode,
       isComplete: response.writableFinished,
       durationMs,
@@ -100,6 +105,7 @@ export function createRequestHandler(
       }
       if (match.kind === "found") {
         family = match.route.family;
+        run.family = family;
         run.route = match.route.pattern;
         run.params = match.params;
         if (recall(run, match.route)) return;

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { CacheError, type Logger } from "@glorious/core";
 
 import type { Caller } from "../trust/trust-gate.ts";
-import type { Exchange } from "./exchange.ts";
+import type { Exchange, RouteFamily } from "./exchange.ts";
 
 /** What the requests of one server share. */
 export interface RunContext {
@@ -30,6 +30,8 @@ export class RequestRun implements Exchange {
   params: Readonly<Record<string, string>> = NO_PARAMS;
   caller: Caller = { claims: undefined, problem: "Nobody asked yet", indexVersion: undefined };
   search = "";
+  family: RouteFamily = "attic";
+  viewName: string | undefined = undefined;
   readonly #context: RunContext;
   #query: URLSearchParams | undefined;
   #ending: AbortController | undefined;

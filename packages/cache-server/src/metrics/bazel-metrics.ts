@@ -1,4 +1,4 @@
-import { CALL_SECONDS_BUCKETS, type CallFigures } from "../bazel/grpc/call-meters.ts";
+import type { CallFigures } from "../bazel/grpc/call-meters.ts";
 import type { RequestMemoryFigures } from "../bazel/memory/request-memory.ts";
 import { ViewCounters } from "../bazel/view-counters.ts";
 
@@ -99,17 +99,13 @@ function renderCalls(calls: readonly CallFigures[]): string[] {
   ];
 }
 
-function renderHistogram({ method, byStatus, buckets, seconds }: CallFigures): string[] {
-  const count = [...byStatus.values()].reduce((sum, each) => sum + each, 0);
-  let upTo = 0;
+function renderHistogram({ method, latency }: CallFigures): string[] {
   const name = "flywheel_grpc_call_seconds";
   return [
-    ...CALL_SECONDS_BUCKETS.map((bound, at) => {
-      upTo += buckets[at] ?? 0;
-      return `${name}_bucket{method="${method}",le="${bound}"} ${upTo}`;
-    }),
-    `${name}_bucket{method="${method}",le="+Inf"} ${count}`,
-    `${name}_sum{method="${method}"} ${seconds}`,
-    `${name}_count{method="${method}"} ${count}`,
+    ...[...latency.cumulated()].map(
+      ([bound, count]) => `${name}_bucket{method="${method}",le="${bound}"} ${count}`,
+    ),
+    `${name}_sum{method="${method}"} ${latency.seconds}`,
+    `${name}_count{method="${method}"} ${latency.count}`,
   ];
 }

@@ -6,8 +6,10 @@ import type { AnsweredRequest } from "../http/request-handler.ts";
 import type { NarIngest } from "../ingest/nar-ingest.ts";
 import { createIdentityMetrics, type IdentityMetrics } from "./identity-metrics.ts";
 import { createScrubMetrics } from "./scrub-metrics.ts";
+import type { ViewLatencies } from "./view-latencies.ts";
+import { observeRequest, renderViewLatencies } from "./view-metrics.ts";
 
-/** What the server counts, for Prometheus. No label names a tenant, a view, a path or a token. */
+/** What the server counts, for Prometheus. No label names a path or a token, nor a view unless that is asked for. */
 export interface ServerMetrics extends IdentityMetrics {
   readonly countRequest: (request: AnsweredRequest) => void;
   /** The same ingest, counted. */
@@ -43,6 +45,9 @@ export interface MetricsSources {
   readonly countWaitingWrites: () => number;
   /** What the Bazel cache counts by itself, in the text format; empty where there is none. */
   readonly renderBazel: () => string;
+  readonly latencies: ViewLatencies;
+  /** Whether the figures of views are shown with their names. */
+  readonly namesViews: boolean;
 }
 
 export function createServerMetrics(sources: MetricsSources): ServerMetrics {
@@ -127,6 +132,7 @@ export function createServerMetrics(sources: MetricsSources): ServerMetrics {
     ...createIdentityMetrics(registers),
     countRequest(request) {
       const { route } = request;
+      observeRequest(sources.latencies, request);
       requests.inc({ method: request.method, route, status: String(request.status) });
       seconds.observe({ route }, request.durationMs / 1000);
       if (!request.isComplete) cutShort.inc({ route });
@@ -168,6 +174,7 @@ export function createServerMetrics(sources: MetricsSources): ServerMetrics {
       writesWaiting.set(sources.countWaitingWrites());
       const texts = await Promise.all([registry.metrics(), processMetrics?.metrics() ?? ""]);
       texts.push(sources.renderBazel());
+      if (sources.namesViews) texts.push(renderViewLatencies(sources.latencies));
       return { text: texts.join("\n"), contentType: registry.contentType };
     },
   };

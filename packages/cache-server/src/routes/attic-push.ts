@@ -70,6 +70,7 @@ export function atticPushRoutes(services: RouteServices): Route[] {
     const { text, rest } = await readUploadHead(exchange, body, limits.maxNarInfoSizeBytes);
     const head = parseJson(text, UploadPathNarInfo, "The upload's NAR info");
     const view = await gate.requireUploadView(caller, head.cache);
+    exchange.viewName = view.name;
     const manifest = toManifest(head, view.storeDir);
     await committer.requireNoConflict(view, manifest);
     const { kind, object } = await ingest.ingest({

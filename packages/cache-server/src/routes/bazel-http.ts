@@ -24,15 +24,22 @@ const IMMUTABLE = "private, max-age=31536000, immutable";
 export function bazelHttpRoutes(services: RouteServices): Route[] {
   const { limits } = services;
 
-  const open = (exchange: Exchange, permission: "pull" | "push"): Promise<InstanceAccess> =>
-    requireBazel(services).instances.open(exchange.caller, {
+  const open = async (exchange: Exchange, permission: "pull" | "push"): Promise<InstanceAccess> => {
+    const access = await requireBazel(services).instances.open(exchange.caller, {
       instance: instanceOf(exchange),
       permission,
       agent: exchange.request.headers["user-agent"],
     });
+    exchange.viewName = access.view.name;
+    return access;
+  };
 
-  const recallAccess = (exchange: Exchange): InstanceAccess | undefined =>
-    services.bazel?.instances.recall(exchange.caller, instanceOf(exchange), "pull");
+  const recallAccess = (exchange: Exchange): InstanceAccess | undefined => {
+    const instance = instanceOf(exchange);
+    const access = services.bazel?.instances.recall(exchange.caller, instance, "pull");
+    exchange.viewName = access?.view.name;
+    return access;
+  };
 
   const getBlob = async (exchange: Exchange): Promise<void> => {
     const { scope, counters } = await open(exchange, "pull");

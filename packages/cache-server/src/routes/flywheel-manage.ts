@@ -11,6 +11,7 @@ import { readJsonBody } from "../http/json-body.ts";
 import type { Route } from "../http/router.ts";
 import { sendEmpty, sendJson } from "../http/send.ts";
 import type { ViewRecord } from "../index/cache-index.ts";
+import { describeLatency } from "../metrics/view-latencies.ts";
 import { requireStorePathHash } from "./nix-files.ts";
 import { describeView } from "./retention.ts";
 import { type BazelServices, requireBazel, type RouteServices } from "./route-services.ts";
@@ -57,10 +58,12 @@ export function flywheelManageRoutes(services: RouteServices): Route[] {
 
   const stats = async (exchange: Exchange): Promise<void> => {
     const view = await gate.requireView(exchange.caller, exchange.params["view"] ?? "", "pull");
-    const { bazel } = services;
+    const { bazel, latencies } = services;
+    const latency = latencies.find(view.name);
     sendJson(exchange, {
       ...(await index.viewStats(view.id)),
-      ...(bazel === undefined ? {} : { bazel: await bazelStats(bazel, view) }),
+      ...(latency && { latency: describeLatency(latency.nix) }),
+      ...(bazel && { bazel: await bazelStats(services, bazel, view) }),
     });
   };
 
@@ -164,9 +167,16 @@ export function flywheelManageRoutes(services: RouteServices): Route[] {
 
 /** What a view's Bazel data is, and what its callers asked and got since the server's start. */
 async function bazelStats(
+  { latencies }: Pick<RouteServices, "latencies">,
   { plane, counters }: BazelServices,
   view: ViewRecord,
-): Promise<ScopeUsage & ViewCounters> {
+): Promise<ScopeUsage & ViewCounters & { readonly latency?: object }> {
   const store = await plane.openStore(view);
-  return Object.assign({}, await store.usageOf(view.id), counters.of(view.id));
+  const latency = latencies.find(view.name);
+  return Object.assign(
+    {},
+    await store.usageOf(view.id),
+    counters.of(view.id),
+    latency && { latency: describeLatency(latency.bazel) },
+  );
 }

@@ -18,13 +18,15 @@ const MAX_KEY_CHARACTERS = 1024;
 export function keyedValueRoutes(services: RouteServices): Route[] {
   const { limits } = services;
 
-  const open = (exchange: Exchange, permission: "pull" | "push"): Promise<InstanceAccess> => {
+  const open = async (exchange: Exchange, permission: "pull" | "push"): Promise<InstanceAccess> => {
     const { view = "" } = exchange.params;
-    return requireBazel(services).instances.open(exchange.caller, {
+    const access = await requireBazel(services).instances.open(exchange.caller, {
       instance: view,
       permission,
       agent: exchange.request.headers["user-agent"],
     });
+    exchange.viewName = access.view.name;
+    return access;
   };
 
   const get = async (exchange: Exchange): Promise<void> => {

@@ -20,6 +20,7 @@ import type { CacheIndex } from "../index/cache-index.ts";
 import type { NarIngest } from "../ingest/nar-ingest.ts";
 import type { PartUploads } from "../ingest/part-uploads.ts";
 import type { ServerMetrics } from "../metrics/server-metrics.ts";
+import type { ViewLatencies } from "../metrics/view-latencies.ts";
 import type { OverlayKeys } from "../trust/overlay-keys.ts";
 import type { TrustGate } from "../trust/trust-gate.ts";
 
@@ -57,6 +58,7 @@ export interface RouteServices {
   /** Memory for narinfos and small NARs that were read, in bytes. */
   readonly answerCacheBytes: number;
   readonly metrics: ServerMetrics;
+  readonly latencies: ViewLatencies;
   /** `undefined` where the Bazel cache is off. */
   readonly bazel: BazelServices | undefined;
   /** Figures are for administrators only. */

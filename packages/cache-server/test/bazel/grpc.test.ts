@@ -644,6 +644,8 @@ test("the view's figures and the server's tell what was asked and what came of i
     blobsNotRead: 1,
     blobsStored: 1,
     bytesStored: 100_000,
+    // Two reads of a blob, three of an ActionResult; an upload and an update.
+    latency: { read: { count: 5, atMost: { "60": 5 } }, write: { count: 2 } },
   });
   const { text } = await server.send("GET", "/metrics");
   expect(text).toContain('flywheel_bazel_actions_total{result="hit"} 1\n');

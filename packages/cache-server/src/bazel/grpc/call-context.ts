@@ -52,7 +52,9 @@ export function createCallContext(options: {
       const caller = gate.recall(headers.get("authorization"));
       if (caller === undefined) return undefined;
       const agent = permission === "push" ? headers.get("user-agent") : undefined;
-      return instances.recall(caller, instance, permission, agent);
+      const access = instances.recall(caller, instance, permission, agent);
+      if (access !== undefined) meters.attribute(access.latency);
+      return access;
     },
     async open(call, instance, permission) {
       if (!isAllowed(call)) {
@@ -63,7 +65,9 @@ export function createCallContext(options: {
       const caller = await identify(call);
       const agent = call.headers.get("user-agent");
       const client = toolOf(call) ?? agent;
-      return await instances.open(caller, { instance, permission, agent, client });
+      const access = await instances.open(caller, { instance, permission, agent, client });
+      meters.attributeLater(call, access.latency);
+      return access;
     },
     run(call, answer) {
       // A call may be given up while what it asked for is under way.

@@ -1,9 +1,6 @@
 import { type CallReceiver, GRPC_STATUS, type ServerCall } from "@glorious/grpc";
 
-/** Upper bounds of the time that a call took, in seconds. */
-export const CALL_SECONDS_BUCKETS: readonly number[] = [
-  0.0001, 0.0005, 0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60,
-];
+import { LatencyHistogram } from "../../metrics/view-latencies.ts";
 
 /** What is known of a method's calls that have ended. */
 export interface CallFigures {
@@ -11,15 +8,17 @@ export interface CallFigures {
   readonly method: string;
   /** Calls by their gRPC status. */
   readonly byStatus: ReadonlyMap<number, number>;
-  /** Calls that took no longer than the bound of that place, and longer than the one before. */
-  readonly buckets: readonly number[];
-  readonly seconds: number;
+  readonly latency: LatencyHistogram;
 }
 
 /** Counts and times calls. */
 export interface CallMeters {
   /** The same receiver, measured. Calls that it answers later are to be told of by `end`. */
   measured(path: string, receiver: CallReceiver): CallReceiver;
+  /** Told in the turn in which a call comes where its time counts as well. */
+  attribute(latency: LatencyHistogram): void;
+  /** The same later. */
+  attributeLater(call: ServerCall, latency: LatencyHistogram): void;
   /** Told when a call that was answered later has its answer. */
   end(call: ServerCall): void;
   figures(): readonly CallFigures[];
@@ -27,13 +26,17 @@ export interface CallMeters {
 
 export function createCallMeters(): CallMeters {
   const meters = new Map<string, Meter>();
-  const startedAtMs = new WeakMap<ServerCall, number>();
+  const unfinished = new WeakMap<ServerCall, Unfinished>();
+  /** Where the call of this turn counts. */
+  let attributed: LatencyHistogram | undefined;
 
   const end = (call: ServerCall): void => {
-    const started = startedAtMs.get(call);
-    if (started === undefined) return;
-    startedAtMs.delete(call);
-    meters.get(call.path)?.count(statusOf(call), performance.now() - started);
+    const begun = unfinished.get(call);
+    if (begun === undefined) return;
+    unfinished.delete(call);
+    const durationMs = performance.now() - begun.startedAtMs;
+    meters.get(call.path)?.count(statusOf(call), durationMs);
+    (begun.latency ?? attributed)?.observe(durationMs);
   };
 
   return {
@@ -43,28 +46,52 @@ export function createCallMeters(): CallMeters {
       return {
         ...receiver,
         onMessage(call, message) {
+          let begun: Unfinished | undefined;
           // A call of many messages is as long as all of them.
-          if (receiver.manualConsume === true && !startedAtMs.has(call)) {
-            startedAtMs.set(call, performance.now());
+          if (receiver.manualConsume === true && !unfinished.has(call)) {
+            begun = { startedAtMs: performance.now(), latency: undefined };
+            unfinished.set(call, begun);
           }
+          attributed = undefined;
           receiver.onMessage(call, message);
+          if (begun !== undefined) begun.latency ??= attributed;
+          attributed = undefined;
         },
         onHalfClose(call) {
           if (receiver.manualConsume === true) {
             receiver.onHalfClose(call);
             return;
           }
-          const started = performance.now();
+          const startedAtMs = performance.now();
+          attributed = undefined;
           receiver.onHalfClose(call);
+          const latency = attributed as LatencyHistogram | undefined;
+          attributed = undefined;
           // Most calls are answered in the turn they come in.
-          if (call.isOver) meter.count(statusOf(call), performance.now() - started);
-          else startedAtMs.set(call, started);
+          if (call.isOver) {
+            const durationMs = performance.now() - startedAtMs;
+            meter.count(statusOf(call), durationMs);
+            latency?.observe(durationMs);
+          } else unfinished.set(call, { startedAtMs, latency });
         },
       };
+    },
+    attribute: (latency) => {
+      attributed = latency;
+    },
+    attributeLater(call, latency) {
+      const begun = unfinished.get(call);
+      if (begun === undefined) attributed = latency;
+      else begun.latency = latency;
     },
     end,
     figures: () => [...meters.values()],
   };
+}
+
+interface Unfinished {
+  readonly startedAtMs: number;
+  latency: LatencyHistogram | undefined;
 }
 
 /** What a call ended with; one that nobody finished was given up by its client. */
@@ -75,18 +102,14 @@ function statusOf({ status }: ServerCall): number {
 class Meter implements CallFigures {
   readonly method: string;
   readonly byStatus: Map<number, number> = new Map();
-  readonly buckets: number[] = CALL_SECONDS_BUCKETS.map(() => 0);
-  seconds = 0;
+  readonly latency: LatencyHistogram = new LatencyHistogram();
 
   constructor(method: string) {
     this.method = method;
   }
 
   count(status: number, durationMs: number): void {
-    const seconds = durationMs / 1000;
     this.byStatus.set(status, (this.byStatus.get(status) ?? 0) + 1);
-    this.seconds += seconds;
-    const at = CALL_SECONDS_BUCKETS.findIndex((bound) => seconds <= bound);
-    if (at >= 0) this.buckets[at] = (this.buckets[at] ?? 0) + 1;
+    this.latency.observe(durationMs);
   }
 }

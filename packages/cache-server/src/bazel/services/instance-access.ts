@@ -3,6 +3,7 @@ import { parseInstanceName } from "@glorious/reapi";
 import type { CachePermission } from "@glorious/trust";
 
 import type { ViewRecord } from "../../index/cache-index.ts";
+import type { LatencyHistogram, ViewLatencies } from "../../metrics/view-latencies.ts";
 import { toPrincipalFacts } from "../../trust/principal-facts.ts";
 import type { ReadChain } from "../../trust/read-chain.ts";
 import type { Caller, TrustGate } from "../../trust/trust-gate.ts";
@@ -18,6 +19,8 @@ export interface InstanceAccess {
   readonly scope: BazelScope;
   readonly store: BazelStore;
   readonly counters: ViewCounters;
+  /** Where the time of what is asked for counts. */
+  readonly latency: LatencyHistogram;
   /** What reads fall through, where that is more than the view. */
   readonly chain?: ReadChain | undefined;
   /** The `agent` that it was opened for. */
@@ -61,8 +64,9 @@ const MAX_REMEMBERED_PER_CALLER = 100;
 export function createInstanceGate(
   gate: TrustGate,
   plane: BazelPlane,
-  counters: BazelCounters,
+  figures: { readonly counters: BazelCounters; readonly latencies: ViewLatencies },
 ): InstanceGate {
+  const { counters, latencies } = figures;
   // A caller's rights change only with the index, and then it is another caller.
   const remembered = new WeakMap<Caller, Map<string, InstanceAccess>>();
 
@@ -103,6 +107,7 @@ export function createInstanceGate(
           ? new ChainScope(ownScope, isOwnRead ? scopes : [ownScope, ...scopes])
           : ownScope,
         counters: counters.of(view.id),
+        latency: latencies.of(view.name).bazel[permission === "push" ? "write" : "read"],
         agent,
         chain: isChain ? chain : undefined,
       };
