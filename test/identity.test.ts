@@ -18,7 +18,6 @@ import {
   startTestJob,
   TEST_FORGES,
   type TestForge,
-  type TestJob,
 } from "@glorious/testkit";
 import { decodeTokenUnverified } from "@glorious/trust";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";

@@ -67,4 +67,3 @@ export const buildWithNix = (sandbox: NixSandbox, name: string): Promise<string>
     script = "echo $deps > $out";
     deps = [ (mkPath { name = "under-${name}"; script = "echo $unique > $out"; }) ];
   }`);
-
