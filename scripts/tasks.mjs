@@ -8,6 +8,7 @@ import { rootDirectory } from "./setup/checkout.mjs";
 import { runInForeground } from "./setup/command.mjs";
 import { bringDebianPackages } from "./setup/debian-packages.mjs";
 import { DEBIAN_ROOTS, bringDebianRoot } from "./setup/debian-roots.mjs";
+import { bringOlderNode } from "./setup/older-node.mjs";
 import { PORTABLE_NIX, bringPortableNix } from "./setup/portable-nix.mjs";
 import { bringUnpackedDebian } from "./setup/unpacked-debian.mjs";
 import { workspaceEnvironment } from "./setup/workspace.mjs";
@@ -75,6 +76,8 @@ async function bringTools(say) {
   }
   const act = await bringAct(say);
   if (act !== undefined) missing["act"] = act;
+  const node = await bringOlderNode(say);
+  if (node !== undefined) missing["Node 22"] = node;
   for (const [name, reason] of Object.entries(missing)) say(`${name}: ${reason}`);
   return missing;
 }

@@ -6,6 +6,7 @@ import process from "node:process";
 import { actDirectory, bringAct } from "./setup/act.mjs";
 import { bringDebianPackages } from "./setup/debian-packages.mjs";
 import { DEBIAN_ROOTS, bringDebianRoot, debianRootDirectory } from "./setup/debian-roots.mjs";
+import { bringOlderNode, olderNodeDirectory } from "./setup/older-node.mjs";
 import { PORTABLE_NIX, bringPortableNix, portableNixDirectory } from "./setup/portable-nix.mjs";
 import { bringUnpackedDebian } from "./setup/unpacked-debian.mjs";
 
@@ -30,5 +31,8 @@ for (const root of DEBIAN_ROOTS) {
 const act = await bringAct(say);
 if (act === undefined) say(`act: ${actDirectory()}`);
 else missing.push(`act: ${act}`);
+const node = await bringOlderNode(say);
+if (node === undefined) say(`Node 22: ${olderNodeDirectory()}`);
+else missing.push(`Node 22: ${node}`);
 for (const reason of missing) console.error(`missing: ${reason}`);
 process.exitCode = missing.length === 0 ? 0 : 1;

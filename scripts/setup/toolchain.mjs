@@ -168,7 +168,7 @@ export async function removeAbandoned(parent) {
 }
 
 /** What `npm test` tells its scripts about the checkout would send a nested npm there. */
-function environmentForNpm() {
+export function environmentForNpm() {
   const environment = { ...process.env, NODE_ENV: "" };
   for (const name of [
     "local_prefix",

@@ -1,6 +1,12 @@
 import { randomUUID } from "node:crypto";
 
-import { describeEachNix, type IdentityWorld, startIdentityWorld } from "@glorious/testkit";
+import {
+  describeEachNix,
+  findNixVersions,
+  findOlderNode,
+  type IdentityWorld,
+  startIdentityWorld,
+} from "@glorious/testkit";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import {
@@ -18,6 +24,26 @@ beforeAll(async () => {
   world = await startIdentityWorld({ tenants: TENANTS });
 });
 afterAll(() => world[Symbol.asyncDispose]());
+
+const older = findOlderNode();
+const nix = findNixVersions().at(-1);
+
+test("the bundles run on the oldest Node that is promised", async ({ skip }) => {
+  skip("reason" in older, `Node 22 is not here: ${"reason" in older ? older.reason : ""}`);
+  skip(nix === undefined, "there is no Nix");
+  if ("reason" in older || nix === undefined) return;
+  await using repository = await createExample("nix", randomUUID());
+  await using runner = await startRunner({ nix }, world);
+  const options = { claims: RUNS.main, nodePath: older.node };
+  const first = await runner.run(repository, options);
+  expect(first.summary, logOf(first)).toMatch(/\| Pushed \| 2 paths/);
+  const built = await runner.builtPaths();
+  await runner.forget(built);
+  const second = await runner.run(repository, options);
+  expect(second.summary, logOf(second)).toMatch(/\| Nix \| 2 paths from the cache/);
+  expect([first, second].flatMap(({ steps }) => steps.flatMap((it) => it.annotations))).toEqual([]);
+  await runner.forget(built);
+});
 
 describeEachNix("the one line of setup-attic", (version) => {
   test("a cold job builds and pushes; a fresh machine builds nothing: all of it comes from the cache", async () => {

@@ -4,7 +4,7 @@
  *
  * @see https://tc39.es/proposal-explicit-resource-management/
  */
-class PortableAsyncDisposableStack implements AsyncDisposableStack {
+export class PortableAsyncDisposableStack implements AsyncDisposableStack {
   #disposers: (() => unknown)[] = [];
   #isDisposed = false;
 
