@@ -45363,11 +45363,6 @@ async function findJobProcess(pid) {
 		current = facts.parentPid;
 	}
 }
-/** Whether a process of this name can be seen from here: those of other containers cannot. */
-async function hasProcess(name) {
-	const pids = (await readdir("/proc").catch(() => [])).filter((entry) => /^\d+$/.test(entry));
-	return (await Promise.all(pids.map((pid) => readFile$2(`/proc/${pid}/comm`, "utf8").catch(() => "")))).some((found) => found.trim() === name);
-}
 /** @see proc_pid_stat(5): the name is in parentheses and may hold any, the rest is words. */
 async function readFacts(pid) {
 	const text = await readFile$2(`/proc/${pid}/stat`, "latin1").catch(() => "");
@@ -45429,7 +45424,9 @@ function sessionFiles(folder) {
 async function createSessionFolder(parent) {
 	const name = `flywheel-${randomBytes(4).toString("hex")}`;
 	const folder = join(parent, name);
-	await mkdir(parent, { recursive: true });
+	await mkdir(parent).catch((error) => {
+		if (error.code !== "EEXIST") throw error;
+	});
 	await mkdir(folder, { mode: 448 });
 	const files = sessionFiles(folder);
 	await mkdir(files.spool, { mode: 448 });
@@ -61603,23 +61600,6 @@ function planBazel({ bazelUrl, view }, request) {
 function instanceNameOf(view, { bazel }) {
 	return bazel?.instanceName === void 0 ? view : `${view}/${bazel.instanceName}`;
 }
-// packages/runner-agent/src/uploads/hook-script.ts
-/**
-* The program that Nix runs after each build, and waits for. It only notes the paths: the shell's own commands and one
-* write. Whatever goes wrong, it says that all is well, because Nix ends the builds when a hook fails.
-*
-* Nix 2.8 names no outputs: there the derivation stands for them.
-*/
-function formatHookScript(queueFile) {
-	return `#!/bin/sh
-paths=\${OUT_PATHS:-\${DRV_PATH-}}
-[ -n "$paths" ] && printf '%s\\n' "$paths" 2>/dev/null >>${quoteShell(queueFile)}
-exit 0
-`;
-}
-var init_hook_script = __esmMin((() => {
-	init_src$6();
-}));
 // packages/runner-agent/src/setup/nix-conf.ts
 /**
 * The text of a session's nix.conf. Substituter and keys come together, and with them what keeps a build going when
@@ -61648,22 +61628,31 @@ var init_nix_conf = __esmMin((() => {}));
 * Decides how Nix is used: a hook where Nix heeds one, and the difference of the store before and after where it does
 * not.
 */
-async function planNix(nix, request, canPush) {
+function planNix(nix, request, canPush) {
 	const warnings = [];
 	if (!nix.isTrusted) warnings.push(describeDistrust(nix));
-	const hookTrouble = await findHookTrouble(nix);
-	const wanted = request.pushMode === "auto" ? "hook" : request.pushMode;
-	const pushMode = !canPush ? "none" : wanted === "hook" && hookTrouble ? "store-diff" : wanted;
-	if (canPush && hookTrouble !== void 0 && request.pushMode === "hook") {
-		const message = `Paths are pushed at the end of the job: ${hookTrouble}.`;
-		warnings.push({
-			code: "no-hook",
-			message
-		});
-	}
-	return {
+	const plan = {
 		canSubstitute: nix.isTrusted && request.configureSubstituter,
-		pushMode,
+		pushMode: request.pushMode === "auto" ? "hook" : request.pushMode,
+		warnings
+	};
+	if (!canPush) return {
+		...plan,
+		pushMode: "none"
+	};
+	return plan.pushMode === "hook" ? withoutHook(plan, findHookTrouble(nix), request) : plan;
+}
+/** The plan after something was found to be in the way of a hook; the very plan when nothing was. */
+function withoutHook(plan, trouble, { pushMode }) {
+	if (trouble === void 0) return plan;
+	const message = `Paths are pushed at the end of the job: ${trouble}.`;
+	const warnings = pushMode === "hook" ? [...plan.warnings, {
+		code: "no-hook",
+		message
+	}] : plan.warnings;
+	return {
+		...plan,
+		pushMode: "store-diff",
 		warnings
 	};
 }
@@ -61675,17 +61664,12 @@ function describeDistrust({ user }) {
 		hint: `trusted-users = root ${user}`
 	};
 }
-async function findHookTrouble(nix) {
+function findHookTrouble(nix) {
 	if (!nix.isTrusted) return "the Nix daemon does not trust this user";
 	if (nix.postBuildHook !== void 0) return "Nix has a post-build-hook of its own";
-	return nix.isDaemon && await isContainer() && !await hasProcess("nix-daemon") ? "the Nix daemon may run outside of this container" : void 0;
-}
-async function isContainer() {
-	const marks = ["/.dockerenv", "/run/.containerenv"].map((file) => stat(file));
-	return Promise.any(marks).then(() => true, () => false);
 }
 /**
-* Writes the session's nix.conf and, where it is wanted, the hook; then sees whether Nix heeds it and the face answers.
+* Writes the session's nix.conf, then sees whether Nix heeds it and the face answers.
 *
 * @returns The environment that makes Nix read it.
 * @throws {CacheError} when it would not work. Then nothing points to the files.
@@ -61694,10 +61678,6 @@ async function configureNix(conf, nix, context) {
 	const { files, env, signal } = context;
 	const hasHook = conf.pushMode === "hook";
 	if (conf.substituter === void 0 && !hasHook) return {};
-	if (hasHook) {
-		await writeFile(files.hook, formatHookScript(files.queue), { mode: 448 });
-		await requireRunnable(files.hook, signal);
-	}
 	const text = formatNixConf({
 		...conf,
 		hook: hasHook ? files.hook : void 0
@@ -61712,16 +61692,6 @@ async function configureNix(conf, nix, context) {
 		signal
 	}), conf.substituter === void 0 ? void 0 : probeFace(conf.substituter, nix, signal)]);
 	return environment;
-}
-/** A hook that cannot be run fails every build. */
-async function requireRunnable(hook, signal) {
-	const { exitCode } = await runProgram(hook, [], {
-		env: {},
-		signal,
-		timeoutMs: PROBE_MS
-	});
-	if (exitCode === 0) return;
-	throw new CacheError("CONFIG", `Programs in ${dirname(hook)} cannot be run`, { hint: "Let RUNNER_TEMP be on a file system without noexec, or set push-mode to store-diff." });
 }
 /** Something else, such as NIX_CONFIG, may override what we wrote. */
 async function requireHeeded({ substituter, publicKeys }, nix, run) {
@@ -61750,10 +61720,7 @@ async function probeFace(substituter, { storeDir }, signal) {
 }
 var PROBE_MS;
 var init_setup_nix = __esmMin((() => {
-	init_src$3();
 	init_src$6();
-	init_process_identity();
-	init_hook_script();
 	init_detect_nix();
 	init_nix_conf();
 	PROBE_MS = 5e3;
@@ -61782,6 +61749,96 @@ function startStopwatch(nowMs = () => performance.now()) {
 		})
 	};
 }
+// packages/runner-agent/src/uploads/hook-script.ts
+/**
+* The program that Nix runs after each build, and waits for. It only notes the paths: the shell's own commands and one
+* write. Whatever goes wrong, it says that all is well, because Nix ends the builds when a hook fails.
+*
+* Nix 2.8 names no outputs: there the derivation stands for them.
+*/
+function formatHookScript(queueFile) {
+	return `#!/bin/sh
+paths=\${OUT_PATHS:-\${DRV_PATH-}}
+[ -n "$paths" ] && printf '%s\\n' "$paths" 2>/dev/null >>${quoteShell(queueFile)}
+exit 0
+`;
+}
+var init_hook_script = __esmMin((() => {
+	init_src$6();
+}));
+// packages/runner-agent/src/setup/try-hook.ts
+/**
+* Writes a session's hook and tries whether Nix can run it: one that it cannot run would fail every build. A daemon may
+* see other files than this user does, so there a derivation that takes no time is built with a hook of the same kind.
+*
+* @returns What is in the way; `undefined` when it works.
+*/
+async function tryHook(nix, files, context) {
+	const run = {
+		signal: context.signal,
+		timeoutMs: TRIAL_MS
+	};
+	try {
+		await writeFile(files.hook, formatHookScript(files.queue), { mode: 448 });
+		if ((await runProgram(files.hook, [], {
+			...run,
+			env: {}
+		})).exitCode !== 0) return `programs in ${files.folder} cannot be run`;
+	} catch {
+		return `programs in ${files.folder} cannot be run`;
+	}
+	if (!nix.isDaemon) return void 0;
+	const hook = join(files.folder, "trial-hook");
+	const queue = join(files.folder, "trial-queue");
+	const conf = join(files.folder, "trial.conf");
+	try {
+		await writeFile(hook, formatHookScript(queue), { mode: 448 });
+		await writeFile(conf, formatNixConf({
+			publicKeys: [],
+			hook
+		}));
+		await runProgram(besideNix(nix.command, "nix-build"), [
+			"--no-out-link",
+			"--option",
+			"substitute",
+			"false",
+			"--expr",
+			makeTrial(randomUUID())
+		], {
+			...run,
+			env: {
+				...context.env,
+				NIX_USER_CONF_FILES: prependUserConf(conf, context.env)
+			}
+		});
+		const noted = await stat(queue).catch(() => void 0);
+		return noted === void 0 || noted.size === 0 ? "the Nix daemon cannot run a hook" : void 0;
+	} catch {
+		return "the Nix daemon could not be tried";
+	} finally {
+		for (const file of [
+			hook,
+			queue,
+			conf
+		]) await rm(file, { force: true });
+	}
+}
+function makeTrial(unique) {
+	return `builtins.derivation {
+  name = "flywheel-hook-trial";
+  system = builtins.currentSystem;
+  builder = "/bin/sh";
+  args = [ "-c" "echo > $out" ];
+  unique = "${unique}";
+}`;
+}
+var TRIAL_MS;
+var init_try_hook = __esmMin((() => {
+	init_src$3();
+	init_hook_script();
+	init_nix_conf();
+	TRIAL_MS = 1e4;
+}));
 // packages/runner-agent/src/setup/run-setup.ts
 /**
 * Sets a job up: finds out what it may do, starts its agent, and points Nix and Bazel to it. What cannot be done is
@@ -61827,6 +61884,7 @@ var init_run_setup = __esmMin((() => {
 	init_open_access();
 	init_setup_bazel();
 	init_setup_nix();
+	init_try_hook();
 	MAX_AGE_SECONDS = 129600;
 	RESERVE_MS = 2e3;
 	DEFAULT_BAZEL = {
@@ -61853,10 +61911,9 @@ var init_run_setup = __esmMin((() => {
 			this.#notes.push(...access.notices);
 			const canPush = access.write !== void 0 && wantsWrite(this.#request);
 			if (!canPush && this.#request.push === "true") this.#warn("no-push", `The job wants to push, and may not: ${access.reason}`);
-			const plan = nix === void 0 ? void 0 : await planNix(nix, this.#request, canPush);
-			this.#warnings.push(...plan?.warnings ?? []);
+			const plan = nix === void 0 ? void 0 : planNix(nix, this.#request, canPush);
 			const isBazelWanted = await this.#requireBazel(access);
-			if (plan === void 0 && !isBazelWanted) return this.without("degraded", this.#notes.at(-1) ?? "There is nothing to configure.");
+			if (plan === void 0 && !isBazelWanted) return this.without("degraded", this.#warnings[0]?.message ?? this.#notes.at(-1) ?? "There is nothing to configure.");
 			return this.#start(access, {
 				nix,
 				plan,
@@ -61880,8 +61937,8 @@ var init_run_setup = __esmMin((() => {
 			};
 			const canPush = settings.write !== void 0;
 			const nix = kinds.includes("nix") ? await this.#detectNix() : void 0;
-			const plan = nix === void 0 ? void 0 : await planNix(nix, this.#request, canPush);
-			this.#warnings.push(...plan?.warnings ?? []);
+			const wanted = nix === void 0 ? void 0 : planNix(nix, this.#request, canPush);
+			const plan = await this.#settleHook(wanted, nix, files);
 			const access = accessOf(earlier);
 			const uploads = planUploads(nix, plan, this.#request) ?? settings.uploads;
 			const isBazelWanted = kinds.includes("bazel") && await this.#requireBazel(access);
@@ -61969,14 +62026,24 @@ var init_run_setup = __esmMin((() => {
 				return;
 			}
 		}
-		async #start(access, state) {
+		/** A hook is used only after it has worked. */
+		async #settleHook(plan, nix, files) {
+			if (nix === void 0 || plan?.pushMode !== "hook") return plan;
+			return withoutHook(plan, await tryHook(nix, files, this.#context), this.#request);
+		}
+		async #start(access, given) {
 			const { env, self, signal } = this.#context;
 			const secret = randomBytes(24).toString("base64url");
 			let files;
 			let session;
+			let state = given;
 			try {
 				files = await createSessionFolder(this.#request.temporaryDirectory ?? (env["RUNNER_TEMP"] || tmpdir()));
 				if (access.token !== void 0) await writeFile(files.token, `${access.token}\n`, { mode: 384 });
+				state = {
+					...given,
+					plan: await this.#settleHook(given.plan, given.nix, files)
+				};
 				await appendToQueue(files.queue, state.leftPaths);
 				await writeSettings(files, await this.#plan(access, state, secret));
 				const started = files;
@@ -62034,6 +62101,7 @@ var init_run_setup = __esmMin((() => {
 		async #configure(access, state) {
 			const { files, session, secret, canPush, nix, plan, kinds, before } = state;
 			const { faces } = session;
+			this.#warnings.push(...plan?.warnings ?? []);
 			const environment = {
 				[SESSION_VARIABLE]: files.folder,
 				ATTIC_SERVER: access.server,
@@ -62042,6 +62110,7 @@ var init_run_setup = __esmMin((() => {
 			const newest = access.publicKeys.at(-1);
 			if (newest !== void 0) environment["ATTIC_PUBLIC_KEY"] = newest;
 			let substituter;
+			let pushMode = plan?.pushMode ?? before?.result.pushMode ?? "none";
 			if (nix !== void 0 && plan !== void 0) {
 				const conf = {
 					substituter: plan.canSubstitute ? faces.nix?.url : void 0,
@@ -62057,6 +62126,7 @@ var init_run_setup = __esmMin((() => {
 					substituter = conf.substituter;
 				} catch (error) {
 					this.#warn("nix-fails", describeError(error));
+					if (pushMode === "hook") pushMode = "none";
 				}
 			}
 			const bazel = state.isBazelWanted ? await this.#configureBazel(access, state) : void 0;
@@ -62077,7 +62147,7 @@ var init_run_setup = __esmMin((() => {
 				cache: access.view,
 				...access.trust !== void 0 && { trust: access.trust },
 				canPush,
-				pushMode: plan?.pushMode ?? before?.result.pushMode ?? "none",
+				pushMode,
 				...substituter !== void 0 && { substituter },
 				publicKeys: access.publicKeys,
 				...bazel !== void 0 && { bazel },
