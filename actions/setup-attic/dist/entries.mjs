@@ -582,9 +582,11 @@ async function drain(state, bundle) {
 	const { left, failed, reason } = drained.report;
 	const unpushed = `${left + failed} store paths were not pushed${reason === void 0 ? "." : `: ${reason}`}`;
 	const causes = drained.summary?.warnings ?? [];
-	if (causes.length > 0) warning(causes.join(" "));
-	else if (left + failed > 0) warning(unpushed);
-	if (state.failOnError && left + failed > 0) setFailed("fail-on-error is set, and not everything was pushed.");
+	const said = causes.length > 0 ? causes.join(" ") : unpushed;
+	if (causes.length > 0 || left + failed > 0) {
+		if (state.failOnError) setFailed(`fail-on-error is set. ${said}`);
+		else warning(said);
+	}
 	return drained;
 }
 async function save(cache) {

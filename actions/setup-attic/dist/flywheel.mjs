@@ -44640,8 +44640,8 @@ function formatIdentity(who, nowMs) {
 }
 function formatExpiry(expiresAt, nowMs) {
 	if (expiresAt === void 0) return "never, as far as can be read";
-	const minutes = Math.floor((Date.parse(expiresAt) - nowMs) / 6e4);
-	return minutes < 0 ? `${expiresAt} (expired)` : `${expiresAt} (in ${minutes} min)`;
+	const leftMs = Date.parse(expiresAt) - nowMs;
+	return leftMs < 0 ? `${expiresAt} (expired)` : `${expiresAt} (in ${formatDurationMs(leftMs)})`;
 }
 var command$39;
 var init_whoami = __esmMin((() => {
@@ -60493,6 +60493,7 @@ async function runAgent(options) {
 			drain: (timeoutMs, tell) => drain(uploads, statistics, timeoutMs ?? settings.drainTimeoutSeconds * 1e3, tell),
 			reload: async () => {
 				const wanted = await readSettings$1(files);
+				statistics.status = wanted.status;
 				await faces.start(wanted);
 				await startUploads(wanted);
 				await announce();
@@ -61023,7 +61024,7 @@ async function configureBazel({ request, face, secret, instanceName, canPush }, 
 		credentialHelper: hasHelper ? files.credentialHelper : void 0,
 		header: hasHelper ? void 0 : `authorization=Bearer ${secret}`,
 		download: request.download,
-		timeoutSeconds: request.remoteTimeoutSeconds,
+		timeoutSeconds: request.remoteTimeoutSeconds ?? REMOTE_TIMEOUT_SECONDS,
 		configName: request.configName
 	});
 	await writeFile(files.bazelrc, `# \`flywheel setup\` wrote this for one job.\n${rc}`, { mode: 384 });
@@ -61109,7 +61110,7 @@ async function replaceBlock(path, lines) {
 		{ isSecret: false }
 	]]));
 }
-var OWNER, VERSION_MS;
+var OWNER, VERSION_MS, REMOTE_TIMEOUT_SECONDS;
 var init_setup_bazel = __esmMin((() => {
 	init_src$3();
 	init_src$6();
@@ -61118,6 +61119,7 @@ var init_setup_bazel = __esmMin((() => {
 	init_find_in_path();
 	OWNER = "flywheel setup";
 	VERSION_MS = 5e3;
+	REMOTE_TIMEOUT_SECONDS = 60;
 }));
 // packages/runner-agent/src/finish/run-drain.ts
 /**
@@ -61348,6 +61350,10 @@ function identityLines(forge, audience) {
 		default: return ["# Name a token file in the configuration that FLYWHEEL_RUNNER_CONFIG names."];
 	}
 }
+/** The lines that name a value: as an action's input in a workflow, as an option elsewhere. */
+function valueLines(env, { input, option, value }) {
+	return (env["GITHUB_ACTIONS"] ?? "") !== "" ? ["with:", `  ${input}: ${value}`] : [`${option} ${value}`];
+}
 // packages/runner-agent/src/setup/open-access.ts
 /** Whether the job is to write, as far as it says so itself. */
 function wantsWrite({ push, cacheMode }) {
@@ -61362,7 +61368,7 @@ async function openAccess(request, context) {
 	try {
 		const runner = await readRunnerConfig(context.env);
 		const server = findServer(request, runner, context.env);
-		if (server === void 0) return noServer();
+		if (server === void 0) return noServer(context.env);
 		return await openServer(server, runner, request, context);
 	} catch (error) {
 		return {
@@ -61380,12 +61386,16 @@ function findServer(request, runner, env) {
 	const found = request.serverUrl ?? (env["FLYWHEEL_SERVER"] || void 0) ?? runner.server ?? (env["ATTIC_SERVER"] || void 0);
 	return found === void 0 ? void 0 : parseServerUrl(found).href;
 }
-function noServer() {
+function noServer(env) {
 	return {
 		kind: "none",
 		status: "disabled",
 		reason: "No server is named, neither by the job nor by its runner.",
-		hint: ["with:", "  server-url: https://<your cache server>"]
+		hint: valueLines(env, {
+			input: "server-url",
+			option: "--server",
+			value: "https://<your cache server>"
+		})
 	};
 }
 async function openServer(server, runner, request, context) {
@@ -61470,12 +61480,16 @@ function fromExchange(server, { token, grant, nix, bazel, notices }, credentials
 		notices
 	};
 }
-async function openWithToken(server, view, request, { signal, stopwatch }) {
+async function openWithToken(server, view, request, { env, signal, stopwatch }) {
 	if (view === void 0) return {
 		kind: "none",
 		status: "disabled",
 		reason: "A token was given, but no view to use it for.",
-		hint: ["with:", "  cache: <the view's name>"]
+		hint: valueLines(env, {
+			input: "cache",
+			option: "--view",
+			value: "<the view's name>"
+		})
 	};
 	const { token } = request;
 	const config = await stopwatch.time("discoverMs", () => readView(server, view, token, signal));
@@ -62170,7 +62184,18 @@ var init_run_setup = __esmMin((() => {
 				kinds: [...before?.kinds ?? [], ...kinds]
 			};
 			await writeState(files.report, report);
+			await this.#tellStatus(state, status);
 			return result;
+		}
+		/** The agent began with what was planned; its summary is to say what came of it. */
+		async #tellStatus({ files, session }, status) {
+			const settings = await readSettings$1(files);
+			if (settings.status === status) return;
+			await writeSettings(files, {
+				...settings,
+				status
+			});
+			await createControlClient(session.socket).reload();
 		}
 		#describe(access, canPush) {
 			if (canPush || access.write === void 0) return access.reason;
@@ -63072,11 +63097,15 @@ function describeResult(result, context) {
 	for (const line of result.hint ?? []) note(context, `  ${line}`);
 	for (const { message } of result.warnings) if (message !== result.reason) warn(context, message);
 	if (result.cache === void 0) return;
-	const push = result.canPush ? `pushes (${result.pushMode})` : "pushes nothing";
-	note(context, `Reads ${result.cache}, ${push}; took ${result.timings.totalMs} ms.`);
+	const { substituter, bazel, cache, timings } = result;
+	note(context, `Reads ${substituter === void 0 && bazel === void 0 ? "nothing" : cache}, ${describeWrites(result)}; took ${timings.totalMs} ms.`);
 }
 function formatExports({ environment }) {
 	return Object.entries(environment).map(([name, given]) => `export ${name}=${quoteShell(given)}`);
+}
+function describeWrites({ canPush, pushMode, bazel }) {
+	if (canPush && pushMode !== "none") return `pushes (${pushMode})`;
+	return canPush && bazel !== void 0 ? "writes" : "pushes nothing";
 }
 var command$34;
 var init_setup = __esmMin((() => {
@@ -63125,7 +63154,7 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
 			bazelVersion: text$7("VERSION", "Bazel's version, instead of asking it", { completes: "nothing" }),
 			request: text$7("FILE", "Take all of it from FILE as JSON, - is standard input", { completes: "file" }),
 			shell: flag$2("Print what to export, for a shell's eval"),
-			envFile: text$7("FILE", "Append what to export as NAME=value, such as to $GITHUB_ENV", { completes: "file" }),
+			exportFile: text$7("FILE", "Append what to export as NAME=value, such as to $GITHUB_ENV", { completes: "file" }),
 			json: flag$2("Print the result as one line of JSON; it holds what to mask in logs")
 		},
 		environment: [
@@ -63151,7 +63180,7 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
 			const isWhole = options.request !== void 0;
 			const result = await runSetup(isWhole ? await readRequest(options.request ?? "-", context) : await buildRequest(options, context), context);
 			for (const line of result.notes) note(context, line);
-			if (options.envFile !== void 0) await appendFile(resolve(context.workingDirectory, options.envFile), Object.entries(result.environment).map(([name, given]) => `${name}=${given}\n`).join(""));
+			if (options.exportFile !== void 0) await appendFile(resolve(context.workingDirectory, options.exportFile), Object.entries(result.environment).map(([name, given]) => `${name}=${given}\n`).join(""));
 			if (options.json || isWhole && !options.shell) return printLine(context, JSON.stringify(result));
 			describeResult(result, context);
 			if (options.shell) for (const line of formatExports(result)) printLine(context, line);
@@ -63671,7 +63700,7 @@ yours, is not deleted, and that is no failure.`,
 					name
 				});
 				for (const overlay of deleted) note(context, `Removed the overlay ${overlay}.`);
-				if (deleted.length === 0) note(context, "There was no such overlay that is yours.");
+				if (deleted.length === 0) note(context, `There was no such overlay over the view ${view} that is yours.`);
 			} catch (_) {
 				_usingCtx$23.e = _;
 			} finally {
