@@ -8,6 +8,7 @@ import {
   type FsyncPolicy,
   makeDurableDirectory,
   openFilesystemStore,
+  syncDirectory,
   tryLockFile,
 } from "@glorious/storage";
 
@@ -163,16 +164,18 @@ class TenantStore implements BazelStore {
   }
 
   async start(): Promise<void> {
-    const { logger } = this.#options;
+    const { directory, logger, fsync = "full" } = this.#options;
     await this.provenance.resume((await this.#options.revocations?.()) ?? []);
     // Before anybody is told of an ActionResult that needs what is gone: a build would end when it asks for the bytes.
     if (lacksPack(this.#state)) await loseUnpacked(this.#state, this.#stopping.signal);
-    const mark = join(this.#options.directory, "in-use");
+    const mark = join(directory, "in-use");
     const wasKilled = await access(mark).then(
       () => true,
       () => false,
     );
     await writeFile(mark, "");
+    // Before the first file's name, which would else outlast it in a power cut.
+    if (fsync === "full") await syncDirectory(directory);
     this.#flushTimer = setInterval(() => {
       this.flush().catch((error: unknown) => {
         logger.error("What was used could not be noted in the index", { error });
