@@ -3,12 +3,13 @@ import { mkdir } from "node:fs/promises";
 import { createTemporaryDirectory } from "@glorious/testkit";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-import { createRandom, type Random } from "../random.ts";
+import { createRandom } from "../random.ts";
 import type { IgnoresSync } from "./disk/disk-model.ts";
-import { LOSS_KINDS, type LossKind } from "./disk/losses.ts";
 import { History } from "./history/history.ts";
+import { findMissingFlush, type Flush, type SoundCuts } from "./missing-flush.ts";
 import {
   type Bench,
+  chooseCut,
   createBench,
   type Cut,
   describeCut,
@@ -36,19 +37,6 @@ async function emptyDisk(bench: Bench): Promise<string> {
   const disk = freshDirectory(bench, "empty");
   await mkdir(disk);
   return disk;
-}
-
-/** Any moment, and more often one just before or after something was promised or flushed. */
-function chooseCut({ operations }: Recording, random: Random): Cut {
-  const loss = random.pick(LOSS_KINDS);
-  const moments = operations.flatMap(({ kind }, at) =>
-    kind === "mark" || kind === "sync-end" || kind === "rename" || kind === "unlink" ? [at] : [],
-  );
-  const at =
-    moments.length === 0 || random.chance(0.3)
-      ? random.below(operations.length + 1)
-      : random.pick(moments) + random.below(2);
-  return { at, loss };
 }
 
 test(
@@ -86,14 +74,6 @@ test(
   },
 );
 
-/** A flush that must not be missing: a call in the server, or in SQLite on its behalf. */
-interface Flush {
-  readonly what: string;
-  readonly targets: RegExp;
-  /** The first so many flushes of a file are carried out. */
-  readonly spares?: number;
-}
-
 const FLUSHES: readonly Flush[] = [
   { what: "a blob's bytes", targets: /^data\/store\/tmp\/[0-9a-f]+\/\d+$/ },
   { what: "a blob's name", targets: /^data\/store\/blobs\/nar\/..\/.$/ },
@@ -108,13 +88,10 @@ const FLUSHES: readonly Flush[] = [
   { what: "the index's pages at a checkpoint", targets: /^data\/index\.sqlite$/, spares: 1 },
 ];
 
-/** The disks that punish a missing flush most. */
-const CRUEL_LOSSES: readonly LossKind[] = ["all", "bytes-but-sizes", "bytes", "names"];
-
 describe("a flush that is left out is found", () => {
   let bench: Bench & AsyncDisposable;
   let recording: Recording;
-  const soundCuts = new Map<string, Promise<readonly string[]>>();
+  const soundCuts: SoundCuts = new Map();
 
   beforeAll(async () => {
     if (reason !== undefined) return;
@@ -138,27 +115,11 @@ describe("a flush that is left out is found", () => {
     return aftermath.violations;
   };
 
-  test.for(FLUSHES)("$what", async ({ targets, spares = 0 }, { skip, annotate }) => {
+  test.for(FLUSHES)("$what", async (flush, { skip, annotate }) => {
     if (reason !== undefined) skip(reason);
-    const ignores: IgnoresSync = (target, earlier) => targets.test(target) && earlier >= spares;
-    const promises = recording.operations.flatMap(({ kind }, at) =>
-      kind === "mark" ? [at + 1] : [],
-    );
-    const cuts = promises
-      .filter((_, position) => position % Math.ceil(promises.length / 8) === 0)
-      // From the end, where most has been promised.
-      .toReversed()
-      .flatMap((at) => CRUEL_LOSSES.map((loss) => ({ at, loss })));
-    for (const cut of cuts) {
-      const violations = await violationsAfter(cut, ignores);
-      if (violations.length === 0) continue;
-      const key = describeCut(recording, cut);
-      const sound = soundCuts.get(key) ?? violationsAfter(cut);
-      soundCuts.set(key, sound);
-      expect(await sound, key).toEqual([]);
-      await annotate(`losing ${cut.loss}: ${violations[0]}`);
-      return;
-    }
-    expect.fail("Nobody noticed the missing flush");
+    const found = await findMissingFlush({ recording, flush, violationsAfter, soundCuts });
+    expect(found, "Nobody noticed the missing flush").toBeDefined();
+    expect(found?.foundWithIt, found?.cut).toEqual([]);
+    await annotate(found?.clue ?? "");
   });
 });

@@ -4,7 +4,7 @@ import path from "node:path";
 import type { Random } from "../random.ts";
 import { DiskModel, type ImageDirectory, type IgnoresSync } from "./disk/disk-model.ts";
 import { compareImage, loadDirectory, writeImage } from "./disk/image-files.ts";
-import { createLoss, type LossKind } from "./disk/losses.ts";
+import { createLoss, LOSS_KINDS, type LossKind } from "./disk/losses.ts";
 import {
   checkDataDirectory,
   checkServer,
@@ -26,12 +26,16 @@ export interface Bench {
   readonly closures: ClosureFactory;
 }
 
-/** What a server did to its disk while clients used it. */
-export interface Recording {
+/** What a server did to its disk. */
+export interface DiskRecording {
   /** The disk it started from. */
   readonly baseDirectory: string;
   readonly diskPath: string;
   readonly operations: readonly Operation[];
+}
+
+/** The same while clients used it. */
+export interface Recording extends DiskRecording {
   readonly history: History;
   /** What its clients know of it. */
   readonly publicKey: string;
@@ -54,7 +58,7 @@ export async function createBench(directory: string, random: Random): Promise<Be
 let directories = 0;
 
 /** A name that nothing in the bench has. */
-export function freshDirectory({ directory }: Bench, name: string): string {
+export function freshDirectory({ directory }: Pick<Bench, "directory">, name: string): string {
   return path.join(directory, `${name}-${(directories += 1)}`);
 }
 
@@ -85,36 +89,55 @@ export async function record(
     readonly env?: Readonly<Record<string, string>>;
   },
 ): Promise<Recording> {
-  const { base: baseDirectory } = options;
-  const disk = freshDirectory(bench, "disk");
-  const logFile = `${disk}.log`;
-  await copyDisk(baseDirectory, disk);
-  const history = options.history.withListener((count) => appendMark(logFile, String(count)));
   let views = 0;
-  let known: Pick<Recording, "publicKey" | "token">;
-  {
-    await using server = await startServer({
-      dataDirectory: path.join(disk, "data"),
-      random: bench.random,
-      recorder: { root: disk, logFile },
-      env: { ...BUSY_HOUSEKEEPING, ...options.env },
-    });
-    const { publicKey, token } = server.target;
-    known = { publicKey, token };
+  let used: Omit<Recording, keyof DiskRecording> | undefined;
+  const env = { ...BUSY_HOUSEKEEPING, ...options.env };
+  const disk = await recordDisk(bench, { base: options.base, env }, async ({ target }, note) => {
+    const history = options.history.withListener(note);
+    used = { history, publicKey: target.publicKey, token: target.token };
     const { errors } = await runTraffic({
-      random: bench.random.fork(`traffic ${disk}`),
+      random: bench.random.fork(`traffic ${directories}`),
       closures: bench.closures,
       history,
-      target: () => server.target,
+      target: () => target,
       clients: options.clients,
       steps: options.steps,
       viewName: () => `v${bench.random.below(1e6)}-${(views += 1)}`,
     });
     if (errors.length > 0) throw new Error("The recorded server failed", { cause: errors[0] });
+  });
+  if (used === undefined) throw new Error("The recorded server was never used");
+  return { ...disk, ...used };
+}
+
+/**
+ * Runs a recorded server on a copy of `base` until `use` is done with it, which is then killed.
+ *
+ * @param options.env Further settings of the server.
+ * @param use Is given what notes a count of events in the record.
+ * @throws {Error} when the record does not explain the directory that the server leaves.
+ */
+export async function recordDisk(
+  bench: Pick<Bench, "directory" | "random">,
+  options: { readonly base: string; readonly env?: Readonly<Record<string, string>> },
+  use: (server: TestedServer, note: (eventCount: number) => void) => Promise<void>,
+): Promise<DiskRecording> {
+  const { base: baseDirectory, env = {} } = options;
+  const disk = freshDirectory(bench, "disk");
+  const logFile = `${disk}.log`;
+  await copyDisk(baseDirectory, disk);
+  {
+    await using server = await startServer({
+      dataDirectory: path.join(disk, "data"),
+      random: bench.random,
+      recorder: { root: disk, logFile },
+      env,
+    });
+    await use(server, (count) => appendMark(logFile, String(count)));
     await server.crash();
   }
   const operations = readOperationLog(await readFile(logFile));
-  const recording = { baseDirectory, diskPath: disk, operations, history, ...known };
+  const recording = { baseDirectory, diskPath: disk, operations };
   const differences = await compareImage(await cutPower(recording, bench.random, END), disk);
   if (differences.length > 0) {
     throw new Error(`The record does not explain the disk: ${differences.join(", ")}`);
@@ -126,9 +149,20 @@ export async function record(
 
 const END: Cut = { at: Number.POSITIVE_INFINITY, loss: "none" };
 
-/** What the crash leaves. Flushes that are ignored are as if the server had never asked for them. */
+/** Makes a new folder of what the crash leaves. Flushes that are ignored are as if the server had never asked for them. */
+export async function writeAftermath(
+  bench: Pick<Bench, "directory" | "random">,
+  recording: DiskRecording,
+  cut: Cut,
+  ignoresSync?: IgnoresSync,
+): Promise<string> {
+  const disk = freshDirectory(bench, "recovered");
+  await writeImage(await cutPower(recording, bench.random, cut, ignoresSync), disk);
+  return disk;
+}
+
 async function cutPower(
-  { baseDirectory, diskPath, operations }: Recording,
+  { baseDirectory, diskPath, operations }: DiskRecording,
   random: Random,
   { at, loss }: Cut,
   ignoresSync?: IgnoresSync,
@@ -140,8 +174,21 @@ async function cutPower(
   return model.image(createLoss(loss, random, happened.length));
 }
 
+/** Any moment, and more often one just before or after something was promised or flushed. */
+export function chooseCut({ operations }: DiskRecording, random: Random): Cut {
+  const loss = random.pick(LOSS_KINDS);
+  const moments = operations.flatMap(({ kind }, at) =>
+    kind === "mark" || kind === "sync-end" || kind === "rename" || kind === "unlink" ? [at] : [],
+  );
+  const at =
+    moments.length === 0 || random.chance(0.3)
+      ? random.below(operations.length + 1)
+      : random.pick(moments) + random.below(2);
+  return { at, loss };
+}
+
 /** How many events of the history had happened, for its clients, before the cut. */
-function eventsBefore({ operations }: Recording, { at }: Cut): number {
+export function eventsBefore({ operations }: DiskRecording, { at }: Cut): number {
   let count = 0;
   for (const operation of operations.slice(0, Math.min(at, operations.length))) {
     if (operation.kind === "mark") count = Number(operation.text);
@@ -150,7 +197,7 @@ function eventsBefore({ operations }: Recording, { at }: Cut): number {
 }
 
 /** For a failed expectation: how to have this cut again, and what led up to it. */
-export function describeCut({ operations }: Recording, { at, loss }: Cut): string {
+export function describeCut({ operations }: DiskRecording, { at, loss }: Cut): string {
   const last = operations.slice(Math.max(0, at - 12), at).map((operation) => {
     const { kind, ...rest } = operation;
     const fields = Object.entries(rest).map(([name, value]) =>
@@ -177,8 +224,7 @@ export async function recover(
   cut: Cut,
   ignoresSync?: IgnoresSync,
 ): Promise<Aftermath> {
-  const disk = freshDirectory(bench, "recovered");
-  await writeImage(await cutPower(recording, bench.random, cut, ignoresSync), disk);
+  const disk = await writeAftermath(bench, recording, cut, ignoresSync);
   const eventCount = eventsBefore(recording, cut);
   const expectations = recording.history.expect(eventCount);
   const dataDirectory = path.join(disk, "data");

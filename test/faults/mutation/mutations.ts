@@ -68,7 +68,7 @@ export const MUTATIONS: readonly Mutation[] = [
 ];
 
 /** The environment of a server without the protection. */
-export function mutatedEnvironment({ edits }: Mutation): Record<string, string> {
+export function mutatedEnvironment({ edits }: Pick<Mutation, "edits">): Record<string, string> {
   const preload = new URL("./preload.ts", import.meta.url);
   return {
     FAULTS_MUTATION: JSON.stringify(edits),

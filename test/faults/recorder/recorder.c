@@ -491,6 +491,11 @@ int rmdir(const char *path) {
   const char *full = ours(AT_FDCWD, path, buffer);
   return full == NULL ? real(path) : names_ours(OP_RMDIR, "rmdir", full, NULL, 0, 0);
 }
+/* Node's rmSync: the C library's own would call unlink and rmdir behind our back. */
+int remove(const char *path) {
+  struct stat info;
+  return lstat(path, &info) == 0 && S_ISDIR(info.st_mode) ? rmdir(path) : unlink(path);
+}
 int mkdir(const char *path, mode_t mode) {
   REAL(mkdir);
   char buffer[PATH_MAX];
