@@ -8,7 +8,7 @@ import { parseNarInfo } from "@glorious/nix-store";
 import { githubClaims } from "@glorious/testkit";
 import { expect, test } from "vitest";
 
-import { type Claims, type IdentityServer, startIdentityServer } from "./identity-policy.ts";
+import { exchangeJob, startIdentityServer } from "./identity-policy.ts";
 import { createTestPath, type TestPath } from "./test-path.ts";
 import { pushAttic } from "./uploads.ts";
 
@@ -21,32 +21,21 @@ const QUEUE = {
 const DOOMED = fileURLToPath(new URL("doomed-adopter.ts", import.meta.url));
 const PATHS = 250;
 
-interface Job {
-  readonly token: string;
-  readonly grant: { readonly write: string };
-  readonly notices: readonly string[];
-}
-
-async function startJob({ issuer, exchange }: IdentityServer, claims: Claims): Promise<Job> {
-  const answer = await exchange({ token: issuer.mint(claims) });
-  return answer.json() as unknown as Job;
-}
-
 test("a server that is killed while it takes over leaves only whole paths, and the next exchange does the rest", async () => {
   await using world = await startIdentityServer();
   const { server } = world;
-  const queue = await startJob(world, githubClaims({ ...QUEUE, runId: 70 }));
+  const queue = await exchangeJob(world, githubClaims({ ...QUEUE, runId: 70 }));
   const paths: TestPath[] = [];
   for (let number = 0; number < PATHS; number += 1) {
     const under = paths.at(-1);
     const references = under === undefined ? [] : [under.baseName];
     const path = await createTestPath(`p${number}`, `${number}`, references);
-    expect((await pushAttic(server, queue.token, queue.grant.write, path)).status).toBe(200);
+    expect((await pushAttic(server, queue.token, queue.write, path)).status).toBe(200);
     paths.push(path);
   }
   // Another push, which takes nothing over, sees what becomes visible.
   const commit = "0".repeat(40);
-  const reader = await startJob(world, githubClaims({ ...SITE, runId: 60, commit }));
+  const reader = await exchangeJob(world, githubClaims({ ...SITE, runId: 60, commit }));
   const file = join(server.directory, "index.sqlite");
   const database = new DatabaseSync(file);
   const offer = database.prepare("SELECT offers FROM principals WHERE offers IS NOT NULL").get();
@@ -73,10 +62,10 @@ test("a server that is killed while it takes over leaves only whole paths, and t
   expect(visible.size).toBe(200);
   expect(await server.index.checkConsistency()).toEqual([]);
 
-  const landing = await startJob(world, githubClaims({ ...SITE, runId: 71 }));
+  const landing = await exchangeJob(world, githubClaims({ ...SITE, runId: 71 }));
   expect(landing.notices).toEqual([expect.stringContaining(`Adopted ${PATHS - 200} entries of`)]);
   const main = await server.index.findView("acme+main");
   const hashes = paths.map(({ storePathHash }) => storePathHash);
   expect(await server.index.findMissingPaths(main?.id ?? 0, hashes)).toEqual([]);
-  expect((await startJob(world, githubClaims({ ...SITE, runId: 72 }))).notices).toEqual([]);
+  expect((await exchangeJob(world, githubClaims({ ...SITE, runId: 72 }))).notices).toEqual([]);
 });

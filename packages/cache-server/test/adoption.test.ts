@@ -9,6 +9,8 @@ import { expect, test } from "vitest";
 
 import {
   type Claims,
+  type ExchangedJob,
+  exchangeJob,
   type IdentityServer,
   startIdentityServer,
   STRANGER_JOB,
@@ -36,30 +38,17 @@ function policy(issuer: string, scope: object = {}, main: object = {}): string {
   });
 }
 
-interface Job {
-  readonly token: string;
-  readonly write: string;
-  readonly notices: readonly string[];
+interface Job extends ExchangedJob {
   readonly push: (path: TestPath) => Promise<TestAnswer>;
   readonly read: (path: TestPath) => Promise<TestAnswer>;
 }
 
-async function startJob(
-  { server, issuer, exchange }: IdentityServer,
-  claims: Claims,
-): Promise<Job> {
-  const answer = await exchange({ token: issuer.mint(claims) });
-  expect(answer.status).toBe(200);
-  const { token, grant, notices } = answer.json() as {
-    token: string;
-    grant: { write: string };
-    notices: string[];
-  };
-  const { write } = grant;
+async function startJob(world: IdentityServer, claims: Claims): Promise<Job> {
+  const job = await exchangeJob(world, claims);
+  const { server } = world;
+  const { token, write } = job;
   return {
-    token,
-    write,
-    notices,
+    ...job,
     push: (path) => pushAttic(server, token, write, path),
     read: (path) => server.send("GET", `/acme+main/${path.storePathHash}.narinfo`, { token }),
   };

@@ -106,3 +106,26 @@ export async function startIdentityServer(
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
+
+/** What a job has after its exchange. */
+export interface ExchangedJob {
+  readonly token: string;
+  /** The view that it may write; empty when it may only read. */
+  readonly write: string;
+  readonly notices: readonly string[];
+}
+
+/** Exchanges the identity of a job that the policy grants something. */
+export async function exchangeJob(
+  { issuer, exchange }: Pick<IdentityServer, "issuer" | "exchange">,
+  claims: Claims,
+): Promise<ExchangedJob> {
+  const answer = await exchange({ token: issuer.mint(claims) });
+  if (answer.status !== 200) throw new Error(`The exchange answered ${answer.status}`);
+  const { token, grant, notices } = answer.json() as {
+    token: string;
+    grant: { write?: string };
+    notices: string[];
+  };
+  return { token, write: grant.write ?? "", notices };
+}

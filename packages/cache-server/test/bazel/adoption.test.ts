@@ -3,7 +3,12 @@ import { ActionResultSchema } from "@glorious/reapi";
 import { githubClaims } from "@glorious/testkit";
 import { expect, test } from "vitest";
 
-import { type Claims, type IdentityServer, startIdentityServer } from "../identity-policy.ts";
+import {
+  type ExchangedJob,
+  exchangeJob,
+  type IdentityServer,
+  startIdentityServer,
+} from "../identity-policy.ts";
 import type { TestAnswer } from "../test-server.ts";
 import { postJson } from "../uploads.ts";
 import { randomBlob, type TestBlob } from "./blobs.ts";
@@ -12,12 +17,6 @@ const SITE = { owner: "acme", ownerId: 1001, repository: "acme/site", repository
 const QUEUE_REF = "refs/heads/gh-readonly-queue/main/pr-12-6f1ed002";
 const QUEUE = githubClaims({ ...SITE, ref: QUEUE_REF, event: "merge_group", runId: 70 });
 const LANDING = githubClaims({ ...SITE, runId: 71 });
-
-interface Job {
-  readonly token: string;
-  readonly write: string;
-  readonly notices: readonly string[];
-}
 
 interface Step {
   readonly action: TestBlob;
@@ -29,20 +28,9 @@ const step = (outputBytes = 100_000): Step => ({
   output: randomBlob(outputBytes),
 });
 
-async function startJob({ issuer, exchange }: IdentityServer, claims: Claims): Promise<Job> {
-  const answer = await exchange({ token: issuer.mint(claims) });
-  expect(answer.status).toBe(200);
-  const { token, grant, notices } = answer.json() as {
-    token: string;
-    grant: { write: string };
-    notices: string[];
-  };
-  return { token, write: grant.write, notices };
-}
-
 async function build(
   { server }: IdentityServer,
-  { token, write }: Job,
+  { token, write }: ExchangedJob,
   { action, output }: Step,
   isComplete = true,
 ): Promise<void> {
@@ -65,7 +53,7 @@ const get = (world: IdentityServer, token: string, path: string): Promise<TestAn
 test("a push takes over the queue's ActionResults with what they need, and no byte is stored twice", async () => {
   await using world = await startIdentityServer();
   const { server } = world;
-  const queue = await startJob(world, QUEUE);
+  const queue = await exchangeJob(world, QUEUE);
   const [large, small] = [step(), step(100)];
   await build(world, queue, large);
   await build(world, queue, small);
@@ -73,7 +61,7 @@ test("a push takes over the queue's ActionResults with what they need, and no by
   const store = await server.bazel.openStore(base ?? expect.unreachable());
   const { storedBytes } = store;
 
-  const landing = await startJob(world, LANDING);
+  const landing = await exchangeJob(world, LANDING);
 
   expect(landing.notices).toEqual([expect.stringContaining(`Adopted 2 entries of ${queue.write}`)]);
   expect(store.storedBytes - storedBytes).toBeLessThan(1000);
@@ -82,7 +70,7 @@ test("a push takes over the queue's ActionResults with what they need, and no by
     const blob = await get(world, landing.token, `cas/${output.hash}`);
     expect(blob.body.equals(output.bytes)).toBe(true);
   }
-  expect((await startJob(world, LANDING)).notices).toEqual([]);
+  expect((await exchangeJob(world, LANDING)).notices).toEqual([]);
   // It does not depend on the overlay any more.
   await server.index.deleteView(queue.write);
   await server.bazel.housekeep();
@@ -94,11 +82,11 @@ test.each(["70", "71"])("revoking run %s takes what was adopted away", async (ru
   await using world = await startIdentityServer();
   const { server } = world;
   const admin = await server.token({}, { isAdmin: true });
-  const queue = await startJob(world, QUEUE);
+  const queue = await exchangeJob(world, QUEUE);
   const built = step();
   await build(world, queue, built);
-  await startJob(world, LANDING);
-  const reader = await startJob(
+  await exchangeJob(world, LANDING);
+  const reader = await exchangeJob(
     world,
     githubClaims({ ...SITE, runId: 80, commit: "0".repeat(40) }),
   );
@@ -122,19 +110,19 @@ test.each(["70", "71"])("revoking run %s takes what was adopted away", async (ru
 test("what the view has already stays, and so does what another workflow of the queue wrote", async () => {
   await using world = await startIdentityServer();
   const [mine, others] = [step(), step()];
-  const queue = await startJob(world, QUEUE);
+  const queue = await exchangeJob(world, QUEUE);
   await build(world, queue, mine);
   const workflow = "lint.yml";
   const lint = githubClaims({ ...SITE, ref: QUEUE_REF, event: "merge_group", workflow, runId: 72 });
-  await build(world, await startJob(world, lint), others);
-  const before = await startJob(
+  await build(world, await exchangeJob(world, lint), others);
+  const before = await exchangeJob(
     world,
     githubClaims({ ...SITE, runId: 60, commit: "0".repeat(40) }),
   );
   const own = { ...mine, output: randomBlob(50) };
   await build(world, before, own);
 
-  const landing = await startJob(world, LANDING);
+  const landing = await exchangeJob(world, LANDING);
 
   const { body } = await get(world, landing.token, `ac/${mine.action.hash}`);
   expect(body.includes(own.output.hash)).toBe(true);

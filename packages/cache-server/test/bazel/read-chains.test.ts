@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 
 import {
   type Claims,
+  exchangeJob,
   type IdentityServer,
   MAIN_JOB,
   REVIEW_JOB,
@@ -28,14 +29,9 @@ interface Job extends AsyncDisposable {
 
 const digestOf = ({ hash, sizeBytes }: TestBlob) => ({ hash, sizeBytes: BigInt(sizeBytes) });
 
-async function startJob(
-  { server, issuer, exchange }: IdentityServer,
-  claims: Claims,
-): Promise<Job> {
-  const answer = await exchange({ token: issuer.mint(claims) });
-  expect(answer.status).toBe(200);
-  const token = String(answer.json()["token"]);
-  const client = openGrpcClient(server, token);
+async function startJob(world: IdentityServer, claims: Claims): Promise<Job> {
+  const { token } = await exchangeJob(world, claims);
+  const client = openGrpcClient(world.server, token);
   return {
     token,
     client,
