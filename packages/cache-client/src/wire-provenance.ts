@@ -82,6 +82,8 @@ export interface Revocation extends Omit<RevocationRequest, "dryRun"> {
   readonly createdAt: string;
   readonly createdBy?: string | undefined;
   readonly entries: number;
+  /** When all was hidden; absent while it is not. */
+  readonly finishedAt?: string | undefined;
   readonly liftedAt?: string | undefined;
 }
 
@@ -131,6 +133,7 @@ export const RevocationListSchema: v.GenericSchema<
       createdAt: v.string(),
       createdBy: text,
       entries: v.number(),
+      finishedAt: text,
       liftedAt: text,
     }),
   ),

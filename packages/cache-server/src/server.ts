@@ -264,6 +264,14 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     },
     maxWaitMs: timings.maxCompletionWaitMs,
   });
+  const revoker = createRevoker({
+    index,
+    bazel: bazel?.plane,
+    reads,
+    now,
+    limit: REVOKED_LISTED,
+  });
+  await revoker.resume();
   const services: RouteServices = {
     bazel,
     index,
@@ -280,7 +288,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     quarantine,
     accesses,
     reads,
-    revoker: createRevoker({ index, bazel: bazel?.plane, reads, now, limit: REVOKED_LISTED }),
+    revoker,
     collector,
     scrubber,
     logger,

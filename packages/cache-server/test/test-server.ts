@@ -69,6 +69,8 @@ export interface TestServer extends AsyncDisposable {
 export interface TestParts extends Pick<ServerParts, "timings" | "viewPolicy"> {
   /** The store that the server gets; `TestServer.store` stays the one below it. */
   readonly wrapStore?: (store: BlobStore) => BlobStore;
+  /** Of a server that was there before, or of another replica; by default a new one that goes with the server. */
+  readonly directory?: string;
   /** Signs and verifies tokens; default an HS256 key. */
   readonly tokenKey?: TokenKey;
 }
@@ -79,13 +81,15 @@ export async function startTestServer(
     timings = {},
     viewPolicy,
     wrapStore = (store) => store,
+    directory: given,
     tokenKey: key = { algorithm: "HS256", secret: randomBytes(64) },
   }: TestParts = {},
 ): Promise<TestServer> {
   await using opened = new AsyncDisposableStack();
-  const directory = opened.adopt(await mkdtemp(join(tmpdir(), "cache-server-test-")), (made) =>
-    rm(made, { recursive: true, force: true }),
-  );
+  const directory = given ?? (await mkdtemp(join(tmpdir(), "cache-server-test-")));
+  opened.defer(async () => {
+    if (given === undefined) await rm(directory, { recursive: true, force: true });
+  });
   const logs: LogLine[] = [];
   let offsetMs = 0;
   const now = (): number => Date.now() + offsetMs;

@@ -20,6 +20,8 @@ export interface Revoker {
     selection: RevocationSelection,
     createdBy: string | undefined,
   ): Promise<RevocationEffect & { readonly id: number }>;
+  /** Does the rest of what a server that died had begun; before anybody is served. */
+  resume(): Promise<void>;
   /** `undefined` when no such revocation holds. */
   lift(
     id: number,
@@ -30,7 +32,12 @@ export interface Revoker {
 export interface RevokerOptions {
   readonly index: Pick<
     CacheIndex,
-    "liftRevocation" | "listRevocations" | "previewRevocation" | "revoke"
+    | "finishRevocation"
+    | "hideRevoked"
+    | "liftRevocation"
+    | "listRevocations"
+    | "previewRevocation"
+    | "revoke"
   >;
   readonly bazel: Pick<BazelPlane, "forEachStore"> | undefined;
   readonly reads: Pick<ReadRecorder, "flush">;
@@ -42,6 +49,19 @@ export interface RevokerOptions {
 const MAX_REVOCATIONS = 1_000_000;
 
 export function createRevoker({ index, bazel, reads, now, limit }: RevokerOptions): Revoker {
+  const finish = async (
+    revocation: RevocationSelection & { readonly id: number; readonly createdAtMs: number },
+    ofNix: RevocationEffect,
+  ): Promise<RevocationEffect> => {
+    const effects = [ofNix];
+    await bazel?.forEachStore(async ({ provenance }) => {
+      effects.push(await provenance.revoke(revocation, limit));
+    });
+    const effect = mergeEffects(effects, limit);
+    await index.finishRevocation(revocation.id, { atMs: now(), entries: effect.entries });
+    return effect;
+  };
+
   return {
     async preview(selection) {
       // Who read it a moment ago is to be named as well.
@@ -57,12 +77,17 @@ export function createRevoker({ index, bazel, reads, now, limit }: RevokerOption
       await reads.flush();
       const atMs = now();
       const { id, ...effect } = await index.revoke(selection, { atMs, createdBy }, limit);
-      const effects: RevocationEffect[] = [effect];
-      await bazel?.forEachStore(async ({ provenance }) => {
-        const revocation = { ...selection, id, createdAtMs: atMs };
-        effects.push(await provenance.revoke(revocation, limit));
-      });
-      return { id, ...mergeEffects(effects, limit) };
+      return { id, ...(await finish({ ...selection, id, createdAtMs: atMs }, effect)) };
+    },
+
+    async resume() {
+      const all = await index.listRevocations(MAX_REVOCATIONS);
+      for (const revocation of all) {
+        const { id, finishedAtMs, liftedAtMs } = revocation;
+        if (finishedAtMs !== undefined || liftedAtMs !== undefined) continue;
+        const entries = await index.hideRevoked(id);
+        await finish(revocation, { entries, samples: [], writers: [], consumers: [] });
+      }
     },
 
     async lift(id, { keepsHidden }) {

@@ -12,14 +12,25 @@ export interface ProvenanceIndex {
   /** What a revocation would do. */
   previewRevocation(selection: RevocationSelection, limit: number): Promise<RevocationEffect>;
   /**
-   * Hides everything that the selection wrote and that is still as it was written, and from now on refuses who it
-   * names.
+   * From now on refuses who the selection names, and hides everything that it wrote and that is still as it was
+   * written. Others write in between. Who stops in the middle has refused them already; `hideRevoked` does the rest.
    */
   revoke(
     selection: RevocationSelection,
     by: { readonly atMs: number; readonly createdBy: string | undefined },
     limit: number,
   ): Promise<RevocationEffect & { readonly id: number }>;
+  /**
+   * Hides what of a revocation in force is not hidden yet.
+   *
+   * @returns How many entries it hides, those of before included.
+   */
+  hideRevoked(id: number): Promise<number>;
+  /** Says that a revocation is done, on every plane, and how many entries it hides. */
+  finishRevocation(
+    id: number,
+    done: { readonly atMs: number; readonly entries: number },
+  ): Promise<void>;
   /**
    * Takes a revocation back: those it named are accepted again, and what it hid is there again, unless something else
    * took its place; with `keepsHidden` that stays hidden. `undefined` when there is none, or it was taken back.
@@ -119,7 +130,10 @@ export interface RevocationRecord extends RevocationSelection {
   readonly id: number;
   readonly createdAtMs: number;
   readonly createdBy: string | undefined;
+  /** How many it hides, on every plane; 0 until it is finished. */
   readonly entries: number;
+  /** When everything was hidden; until then something may be left to hide, as after a crash. */
+  readonly finishedAtMs: number | undefined;
   /** When it was taken back. */
   readonly liftedAtMs: number | undefined;
 }

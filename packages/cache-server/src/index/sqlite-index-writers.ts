@@ -3,6 +3,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { SqliteHousekeepingWrites } from "./sqlite-housekeeping.ts";
 import { SqlitePartUploadWrites } from "./sqlite-part-uploads.ts";
 import { SqliteProvenanceWrites } from "./sqlite-provenance.ts";
+import { SqliteRevocation } from "./sqlite-revocation.ts";
 import { moduleBeside } from "./sqlite-writer.ts";
 import { SqliteWrites } from "./sqlite-writes.ts";
 
@@ -10,7 +11,8 @@ import { SqliteWrites } from "./sqlite-writes.ts";
 export type Writes = Pick<SqliteWrites, keyof SqliteWrites> &
   Pick<SqliteHousekeepingWrites, keyof SqliteHousekeepingWrites> &
   Pick<SqlitePartUploadWrites, keyof SqlitePartUploadWrites> &
-  Pick<SqliteProvenanceWrites, keyof SqliteProvenanceWrites>;
+  Pick<SqliteProvenanceWrites, keyof SqliteProvenanceWrites> &
+  Pick<SqliteRevocation, keyof SqliteRevocation>;
 
 /** The names of the writes. */
 export type WriteMethod = keyof Writes;
@@ -25,5 +27,6 @@ export function createWriters(database: DatabaseSync): readonly object[] {
     new SqliteHousekeepingWrites(database),
     new SqlitePartUploadWrites(database),
     new SqliteProvenanceWrites(database),
+    new SqliteRevocation(database),
   ];
 }

@@ -68,6 +68,7 @@ import { openDatabase } from "./sqlite-open.ts";
 import { SqlitePartUploadReads } from "./sqlite-part-uploads.ts";
 import { SqliteProvenanceReads } from "./sqlite-provenance.ts";
 import { SqliteReads } from "./sqlite-reads.ts";
+import type { HiddenSlice } from "./sqlite-revocation.ts";
 import { createLocalWriter, type SqliteWriter, startThreadWriter } from "./sqlite-writer.ts";
 import { WriteQueue } from "./write-queue.ts";
 
@@ -107,6 +108,9 @@ export async function openSqliteIndex(options: SqliteIndexOptions): Promise<Cach
     throw fromSqliteError(error, file);
   }
 }
+
+/** Entries that a revocation hides at a time: some tens of milliseconds, before others write. */
+const ENTRIES_PER_SLICE = 1000;
 
 class SqliteIndex implements CacheIndex {
   readonly #file: string;
@@ -445,12 +449,35 @@ class SqliteIndex implements CacheIndex {
     return this.#read(() => this.#provenance.previewRevocation(selection, limit));
   }
 
-  revoke(
+  async revoke(
     selection: RevocationSelection,
     by: { readonly atMs: number; readonly createdBy: string | undefined },
     limit: number,
   ): Promise<RevocationEffect & { readonly id: number }> {
-    return this.#write("revoke", selection, by, limit);
+    // Before anything else: who it names is refused from now on.
+    const id = await this.#write("addRevocation", selection, by);
+    const effect = await this.#write("describeRevocation", selection, limit);
+    await this.hideRevoked(id);
+    return { ...effect, id };
+  }
+
+  async hideRevoked(id: number): Promise<number> {
+    // Again until nothing is left: what was hidden last may have been copied meanwhile, by an adoption.
+    for (let hidden = 1; hidden > 0;) {
+      hidden = 0;
+      for (let slice: HiddenSlice | undefined; slice === undefined || slice.next !== undefined;) {
+        slice = await this.#write("hideSlice", id, slice?.next, ENTRIES_PER_SLICE);
+        hidden += slice.hidden;
+      }
+    }
+    return await this.#write("countHidden", id);
+  }
+
+  finishRevocation(
+    id: number,
+    done: { readonly atMs: number; readonly entries: number },
+  ): Promise<void> {
+    return this.#write("finishRevocation", id, done);
   }
 
   liftRevocation(

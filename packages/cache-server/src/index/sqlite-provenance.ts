@@ -38,7 +38,8 @@ const STILL_THERE = `(
 
 type SelectionParameters = [string | null, string | null, string | null, number | null];
 
-function toParameters(selection: RevocationSelection): SelectionParameters {
+/** What selects entries, as {@link SELECTED} takes it. */
+export function toParameters(selection: RevocationSelection): SelectionParameters {
   const { principal, run, jti, sinceMs } = selection;
   return [principal ?? null, run ?? null, jti ?? null, sinceMs ?? null];
 }
@@ -50,7 +51,8 @@ export class SqliteProvenanceReads {
     this.#listRevocations = prepareQuery(
       database,
       `SELECT id, principal, run, jti, since_ms AS sinceMs, created_at_ms AS createdAtMs,
-         created_by AS createdBy, entries, lifted_at_ms AS liftedAtMs
+         created_by AS createdBy, entries, finished_at_ms AS finishedAtMs,
+         lifted_at_ms AS liftedAtMs
        FROM revocations ORDER BY id DESC LIMIT ?1`,
     );
     this.#countSelected = prepareQuery(
@@ -131,6 +133,7 @@ export class SqliteProvenanceReads {
       createdAtMs: row.createdAtMs ?? 0,
       createdBy: row.createdBy ?? undefined,
       entries: row.entries ?? 0,
+      finishedAtMs: row.finishedAtMs ?? undefined,
       liftedAtMs: row.liftedAtMs ?? undefined,
     }));
   }
@@ -209,11 +212,9 @@ function toState(row: StateRow | undefined): EntryProvenance["state"] {
 
 /** The writing half of provenance, beside what commits record themselves. */
 export class SqliteProvenanceWrites {
-  readonly #reads: SqliteProvenanceReads;
   readonly #writer: SqliteProvenanceWriter;
 
   constructor(database: DatabaseSync) {
-    this.#reads = new SqliteProvenanceReads(database);
     this.#writer = new SqliteProvenanceWriter(database);
     const prepare = <Row>(sql: string): Query<Row> => prepareQuery<Row>(database, sql);
     this.#putRead = prepare(`
@@ -227,32 +228,6 @@ export class SqliteProvenanceWrites {
       WHERE o.file_hash = ?1 AND p.view_id = ?2 AND EXISTS (SELECT 1 FROM views WHERE id = p.view_id AND is_deleted = 0)
       LIMIT ${MAX_PATHS_PER_NAR}
       ON CONFLICT DO UPDATE SET last_at_ms = max(last_at_ms, excluded.last_at_ms)`);
-    this.#insertRevocation = prepare(`
-      INSERT INTO revocations (principal, run, jti, since_ms, created_at_ms, created_by, entries)
-      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING id`);
-    this.#hidePaths = prepare(`
-      UPDATE paths SET revocation_id = ?5 WHERE revocation_id IS NULL AND id IN (
-        SELECT p.id FROM (SELECT DISTINCT e.name, e.view_id, e.written_at_ms AS writtenAtMs ${SELECTED}
-            AND e.kind = 'path') AS s
-          JOIN paths AS p ON p.view_id = s.view_id AND p.store_path_hash = s.name
-            AND p.created_at_ms <= s.writtenAtMs)`);
-    this.#hideDocuments = prepare(`
-      UPDATE documents SET revocation_id = ?5 WHERE revocation_id IS NULL AND id IN (
-        SELECT d.id FROM (SELECT DISTINCT e.kind, e.name, e.view_id, e.written_at_ms AS writtenAtMs ${SELECTED}
-            AND e.kind <> 'path') AS s
-          JOIN documents AS d ON d.view_id = s.view_id AND d.kind = s.kind AND d.name = s.name
-            AND d.created_at_ms <= s.writtenAtMs)`);
-    // A NAR goes with its last path that is not hidden; its bytes are what its hash says, whoever needs them still.
-    this.#hideHoldings = prepare(`
-      UPDATE holdings SET revocation_id = ?1 WHERE revocation_id IS NULL
-        AND id IN (SELECT holding_id FROM paths WHERE revocation_id = ?1)
-        AND NOT EXISTS (SELECT 1 FROM paths AS p WHERE p.holding_id = holdings.id AND p.revocation_id IS NULL)`);
-    this.#forgetFiles = prepare(`
-      DELETE FROM uploaded_files WHERE (view_id, object_id) IN (
-        SELECT f.view_id, f.object_id FROM uploaded_files AS f
-          JOIN objects AS o ON o.id = f.object_id
-          JOIN holdings AS h ON h.view_id = f.view_id AND h.nar_hash = o.nar_hash
-        WHERE h.revocation_id = ?1)`);
     this.#lift = prepare(`
       UPDATE revocations SET lifted_at_ms = ?2 WHERE id = ?1 AND lifted_at_ms IS NULL RETURNING id`);
     this.#showHoldings = prepare(
@@ -286,28 +261,6 @@ export class SqliteProvenanceWrites {
       }
       this.#putRead.run(kind, name, viewId, principalId, atMs);
     }
-  }
-
-  readonly #insertRevocation: Query<{ readonly id: number }>;
-  readonly #hidePaths: Query<never>;
-  readonly #hideDocuments: Query<never>;
-  readonly #hideHoldings: Query<never>;
-  readonly #forgetFiles: Query<never>;
-  revoke(
-    selection: RevocationSelection,
-    by: { readonly atMs: number; readonly createdBy: string | undefined },
-    limit: number,
-  ): RevocationEffect & { readonly id: number } {
-    const effect = this.#reads.previewRevocation(selection, limit);
-    const parameters = toParameters(selection);
-    const { id } = required(
-      this.#insertRevocation.get(...parameters, by.atMs, by.createdBy ?? null, effect.entries),
-    );
-    this.#hidePaths.run(...parameters, id);
-    this.#hideDocuments.run(...parameters, id);
-    this.#hideHoldings.run(id);
-    this.#forgetFiles.run(id);
-    return { ...effect, id };
   }
 
   readonly #lift: Query<{ readonly id: number }>;

@@ -92,7 +92,8 @@ function describeEffect({ consumers, ...effect }: RevocationEffect): Record<stri
 }
 
 function describeRevocation(record: RevocationRecord): Record<string, unknown> {
-  const { id, principal, run, jti, sinceMs, createdAtMs, createdBy, entries, liftedAtMs } = record;
+  const { id, principal, run, jti, sinceMs, createdAtMs, createdBy, entries } = record;
+  const { finishedAtMs, liftedAtMs } = record;
   return {
     id,
     principal,
@@ -102,6 +103,7 @@ function describeRevocation(record: RevocationRecord): Record<string, unknown> {
     createdAt: toIso(createdAtMs),
     createdBy,
     entries,
+    finishedAt: finishedAtMs && toIso(finishedAtMs),
     liftedAt: liftedAtMs && toIso(liftedAtMs),
   };
 }

@@ -105,9 +105,13 @@ export function describeProvenance(open: OpenIndex): void {
     await expect(
       index.commitPaths(view.id, [samplePath("late")], { writer: BAD }),
     ).rejects.toMatchObject({ code: "FORBIDDEN" });
+    const listed = { id, run: "7", createdBy: "operator", liftedAtMs: undefined };
+    expect(await index.listRevocations(10)).toMatchObject([{ ...listed, finishedAtMs: undefined }]);
+    await index.finishRevocation(id, { atMs: NOW + 600, entries: 4 });
     expect(await index.listRevocations(10)).toMatchObject([
-      { id, run: "7", entries: 3, createdBy: "operator", liftedAtMs: undefined },
+      { ...listed, entries: 4, finishedAtMs: NOW + 600 },
     ]);
+    expect(await index.hideRevoked(id)).toBe(3);
     expect(await index.checkConsistency()).toEqual([]);
   });
 
@@ -136,6 +140,36 @@ export function describeProvenance(open: OpenIndex): void {
     const body = await index.findDocument([view.id], "build-trace", "x");
     expect(Buffer.from(body ?? []).toString()).toBe("good");
     expect(await index.checkConsistency()).toEqual([]);
+  });
+
+  test("what many tokens wrote is hidden to the last entry, each counted once, and nothing of anybody else's", async () => {
+    await using index = await open();
+    const view = await addView(index);
+    const seeds = Array.from({ length: 2500 }, (_, number) => `of ${number}`);
+    await pushAs(index, view.id, BAD, seeds.slice(0, 1700));
+    await pushAs(index, view.id, { ...BAD, jti: "worse" }, seeds.slice(1700), NOW + 1);
+    await pushAs(index, view.id, GOOD, ["fine"]);
+    const trace = { kind: "build-trace", body: Buffer.from("x"), createdAtMs: NOW } as const;
+    await index.putDocument(view.id, { ...trace, name: "one" }, BAD);
+
+    const { id, entries } = await index.revoke({ run: "7" }, BY, 10);
+    expect(entries).toBe(2501);
+    expect(await index.hideRevoked(id)).toBe(2501);
+    const hashes = seeds.map(storePathHashOf);
+    expect((await index.findMissingPaths(view.id, hashes)).length).toBe(2500);
+    expect(await index.findPath([view.id], storePathHashOf("fine"))).toBeDefined();
+    expect(await index.viewStats(view.id)).toMatchObject({ paths: 1, nars: 1 });
+    expect(await index.checkConsistency()).toEqual([]);
+  });
+
+  test("a revocation that was taken back hides nothing more", async () => {
+    await using index = await open();
+    const view = await addView(index);
+    const { id } = await index.revoke({ run: "7" }, BY, 10);
+    await index.liftRevocation(id, { atMs: NOW, keepsHidden: false });
+    await pushAs(index, view.id, BAD, ["a"]);
+    expect(await index.hideRevoked(id)).toBe(0);
+    expect(await index.findPath([view.id], storePathHashOf("a"))).toBeDefined();
   });
 
   test("a revocation that is taken back gives everything back, or only the right to go on", async () => {

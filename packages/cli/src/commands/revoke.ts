@@ -106,8 +106,9 @@ function printRevocations(
   if (isJson) return printLine(context, JSON.stringify(revocations));
   const rows = revocations.map((each) => {
     const { id, run = "", principal = "", token = "", since = "", entries } = each;
-    const state = each.liftedAt === undefined ? "in force" : `taken back ${each.liftedAt}`;
-    return [String(id), each.createdAt, String(entries), run, principal, token, since, state];
+    const state = each.finishedAt === undefined ? "hiding" : "in force";
+    const now = each.liftedAt === undefined ? state : `taken back ${each.liftedAt}`;
+    return [String(id), each.createdAt, String(entries), run, principal, token, since, now];
   });
   const header = ["ID", "MADE", "ENTRIES", "RUN", "PRINCIPAL", "TOKEN", "SINCE", "STATE"];
   for (const line of formatTable(header, rows)) printLine(context, line);

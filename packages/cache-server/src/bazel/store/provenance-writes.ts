@@ -43,6 +43,7 @@ export class ProvenanceWrites {
   readonly #isApplied: Query<unknown>;
   readonly #noteApplied: Query<never>;
   readonly #revoke: Query<{ readonly id: number }>;
+  readonly #revokedBy: Query<{ readonly id: number }>;
   readonly #lift: Query<{ readonly id: number }>;
   readonly #forgetReads: Query<never>;
   readonly #forgetConsumers: Query<never>;
@@ -84,6 +85,7 @@ export class ProvenanceWrites {
     this.#revoke = prepare(`
       UPDATE writes SET revocation_id = ?5
       WHERE id IN (SELECT w.id ${SELECTED_WRITES} AND w.started_ms <= ?6) RETURNING id`);
+    this.#revokedBy = prepare(`SELECT id FROM writes WHERE revocation_id = ?1`);
     this.#lift = prepare(`
       UPDATE writes SET revocation_id = NULL WHERE revocation_id = ?1 RETURNING id`);
     this.#forgetReads = prepare(`
@@ -147,13 +149,13 @@ export class ProvenanceWrites {
   /**
    * Revokes what was written until a moment; once for a revocation.
    *
-   * @returns The writes it hides; `undefined` when it was applied before.
+   * @returns The writes it hides.
    */
   revokeWrites(
     revocation: RevocationSelection & { readonly id: number; readonly createdAtMs: number },
-  ): number[] | undefined {
+  ): number[] {
     const { id, createdAtMs } = revocation;
-    if (this.#isApplied.get(id) !== undefined) return undefined;
+    if (this.#isApplied.get(id) !== undefined) return this.#revokedBy.all(id).map((row) => row.id);
     this.#noteApplied.run(id);
     return this.#revoke.all(...toSelection(revocation), id, createdAtMs).map((row) => row.id);
   }

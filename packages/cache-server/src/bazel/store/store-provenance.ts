@@ -61,7 +61,7 @@ export function createStoreProvenance(
 
   const apply = async (revocation: StoreRevocation): Promise<readonly number[]> => {
     writes.hold(revocation);
-    const revoked = (await state.write("revokeWrites", revocation)) ?? [];
+    const revoked = await state.write("revokeWrites", revocation);
     writes.revoke(revoked);
     return revoked;
   };
