@@ -69,6 +69,10 @@ export interface RunnerOptions {
   readonly isDebugging?: boolean | undefined;
   /** The runner is stopped after the last step: no post part runs, and what the job left is killed. */
   readonly hasNoPost?: boolean | undefined;
+  /** Scripts that the runner runs before the first step and after the last post part: `ACTIONS_RUNNER_HOOK_*`. */
+  readonly hooks?:
+    | { readonly jobStarted?: string | undefined; readonly jobCompleted?: string | undefined }
+    | undefined;
   /** Cancels the job when it fires. */
   readonly signal?: AbortSignal | undefined;
   /** Default: the runner's own 7.5 and 2.5 seconds. */
@@ -109,7 +113,7 @@ export interface StepResult {
 /** What became of a job. */
 export interface JobResult {
   readonly conclusion: Conclusion;
-  /** Steps in their order, then the post parts in the reverse one. */
+  /** Steps in their order, then the post parts in the reverse one; hooks are the first and the last. */
   readonly steps: readonly StepResult[];
   /** What the steps exported, as the last one would see it. */
   readonly env: Readonly<Record<string, string>>;

@@ -15,6 +15,8 @@ export interface JobState {
   readonly path: readonly string[];
   /** The environment of a script. */
   scriptEnv(): Record<string, string>;
+  /** The environment of a runner's hook, which knows nothing of what workflow and steps export, PATH apart. */
+  hookEnv(): Record<string, string>;
   /** The environment of an action, which gets more. */
   actionEnv(): Record<string, string>;
   expressionContext(stepEnv: Readonly<Record<string, string>> | undefined): ExpressionContext;
@@ -50,8 +52,7 @@ export function createJobState(beginning: JobBeginning): JobState {
   let path: readonly string[] = [];
   let status: Conclusion = "success";
 
-  const scriptEnv = (): Record<string, string> => {
-    const env: Record<string, string> = { ...machine, ...jobEnv, ...exported, ...fixed };
+  const withIdentity = (env: Record<string, string>): Record<string, string> => {
     env["PATH"] = [...path, env["PATH"] ?? ""].join(":");
     // The forge's identity endpoint reaches scripts as well, the cache's token does not.
     for (const [name, value] of Object.entries(beginning.actionEnv)) {
@@ -59,11 +60,14 @@ export function createJobState(beginning: JobBeginning): JobState {
     }
     return env;
   };
+  const scriptEnv = (): Record<string, string> =>
+    withIdentity({ ...machine, ...jobEnv, ...exported, ...fixed });
   return {
     masker,
     folders,
     exported,
     scriptEnv,
+    hookEnv: () => withIdentity({ ...machine, ...fixed }),
     actionEnv: () => ({ ...scriptEnv(), ...beginning.actionEnv }),
     get status() {
       return status;

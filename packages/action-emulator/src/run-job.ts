@@ -32,11 +32,18 @@ export async function runJob(options: JobOptions): Promise<JobResult> {
   const state = await openState(options, folders, trackingId);
   const posts: PostPart[] = [];
   const results: StepResult[] = [];
+  const { jobStarted, jobCompleted } = options.hooks ?? {};
+  if (jobStarted !== undefined) {
+    results.push(await runHook("job-started", jobStarted, options, state));
+  }
   for (const [index, step] of options.steps.entries()) {
     results.push(await runMain(step, index, { options, state, posts }));
   }
   for (const post of options.hasNoPost === true ? [] : posts.toReversed()) {
     results.push(await runPost(post, withoutSignal(options), state));
+  }
+  if (jobCompleted !== undefined && options.hasNoPost !== true) {
+    results.push(await runHook("job-completed", jobCompleted, withoutSignal(options), state));
   }
   const orphans = await killTracked(trackingId);
   await rm(path.join(folders.temp, "_runner_file_commands"), { recursive: true, force: true });
@@ -102,6 +109,30 @@ async function openState(
   state.masker.add(identity?.requestToken ?? "");
   state.masker.add(actionEnv["ACTIONS_RUNTIME_TOKEN"] ?? "");
   return state;
+}
+
+/** A hook is a script's step that the workflow does not know of: when it fails, the job does. */
+async function runHook(
+  name: "job-started" | "job-completed",
+  file: string,
+  options: JobOptions,
+  state: JobState,
+): Promise<StepResult> {
+  return executeStep({
+    name,
+    id: undefined,
+    phase: name === "job-started" ? "main" : "post",
+    cancelTimes: options.cancelTimes ?? RUNNER_CANCEL_TIMES,
+    options,
+    state,
+    command: {
+      command: "bash",
+      args: [...BASH_OPTIONS, path.resolve(file)],
+      cwd: state.folders.workspace,
+      env: state.hookEnv(),
+    },
+    step: {},
+  });
 }
 
 interface MainContext {
@@ -199,6 +230,8 @@ function readInputs(
   );
 }
 
+const BASH_OPTIONS = ["--noprofile", "--norc", "-eo", "pipefail"];
+
 async function writeScript(
   { shell = "bash", workingDirectory = "." }: RunStep,
   script: string,
@@ -206,7 +239,7 @@ async function writeScript(
 ): Promise<Omit<StepCommand, "env"> & { readonly file: string }> {
   const file = path.join(folders.temp, `${randomUUID()}.sh`);
   await writeFile(file, script);
-  const args = shell === "bash" ? ["--noprofile", "--norc", "-eo", "pipefail", file] : ["-e", file];
+  const args = shell === "bash" ? [...BASH_OPTIONS, file] : ["-e", file];
   return { command: shell, args, cwd: path.resolve(folders.workspace, workingDirectory), file };
 }
 

@@ -301,3 +301,45 @@ test("a Forgejo job has its own marks beside GitHub's", async () => {
   });
   expect(steps[0]?.log).toBe("true true https://forge.example.org acme/tool\n");
 });
+
+test("hooks run around everything, see no variables of steps, and what the first exports reaches them", async () => {
+  await using folder = await createTestFolder();
+  const started = await folder.write(
+    "started.sh",
+    'echo "::add-mask::hush"; echo "A=${A-none} hush" >>"$GITHUB_ENV"',
+  );
+  const completed = await folder.write("completed.sh", 'echo "${A-nothing} in $RUNNER_TEMP"');
+  const picky = await folder.action("picky", { main: "", post: `say("post")` });
+  const options = { directory: folder.runner, jobEnv: { A: "job" } };
+  const hooks = { jobStarted: started, jobCompleted: completed };
+  const steps = [{ run: 'echo "$A"' }, { uses: picky }];
+
+  const job = await runJob({ ...options, hooks, steps });
+
+  expect(job.steps.map(({ name, log }) => `${name}: ${log.trim()}`)).toEqual([
+    "job-started: ",
+    "step 1: none ***",
+    "picky: ",
+    "picky: post",
+    `job-completed: nothing in ${path.join(folder.runner, "temp")}`,
+  ]);
+});
+
+test("a hook that fails, fails the job; without post parts there is no last hook", async () => {
+  await using folder = await createTestFolder();
+  const bad = await folder.write("bad.sh", "false; echo never");
+  const steps = [{ run: "true" }];
+
+  const first = await runJob({ directory: folder.runner, hooks: { jobStarted: bad }, steps });
+  const last = await runJob({ directory: folder.runner, hooks: { jobCompleted: bad }, steps });
+  const stopped = await runJob({
+    ...{ directory: folder.runner, steps, hasNoPost: true },
+    hooks: { jobCompleted: bad },
+  });
+
+  expect(outcomes(first)).toEqual(["main job-started: failure", "main step 1: skipped"]);
+  expect(outcomes(last)).toEqual(["main step 1: success", "post job-completed: failure"]);
+  expect([first, last, stopped].map(({ conclusion }) => conclusion)).toEqual([
+    ...["failure", "failure", "success"],
+  ]);
+});

@@ -77,6 +77,7 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
     exportFile: text("FILE", "Append what to export as NAME=value, such as to $GITHUB_ENV", {
       completes: "file",
     }),
+    mask: flag("Print the ::add-mask:: commands of GitHub's runners for what no log may show"),
     json: flag("Print the result as one line of JSON; it holds what to mask in logs"),
   },
   environment: [
@@ -103,13 +104,18 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
     },
   ],
   async run({ options }, context) {
-    if (options.shell && options.json) throw new UsageError("--shell excludes --json");
+    if ([options.shell, options.json, options.mask].filter(Boolean).length > 1) {
+      throw new UsageError("--shell, --json and --mask exclude each other");
+    }
     const { runSetup } = await import("@glorious/runner-agent");
     const isWhole = options.request !== undefined;
     const request = isWhole
       ? await readRequest(options.request ?? "-", context)
       : await buildRequest(options, context);
     const result = await runSetup(request, context);
+    if (options.mask) {
+      for (const secret of result.masks) printLine(context, `::add-mask::${secret}`);
+    }
     for (const line of result.notes) note(context, line);
     if (options.exportFile !== undefined) {
       await appendFile(
@@ -119,7 +125,7 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
           .join(""),
       );
     }
-    if (options.json || (isWhole && !options.shell)) {
+    if (options.json || (isWhole && !options.shell && !options.mask)) {
       return printLine(context, JSON.stringify(result));
     }
     describeResult(result, context);
