@@ -116,7 +116,7 @@ describe("with a policy for all forges", () => {
       await expectNoSecret(job, who);
       const shown = await job.run(["whoami"]);
       expect(shown.stdout).toMatch(new RegExp(`^writes +${write.replace("+", "\\+")}$`, "m"));
-      expect(shown.stdout).toMatch(/^expires .*\(in \d+ min\)$/m);
+      expect(shown.stdout).toMatch(/^expires .*\(in [\d.]+ (?:m|h)\)$/m);
       const removed = await job.run(["overlay", "delete", "--ref", "refs/heads/gone"]);
       expect([removed.status, removed.stderr]).toEqual(
         isRunner
