@@ -40263,6 +40263,7 @@ var init_wire_provenance = __esmMin((() => {
 		createdAt: /* @__PURE__ */ string(),
 		createdBy: text$2,
 		entries: /* @__PURE__ */ number(),
+		finishedAt: text$2,
 		liftedAt: text$2
 	})) });
 	LiftedSchema = /* @__PURE__ */ object({ restored: /* @__PURE__ */ number() });
@@ -63155,6 +63156,7 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
 			request: text$7("FILE", "Take all of it from FILE as JSON, - is standard input", { completes: "file" }),
 			shell: flag$2("Print what to export, for a shell's eval"),
 			exportFile: text$7("FILE", "Append what to export as NAME=value, such as to $GITHUB_ENV", { completes: "file" }),
+			mask: flag$2("Print the ::add-mask:: commands of GitHub's runners for what no log may show"),
 			json: flag$2("Print the result as one line of JSON; it holds what to mask in logs")
 		},
 		environment: [
@@ -63175,13 +63177,18 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
 			command: "flywheel setup --kind nix --kind bazel --json"
 		}],
 		async run({ options }, context) {
-			if (options.shell && options.json) throw new UsageError("--shell excludes --json");
+			if ([
+				options.shell,
+				options.json,
+				options.mask
+			].filter(Boolean).length > 1) throw new UsageError("--shell, --json and --mask exclude each other");
 			const { runSetup } = await Promise.resolve().then(() => (init_src(), src_exports));
 			const isWhole = options.request !== void 0;
 			const result = await runSetup(isWhole ? await readRequest(options.request ?? "-", context) : await buildRequest(options, context), context);
+			if (options.mask) for (const secret of result.masks) printLine(context, `::add-mask::${secret}`);
 			for (const line of result.notes) note(context, line);
 			if (options.exportFile !== void 0) await appendFile(resolve(context.workingDirectory, options.exportFile), Object.entries(result.environment).map(([name, given]) => `${name}=${given}\n`).join(""));
-			if (options.json || isWhole && !options.shell) return printLine(context, JSON.stringify(result));
+			if (options.json || isWhole && !options.shell && !options.mask) return printLine(context, JSON.stringify(result));
 			describeResult(result, context);
 			if (options.shell) for (const line of formatExports(result)) printLine(context, line);
 		}
@@ -65010,7 +65017,8 @@ function printRevocations(revocations, isJson, context) {
 	if (isJson) return printLine(context, JSON.stringify(revocations));
 	const rows = revocations.map((each) => {
 		const { id, run = "", principal = "", token = "", since = "", entries } = each;
-		const state = each.liftedAt === void 0 ? "in force" : `taken back ${each.liftedAt}`;
+		const state = each.finishedAt === void 0 ? "hiding" : "in force";
+		const now = each.liftedAt === void 0 ? state : `taken back ${each.liftedAt}`;
 		return [
 			String(id),
 			each.createdAt,
@@ -65019,7 +65027,7 @@ function printRevocations(revocations, isJson, context) {
 			principal,
 			token,
 			since,
-			state
+			now
 		];
 	});
 	for (const line of formatTable([
