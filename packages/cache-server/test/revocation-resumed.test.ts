@@ -9,7 +9,7 @@ import { makeDirectory } from "./index/temporary-directory.ts";
 import { jobToken } from "./job-tokens.ts";
 import { createTestPath } from "./test-path.ts";
 import { startTestServer } from "./test-server.ts";
-import { postJson, pushAttic } from "./uploads.ts";
+import { pushAttic } from "./uploads.ts";
 
 const REVOCATIONS = "/_flywheel/v1/revocations";
 
