@@ -1,5 +1,8 @@
 import {
+  type Claims,
   describeEachBazel,
+  findBazelVersions,
+  forgejoClaims,
   githubClaims,
   gitlabClaims,
   type IdentityWorld,
@@ -16,6 +19,37 @@ const REVIEW = githubClaims({ ...PROJECT, ref: "refs/pull/12/merge", event: "pul
 const FORK = githubClaims({ ...PROJECT, event: "pull_request_target" });
 const OTHER_TENANT = gitlabClaims({ project: "acme/site", projectId: 2001, namespaceId: 1001 });
 
+const LAB_PROJECT = { project: "acme/site", projectId: 2001, namespaceId: 1001 };
+const LAB_REVIEW = {
+  source: "merge_request_event",
+  ref: "feature",
+  refPath: "refs/merge-requests/12/head",
+};
+/** The same runs as the other forges say them. */
+const ELSEWHERE: Readonly<
+  Record<"gitlab" | "forgejo", Readonly<Record<"main" | "review" | "fork", Claims>>>
+> = {
+  gitlab: {
+    main: gitlabClaims(LAB_PROJECT),
+    review: gitlabClaims({ ...LAB_PROJECT, ...LAB_REVIEW }),
+    fork: gitlabClaims({
+      ...{ project: "mallory/site", projectId: 667, namespaceId: 666 },
+      ...{ jobProject: "acme/site", jobProjectId: 2001, jobNamespaceId: 1001 },
+      ...LAB_REVIEW,
+    }),
+  },
+  forgejo: {
+    main: forgejoClaims({ ...PROJECT, hasIds: true }),
+    review: forgejoClaims({
+      ...PROJECT,
+      ref: "refs/pull/12/merge",
+      event: "pull_request",
+      hasIds: true,
+    }),
+    fork: forgejoClaims({ ...PROJECT, event: "pull_request_target", hasIds: true }),
+  },
+};
+
 const scope = {
   repository: { id: "2001" },
   trusted: { refs: ["refs/heads/main"] },
@@ -24,6 +58,7 @@ const scope = {
 const TENANTS = {
   hub: { views: { main: {} }, scopes: [{ issuer: "github", ...scope }] },
   lab: { views: { main: {} }, scopes: [{ issuer: "gitlab", ...scope }] },
+  forge: { views: { main: {} }, scopes: [{ issuer: "forgejo", ...scope }] },
 };
 
 /** A target of nobody else's. */
@@ -82,5 +117,37 @@ describeEachBazel("a job's identity", (bazel) => {
     const foreign = await other.run(["build", "//..."]);
     expect(foreign.status, foreign.stderr).toBe(0);
     expect(foreign.processes["remote cache hit"]).toBeUndefined();
+  });
+
+  // What Bazel sees is the same on every forge; one version shows that their claims lead to it.
+  const isNewest = bazel.version === findBazelVersions().at(-1)?.version;
+  test.runIf(isNewest).for(["gitlab", "forgejo"] as const)("does so on %s", async (forge) => {
+    await using fresh = await startIdentityWorld({ tenants: TENANTS });
+    const runs = ELSEWHERE[forge];
+    await using main = await startWorkspace(bazel, fresh, [forge, runs.main]);
+    const first = await main.run(["build", "//..."]);
+    expect(first.status, first.stderr).toBe(0);
+    const built = first.processes["local"] ?? 0;
+    expect(built).toBeGreaterThanOrEqual(5);
+
+    await using fork = await startWorkspace(bazel, fresh, [forge, runs.fork]);
+    await fork.write(withTarget("poison"));
+    const poison = ["build", "--remote_upload_local_results=true", "//..."];
+    expect((await fork.run(poison)).processes).toMatchObject({ "remote cache hit": built });
+    await fork.clean();
+    const again = await fork.run(["build", "//:poison"]);
+    expect(again.processes["remote cache hit"]).toBeUndefined();
+
+    await using review = await startWorkspace(bazel, fresh, [forge, runs.review]);
+    await review.write(withTarget("proposed"));
+    const proposed = await review.run(["build", "//..."]);
+    expect(proposed.processes).toMatchObject({ "remote cache hit": built, local: 1 });
+    await review.clean();
+    const repeated = await review.run(["build", "//..."]);
+    expect(repeated.processes).toMatchObject({ "remote cache hit": built + 1 });
+    await main.write(withTarget("proposed"));
+    await main.clean();
+    const landed = await main.run(["build", "//..."]);
+    expect(landed.processes).toMatchObject({ "remote cache hit": built, local: 1 });
   });
 });
