@@ -6,6 +6,7 @@ import {
   type CommandResult,
   createTemporaryDirectory,
   describeWithAct,
+  findBazelVersions,
   findNixVersions,
   type IdentityWorld,
   runCommand,
@@ -13,7 +14,7 @@ import {
 } from "@glorious/testkit";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { copyAction } from "./action-copy.ts";
+import { type ActionName, copyAction } from "./action-copy.ts";
 import {
   createExample,
   type ExampleRepository,
@@ -27,6 +28,8 @@ import {
 const nix = findNixVersions().at(-1);
 const GIT = ["-c", "user.name=test", "-c", "user.email=test@example.org"];
 
+const bazel = findBazelVersions().at(-1);
+
 describeWithAct("the example's workflow", (act) => {
   let world: IdentityWorld;
   beforeAll(async () => {
@@ -34,20 +37,33 @@ describeWithAct("the example's workflow", (act) => {
   });
   afterAll(() => world[Symbol.asyncDispose]());
 
-  /** Runs the workflow on this machine, `uses: glorious/setup-attic@v1` from a folder. */
+  /** Makes a repository of a folder, as act wants it. */
+  async function commitAll({ directory }: ExampleRepository): Promise<void> {
+    for (const words of [
+      ["init", "-q"],
+      ["add", "."],
+      [...GIT, "commit", "-qm", "all"],
+    ]) {
+      await runCommand("git", words, { cwd: directory });
+    }
+  }
+
+  /** Runs the workflow on this machine, `uses: glorious/<name>@v1` from a folder. */
   async function runAct(
     runner: ExampleRunner,
     { directory }: ExampleRepository,
+    name: ActionName,
     action: string,
   ): Promise<CommandResult> {
     const { requestUrl, requestToken } = identityOf(world, RUNS.main);
     const node = path.dirname(process.execPath);
-    const env = { ...runner.sandbox.env, PATH: `${node}:${runner.sandbox.env["PATH"]}` };
+    const env = { ...runner.sandbox.env, PATH: `${node}:${runner.path}` };
     return runCommand(
       act,
       [
-        ...["push", "--platform", "acme-nix=-self-hosted", "--no-cache-server", "--pull=false"],
-        ...["--local-repository", `glorious/setup-attic@v1=${action}`],
+        ...["push", "--no-cache-server", "--pull=false"],
+        ...["--platform", "acme-nix=-self-hosted", "--platform", "acme-docker=-self-hosted"],
+        ...["--local-repository", `glorious/${name}@v1=${action}`],
         ...["--env", `FLYWHEEL_SERVER=${world.server.url}`],
         ...["--env", `ACTIONS_ID_TOKEN_REQUEST_URL=${requestUrl}`],
         ...["--env", `ACTIONS_ID_TOKEN_REQUEST_TOKEN=${requestToken}`],
@@ -63,30 +79,22 @@ describeWithAct("the example's workflow", (act) => {
       await using repository = await createExample("nix", randomUUID());
       await using folder = await createTemporaryDirectory("flywheel-act-");
       const action = await copyAction("setup-attic", folder.path);
-      for (const words of [
-        ["init", "-q"],
-        ["add", "."],
-        [...GIT, "commit", "-qm", "all"],
-      ]) {
-        await runCommand("git", words, { cwd: repository.directory });
-      }
+      await commitAll(repository);
       await using cold = await startRunner({ nix }, world);
 
-      const first = await runAct(cold, repository, action);
+      const first = await runAct(cold, repository, "setup-attic", action);
 
       expect(first.status, first.stdout + first.stderr).toBe(0);
       expect(first.stdout).toContain("Cache: ready.");
       expect(first.stdout).toMatch(/\| Pushed \| 2 paths/);
-      const drvs = [...first.stdout.matchAll(/building '(.*\.drv)'/g)].map(([, drv = ""]) => drv);
-      expect(drvs).toHaveLength(2);
-      const query = ["--query", "--outputs", ...drvs];
-      const built = (await cold.sandbox.output("nix-store", query)).split("\n");
+      const built = await builtBy(cold, first);
+      expect(built).toHaveLength(2);
       // Its work tree holds the link that keeps what was built.
       await rm(path.join(cold.sandbox.home, ".cache", "act"), { recursive: true, force: true });
       await cold.forget(built);
 
       await using fresh = await startRunner({ nix }, world);
-      const second = await runAct(fresh, repository, action);
+      const second = await runAct(fresh, repository, "setup-attic", action);
 
       expect(second.status, second.stdout + second.stderr).toBe(0);
       expect(second.stdout).not.toMatch(/building '/);
@@ -95,4 +103,46 @@ describeWithAct("the example's workflow", (act) => {
       await fresh.forget(built);
     },
   );
+
+  const examples = [
+    ["bazel", "setup-bazel-cache", 0],
+    ["both", "setup-flywheel", 2],
+  ] as const;
+  test.skipIf(nix === undefined || bazel === undefined).for(examples)(
+    "%s: the one line of %s fills the cache, and a fresh machine takes all from it",
+    async ([name, actionName, paths]) => {
+      if (nix === undefined || bazel === undefined) return;
+      await using repository = await createExample(name, randomUUID());
+      await using folder = await createTemporaryDirectory("flywheel-act-");
+      const action = await copyAction(actionName, folder.path);
+      await using cold = await startRunner({ nix, bazel }, world);
+      await cold.prepare(repository.directory);
+      await commitAll(repository);
+
+      const first = await runAct(cold, repository, actionName, action);
+      expect(first.status, first.stdout + first.stderr).toBe(0);
+      expect(first.stdout).toMatch(/\| Bazel \| 0 of 2 actions/);
+      const built = await builtBy(cold, first);
+      expect(built).toHaveLength(paths);
+      await rm(path.join(cold.sandbox.home, ".cache", "act"), { recursive: true, force: true });
+      if (paths > 0) await cold.forget(built);
+
+      await using fresh = await startRunner({ nix, bazel }, world);
+      await fresh.prepare(repository.directory);
+      const second = await runAct(fresh, repository, actionName, action);
+      expect(second.status, second.stdout + second.stderr).toBe(0);
+      expect(second.stdout).toMatch(/\| Bazel \| 2 of 2 actions/);
+      expect(second.stdout).not.toMatch(/building '/);
+      await rm(path.join(fresh.sandbox.home, ".cache", "act"), { recursive: true, force: true });
+      if (paths > 0) await fresh.forget(built);
+    },
+  );
 });
+
+/** What Nix says that it built in a run. */
+async function builtBy(runner: ExampleRunner, { stdout }: CommandResult): Promise<string[]> {
+  const drvs = [...stdout.matchAll(/building '(.*\.drv)'/g)].map(([, drv = ""]) => drv);
+  if (drvs.length === 0) return [];
+  const query = ["--query", "--outputs", ...drvs];
+  return (await runner.sandbox.output("nix-store", query)).split("\n");
+}

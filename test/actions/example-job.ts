@@ -101,6 +101,10 @@ export interface RunnerTools {
 /** A runner with a home and tools of its own. */
 export interface ExampleRunner extends AsyncDisposable {
   readonly sandbox: NixSandbox;
+  /** Its PATH. */
+  readonly path: string;
+  /** Puts what makes Bazel build offline here into a repository, where there is a Bazel. */
+  prepare(repositoryDirectory: string): Promise<void>;
   /** Where the emulated runner keeps what it has. */
   readonly directory: string;
   /** Runs the workflow of a repository. */
@@ -131,18 +135,23 @@ export async function startRunner(
   if (workspace !== undefined) opened.use(workspace);
   const owned = opened.move();
   const work = path.join(directory, "work");
+  const { PATH = "" } = sandbox.env;
+  const toolPath = workspace === undefined ? PATH : `${workspace.commandDirectory}:${PATH}`;
+  const prepare = async (repositoryDirectory: string): Promise<void> => {
+    if (workspace === undefined) return;
+    await cp(workspace.directory, repositoryDirectory, { recursive: true });
+  };
   return {
     sandbox,
+    path: toolPath,
+    prepare,
     directory,
     async run(repository, { claims, forge, env = {}, ...options } = {}) {
-      const { HOME: _, TMPDIR: __, PATH = "", ...nixEnv } = sandbox.env;
+      const { HOME: _, TMPDIR: __, PATH: ___, ...nixEnv } = sandbox.env;
       const repositoryDirectory = path.join(directory, "repository");
       await rm(repositoryDirectory, { recursive: true, force: true });
       await cp(repository.directory, repositoryDirectory, { recursive: true });
-      // What makes Bazel build offline here.
-      if (workspace !== undefined) {
-        await cp(workspace.directory, repositoryDirectory, { recursive: true });
-      }
+      await prepare(repositoryDirectory);
       return runWorkflow({
         directory,
         home: sandbox.home,
@@ -151,7 +160,7 @@ export async function startRunner(
         actions: ACTIONS,
         env: {
           ...nixEnv,
-          PATH: workspace === undefined ? PATH : `${workspace.commandDirectory}:${PATH}`,
+          PATH: toolPath,
           FLYWHEEL_SERVER: world.server.url,
           ...env,
         },
