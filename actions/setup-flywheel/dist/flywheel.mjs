@@ -57585,6 +57585,7 @@ var init_kept_blobs = __esmMin((() => {
 		#usedBytes = 0;
 		#keptBlobs = 0;
 		#unkeptBlobs = 0;
+		#files = 0;
 		#isClosed = false;
 		#timer;
 		constructor(options) {
@@ -57613,12 +57614,15 @@ var init_kept_blobs = __esmMin((() => {
 		deliver(hash) {
 			const entry = this.#entries.get(hash);
 			if (entry === void 0 || entry.isTree || entry.state === "gone") return;
+			entry.promises -= 1;
+			if (entry.promises > 0) return;
 			const before = entry.state;
 			entry.state = "gone";
+			this.#entries.delete(hash);
 			this.#usedBytes -= entry.sizeBytes;
 			if (before === "kept") {
 				this.#keptBlobs -= 1;
-				rm(this.#file(hash), { force: true });
+				rm(entry.file, { force: true });
 			}
 			this.#pump();
 		}
@@ -57627,11 +57631,11 @@ var init_kept_blobs = __esmMin((() => {
 			return entry?.state === "kept" && entry.sizeBytes === sizeBytes;
 		}
 		readWhole(hash, sizeBytes) {
-			return this.has(hash, sizeBytes) ? readFileSync(this.#file(hash)) : void 0;
+			return this.has(hash, sizeBytes) ? readFileSync(this.#fileOf(hash)) : void 0;
 		}
 		read(hash, sizeBytes, offset) {
 			if (!this.has(hash, sizeBytes)) return void 0;
-			return createReadStream(this.#file(hash), {
+			return createReadStream(this.#fileOf(hash), {
 				start: offset,
 				highWaterMark: 262144
 			});
@@ -57657,18 +57661,26 @@ var init_kept_blobs = __esmMin((() => {
 			for (let index = 0; index < digests.length; index++) {
 				if (digests.isEmptyBlob(index)) continue;
 				const hash = digests.hash(index);
-				if (this.#entries.has(hash)) continue;
+				const known = this.#entries.get(hash);
+				if (known !== void 0) {
+					known.promises += 1;
+					continue;
+				}
 				const sizeBytes = digests.sizeBytes(index);
 				if (this.#usedBytes + sizeBytes > this.#options.maxBytes) {
 					this.#unkeptBlobs += 1;
 					continue;
 				}
 				this.#usedBytes += sizeBytes;
+				const isTree = trees.has(hash);
+				this.#files += 1;
 				const entry = {
 					hash,
 					sizeBytes,
 					instanceName,
-					isTree: trees.has(hash),
+					isTree,
+					file: join(this.#options.directory, `${this.#files}-${hash}`),
+					promises: 1,
 					state: "waiting"
 				};
 				this.#entries.set(hash, entry);
@@ -57697,7 +57709,7 @@ var init_kept_blobs = __esmMin((() => {
 		}
 		async #fetch(entry) {
 			entry.state = "fetching";
-			const file = this.#file(entry.hash);
+			const { file } = entry;
 			try {
 				await this.#download(entry, `${file}.part`);
 				await rename(`${file}.part`, file);
@@ -57730,7 +57742,7 @@ var init_kept_blobs = __esmMin((() => {
 		#forget(entry) {
 			if (entry.state !== "gone") this.#usedBytes -= entry.sizeBytes;
 			entry.state = "gone";
-			this.#entries.delete(entry.hash);
+			if (this.#entries.get(entry.hash) === entry) this.#entries.delete(entry.hash);
 		}
 		/** @throws when the cache does not give the blob, or gives another. */
 		async #download({ hash, sizeBytes, instanceName }, file) {
@@ -57792,8 +57804,8 @@ var init_kept_blobs = __esmMin((() => {
 				call.halfClose();
 			});
 		}
-		#file(hash) {
-			return join(this.#options.directory, hash);
+		#fileOf(hash) {
+			return this.#entries.get(hash)?.file ?? "";
 		}
 	};
 }));

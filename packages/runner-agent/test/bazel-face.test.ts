@@ -349,6 +349,22 @@ describe("what the face answers, as the docs say", () => {
   );
 });
 
+test("a blob that two hits name is kept until it was read for both", async () => {
+  await using job = await startJob();
+  const [ask, read] = [EXCHANGES["GetActionResult"], EXCHANGES["ByteStream.Read"]] as Exchange[];
+  const call = (exchange: Exchange | undefined): Promise<FaceAnswer> =>
+    job.client.call(exchange?.path ?? "", exchange?.request(job.cache) ?? Buffer.alloc(0));
+  await call(ask);
+  await call(ask);
+  await vi.waitUntil(() => job.face.kept.blobs === 1);
+  await call(read);
+  expect(job.face.kept.blobs).toBe(1);
+  await call(read);
+  expect(job.face.kept.blobs).toBe(0);
+  await call(ask);
+  await vi.waitUntil(() => job.face.kept.blobs === 1);
+});
+
 test("requests pass untouched, with the cache's credential in the place of the secret", async () => {
   await using job = await startJob();
   const seen: Buffer[] = [];

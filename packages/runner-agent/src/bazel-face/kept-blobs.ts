@@ -27,7 +27,7 @@ import type { UpstreamConnections } from "./upstream-connections.ts";
 export interface KeptBlobs extends AsyncDisposable {
   /** An ActionResult went to the build: what it names may be asked for later. */
   promise(actionResult: Uint8Array, instanceName: string): void;
-  /** The build has got the whole blob: it needs no keeping. */
+  /** The build has got the whole blob; when it got it as often as it was promised, it needs no keeping. */
   deliver(hash: string): void;
   has(hash: string, sizeBytes: number): boolean;
   /** The whole content at once, `undefined` when it is not kept. For small blobs. */
@@ -63,6 +63,10 @@ interface Entry {
   readonly sizeBytes: number;
   readonly instanceName: string;
   readonly isTree: boolean;
+  /** Of its own, so that one that is given up does not meet a later one of the same blob. */
+  readonly file: string;
+  /** How often it was promised and not read since. */
+  promises: number;
   state: "waiting" | "fetching" | "kept" | "gone";
 }
 
@@ -87,6 +91,7 @@ class SpooledBlobs implements KeptBlobs {
   #usedBytes = 0;
   #keptBlobs = 0;
   #unkeptBlobs = 0;
+  #files = 0;
   #isClosed = false;
   #timer: NodeJS.Timeout | undefined;
 
@@ -116,12 +121,16 @@ class SpooledBlobs implements KeptBlobs {
     const entry = this.#entries.get(hash);
     // What is in a tree is still to be found.
     if (entry === undefined || entry.isTree || entry.state === "gone") return;
+    entry.promises -= 1;
+    if (entry.promises > 0) return;
     const before = entry.state;
     entry.state = "gone";
+    // A later hit promises it anew.
+    this.#entries.delete(hash);
     this.#usedBytes -= entry.sizeBytes;
     if (before === "kept") {
       this.#keptBlobs -= 1;
-      void rm(this.#file(hash), { force: true });
+      void rm(entry.file, { force: true });
     }
     this.#pump();
   }
@@ -132,12 +141,12 @@ class SpooledBlobs implements KeptBlobs {
   }
 
   readWhole(hash: string, sizeBytes: number): Buffer | undefined {
-    return this.has(hash, sizeBytes) ? readFileSync(this.#file(hash)) : undefined;
+    return this.has(hash, sizeBytes) ? readFileSync(this.#fileOf(hash)) : undefined;
   }
 
   read(hash: string, sizeBytes: number, offset: number): AsyncIterable<Buffer> | undefined {
     if (!this.has(hash, sizeBytes)) return undefined;
-    return createReadStream(this.#file(hash), { start: offset, highWaterMark: 256 * 1024 });
+    return createReadStream(this.#fileOf(hash), { start: offset, highWaterMark: 256 * 1024 });
   }
 
   findBySum(hash: string): ReturnType<KeptBlobs["findBySum"]> {
@@ -157,7 +166,11 @@ class SpooledBlobs implements KeptBlobs {
     for (let index = 0; index < digests.length; index++) {
       if (digests.isEmptyBlob(index)) continue;
       const hash = digests.hash(index);
-      if (this.#entries.has(hash)) continue;
+      const known = this.#entries.get(hash);
+      if (known !== undefined) {
+        known.promises += 1;
+        continue;
+      }
       const sizeBytes = digests.sizeBytes(index);
       if (this.#usedBytes + sizeBytes > this.#options.maxBytes) {
         this.#unkeptBlobs += 1;
@@ -165,7 +178,13 @@ class SpooledBlobs implements KeptBlobs {
       }
       this.#usedBytes += sizeBytes;
       const isTree = trees.has(hash);
-      const entry: Entry = { hash, sizeBytes, instanceName, isTree, state: "waiting" };
+      this.#files += 1;
+      const file = join(this.#options.directory, `${this.#files}-${hash}`);
+      const entry: Entry = {
+        ...{ hash, sizeBytes, instanceName, isTree, file },
+        promises: 1,
+        state: "waiting",
+      };
       this.#entries.set(hash, entry);
       this.#queue.push(entry);
     }
@@ -194,7 +213,7 @@ class SpooledBlobs implements KeptBlobs {
 
   async #fetch(entry: Entry): Promise<void> {
     entry.state = "fetching";
-    const file = this.#file(entry.hash);
+    const { file } = entry;
     try {
       await this.#download(entry, `${file}.part`);
       await rename(`${file}.part`, file);
@@ -231,7 +250,7 @@ class SpooledBlobs implements KeptBlobs {
     if (entry.state !== "gone") this.#usedBytes -= entry.sizeBytes;
     entry.state = "gone";
     // Another ActionResult may name it, when the cache is well again.
-    this.#entries.delete(entry.hash);
+    if (this.#entries.get(entry.hash) === entry) this.#entries.delete(entry.hash);
   }
 
   /** @throws when the cache does not give the blob, or gives another. */
@@ -302,7 +321,7 @@ class SpooledBlobs implements KeptBlobs {
     });
   }
 
-  #file(hash: string): string {
-    return join(this.#options.directory, hash);
+  #fileOf(hash: string): string {
+    return this.#entries.get(hash)?.file ?? "";
   }
 }
