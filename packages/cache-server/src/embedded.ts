@@ -12,6 +12,7 @@ import {
 import { CACHE_PERMISSIONS, createTokenVerifier, signToken } from "@glorious/trust";
 
 import { bazelLimits, type BazelPlane, createBazelPlane } from "./bazel/bazel-plane.ts";
+import { openClientBundles } from "./clients/client-bundles.ts";
 import { type LoadOptions, loadSettings } from "./config/load-settings.ts";
 import { loadOverlaySecret, openOwnOverlaySecret } from "./config/overlay-secret.ts";
 import type { ServerSettings } from "./config/settings.ts";
@@ -30,6 +31,8 @@ export interface EmbeddedOptions extends LoadOptions {
   readonly view?: string;
   /** Makes the view readable for everybody; `undefined` leaves it as it is, private at first. */
   readonly isPublic?: boolean | undefined;
+  /** The client's bundle of this version, for jobs to fetch. */
+  readonly clientBundle?: string | undefined;
   /** Where log lines go; by default to standard error, as the settings say. */
   readonly logger?: Logger;
 }
@@ -146,7 +149,14 @@ async function startPlane(parts: Parts): Promise<EmbeddedPlane> {
   const key = (await index.listSigningKeys(view.id)).at(-1);
   if (key === undefined) throw new Error(`The view ${view.name} has no signing key`);
   const server: CacheServer = opened.use(
-    await startCacheServer({ ...parts, defaultView: view.name }),
+    await startCacheServer({
+      ...parts,
+      defaultView: view.name,
+      clients: await openClientBundles(join(data, "clients"), {
+        own: options.clientBundle,
+        logger: parts.logger,
+      }),
+    }),
   );
   const url = settings.publicUrl?.replace(/\/$/, "") ?? server.url;
   const tokenFile = join(data, "admin.token");

@@ -10,6 +10,7 @@ import { createInvocations } from "./bazel/invocations.ts";
 import { shareRequestMemory } from "./bazel/memory/request-memory.ts";
 import { createInstanceGate } from "./bazel/services/instance-access.ts";
 import { createBazelCounters } from "./bazel/view-counters.ts";
+import type { ClientBundles } from "./clients/client-bundles.ts";
 import { createPathCommitter } from "./commit/path-committer.ts";
 import type { ServerSettings } from "./config/settings.ts";
 import type { TokenKeys } from "./config/token-keys.ts";
@@ -60,6 +61,8 @@ export interface ServerParts {
   readonly viewPolicy?: ViewPolicy | undefined;
   /** The view for who names none. */
   readonly defaultView?: string | undefined;
+  /** The client that jobs may fetch; without it none. */
+  readonly clients?: ClientBundles | undefined;
   /** The server's own paces, where the defaults are not wanted. */
   readonly timings?: Partial<ServerTimings>;
 }
@@ -305,6 +308,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     addressHeader: settings.trustAddressHeader,
     defaultView: parts.defaultView,
     version: SERVER_VERSION,
+    clients: parts.clients,
     accelRedirect: settings.accelRedirect,
     answerCacheBytes: ANSWER_CACHE_BYTES,
   };

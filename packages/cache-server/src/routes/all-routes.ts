@@ -3,6 +3,7 @@ import { atticConfigRoutes } from "./attic-config.ts";
 import { atticPushRoutes } from "./attic-push.ts";
 import { auditRoutes } from "./audit.ts";
 import { bazelHttpRoutes } from "./bazel-http.ts";
+import { clientRoutes } from "./client.ts";
 import { closureRoutes } from "./closure.ts";
 import { flywheelManageRoutes } from "./flywheel-manage.ts";
 import { flywheelPushRoutes } from "./flywheel-push.ts";
@@ -28,6 +29,7 @@ export function allRoutes(services: RouteServices): Route[] {
     ...healthRoutes(services),
     ...metricsRoutes(services),
     ...identityRoutes(services),
+    ...clientRoutes(services),
     ...flywheelManageRoutes(services),
     ...flywheelPushRoutes(services),
     ...partUploadRoutes(services),

@@ -7,6 +7,7 @@ import type { Invocations } from "../bazel/invocations.ts";
 import type { SharedRequestMemory } from "../bazel/memory/request-memory.ts";
 import type { InstanceGate } from "../bazel/services/instance-access.ts";
 import type { BazelCounters } from "../bazel/view-counters.ts";
+import type { ClientBundles } from "../clients/client-bundles.ts";
 import type { PathCommitter } from "../commit/path-committer.ts";
 import type { AccessRecorder } from "../housekeeping/access-recorder.ts";
 import type { Collector } from "../housekeeping/collector.ts";
@@ -53,6 +54,8 @@ export interface RouteServices {
   /** The view for who names none. */
   readonly defaultView: string | undefined;
   readonly version: string;
+  /** `undefined` where the server hands none out. */
+  readonly clients: ClientBundles | undefined;
   /** Where a proxy serves the store's directory to itself, with a final slash. */
   readonly accelRedirect: string | undefined;
   /** Memory for narinfos and small NARs that were read, in bytes. */

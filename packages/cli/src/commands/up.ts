@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, existsSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -76,6 +76,7 @@ first. Every setting of the configuration file has a FLYWHEEL_* variable, option
           value: path(dataDirectory ?? join(dataHome(context.env), "flywheel")),
         },
       },
+      clientBundle: findClientBundle(),
       ...(options.view === undefined ? {} : { view: options.view }),
       isPublic: options.public ? true : undefined,
     });
@@ -169,6 +170,13 @@ function announce(plane: EmbeddedPlane, isJson: boolean, context: CliContext): v
 function findLauncher(): string {
   const launcher = fileURLToPath(new URL("../../../../bin/flywheel", import.meta.url));
   return isExecutable(launcher) ? launcher : "flywheel";
+}
+
+/** The command for CI jobs, as the checkout's actions have it. */
+function findClientBundle(): string | undefined {
+  const url = new URL("../../../../actions/setup-attic/dist/flywheel.mjs", import.meta.url);
+  const file = fileURLToPath(url);
+  return existsSync(file) ? file : undefined;
 }
 
 function isOnPath(name: string, context: CliContext): boolean {
