@@ -2,6 +2,7 @@ import type { AdoptionIndex, Offer } from "./adoption-index.ts";
 import type { HousekeepingIndex } from "./housekeeping-index.ts";
 import type { PartUploadIndex } from "./part-upload-index.ts";
 import type { PrincipalFacts, ProvenanceIndex } from "./provenance-index.ts";
+import type { UpstreamIndex } from "./upstream-index.ts";
 
 /**
  * What the cache knows: views, keys, paths, which view holds which NAR, and the stored objects.
@@ -16,7 +17,13 @@ import type { PrincipalFacts, ProvenanceIndex } from "./provenance-index.ts";
  * `STORAGE_FULL` when its disk is full, `CORRUPT` when it is damaged.
  */
 export interface CacheIndex
-  extends HousekeepingIndex, PartUploadIndex, ProvenanceIndex, AdoptionIndex, AsyncDisposable {
+  extends
+    HousekeepingIndex,
+    PartUploadIndex,
+    ProvenanceIndex,
+    AdoptionIndex,
+    UpstreamIndex,
+    AsyncDisposable {
   /** Writes of this process that wait for those before them; for figures. */
   readonly waitingWrites: number;
   /** Adds a view with its first signing key. @throws {CacheError} `CONFLICT` when the name is taken. */
@@ -27,7 +34,7 @@ export interface CacheIndex
   /** Changes what is given and keeps the rest; `undefined` when there is no such view. */
   updateView(name: string, changes: ViewChanges): Promise<ViewRecord | undefined>;
   /**
-   * Removes the view, its overlays and all they know; `false` when there is none. Their names are free at once. What
+   * Removes the view, its overlays, the upstreams that are theirs alone and all they know; `false` when there is none. Their names are free at once. What
    * they held counts as referenced until `purgeDeletedViews` has come by.
    */
   deleteView(name: string): Promise<boolean>;
@@ -226,6 +233,10 @@ export interface NewView {
   readonly maxSizeBytes: number | undefined;
   /** The zstd level of NARs that the server encodes; `undefined` is the server's default. */
   readonly compressionLevel: number | undefined;
+  /** Whether the view's keys sign what comes from its upstreams, beside theirs. Default: no. */
+  readonly signsUpstream?: boolean;
+  /** Whether pushes send what an upstream of the view has as well. Default: no. */
+  readonly pushesUpstream?: boolean;
   readonly createdAtMs: number;
   /** The id of the view that this one is an overlay of. */
   readonly overlayOf?: number | undefined;
@@ -238,6 +249,8 @@ export interface NewView {
 
 export interface ViewRecord extends NewView {
   readonly id: number;
+  readonly signsUpstream: boolean;
+  readonly pushesUpstream: boolean;
   /** Of an overlay: when it was last written to, as `touchOverlay` was told. */
   readonly writtenAtMs?: number | undefined;
 }
@@ -264,6 +277,8 @@ export interface ViewChanges {
   readonly retentionSeconds?: number | "default";
   readonly maxSizeBytes?: number | "default";
   readonly compressionLevel?: number | "default";
+  readonly signsUpstream?: boolean;
+  readonly pushesUpstream?: boolean;
 }
 
 export interface NewSigningKey {

@@ -499,4 +499,48 @@ export const SCHEMA_STEPS: readonly string[] = [
   UPDATE revocations SET finished_at_ms = created_at_ms;
   CREATE INDEX revocations_unfinished ON revocations (id) WHERE finished_at_ms IS NULL;
   `,
+  // Caches that views fall back to. What was fetched from one is held by a view that no name finds; what it only said of
+  // a path is kept apart, under the view that it would be held by. The ids of these answers are in order of their age.
+  `
+  ALTER TABLE views ADD COLUMN is_hidden INTEGER NOT NULL DEFAULT 0 CHECK (is_hidden IN (0, 1));
+  ALTER TABLE views ADD COLUMN signs_upstream INTEGER NOT NULL DEFAULT 0
+    CHECK (signs_upstream IN (0, 1));
+  ALTER TABLE views ADD COLUMN pushes_upstream INTEGER NOT NULL DEFAULT 0
+    CHECK (pushes_upstream IN (0, 1));
+  DROP INDEX views_by_tenant;
+  CREATE INDEX views_by_tenant ON views (substr(name, 1, instr(name, '+')), overlay_of IS NOT NULL)
+    WHERE is_deleted = 0 AND is_hidden = 0;
+  CREATE TABLE upstreams (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL UNIQUE,
+    url TEXT NOT NULL,
+    public_keys TEXT NOT NULL CHECK (json_valid(public_keys)),
+    authorization TEXT,
+    only_view_id INTEGER REFERENCES views (id),
+    view_id INTEGER NOT NULL UNIQUE REFERENCES views (id),
+    created_at_ms INTEGER NOT NULL,
+    CHECK (authorization IS NULL OR only_view_id IS NOT NULL)
+  ) STRICT;
+  CREATE INDEX upstreams_by_only_view ON upstreams (only_view_id) WHERE only_view_id IS NOT NULL;
+  CREATE TABLE view_upstreams (
+    view_id INTEGER NOT NULL REFERENCES views (id) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    upstream_id INTEGER NOT NULL REFERENCES upstreams (id) ON DELETE CASCADE,
+    PRIMARY KEY (view_id, position)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX view_upstreams_by_upstream ON view_upstreams (upstream_id);
+  CREATE TABLE upstream_paths (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    view_id INTEGER NOT NULL REFERENCES views (id) ON DELETE CASCADE,
+    store_path_hash TEXT NOT NULL CHECK (length(store_path_hash) = 32),
+    nar_info TEXT NOT NULL,
+    file_hash BLOB CHECK (length(file_hash) = 32),
+    nar_hash BLOB NOT NULL CHECK (length(nar_hash) = 32),
+    reference_names TEXT NOT NULL,
+    checked_at_ms INTEGER NOT NULL,
+    UNIQUE (view_id, store_path_hash)
+  ) STRICT;
+  CREATE INDEX upstream_paths_by_file ON upstream_paths (view_id, file_hash)
+    WHERE file_hash IS NOT NULL;
+  `,
 ];

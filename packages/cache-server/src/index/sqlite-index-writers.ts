@@ -4,6 +4,7 @@ import { SqliteHousekeepingWrites } from "./sqlite-housekeeping.ts";
 import { SqlitePartUploadWrites } from "./sqlite-part-uploads.ts";
 import { SqliteProvenanceWrites } from "./sqlite-provenance.ts";
 import { SqliteRevocation } from "./sqlite-revocation.ts";
+import { SqliteUpstreamWrites } from "./sqlite-upstreams.ts";
 import { moduleBeside } from "./sqlite-writer.ts";
 import { SqliteWrites } from "./sqlite-writes.ts";
 
@@ -12,7 +13,8 @@ export type Writes = Pick<SqliteWrites, keyof SqliteWrites> &
   Pick<SqliteHousekeepingWrites, keyof SqliteHousekeepingWrites> &
   Pick<SqlitePartUploadWrites, keyof SqlitePartUploadWrites> &
   Pick<SqliteProvenanceWrites, keyof SqliteProvenanceWrites> &
-  Pick<SqliteRevocation, keyof SqliteRevocation>;
+  Pick<SqliteRevocation, keyof SqliteRevocation> &
+  Pick<SqliteUpstreamWrites, keyof SqliteUpstreamWrites>;
 
 /** The names of the writes. */
 export type WriteMethod = keyof Writes;
@@ -28,5 +30,6 @@ export function createWriters(database: DatabaseSync): readonly object[] {
     new SqlitePartUploadWrites(database),
     new SqliteProvenanceWrites(database),
     new SqliteRevocation(database),
+    new SqliteUpstreamWrites(database),
   ];
 }

@@ -69,7 +69,14 @@ import { SqlitePartUploadReads } from "./sqlite-part-uploads.ts";
 import { SqliteProvenanceReads } from "./sqlite-provenance.ts";
 import { SqliteReads } from "./sqlite-reads.ts";
 import type { HiddenSlice } from "./sqlite-revocation.ts";
+import { SqliteUpstreamReads } from "./sqlite-upstreams.ts";
 import { createLocalWriter, type SqliteWriter, startThreadWriter } from "./sqlite-writer.ts";
+import type {
+  NewUpstream,
+  UpstreamChanges,
+  UpstreamPath,
+  UpstreamRecord,
+} from "./upstream-index.ts";
 import { WriteQueue } from "./write-queue.ts";
 
 /** How {@link openSqliteIndex} opens an index. */
@@ -120,6 +127,7 @@ class SqliteIndex implements CacheIndex {
   readonly #partUploads: SqlitePartUploadReads;
   readonly #provenance: SqliteProvenanceReads;
   readonly #adoption: SqliteAdoptionReads;
+  readonly #upstreams: SqliteUpstreamReads;
   readonly #writer: SqliteWriter;
   readonly #queue: WriteQueue<WriteOperation, WriteOutcome>;
   #closing: Promise<void> | undefined;
@@ -132,6 +140,7 @@ class SqliteIndex implements CacheIndex {
     this.#partUploads = new SqlitePartUploadReads(database);
     this.#provenance = new SqliteProvenanceReads(database);
     this.#adoption = new SqliteAdoptionReads(database);
+    this.#upstreams = new SqliteUpstreamReads(database);
     this.#writer = writer;
     this.#queue = new WriteQueue((operations) => writer.runBatch(operations));
   }
@@ -516,6 +525,64 @@ class SqliteIndex implements CacheIndex {
     options: { readonly writer: PrincipalFacts; readonly atMs: number; readonly limit: number },
   ): Promise<number> {
     return this.#write("adoptDocuments", viewId, offer, options);
+  }
+
+  createUpstream(upstream: NewUpstream): Promise<UpstreamRecord> {
+    return this.#write("createUpstream", upstream);
+  }
+
+  async findUpstream(name: string): Promise<UpstreamRecord | undefined> {
+    return this.#read(() => this.#upstreams.findUpstream(name));
+  }
+
+  async listUpstreams(): Promise<UpstreamRecord[]> {
+    return this.#read(() => this.#upstreams.listUpstreams());
+  }
+
+  updateUpstream(name: string, changes: UpstreamChanges): Promise<UpstreamRecord | undefined> {
+    return this.#write("updateUpstream", name, changes);
+  }
+
+  deleteUpstream(name: string): Promise<boolean> {
+    return this.#write("deleteUpstream", name);
+  }
+
+  setViewUpstreams(viewId: number, upstreamIds: readonly number[]): Promise<void> {
+    return this.#write("setViewUpstreams", viewId, upstreamIds);
+  }
+
+  async upstreamsOfViews(viewIds: readonly number[]): Promise<UpstreamRecord[]> {
+    return this.#read(() => this.#upstreams.upstreamsOfViews(viewIds));
+  }
+
+  async viewsOfUpstream(upstreamId: number): Promise<string[]> {
+    return this.#read(() => this.#upstreams.viewsOfUpstream(upstreamId));
+  }
+
+  putUpstreamPaths(paths: readonly UpstreamPath[]): Promise<void> {
+    return this.#write("putUpstreamPaths", paths);
+  }
+
+  removeUpstreamPath(hiddenViewId: number, storePathHash: string): Promise<void> {
+    return this.#write("removeUpstreamPath", hiddenViewId, storePathHash);
+  }
+
+  async findUpstreamPaths(
+    hiddenViewIds: readonly number[],
+    storePathHashes: readonly string[],
+  ): Promise<UpstreamPath[]> {
+    return this.#read(() => this.#upstreams.findUpstreamPaths(hiddenViewIds, storePathHashes));
+  }
+
+  async findUpstreamFile(
+    hiddenViewIds: readonly number[],
+    fileHash: string,
+  ): Promise<UpstreamPath | undefined> {
+    return this.#read(() => this.#upstreams.findUpstreamFile(hiddenViewIds, fileHash));
+  }
+
+  trimUpstreamPaths(checkedBeforeMs: number, keep: number, limit: number): Promise<number> {
+    return this.#write("trimUpstreamPaths", checkedBeforeMs, keep, limit);
   }
 
   async ping(): Promise<void> {

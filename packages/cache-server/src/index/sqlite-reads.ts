@@ -46,10 +46,10 @@ export class SqliteReads {
   constructor(database: DatabaseSync) {
     this.#database = database;
     this.#findView = this.#prepare(
-      `SELECT ${VIEW_COLUMNS} FROM views WHERE name = ?1 AND is_deleted = 0`,
+      `SELECT ${VIEW_COLUMNS} FROM views WHERE name = ?1 AND is_deleted = 0 AND is_hidden = 0`,
     );
     this.#listViews = this.#prepare(
-      `SELECT ${VIEW_COLUMNS} FROM views WHERE is_deleted = 0 ORDER BY name`,
+      `SELECT ${VIEW_COLUMNS} FROM views WHERE is_deleted = 0 AND is_hidden = 0 ORDER BY name`,
     );
     this.#viewStats = this.#prepare(`
       SELECT paths, nars, nar_bytes AS narBytes, file_bytes AS fileBytes, uploads,
@@ -61,7 +61,7 @@ export class SqliteReads {
         coalesce(sum(t.file_bytes + t.other_bytes > 0), 0) AS holders,
         coalesce(sum(t.file_bytes + t.other_bytes), 0) AS bytes
       FROM views AS v JOIN view_totals AS t ON t.view_id = v.id
-      WHERE v.is_deleted = 0 AND substr(v.name, 1, instr(v.name, '+')) = ?1
+      WHERE v.is_deleted = 0 AND v.is_hidden = 0 AND substr(v.name, 1, instr(v.name, '+')) = ?1
       GROUP BY 1`);
     this.#viewBytes = this.#prepare(
       `SELECT file_bytes + other_bytes AS bytes FROM view_totals WHERE view_id = ?1`,

@@ -24,7 +24,8 @@ export const VIEW_COLUMNS: string = `id, name, is_public AS isPublic, store_dir 
   upstream_cache_key_names AS upstreamCacheKeyNames, retention_seconds AS retentionSeconds,
   max_size_bytes AS maxSizeBytes, compression_level AS compressionLevel,
   created_at_ms AS createdAtMs, overlay_of AS overlayOf, overlay_key AS overlayKey,
-  overlay_owner AS overlayOwner, overlay_ref AS overlayRef, written_at_ms AS writtenAtMs`;
+  overlay_owner AS overlayOwner, overlay_ref AS overlayRef, written_at_ms AS writtenAtMs,
+  signs_upstream AS signsUpstream, pushes_upstream AS pushesUpstream`;
 
 export interface ViewRow {
   readonly id: number;
@@ -42,6 +43,8 @@ export interface ViewRow {
   readonly overlayOwner: string | null;
   readonly overlayRef: string | null;
   readonly writtenAtMs: number | null;
+  readonly signsUpstream: number;
+  readonly pushesUpstream: number;
 }
 
 export function toViewRecord(row: ViewRow): ViewRecord {
@@ -55,6 +58,8 @@ export function toViewRecord(row: ViewRow): ViewRecord {
     retentionSeconds: row.retentionSeconds ?? undefined,
     maxSizeBytes: row.maxSizeBytes ?? undefined,
     compressionLevel: row.compressionLevel ?? undefined,
+    signsUpstream: row.signsUpstream === 1,
+    pushesUpstream: row.pushesUpstream === 1,
     createdAtMs: row.createdAtMs,
     ...(row.overlayOf === null
       ? {}

@@ -10,6 +10,7 @@ const TABLES: ReadonlyArray<readonly [table: string, key: string]> = [
   ["reads", "(kind, name, view_id, principal_id)"],
   ["uploaded_files", "(view_id, object_id)"],
   ["holdings", "id"],
+  ["upstream_paths", "id"],
 ];
 
 /**
@@ -24,9 +25,19 @@ export class SqliteViewDeletion {
     this.#hideView = this.#prepare(`
       UPDATE views SET is_deleted = 1, name = '/' || id
       WHERE is_deleted = 0 AND id IN (
-        SELECT id FROM views WHERE name = ?1
+        SELECT id FROM views WHERE name = ?1 AND is_hidden = 0
         UNION SELECT o.id FROM views AS o JOIN views AS b ON b.id = o.overlay_of WHERE b.name = ?1)
       RETURNING id`);
+    this.#hideViewOfUpstream = this.#prepare(
+      `UPDATE views SET is_deleted = 1, name = '/' || id WHERE id = ?1`,
+    );
+    this.#deleteUpstream = this.#prepare(
+      `DELETE FROM upstreams WHERE name = ?1 RETURNING view_id AS id`,
+    );
+    this.#deletePrivateUpstreams = this.#prepare(
+      `DELETE FROM upstreams WHERE only_view_id = ?1 RETURNING view_id AS id`,
+    );
+    this.#detachUpstreams = this.#prepare(`DELETE FROM view_upstreams WHERE view_id = ?1`);
     this.#deleteKeys = this.#prepare(`DELETE FROM signing_keys WHERE view_id = ?1`);
     this.#deletePins = this.#prepare(`DELETE FROM pins WHERE view_id = ?1`);
     this.#expireUploads = this.#prepare(`UPDATE uploads SET expires_at_ms = 0 WHERE view_id = ?1`);
@@ -57,8 +68,26 @@ export class SqliteViewDeletion {
       this.#deleteKeys.run(id);
       this.#deletePins.run(id);
       this.#expireUploads.run(id);
+      this.#detachUpstreams.run(id);
+      for (const hidden of this.#deletePrivateUpstreams.all(id)) this.beginHidden(hidden.id);
     }
     return views.length > 0;
+  }
+
+  readonly #deleteUpstream: Query<{ readonly id: number }>;
+  readonly #deletePrivateUpstreams: Query<{ readonly id: number }>;
+  readonly #detachUpstreams: Query<never>;
+  /** Removes an upstream from all views, and takes its hidden view out of sight. */
+  beginUpstream(name: string): boolean {
+    const hidden = this.#deleteUpstream.get(name);
+    if (hidden !== undefined) this.beginHidden(hidden.id);
+    return hidden !== undefined;
+  }
+
+  readonly #hideViewOfUpstream: Query<never>;
+  /** Takes the hidden view of an upstream out of sight. */
+  beginHidden(viewId: number): void {
+    this.#hideViewOfUpstream.run(viewId);
   }
 
   readonly #findDeleted: Query<{ readonly id: number }>;

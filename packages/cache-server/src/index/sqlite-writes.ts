@@ -59,16 +59,18 @@ export class SqliteWrites {
     this.#insertView = this.#prepare(`
       INSERT INTO views (name, is_public, store_dir, priority, upstream_cache_key_names,
         retention_seconds, max_size_bytes, compression_level, created_at_ms, overlay_of, overlay_key,
-        overlay_owner, overlay_ref)
-      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT (name) DO NOTHING RETURNING ${VIEW_COLUMNS}`);
+        overlay_owner, overlay_ref, signs_upstream, pushes_upstream)
+      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT (name) DO NOTHING RETURNING ${VIEW_COLUMNS}`);
     this.#updateView = this.#prepare(`
       UPDATE views SET is_public = coalesce(?2, is_public), store_dir = coalesce(?3, store_dir),
         priority = coalesce(?4, priority),
         upstream_cache_key_names = coalesce(?5, upstream_cache_key_names),
         retention_seconds = CASE WHEN ?6 THEN ?7 ELSE retention_seconds END,
         max_size_bytes = CASE WHEN ?8 THEN ?9 ELSE max_size_bytes END,
-        compression_level = CASE WHEN ?10 THEN ?11 ELSE compression_level END
-      WHERE name = ?1 AND is_deleted = 0 RETURNING ${VIEW_COLUMNS}`);
+        compression_level = CASE WHEN ?10 THEN ?11 ELSE compression_level END,
+        signs_upstream = coalesce(?12, signs_upstream),
+        pushes_upstream = coalesce(?13, pushes_upstream)
+      WHERE name = ?1 AND is_deleted = 0 AND is_hidden = 0 RETURNING ${VIEW_COLUMNS}`);
     this.#touchOverlay = this.#prepare(`
       UPDATE views SET written_at_ms = ?2
       WHERE id = ?1 AND overlay_of IS NOT NULL AND coalesce(written_at_ms, created_at_ms) < ?2`);
@@ -194,6 +196,8 @@ export class SqliteWrites {
       view.overlayKey ?? null,
       view.overlayOwner ?? null,
       view.overlayRef ?? null,
+      Number(view.signsUpstream ?? false),
+      Number(view.pushesUpstream ?? false),
     );
     if (row === undefined) {
       throw new CacheError("CONFLICT", `The view ${view.name} exists already`, {
@@ -209,13 +213,15 @@ export class SqliteWrites {
     const { isPublic, storeDir, priority, upstreamCacheKeyNames } = changes;
     const row = this.#updateView.get(
       name,
-      isPublic === undefined ? null : Number(isPublic),
+      optionalFlag(isPublic),
       storeDir ?? null,
       priority ?? null,
       upstreamCacheKeyNames === undefined ? null : JSON.stringify(upstreamCacheKeyNames),
       ...resettable(changes.retentionSeconds),
       ...resettable(changes.maxSizeBytes),
       ...resettable(changes.compressionLevel),
+      optionalFlag(changes.signsUpstream),
+      optionalFlag(changes.pushesUpstream),
     );
     return row && toViewRecord(row);
   }
@@ -488,6 +494,10 @@ export class SqliteWrites {
     }
     return object;
   }
+}
+
+function optionalFlag(flag: boolean | undefined): number | null {
+  return flag === undefined ? null : Number(flag);
 }
 
 /** Whether a setting changes, and to what. */

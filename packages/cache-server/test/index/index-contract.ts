@@ -11,6 +11,7 @@ import { describePaths } from "./paths-contract.ts";
 import { describeProvenance } from "./provenance-contract.ts";
 import { describeQuarantine } from "./quarantine-contract.ts";
 import { describeRecords } from "./records-contract.ts";
+import { describeUpstreams } from "./upstreams-contract.ts";
 import { describeViews } from "./views-contract.ts";
 
 /** How {@link describeCacheIndex} runs. */
@@ -52,6 +53,9 @@ export function describeCacheIndex(
     });
     describe("adoption", () => {
       describeAdoption(open);
+    });
+    describe("upstreams", () => {
+      describeUpstreams(open);
     });
     describe("any history", () => {
       describeHistories(open, options.runs ?? 50);

@@ -24,6 +24,8 @@ export function sampleView(name: string, changes: Partial<NewView> = {}): NewVie
     retentionSeconds: undefined,
     maxSizeBytes: undefined,
     compressionLevel: undefined,
+    signsUpstream: false,
+    pushesUpstream: false,
     createdAtMs: 1_700_000_000_000,
     ...changes,
   };

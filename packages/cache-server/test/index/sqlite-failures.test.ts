@@ -19,6 +19,7 @@ import {
   SqlitePartUploadWrites,
 } from "../../src/index/sqlite-part-uploads.ts";
 import { SqliteReads } from "../../src/index/sqlite-reads.ts";
+import { SqliteUpstreamReads, SqliteUpstreamWrites } from "../../src/index/sqlite-upstreams.ts";
 import { startThreadWriter } from "../../src/index/sqlite-writer.ts";
 import { SqliteWrites } from "../../src/index/sqlite-writes.ts";
 import { sampleKey, sampleView } from "./index-samples.ts";
@@ -160,6 +161,8 @@ test("no statement, trigger or cascade of the index reads a whole table", () => 
     void new SqliteHousekeepingWrites(database);
     void new SqlitePartUploadReads(database);
     void new SqlitePartUploadWrites(database);
+    void new SqliteUpstreamReads(database);
+    void new SqliteUpstreamWrites(database);
   });
   expect(statements.length).toBeGreaterThan(80);
 
@@ -169,11 +172,12 @@ test("no statement, trigger or cascade of the index reads a whole table", () => 
       .map((detail) => `${detail} in ${sql}`),
   );
 
-  // The list of all views is all of them, already in order.
+  // The list of all views is all of them, already in order; that of the few upstreams as well.
   expect(scans).toEqual([
     expect.stringMatching(
-      /^SCAN views USING INDEX .* FROM views WHERE is_deleted = 0 ORDER BY name/,
+      /^SCAN views USING INDEX .* FROM views WHERE is_deleted = 0 AND is_hidden = 0 ORDER BY name/,
     ),
+    expect.stringMatching(/^SCAN u USING INDEX .* FROM upstreams AS u .* ORDER BY u.name/),
   ]);
   const sorts = statements.flatMap((sql) =>
     explain(database, sql).filter((detail) => detail.includes("TEMP B-TREE")),
