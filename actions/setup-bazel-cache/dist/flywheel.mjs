@@ -257,6 +257,56 @@ function createByteBudget(totalBytes) {
 var init_byte_budget = __esmMin((() => {
 	init_abortable();
 }));
+// packages/core/src/circuit-breaker.ts
+/** A closed breaker. A pure state machine: it has no timers, time passes when somebody asks. */
+function createCircuitBreaker(options = {}) {
+	const { failuresToOpen = 3, openMs = 2e3, maxOpenMs = 3e4, nowMs = () => performance.now(), onChange = () => {} } = options;
+	let state = "closed";
+	let failures = 0;
+	let pauseMs = openMs;
+	/** Of an open breaker: when it tries. Of one that tries: when it takes the probe for lost and tries again. */
+	let untilMs = 0;
+	const open = (durationMs = pauseMs) => {
+		state = "open";
+		untilMs = nowMs() + durationMs;
+	};
+	return {
+		admit() {
+			if (state === "closed") return "pass";
+			if (nowMs() < untilMs) return "reject";
+			state = "half-open";
+			untilMs = nowMs() + pauseMs;
+			return "probe";
+		},
+		succeeded() {
+			if (state === "open") return;
+			failures = 0;
+			pauseMs = openMs;
+			if (state === "closed") return;
+			state = "closed";
+			onChange("closed");
+		},
+		failed() {
+			if (state === "closed") {
+				failures += 1;
+				if (failures < failuresToOpen) return;
+				open();
+				onChange("open");
+			} else if (state === "half-open") {
+				pauseMs = Math.min(pauseMs * 2, Math.max(openMs, maxOpenMs));
+				open();
+			}
+		},
+		rest(durationMs) {
+			const isNew = state === "closed";
+			open(state === "open" ? Math.max(durationMs, untilMs - nowMs()) : durationMs);
+			if (isNew) onChange("open");
+		},
+		get state() {
+			return state;
+		}
+	};
+}
 // packages/core/src/duration.ts
 /**
 * Parses a duration such as `500ms`, `30s`, `15m`, `12h`, `30d`, `2w` or `1h30m` into milliseconds.
@@ -57267,51 +57317,6 @@ var init_src$1 = __esmMin((() => {
 	init_status_pb();
 	init_health_pb();
 }));
-// packages/runner-agent/src/breaker/circuit-breaker.ts
-/** A closed breaker. A pure state machine: it has no timers, time passes when somebody asks. */
-function createCircuitBreaker(options = {}) {
-	const { failuresToOpen = 3, openMs = 2e3, maxOpenMs = 3e4, nowMs = () => performance.now(), onChange = () => {} } = options;
-	let state = "closed";
-	let failures = 0;
-	let pauseMs = openMs;
-	/** Of an open breaker: when it tries. Of one that tries: when it takes the probe for lost and tries again. */
-	let untilMs = 0;
-	const open = () => {
-		state = "open";
-		untilMs = nowMs() + pauseMs;
-	};
-	return {
-		admit() {
-			if (state === "closed") return "pass";
-			if (nowMs() < untilMs) return "reject";
-			state = "half-open";
-			untilMs = nowMs() + pauseMs;
-			return "probe";
-		},
-		succeeded() {
-			if (state === "open") return;
-			failures = 0;
-			pauseMs = openMs;
-			if (state === "closed") return;
-			state = "closed";
-			onChange("closed");
-		},
-		failed() {
-			if (state === "closed") {
-				failures += 1;
-				if (failures < failuresToOpen) return;
-				open();
-				onChange("open");
-			} else if (state === "half-open") {
-				pauseMs = Math.min(pauseMs * 2, Math.max(openMs, maxOpenMs));
-				open();
-			}
-		},
-		get state() {
-			return state;
-		}
-	};
-}
 // packages/runner-agent/src/bazel-face/face-context.ts
 /** @param limitMs how long a call may wait for the cache */
 function createWaitingCalls(limitMs) {
@@ -58824,6 +58829,7 @@ function compareWith(secret) {
 var NOTHING_KEPT, DEFAULT_SPOOL_BYTES$2, STALL_MS$1, SNIFF_MS, LIMITS, REFUSED;
 var init_start_bazel_face = __esmMin((() => {
 	init_esm();
+	init_src$6();
 	init_src$2();
 	init_src$1();
 	init_forward_metadata();

@@ -8,6 +8,7 @@ export {
   describeError,
   isCacheError,
 } from "./cache-error.ts";
+export { type CircuitBreaker, createCircuitBreaker } from "./circuit-breaker.ts";
 export { formatDurationMs, parseDurationMs } from "./duration.ts";
 export { type LogFields, type Logger, silentLogger } from "./logger.ts";
 export { nearestWord } from "./nearest-word.ts";

@@ -1,6 +1,5 @@
-import type { Logger } from "@glorious/core";
+import type { CircuitBreaker, Logger } from "@glorious/core";
 
-import type { CircuitBreaker } from "../breaker/circuit-breaker.ts";
 import type { Credentials } from "../credentials.ts";
 import type { Statistics } from "../statistics.ts";
 import type { ForwardedMetadata } from "./forward-metadata.ts";

@@ -5,7 +5,7 @@ import { type AddressInfo, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 
 import { create, toBinary } from "@bufbuild/protobuf";
-import type { Logger } from "@glorious/core";
+import { createCircuitBreaker, type Logger } from "@glorious/core";
 import {
   attachSocket,
   type CallReceiver,
@@ -17,7 +17,6 @@ import {
 } from "@glorious/grpc";
 import { HealthCheckResponse_ServingStatus, HealthCheckResponseSchema } from "@glorious/reapi";
 
-import { createCircuitBreaker } from "../breaker/circuit-breaker.ts";
 import type { Credentials } from "../credentials.ts";
 import type { Statistics } from "../statistics.ts";
 import { createWaitingCalls, type FaceContext } from "./face-context.ts";

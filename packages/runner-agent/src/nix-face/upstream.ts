@@ -2,10 +2,15 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { zstdDecompress } from "node:zlib";
 
-import { CacheError, describeError, type Logger } from "@glorious/core";
+import {
+  CacheError,
+  type CircuitBreaker,
+  createCircuitBreaker,
+  describeError,
+  type Logger,
+} from "@glorious/core";
 import { Agent, type Dispatcher, request } from "undici";
 
-import { type CircuitBreaker, createCircuitBreaker } from "../breaker/circuit-breaker.ts";
 import type { Credentials } from "../credentials.ts";
 import type { NixMissReason, Statistics } from "../statistics.ts";
 import { readWhole, type WholeAnswer } from "./read-whole.ts";

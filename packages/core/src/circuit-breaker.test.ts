@@ -84,6 +84,17 @@ describe("circuit breaker", () => {
     expect(breaker.admit()).toBe("reject");
   });
 
+  test("an upstream that asks for a pause gets it at once, and no shorter one after it", () => {
+    const world = createWorld();
+    world.breaker.rest(10_000);
+    world.breaker.rest(1000);
+    world.nowMs = 9999;
+    expect(world.breaker.admit()).toBe("reject");
+    world.nowMs = 10_000;
+    expect(world.breaker.admit()).toBe("probe");
+    expect(world.changes).toEqual(["open"]);
+  });
+
   test("it never keeps requests back for longer than the most, nor lets two probes out at once", () => {
     fc.assert(
       fc.property(steps, (history) => {

@@ -15,6 +15,8 @@ export interface CircuitBreaker {
   succeeded(): void;
   /** The upstream did not answer in time, or with nothing but its own trouble. */
   failed(): void;
+  /** The upstream is to be left alone for so long: opens at once. */
+  rest(durationMs: number): void;
   readonly state: BreakerState;
 }
 
@@ -47,9 +49,9 @@ export function createCircuitBreaker(options: CircuitBreakerOptions = {}): Circu
   /** Of an open breaker: when it tries. Of one that tries: when it takes the probe for lost and tries again. */
   let untilMs = 0;
 
-  const open = (): void => {
+  const open = (durationMs = pauseMs): void => {
     state = "open";
-    untilMs = nowMs() + pauseMs;
+    untilMs = nowMs() + durationMs;
   };
 
   return {
@@ -79,6 +81,12 @@ export function createCircuitBreaker(options: CircuitBreakerOptions = {}): Circu
         pauseMs = Math.min(pauseMs * 2, Math.max(openMs, maxOpenMs));
         open();
       }
+    },
+    rest(durationMs) {
+      const isNew = state === "closed";
+      // A pause that was there before is not made shorter by who asks for another.
+      open(state === "open" ? Math.max(durationMs, untilMs - nowMs()) : durationMs);
+      if (isNew) onChange("open");
     },
     get state() {
       return state;
