@@ -26,6 +26,11 @@ export function compressionsOfExtension(extension: string): readonly ObjectCompr
   return COMPRESSIONS.filter((compression) => EXTENSIONS[compression].includes(extension));
 }
 
+/** The extension that a file of this compression has in our own names; none for an uncompressed NAR. */
+export function extensionOf(compression: ObjectCompression): string {
+  return EXTENSIONS[compression].at(-1) ?? "";
+}
+
 /**
  * Tells what an upload's compression is: by its extension, and by its first bytes where Nix gives none.
  *

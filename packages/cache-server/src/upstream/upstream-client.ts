@@ -1,0 +1,278 @@
+import { type CircuitBreaker, createCircuitBreaker } from "@glorious/core";
+import { parseNixCacheInfo, parsePublicKey, type PublicKey } from "@glorious/nix-store";
+
+import { type AddressGuard, createAddressGuard } from "./address-guard.ts";
+import { type NarBody, readNarBody } from "./nar-body.ts";
+import { isFaultOfTheWay, UpstreamFault } from "./upstream-fault.ts";
+import {
+  createUpstreamHttp,
+  readSmallBody,
+  type UpstreamHttp,
+  type UpstreamResponse,
+} from "./upstream-http.ts";
+import { type UpstreamNarInfo, verifyUpstreamNarInfo } from "./upstream-narinfo.ts";
+import type { UpstreamReports } from "./upstream-reports.ts";
+
+/** What has to be known of an upstream to ask it. */
+export interface UpstreamTarget {
+  readonly name: string;
+  /** With a final slash. */
+  readonly url: string;
+  /** `name:base64` each. */
+  readonly publicKeys: readonly string[];
+  /** The value of its `Authorization` header. Secret. */
+  readonly authorization: string | undefined;
+  readonly storeDir: string;
+}
+
+/** `absent`: it does not have it. `unknown`: whether it has it could not be found out, or cannot be believed. */
+export type UpstreamMiss = "absent" | "unknown";
+
+/** Talks to one upstream. Whatever goes wrong is a miss, reported once; only {@link UpstreamClient.openNar} throws. */
+export interface UpstreamClient extends AsyncDisposable {
+  /** A narinfo that is signed by one of the upstream's keys. */
+  narInfo(storePathHash: string, signal: AbortSignal): Promise<UpstreamNarInfo | UpstreamMiss>;
+  /** A small file below the upstream's address, which nobody has checked. */
+  document(path: string, maxBytes: number, signal: AbortSignal): Promise<Buffer | UpstreamMiss>;
+  /** @throws {UpstreamFault} for every miss; nobody has counted or logged that yet. */
+  openNar(narInfo: UpstreamNarInfo, signal: AbortSignal): Promise<NarBody>;
+  /** How a NAR that was opened ended, for the breaker and the log. */
+  reportNar(narInfo: UpstreamNarInfo, fault?: UpstreamFault): void;
+  /** Whether it is asked at all at present. */
+  readonly isAsked: boolean;
+}
+
+export interface UpstreamClientOptions {
+  /** The most that a look-up waits. */
+  readonly deadlineMs: number;
+  readonly maxNarInfoBytes: number;
+  /** Of a NAR, uncompressed. */
+  readonly maxNarBytes: number;
+  readonly maxDownloads: number;
+  readonly reports: UpstreamReports;
+  /** How long the head of a NAR may take, and how long nothing of its body may come. */
+  readonly narTimeoutMs?: number;
+  readonly guard?: AddressGuard;
+}
+
+const NAR_TIMEOUT_MS = 10_000;
+const MAX_CACHE_INFO_BYTES = 64 * 1024;
+/** A file may be this much larger than its NAR: what is random does not shrink. */
+const FILE_OVERHEAD_BYTES = 2 ** 20;
+const OPEN_MS = 2000;
+const MAX_OPEN_MS = 60_000;
+/** The longest pause that an upstream is granted. */
+const MAX_PAUSE_MS = 5 * 60_000;
+/** What is true of an upstream as a whole is asked again after this. */
+const CACHE_INFO_AGE_MS = 3_600_000;
+
+export function createUpstreamClient(
+  target: UpstreamTarget,
+  options: UpstreamClientOptions,
+): UpstreamClient {
+  const { deadlineMs, reports, narTimeoutMs = NAR_TIMEOUT_MS } = options;
+  const base = new URL(target.url);
+  const publicKeys: readonly PublicKey[] = target.publicKeys.map(parsePublicKey);
+  const http: UpstreamHttp = createUpstreamHttp({
+    origin: base.origin,
+    authorization: target.authorization,
+    guard: options.guard ?? createAddressGuard(base.hostname),
+    maxNars: options.maxDownloads,
+  });
+  const closing = new AbortController();
+  const breaker: CircuitBreaker = createCircuitBreaker({
+    openMs: OPEN_MS,
+    maxOpenMs: MAX_OPEN_MS,
+  });
+
+  /** Turns an answer's head into a body that is worth reading, or `absent`. @throws {UpstreamFault} */
+  const requireContent = (response: UpstreamResponse): UpstreamResponse | "absent" => {
+    const { status } = response;
+    if (status === 200 || status === 206) return response;
+    response.body.destroy();
+    const isAbsent = status === 404 || status === 410;
+    // Buckets that nobody may list say so of what they do not have.
+    const isHidden = status === 403 && target.authorization === undefined;
+    if (isAbsent || isHidden) return "absent";
+    if (status === 401 || status === 403 || status === 407) {
+      throw new UpstreamFault("refused", `it refuses us with ${status}`);
+    }
+    if (status === 429 || status === 503) {
+      breaker.rest(pauseOf(response.header("retry-after")));
+      throw new UpstreamFault("rate-limited", `it answered ${status}`);
+    }
+    throw new UpstreamFault("status", `it answered ${status}`);
+  };
+
+  const report = (fault: UpstreamFault | undefined, subject: string): void => {
+    if (closing.signal.aborted) return;
+    if (fault === undefined) {
+      breaker.succeeded();
+      return;
+    }
+    reports.fault(target.name, fault, subject);
+    // Who hangs once costs everybody the whole deadline: that is enough.
+    if (fault.reason === "timeout" || fault.reason === "stalled") breaker.rest(OPEN_MS);
+    else if (isFaultOfTheWay(fault.reason)) breaker.failed();
+  };
+
+  /** Gets something small, whole, within the deadline. @throws {UpstreamFault} */
+  const getSmall = async (
+    path: string,
+    maxBytes: number,
+    signal: AbortSignal,
+  ): Promise<Buffer | "absent"> => {
+    const late = AbortSignal.timeout(deadlineMs);
+    try {
+      const response = requireContent(
+        await http.get(new URL(path, base), {
+          signal: AbortSignal.any([signal, late, closing.signal]),
+        }),
+      );
+      return response === "absent" ? response : await readSmallBody(response, maxBytes);
+    } catch (error) {
+      signal.throwIfAborted();
+      closing.signal.throwIfAborted();
+      if (!late.aborted) throw error;
+      throw new UpstreamFault("timeout", `no answer within ${deadlineMs} ms`, error);
+    }
+  };
+
+  /** Whether its paths are of the store directory that it is for. A cache need not say. @throws {UpstreamFault} */
+  const checkStoreDir = async (signal: AbortSignal): Promise<void> => {
+    const bytes = await getSmall("nix-cache-info", MAX_CACHE_INFO_BYTES, signal);
+    if (bytes === "absent") return;
+    let storeDir: string;
+    try {
+      ({ storeDir } = parseNixCacheInfo(bytes.toString("utf8")));
+    } catch (cause) {
+      throw new UpstreamFault("not-narinfo", "its nix-cache-info is none", cause);
+    }
+    if (storeDir === target.storeDir) return;
+    throw new UpstreamFault("store-dir", `it has paths of ${storeDir}, not of ${target.storeDir}`);
+  };
+
+  let checked: { readonly outcome: Promise<boolean>; readonly atMs: number } | undefined;
+  /** Asked beside the first question, so that it costs no round trip. */
+  const hasStoreDir = (): Promise<boolean> => {
+    if (checked === undefined || performance.now() - checked.atMs > CACHE_INFO_AGE_MS) {
+      const outcome = checkStoreDir(closing.signal).then(
+        () => true,
+        (error: unknown) => {
+          if (!(error instanceof UpstreamFault) || error.reason !== "store-dir") {
+            // Not known: the narinfos say themselves where they belong.
+            checked = undefined;
+            return true;
+          }
+          report(error, "nix-cache-info");
+          return false;
+        },
+      );
+      checked = { outcome, atMs: performance.now() };
+    }
+    return checked.outcome;
+  };
+
+  /** Asks whether it is back, while nobody waits for that. */
+  const probe = async (): Promise<void> => {
+    try {
+      await checkStoreDir(closing.signal);
+      report(undefined, "nix-cache-info");
+    } catch (error) {
+      if (error instanceof UpstreamFault) report(error, "nix-cache-info");
+    }
+  };
+
+  const isAdmitted = (): boolean => {
+    const admission = breaker.admit();
+    if (admission === "probe") void probe();
+    return admission === "pass";
+  };
+
+  const ask = async <Found>(
+    subject: string,
+    get: () => Promise<Found | "absent">,
+    signal: AbortSignal,
+  ): Promise<Found | UpstreamMiss> => {
+    if (closing.signal.aborted || !isAdmitted()) return "unknown";
+    try {
+      const found = await get();
+      report(undefined, subject);
+      return found;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (error instanceof UpstreamFault) report(error, subject);
+      else if (!closing.signal.aborted) throw error;
+      return "unknown";
+    }
+  };
+
+  return {
+    narInfo(storePathHash, signal) {
+      const subject = `${storePathHash}.narinfo`;
+      const get = async (): Promise<UpstreamNarInfo | "absent"> => {
+        const isRight = hasStoreDir();
+        const bytes = await getSmall(subject, options.maxNarInfoBytes, signal);
+        if (bytes === "absent" || !(await isRight)) return "absent";
+        const { storeDir } = target;
+        return verifyUpstreamNarInfo(bytes.toString("utf8"), {
+          storePathHash,
+          storeDir,
+          publicKeys,
+        });
+      };
+      return ask(subject, get, signal);
+    },
+    document: (path, maxBytes, signal) => ask(path, () => getSmall(path, maxBytes, signal), signal),
+    async openNar(narInfo, signal) {
+      const { url, manifest, fileSize } = narInfo;
+      if (!isAdmitted()) throw new UpstreamFault("unreachable", "it is left alone for a while");
+      const address = URL.parse(url, base.href);
+      if (address?.protocol !== "http:" && address?.protocol !== "https:") {
+        throw new UpstreamFault("not-narinfo", "the narinfo's URL leads to no address of the web");
+      }
+      const whole = AbortSignal.any([signal, closing.signal]);
+      const open = async (headers: Readonly<Record<string, string>>): Promise<UpstreamResponse> => {
+        // Only for the head: the body has a pace of its own.
+        const late = new AbortController();
+        const timer = setTimeout(() => late.abort(), narTimeoutMs);
+        try {
+          const request = { isNar: true, headers, signal: AbortSignal.any([whole, late.signal]) };
+          const response = requireContent(await http.get(address, request));
+          if (response !== "absent") return response;
+          throw new UpstreamFault("nar-missing", "the NAR of its narinfo is not there");
+        } catch (error) {
+          whole.throwIfAborted();
+          if (!late.signal.aborted) throw error;
+          throw new UpstreamFault("timeout", `no NAR within ${narTimeoutMs} ms`, error);
+        } finally {
+          clearTimeout(timer);
+        }
+      };
+      return readNarBody(await open({}), {
+        open,
+        fileSize,
+        maxBytes: Math.min(manifest.narSize, options.maxNarBytes) * 1.02 + FILE_OVERHEAD_BYTES,
+        idleTimeoutMs: narTimeoutMs,
+        signal: whole,
+      });
+    },
+    reportNar: ({ manifest }, fault) => report(fault, `the NAR of ${manifest.storePath}`),
+    get isAsked() {
+      return breaker.state === "closed" && !closing.signal.aborted;
+    },
+    async [Symbol.asyncDispose]() {
+      closing.abort(new UpstreamFault("unreachable", "the server is stopping"));
+      await http[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** What `Retry-After` asks for, within bounds: an upstream's clock may be anywhere. */
+function pauseOf(retryAfter: string | undefined): number {
+  if (retryAfter === undefined) return OPEN_MS;
+  const seconds = /^\d{1,9}$/.test(retryAfter) ? Number(retryAfter) : Number.NaN;
+  const wantedMs = Number.isNaN(seconds) ? Date.parse(retryAfter) - Date.now() : seconds * 1000;
+  if (Number.isNaN(wantedMs)) return OPEN_MS;
+  return Math.min(Math.max(wantedMs, OPEN_MS), MAX_PAUSE_MS);
+}
