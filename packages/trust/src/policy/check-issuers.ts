@@ -11,7 +11,7 @@ export function checkIssuers(document: PolicyDocument, report: PolicyReport): vo
   const seen = new Map<string, string>();
   const used = new Set([
     ...tenantsOf(document).flatMap(({ entry }) => (entry.scopes ?? []).map(({ issuer }) => issuer)),
-    ...Object.values(document.sharedViews ?? {}).flatMap(({ writers }) =>
+    ...Object.values(document.sharedViews ?? {}).flatMap(({ writers = [] }) =>
       writers.map(({ issuer }) => issuer),
     ),
   ]);

@@ -26,7 +26,7 @@ export function checkScopes(document: PolicyDocument, report: PolicyReport): voi
   );
   checkRivals(placed, report);
   checkShadows(placed, report);
-  for (const [name, { writers }] of Object.entries(document.sharedViews ?? {})) {
+  for (const [name, { writers = [] }] of Object.entries(document.sharedViews ?? {})) {
     for (const [index, writer] of writers.entries()) {
       const path = ["sharedViews", name, "writers", index];
       const issuer = checkTarget(path, writer, document, report);

@@ -15,6 +15,60 @@ export function checkViews(document: PolicyDocument, report: PolicyReport): void
     checkOwnViews(tenant, shared, report);
   }
   checkSharedViews(tenants, shared, report);
+  checkCommons(document, tenants, report);
+}
+
+/** A shared view is filled by writers, or by what tenants agree on; one view at most by the latter. */
+function checkCommons(
+  document: PolicyDocument,
+  tenants: readonly PlacedTenant[],
+  report: PolicyReport,
+): void {
+  const shared = Object.entries(document.sharedViews ?? {});
+  for (const [name, { writers, agreement }] of shared) {
+    if ((writers === undefined) === (agreement === undefined)) {
+      const message =
+        writers === undefined ? "has neither writers nor an agreement" : "has writers, too";
+      const hint = "Name writers for a view that jobs fill, agreement: {} for the commons.";
+      const at = writers === undefined ? [] : ["agreement"];
+      report.problem(["sharedViews", name, ...at], message, hint);
+    }
+  }
+  const [commons, second] = shared.filter(([, { agreement }]) => agreement !== undefined);
+  if (commons === undefined) {
+    forEachContributor(tenants, (path) =>
+      report.problem(
+        [...path, "contributes"],
+        "has no commons to contribute to",
+        "Add a shared view with agreement: {}, or leave it out.",
+      ),
+    );
+    return;
+  }
+  if (second !== undefined) {
+    report.problem(["sharedViews", second[0], "agreement"], "is the second commons", "Keep one.");
+  }
+  const contributors = new Set<string | undefined>();
+  forEachContributor(tenants, (_, tenant) => contributors.add(tenant));
+  const needed = commons[1].agreement?.tenants ?? 2;
+  if (contributors.size < needed) {
+    report.warning(
+      ["sharedViews", commons[0], "agreement"],
+      `needs ${needed} tenants, and views of ${contributors.size} contribute`,
+      "Set contributes: agreed in a view of each tenant that takes part.",
+    );
+  }
+}
+
+function forEachContributor(
+  tenants: readonly PlacedTenant[],
+  visit: (path: readonly string[], tenant: string | undefined) => void,
+): void {
+  for (const { name, entry, path } of tenants) {
+    for (const [view, { contributes }] of Object.entries(entry.views)) {
+      if (contributes !== undefined) visit([...path, "views", view], name);
+    }
+  }
 }
 
 function checkParent(document: PolicyDocument, tenant: PlacedTenant, report: PolicyReport): void {

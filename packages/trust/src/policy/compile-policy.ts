@@ -24,6 +24,7 @@ import type {
 } from "./trust-policy.ts";
 
 const DEFAULT_TOKEN_LIFETIME_SECONDS = 3600;
+const DEFAULT_AGREEING_TENANTS = 2;
 /** Forges keep a freed name from others for about as long, where they do so at all. */
 const DEFAULT_RECONFIRM_SECONDS = 30 * 24 * 3600;
 
@@ -130,7 +131,9 @@ function compileViews({ name: tenant, entry }: PlacedTenant): PolicyView[] {
     quotaBytes: settings.quota,
     reads: settings.reads ?? [],
     overlays: compileOverlays(settings),
+    contributes: settings.contributes,
     writers: [],
+    agreement: undefined,
     isShared: false,
   }));
 }
@@ -195,7 +198,11 @@ function compileSharedViews(document: PolicyDocument): PolicyView[] {
     quotaBytes: entry.quota,
     reads: [],
     overlays: compileOverlays({}),
-    writers: entry.writers.flatMap((writer, index) => {
+    contributes: undefined,
+    agreement: entry.agreement && {
+      tenants: entry.agreement.tenants ?? DEFAULT_AGREEING_TENANTS,
+    },
+    writers: (entry.writers ?? []).flatMap((writer, index) => {
       const target = compileTarget(writer);
       const issuer = document.issuers[writer.issuer];
       if (target === undefined || issuer === undefined) return [];

@@ -444,11 +444,63 @@ test.each([
     /^sharedViews\.shared\.writers\[0\]: a runner's own identity never writes/,
   ],
   [/writers: .*/, "writers: []", /writers: must name a writer/],
+  [/writers: .*/, "agreement: {}", []],
+  [/writers: .*/, "agreement: { tenants: 1 }", /agreement\.tenants: must be at least 2/],
+  [/writers: .*/, "quota: 1 GiB", /^sharedViews\.shared: has neither writers nor an agreement/],
+  ["    writers: [", "    agreement: {}\n    writers: [", /agreement: has writers, too/],
 ])("%j changed to %j is refused with its place, or accepted", (from, to, expected) => {
   const found = problems(change(from, to));
   if (Array.isArray(expected)) expect(found).toEqual(expected);
   else if (typeof expected === "string") expect(found).toEqual([expected]);
   else expect(found).toEqual(expect.arrayContaining([expect.stringMatching(expected)]));
+});
+
+const CONTRIBUTORS = `
+version: 1
+issuers: { github: { kind: github, issuer: "https://ghes.example.com/_services/token" } }
+tenants:
+  a:
+    views: { main: { contributes: agreed, reads: [commons] } }
+    scopes: [{ issuer: github, organization: { id: 1 }, trusted: { refs: [refs/heads/main] } }]
+  b:
+    views: { main: { contributes: content-addressed } }
+    scopes: [{ issuer: github, organization: { id: 2 }, trusted: { refs: [refs/heads/main] } }]
+sharedViews: { commons: { agreement: {} } }
+`;
+
+test("views contribute to the commons, which two tenants fill by agreeing", () => {
+  expect(parseTrustPolicy(CONTRIBUTORS)).toMatchObject({ kind: "valid", warnings: [] });
+  const { views } = requirePolicy(CONTRIBUTORS);
+  expect(views.get("a+main")).toMatchObject({ contributes: "agreed", agreement: undefined });
+  expect(views.get("b+main")).toMatchObject({ contributes: "content-addressed" });
+  expect(views.get("commons")).toMatchObject({ agreement: { tenants: 2 }, writers: [] });
+});
+
+test.each([
+  [", reads: [commons]", "", /^sharedViews\.commons: is read by no view/],
+  ["contributes: content-addressed", "", /commons\.agreement: needs 2 tenants, and views of 1/],
+])("a commons that serves nobody is warned of: %j", (from, to, expected) => {
+  const check = parseTrustPolicy(CONTRIBUTORS.replace(from, to));
+  const warnings = check.kind === "valid" ? check.warnings : [];
+  expect(warnings.map(({ place, message }) => `${place}: ${message}`)).toContainEqual(
+    expect.stringMatching(expected),
+  );
+});
+
+test.each([
+  [
+    "{ commons: { agreement: {} } }",
+    "{ commons: { agreement: {} }, more: { agreement: {} } }",
+    /^sharedViews\.more\.agreement: is the second commons/,
+  ],
+  ["contributes: agreed", "contributes: all", /contributes: must be agreed or content-addressed/],
+  [
+    "agreement: {}",
+    "writers: [{ issuer: github, repository: { id: 9 }, trusted: { refs: [refs/heads/main] } }]",
+    /^tenants\.a\.views\.main\.contributes: has no commons/,
+  ],
+])("a commons that %j changed to %j makes senseless is refused", (from, to, expected) => {
+  expect(problems(CONTRIBUTORS.replace(from, to))).toContainEqual(expect.stringMatching(expected));
 });
 
 const BASE = `

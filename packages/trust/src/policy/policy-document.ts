@@ -34,10 +34,14 @@ export interface TenantEntry {
   readonly scopes?: readonly ScopeEntry[] | undefined;
 }
 
+/** What of a view may go into the commons: what enough tenants built alike, or also what verifies itself. */
+export type Contribution = "agreed" | "content-addressed";
+
 export interface ViewEntry {
   readonly default?: boolean | undefined;
   readonly public?: boolean | undefined;
   readonly reads?: readonly string[] | undefined;
+  readonly contributes?: Contribution | undefined;
   readonly quota?: number | undefined;
   readonly overlays?:
     | { readonly quota?: number | undefined; readonly retention?: number | undefined }
@@ -94,5 +98,7 @@ export interface WriterEntry extends TargetEntry {
 export interface SharedViewEntry {
   readonly public?: boolean | undefined;
   readonly quota?: number | undefined;
-  readonly writers: readonly WriterEntry[];
+  /** Either these or an agreement. */
+  readonly writers?: readonly WriterEntry[] | undefined;
+  readonly agreement?: { readonly tenants?: number | undefined } | undefined;
 }

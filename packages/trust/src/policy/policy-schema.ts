@@ -133,6 +133,9 @@ const view = v.strictObject({
   default: v.optional(flag),
   public: v.optional(flag),
   reads: v.optional(v.array(fullViewName)),
+  contributes: v.optional(
+    v.picklist(["agreed", "content-addressed"], "must be agreed or content-addressed"),
+  ),
   quota: v.optional(sizeBytes),
   overlays: v.optional(
     v.strictObject({ quota: v.optional(sizeBytes), retention: v.optional(seconds) }),
@@ -151,9 +154,22 @@ const tenant = v.strictObject({
 const sharedView = v.strictObject({
   public: v.optional(flag),
   quota: v.optional(sizeBytes),
-  writers: v.pipe(
-    v.array(v.strictObject({ ...target, trusted })),
-    v.minLength(1, "must name a writer, as nobody else ever fills the view"),
+  writers: v.optional(
+    v.pipe(
+      v.array(v.strictObject({ ...target, trusted })),
+      v.minLength(1, "must name a writer, as nobody else ever fills the view"),
+    ),
+  ),
+  agreement: v.optional(
+    v.strictObject({
+      tenants: v.optional(
+        v.pipe(
+          v.number("must be a number"),
+          v.integer("must be a whole number"),
+          v.minValue(2, "must be at least 2: one tenant agrees with itself"),
+        ),
+      ),
+    }),
   ),
 });
 

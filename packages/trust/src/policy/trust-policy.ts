@@ -1,5 +1,6 @@
 import type { IdentityIssuer } from "../identity/identity-issuer.ts";
 import { formatViewName, parseViewName } from "../view-name.ts";
+import type { Contribution } from "./policy-document.ts";
 
 /** An issuer of a policy. Its audience is the server's own, and no part of the policy. */
 export interface PolicyIssuer extends Omit<IdentityIssuer, "audiences"> {
@@ -95,8 +96,12 @@ export interface PolicyView {
   /** Shared views that are read after it, by their full names. */
   readonly reads: readonly string[];
   readonly overlays: OverlaySettings;
+  /** What of it may go into the commons; nothing for most. */
+  readonly contributes: Contribution | undefined;
   /** Not empty for a shared view only. */
   readonly writers: readonly SharedWriter[];
+  /** Of the commons, and no other view: how many tenants must have built a path alike. */
+  readonly agreement: { readonly tenants: number } | undefined;
   readonly isShared: boolean;
 }
 
