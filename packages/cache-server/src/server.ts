@@ -12,6 +12,7 @@ import { createInstanceGate } from "./bazel/services/instance-access.ts";
 import { createBazelCounters } from "./bazel/view-counters.ts";
 import type { ClientBundles } from "./clients/client-bundles.ts";
 import { createPathCommitter } from "./commit/path-committer.ts";
+import { createCommons } from "./commons/commons.ts";
 import type { ServerSettings } from "./config/settings.ts";
 import type { TokenKeys } from "./config/token-keys.ts";
 import { createAccessRecorder } from "./housekeeping/access-recorder.ts";
@@ -79,6 +80,8 @@ export interface ServerTimings {
   readonly maxAdoptionWaitMs: number;
   /** How often access times are written, at most; every write empties the memory of what was read. */
   readonly accessFlushIntervalMs: number;
+  /** How often the commons looks for what tenants have come to agree on. */
+  readonly commonsIntervalMs: number;
 }
 
 /** A running server. Disposing of it finishes running requests first, up to the shutdown timeout. */
@@ -101,6 +104,7 @@ function defaultTimings({ idleTimeoutMs }: ServerSettings): ServerTimings {
   return {
     maxDuplicateWaitMs: 30_000,
     accessFlushIntervalMs: 60_000,
+    commonsIntervalMs: 30_000,
     maxCompletionWaitMs: 20_000,
     maxAdoptionWaitMs: 3000,
     connectionTimeoutMs: Math.max(2 * idleTimeoutMs, KEEP_ALIVE_TIMEOUT_MS + 1000),
@@ -267,12 +271,25 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     },
     maxWaitMs: timings.maxCompletionWaitMs,
   });
+  const commons = createCommons({
+    index,
+    store,
+    ingest,
+    committer,
+    policy: viewPolicy,
+    logger,
+    now,
+    intervalMs: timings.commonsIntervalMs,
+    onPlaced: metrics.countPlaced,
+    onWithdrawn: metrics.countWithdrawn,
+  });
   const revoker = createRevoker({
     index,
     bazel: bazel?.plane,
     reads,
     now,
     limit: REVOKED_LISTED,
+    onChange: () => commons.reconsider(),
   });
   await revoker.resume();
   const services: RouteServices = {
@@ -292,6 +309,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     accesses,
     reads,
     revoker,
+    commons,
     collector,
     scrubber,
     logger,
@@ -320,6 +338,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
   // After the requests, one of which may wait for it.
   started.defer(() => resigner.stop());
   started.defer(() => adopter.stop());
+  started.defer(() => commons.stop());
   started.defer(() => accesses.stop());
   started.defer(() => reads.stop());
   started.defer(() => partUploads.stop());
@@ -371,6 +390,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
   resigner.start();
   accesses.start();
   reads.start();
+  commons.start();
   collector.start();
   scrubber.start();
   const sweeper = startSweeper({

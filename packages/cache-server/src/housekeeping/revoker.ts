@@ -44,11 +44,14 @@ export interface RevokerOptions {
   readonly now: () => number;
   /** Of each kind of what is listed. */
   readonly limit: number;
+  /** Told when something was hidden, or is there again; awaited. */
+  readonly onChange: () => Promise<void>;
 }
 
 const MAX_REVOCATIONS = 1_000_000;
 
-export function createRevoker({ index, bazel, reads, now, limit }: RevokerOptions): Revoker {
+export function createRevoker(options: RevokerOptions): Revoker {
+  const { index, bazel, reads, now, limit, onChange } = options;
   const finish = async (
     revocation: RevocationSelection & { readonly id: number; readonly createdAtMs: number },
     ofNix: RevocationEffect,
@@ -58,6 +61,7 @@ export function createRevoker({ index, bazel, reads, now, limit }: RevokerOption
       effects.push(await provenance.revoke(revocation, limit));
     });
     const effect = mergeEffects(effects, limit);
+    await onChange();
     await index.finishRevocation(revocation.id, { atMs: now(), entries: effect.entries });
     return effect;
   };
@@ -100,6 +104,7 @@ export function createRevoker({ index, bazel, reads, now, limit }: RevokerOption
         restored += await provenance.lift(id, { keepsHidden });
       });
       const lifted = await index.liftRevocation(id, { atMs: now(), keepsHidden });
+      await onChange();
       return lifted && { restored: restored + lifted.restored };
     },
   };

@@ -1,6 +1,7 @@
 import type { Logger } from "@glorious/core";
 import { quotasOf, type TrustPolicy, viewSettingsOf } from "@glorious/trust";
 
+import type { CommonsPolicy } from "../commons/agreement.ts";
 import type { CacheIndex } from "../index/cache-index.ts";
 import { createView } from "../routes/attic-config.ts";
 import { NO_VIEW_POLICY, type ViewPolicy } from "../trust/view-policy.ts";
@@ -58,6 +59,26 @@ export function toViewPolicy(file: PolicyFile): ViewPolicy {
         tenants: withDescendants(file.policy, name),
         trustedBytes: trustedQuotaBytes,
         overlayBytes: overlayQuotaBytes,
+      })),
+    get commons() {
+      return commonsOf(file.policy);
+    },
+  };
+}
+
+function commonsOf({ views }: TrustPolicy): CommonsPolicy | undefined {
+  const all = [...views.values()];
+  const commons = all.find(({ agreement }) => agreement !== undefined);
+  if (commons?.agreement === undefined) return undefined;
+  return {
+    view: commons.name,
+    tenants: commons.agreement.tenants,
+    contributors: all
+      .filter(({ contributes }) => contributes !== undefined)
+      .map(({ name, tenant, contributes }) => ({
+        view: name,
+        tenant,
+        isContentAddressed: contributes === "content-addressed",
       })),
   };
 }

@@ -1,4 +1,5 @@
 import type { AdoptionIndex, Offer } from "./adoption-index.ts";
+import type { CommonsIndex } from "./commons-index.ts";
 import type { HousekeepingIndex } from "./housekeeping-index.ts";
 import type { PartUploadIndex } from "./part-upload-index.ts";
 import type { PrincipalFacts, ProvenanceIndex } from "./provenance-index.ts";
@@ -23,6 +24,7 @@ export interface CacheIndex
     ProvenanceIndex,
     AdoptionIndex,
     UpstreamIndex,
+    CommonsIndex,
     AsyncDisposable {
   /** Writes of this process that wait for those before them; for figures. */
   readonly waitingWrites: number;

@@ -543,4 +543,17 @@ export const SCHEMA_STEPS: readonly string[] = [
   CREATE INDEX upstream_paths_by_file ON upstream_paths (view_id, file_hash)
     WHERE file_hash IS NOT NULL;
   `,
+  // Who agreed on what lies in the commons.
+  `
+  CREATE TABLE commons_votes (
+    view_id INTEGER NOT NULL REFERENCES views (id) ON DELETE CASCADE,
+    store_path_hash TEXT NOT NULL,
+    voter_id INTEGER NOT NULL,
+    agreed_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (view_id, store_path_hash, voter_id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TRIGGER path_votes_removed AFTER DELETE ON paths BEGIN
+    DELETE FROM commons_votes WHERE view_id = OLD.view_id AND store_path_hash = OLD.store_path_hash;
+  END;
+  `,
 ];

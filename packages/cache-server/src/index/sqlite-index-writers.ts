@@ -1,5 +1,6 @@
 import type { DatabaseSync } from "node:sqlite";
 
+import { SqliteCommonsWrites } from "./sqlite-commons.ts";
 import { SqliteHousekeepingWrites } from "./sqlite-housekeeping.ts";
 import { SqlitePartUploadWrites } from "./sqlite-part-uploads.ts";
 import { SqliteProvenanceWrites } from "./sqlite-provenance.ts";
@@ -14,7 +15,8 @@ export type Writes = Pick<SqliteWrites, keyof SqliteWrites> &
   Pick<SqlitePartUploadWrites, keyof SqlitePartUploadWrites> &
   Pick<SqliteProvenanceWrites, keyof SqliteProvenanceWrites> &
   Pick<SqliteRevocation, keyof SqliteRevocation> &
-  Pick<SqliteUpstreamWrites, keyof SqliteUpstreamWrites>;
+  Pick<SqliteUpstreamWrites, keyof SqliteUpstreamWrites> &
+  Pick<SqliteCommonsWrites, keyof SqliteCommonsWrites>;
 
 /** The names of the writes. */
 export type WriteMethod = keyof Writes;
@@ -31,5 +33,6 @@ export function createWriters(database: DatabaseSync): readonly object[] {
     new SqliteProvenanceWrites(database),
     new SqliteRevocation(database),
     new SqliteUpstreamWrites(database),
+    new SqliteCommonsWrites(database),
   ];
 }

@@ -28,6 +28,7 @@ import type {
   ViewRecord,
   ViewStats,
 } from "./cache-index.ts";
+import type { CommonsVotes } from "./commons-index.ts";
 import type {
   AffectedPath,
   CollectCandidate,
@@ -54,6 +55,7 @@ import type {
 import { SCHEMA_STEPS } from "./schema.ts";
 import { SqliteAdoptionReads } from "./sqlite-adoption.ts";
 import type { WriteOperation, WriteOutcome } from "./sqlite-batch.ts";
+import { SqliteCommonsReads } from "./sqlite-commons.ts";
 import type { Synchronous } from "./sqlite-connection.ts";
 import { findInconsistencies } from "./sqlite-consistency.ts";
 import { fromFailure, fromSqliteError } from "./sqlite-errors.ts";
@@ -128,6 +130,7 @@ class SqliteIndex implements CacheIndex {
   readonly #provenance: SqliteProvenanceReads;
   readonly #adoption: SqliteAdoptionReads;
   readonly #upstreams: SqliteUpstreamReads;
+  readonly #commons: SqliteCommonsReads;
   readonly #writer: SqliteWriter;
   readonly #queue: WriteQueue<WriteOperation, WriteOutcome>;
   #closing: Promise<void> | undefined;
@@ -141,6 +144,7 @@ class SqliteIndex implements CacheIndex {
     this.#provenance = new SqliteProvenanceReads(database);
     this.#adoption = new SqliteAdoptionReads(database);
     this.#upstreams = new SqliteUpstreamReads(database);
+    this.#commons = new SqliteCommonsReads(database);
     this.#writer = writer;
     this.#queue = new WriteQueue((operations) => writer.runBatch(operations));
   }
@@ -583,6 +587,36 @@ class SqliteIndex implements CacheIndex {
 
   trimUpstreamPaths(checkedBeforeMs: number, keep: number, limit: number): Promise<number> {
     return this.#write("trimUpstreamPaths", checkedBeforeMs, keep, limit);
+  }
+
+  async listNewPaths(
+    viewIds: readonly number[],
+    page: { readonly after: number; readonly limit: number },
+  ): Promise<{ readonly storePathHashes: readonly string[]; readonly last: number }> {
+    return this.#read(() => this.#commons.listNewPaths(viewIds, page));
+  }
+
+  async findTrustedPaths(viewIds: readonly number[], storePathHash: string): Promise<PathRecord[]> {
+    return this.#read(() => this.#commons.findTrustedPaths(viewIds, storePathHash));
+  }
+
+  addVotes(
+    commonsId: number,
+    storePathHash: string,
+    vote: { readonly voters: readonly number[]; readonly atMs: number },
+  ): Promise<void> {
+    return this.#write("addVotes", commonsId, storePathHash, vote);
+  }
+
+  async listVotes(
+    commonsId: number,
+    page: { readonly after?: string; readonly limit: number },
+  ): Promise<CommonsVotes[]> {
+    return this.#read(() => this.#commons.listVotes(commonsId, page));
+  }
+
+  async findVotes(commonsId: number, storePathHash: string): Promise<CommonsVotes | undefined> {
+    return this.#read(() => this.#commons.findVotes(commonsId, storePathHash));
   }
 
   async ping(): Promise<void> {

@@ -7,6 +7,8 @@ export interface IdentityMetrics {
   readonly countExchange: (result: ExchangeResult) => void;
   readonly countPolicyProblem: () => void;
   readonly countAdopted: (entries: number) => void;
+  readonly countPlaced: (paths: number) => void;
+  readonly countWithdrawn: (paths: number) => void;
 }
 
 export function createIdentityMetrics(registers: Registry[]): IdentityMetrics {
@@ -26,7 +28,19 @@ export function createIdentityMetrics(registers: Registry[]): IdentityMetrics {
     help: "Entries taken over from merge queues' overlays.",
     registers,
   });
+  const placed = new Counter({
+    name: "flywheel_commons_placed_total",
+    help: "Paths that came into the commons.",
+    registers,
+  });
+  const withdrawn = new Counter({
+    name: "flywheel_commons_withdrawn_total",
+    help: "Paths taken back from the commons, after a revocation or a change of the policy.",
+    registers,
+  });
   return {
+    countPlaced: (paths) => placed.inc(paths),
+    countWithdrawn: (paths) => withdrawn.inc(paths),
     countExchange: (result) => exchanges.inc({ result }),
     countPolicyProblem: () => problems.inc(),
     countAdopted: (entries) => adopted.inc(entries),

@@ -5,6 +5,7 @@ import { auditRoutes } from "./audit.ts";
 import { bazelHttpRoutes } from "./bazel-http.ts";
 import { clientRoutes } from "./client.ts";
 import { closureRoutes } from "./closure.ts";
+import { commonsRoutes } from "./commons.ts";
 import { flywheelManageRoutes } from "./flywheel-manage.ts";
 import { flywheelPushRoutes } from "./flywheel-push.ts";
 import { healthRoutes } from "./health.ts";
@@ -41,6 +42,7 @@ export function allRoutes(services: RouteServices): Route[] {
     ...scrubRoutes(services),
     ...auditRoutes(services),
     ...revocationRoutes(services),
+    ...commonsRoutes(services),
     ...atticConfigRoutes(services),
     ...atticPushRoutes(services),
     ...nixReadRoutes(services),

@@ -9,6 +9,7 @@ import type { InstanceGate } from "../bazel/services/instance-access.ts";
 import type { BazelCounters } from "../bazel/view-counters.ts";
 import type { ClientBundles } from "../clients/client-bundles.ts";
 import type { PathCommitter } from "../commit/path-committer.ts";
+import type { Commons } from "../commons/commons.ts";
 import type { AccessRecorder } from "../housekeeping/access-recorder.ts";
 import type { Collector } from "../housekeeping/collector.ts";
 import type { Quarantine } from "../housekeeping/quarantine.ts";
@@ -39,6 +40,7 @@ export interface RouteServices {
   readonly accesses: AccessRecorder;
   readonly reads: ReadRecorder;
   readonly revoker: Revoker;
+  readonly commons: Commons;
   readonly collector: Collector;
   readonly scrubber: Scrubber;
   readonly logger: Logger;

@@ -1,3 +1,5 @@
+import type { CommonsPolicy } from "../commons/agreement.ts";
+
 /** What the operator's policy says about views; a part of it that the gate asks at every read. */
 export interface ViewPolicy {
   /** Another number whenever an answer may have changed. */
@@ -6,6 +8,8 @@ export interface ViewPolicy {
   settingsOf(viewName: string): ViewPolicySettings;
   /** The quotas that a tenant's views count to, its own first; none for a tenant that the policy does not know. */
   quotasOf(tenant: string | undefined): readonly QuotaGroup[];
+  /** The view that fills itself with what tenants agree on; without it there is none. */
+  readonly commons?: CommonsPolicy | undefined;
 }
 
 export interface ViewPolicySettings {

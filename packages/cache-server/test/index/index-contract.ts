@@ -2,6 +2,7 @@ import { describe } from "vitest";
 
 import { describeAdoption } from "./adoption-contract.ts";
 import { describeCollection } from "./collection-contract.ts";
+import { describeCommons } from "./commons-contract.ts";
 import { describeConcurrency } from "./concurrency-contract.ts";
 import { describeHistories } from "./histories-contract.ts";
 import type { OpenIndex } from "./index-setup.ts";
@@ -56,6 +57,9 @@ export function describeCacheIndex(
     });
     describe("upstreams", () => {
       describeUpstreams(open);
+    });
+    describe("the commons", () => {
+      describeCommons(open);
     });
     describe("any history", () => {
       describeHistories(open, options.runs ?? 50);
