@@ -24,6 +24,7 @@ import {
 } from "./retention-client.ts";
 import { DEFAULT_RETRY_POLICY, withRetry } from "./retry.ts";
 import { parseServerUrl, requireViewName } from "./server-url.ts";
+import { type CommonsExplanation, CommonsExplanationSchema } from "./wire-commons.ts";
 import {
   type AuditKind,
   type EntryAudit,
@@ -233,6 +234,8 @@ export interface AdminClient extends RetentionClient, AsyncDisposable {
   revokeToken(jti: string, expiresAtSeconds?: number): Promise<void>;
   /** Who wrote and who read something. Ours; needs an admin token. */
   audit(kind: AuditKind, name: string): Promise<EntryAudit>;
+  /** Why a path is in the commons, or is not. @throws {CacheError} `NOT_FOUND` where there is no commons. */
+  explainCommons(storePathHash: string): Promise<CommonsExplanation>;
   /** Hides what somebody wrote and refuses their tokens, or says what that would do. Ours; needs an admin token. */
   revoke(request: RevocationRequest): Promise<RevocationReport>;
   /** The latest revocations, the newest first. Ours; needs an admin token. */
@@ -389,6 +392,8 @@ export function createAdminClient(options: AdminClientOptions): AdminClient {
     },
     audit: (kind, name) =>
       ask(EntryAuditSchema, "GET", `audit/${kind}/${encodeURIComponent(name)}`),
+    explainCommons: (storePathHash) =>
+      ask(CommonsExplanationSchema, "GET", `commons/paths/${storePathHash}`),
     revoke: (request) => ask(RevocationReportSchema, "POST", "revocations", request),
     listRevocations: async () =>
       (await ask(RevocationListSchema, "GET", "revocations")).revocations,

@@ -32,6 +32,7 @@ export {
   type IdentitySource,
   obtainIdentityToken,
 } from "./identity/identity-source.ts";
+export type { CommonsExplanation } from "./wire-commons.ts";
 export type { JobForge } from "./identity/detect-forge.ts";
 export { readRunnerConfig, type RunnerConfig } from "./identity/runner-config.ts";
 export { dumpStorePath, type DumpStorePathOptions } from "./dump-store-path.ts";

@@ -247,6 +247,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     logger,
     now,
     onOutdated: (view) => resigner.kick(view),
+    onCreated: () => commons.kick(),
   });
   const adopter = createAdopter({
     index,

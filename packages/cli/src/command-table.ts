@@ -197,6 +197,11 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
     load: () => import("./commands/audit-document.ts"),
   },
   {
+    name: "commons explain",
+    summary: "Tell why a store path is in the commons, or is not",
+    load: () => import("./commands/commons-explain.ts"),
+  },
+  {
     name: "revoke",
     summary: "Undo all that a run, a principal or a token wrote",
     load: () => import("./commands/revoke.ts"),
@@ -241,6 +246,7 @@ export const COMMAND_GROUPS: Readonly<Record<string, string>> = {
   key: "Signing keys: what clients of a view trust",
   token: "Tokens: who may do what",
   audit: "Provenance: who wrote and read what",
+  commons: "The commons: what tenants built alike",
   policy: "Trust policies: which job may read and write what",
   doctor: "Examinations: what is wrong, why, and what helps",
 };

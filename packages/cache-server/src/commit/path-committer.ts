@@ -72,6 +72,8 @@ export interface PathCommitterOptions {
   readonly now: () => number;
   /** A view's keys changed while paths were signed with the older ones. */
   readonly onOutdated: (view: ViewRecord) => void;
+  /** Told when paths came into a view that were not there. */
+  readonly onCreated?: () => void;
 }
 
 const SIGNATURES_PER_TURN = 100;
@@ -81,6 +83,7 @@ export function createPathCommitter({
   logger,
   now,
   onOutdated,
+  onCreated,
 }: PathCommitterOptions): PathCommitter {
   const reportConflict = async (
     view: ViewRecord,
@@ -119,6 +122,7 @@ export function createPathCommitter({
     }
     const result = await index.commitPaths(view.id, rows, { behind: presence, writer, adopts });
     if (result.kind === "committed") {
+      if (result.created.length > 0) onCreated?.();
       if ((await index.signingKeyGeneration(view.id)) > keyGeneration) onOutdated(view);
       for (const { storePathHash, narHash } of result.conflicts) {
         const refused = rows.find((row) => row.storePathHash === storePathHash);

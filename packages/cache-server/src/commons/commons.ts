@@ -11,8 +11,8 @@ import { chooseCandidate, type PlaceOptions, placePath } from "./place-path.ts";
 export interface Commons {
   /** Looks through everything, and from then on at what is new. */
   start(): void;
-  /** Looks at what is new, and resolves when it has. */
-  run(): Promise<void>;
+  /** Says that something new is somewhere; it is looked at within a moment. */
+  kick(): void;
   /**
    * Takes back what fewer stand to than are needed, because of a revocation or a changed policy, and resolves when it has.
    * Then everything is looked at anew.
@@ -47,6 +47,8 @@ export interface CommonsWorld {
   readonly ids: readonly number[];
 }
 
+/** What is pushed together is looked at together. */
+const KICK_DELAY_MS = 1000;
 const PATHS_PER_PAGE = 500;
 /** Paths that wait for a reference; those beyond it are found again by the next start. */
 const MAX_WAITING = 100_000;
@@ -170,24 +172,27 @@ export function createCommons(options: CommonsOptions): Commons {
   };
 
   let last = Promise.resolve();
-  const run = (): Promise<void> => {
-    const mine = last.then(pass);
-    last = mine.catch(() => {});
-    return mine;
-  };
   const lookAround = (): void => {
-    run().catch((error: unknown) => {
+    last = last.then(pass).catch((error: unknown) => {
       if (!signal.aborted) logger.error("filling the commons failed", { error });
     });
   };
   let timer: NodeJS.Timeout | undefined;
+  let kicked: NodeJS.Timeout | undefined;
   return {
     start() {
       lookAround();
       timer = setInterval(lookAround, options.intervalMs);
       timer.unref();
     },
-    run,
+    kick() {
+      if (kicked !== undefined || policy.commons === undefined || signal.aborted) return;
+      const look = (): void => {
+        kicked = undefined;
+        lookAround();
+      };
+      kicked = setTimeout(look, Math.min(KICK_DELAY_MS, options.intervalMs)).unref();
+    },
     async reconsider() {
       // At once, whatever a pass under way is still encoding; the next one looks at everything again.
       const world = await openWorld();
@@ -201,6 +206,7 @@ export function createCommons(options: CommonsOptions): Commons {
     },
     async stop() {
       clearInterval(timer);
+      clearTimeout(kicked);
       stopping.abort(new CacheError("CANCELLED", "The server is stopping"));
       await last;
     },
