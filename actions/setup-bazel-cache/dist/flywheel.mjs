@@ -506,11 +506,11 @@ function list(placeholder, help, parse, more = {}) {
 	};
 }
 // packages/cli/src/bundled/up.ts
-var up_exports = /* @__PURE__ */ __exportAll({ command: () => command$43 });
-var command$43;
+var up_exports = /* @__PURE__ */ __exportAll({ command: () => command$44 });
+var command$44;
 var init_up = __esmMin((() => {
 	init_src$6();
-	command$43 = defineCommand({
+	command$44 = defineCommand({
 		name: "up",
 		summary: "Run a cache of your own on this machine",
 		description: "This flywheel is the bundle for CI jobs, which holds no server.",
@@ -3087,7 +3087,9 @@ function compileViews({ name: tenant, entry }) {
 		quotaBytes: settings.quota,
 		reads: settings.reads ?? [],
 		overlays: compileOverlays(settings),
+		contributes: settings.contributes,
 		writers: [],
+		agreement: void 0,
 		isShared: false
 	}));
 }
@@ -3150,7 +3152,9 @@ function compileSharedViews(document) {
 		quotaBytes: entry.quota,
 		reads: [],
 		overlays: compileOverlays({}),
-		writers: entry.writers.flatMap((writer, index) => {
+		contributes: void 0,
+		agreement: entry.agreement && { tenants: entry.agreement.tenants ?? DEFAULT_AGREEING_TENANTS },
+		writers: (entry.writers ?? []).flatMap((writer, index) => {
 			const target = compileTarget(writer);
 			const issuer = document.issuers[writer.issuer];
 			if (target === void 0 || issuer === void 0) return [];
@@ -3169,18 +3173,19 @@ function compileSharedViews(document) {
 		isShared: true
 	}));
 }
-var DEFAULT_TOKEN_LIFETIME_SECONDS, DEFAULT_RECONFIRM_SECONDS;
+var DEFAULT_TOKEN_LIFETIME_SECONDS, DEFAULT_AGREEING_TENANTS, DEFAULT_RECONFIRM_SECONDS;
 var init_compile_policy = __esmMin((() => {
 	init_view_name();
 	init_forge_vocabulary();
 	DEFAULT_TOKEN_LIFETIME_SECONDS = 3600;
+	DEFAULT_AGREEING_TENANTS = 2;
 	DEFAULT_RECONFIRM_SECONDS = 2592e3;
 }));
 // packages/trust/src/policy/check-issuers.ts
 /** Checks a policy's issuers: addresses, what their kind needs, and that no two are the same. */
 function checkIssuers(document, report) {
 	const seen = /* @__PURE__ */ new Map();
-	const used = /* @__PURE__ */ new Set([...tenantsOf(document).flatMap(({ entry }) => (entry.scopes ?? []).map(({ issuer }) => issuer)), ...Object.values(document.sharedViews ?? {}).flatMap(({ writers }) => writers.map(({ issuer }) => issuer))]);
+	const used = /* @__PURE__ */ new Set([...tenantsOf(document).flatMap(({ entry }) => (entry.scopes ?? []).map(({ issuer }) => issuer)), ...Object.values(document.sharedViews ?? {}).flatMap(({ writers = [] }) => writers.map(({ issuer }) => issuer))]);
 	for (const [name, entry] of Object.entries(document.issuers)) {
 		const path = ["issuers", name];
 		checkAddress([...path, "issuer"], entry.issuer, report);
@@ -3416,7 +3421,7 @@ function checkScopes(document, report) {
 	}));
 	checkRivals(placed, report);
 	checkShadows(placed, report);
-	for (const [name, { writers }] of Object.entries(document.sharedViews ?? {})) for (const [index, writer] of writers.entries()) {
+	for (const [name, { writers = [] }] of Object.entries(document.sharedViews ?? {})) for (const [index, writer] of writers.entries()) {
 		const path = [
 			"sharedViews",
 			name,
@@ -3511,6 +3516,46 @@ function checkViews(document, report) {
 		checkOwnViews(tenant, shared, report);
 	}
 	checkSharedViews(tenants, shared, report);
+	checkCommons(document, tenants, report);
+}
+/** A shared view is filled by writers, or by what tenants agree on; one view at most by the latter. */
+function checkCommons(document, tenants, report) {
+	const shared = Object.entries(document.sharedViews ?? {});
+	for (const [name, { writers, agreement }] of shared) if (writers === void 0 === (agreement === void 0)) {
+		const message = writers === void 0 ? "has neither writers nor an agreement" : "has writers, too";
+		const hint = "Name writers for a view that jobs fill, agreement: {} for the commons.";
+		const at = writers === void 0 ? [] : ["agreement"];
+		report.problem([
+			"sharedViews",
+			name,
+			...at
+		], message, hint);
+	}
+	const [commons, second] = shared.filter(([, { agreement }]) => agreement !== void 0);
+	if (commons === void 0) {
+		forEachContributor(tenants, (path) => report.problem([...path, "contributes"], "has no commons to contribute to", "Add a shared view with agreement: {}, or leave it out."));
+		return;
+	}
+	if (second !== void 0) report.problem([
+		"sharedViews",
+		second[0],
+		"agreement"
+	], "is the second commons", "Keep one.");
+	const contributors = /* @__PURE__ */ new Set();
+	forEachContributor(tenants, (_, tenant) => contributors.add(tenant));
+	const needed = commons[1].agreement?.tenants ?? 2;
+	if (contributors.size < needed) report.warning([
+		"sharedViews",
+		commons[0],
+		"agreement"
+	], `needs ${needed} tenants, and views of ${contributors.size} contribute`, "Set contributes: agreed in a view of each tenant that takes part.");
+}
+function forEachContributor(tenants, visit) {
+	for (const { name, entry, path } of tenants) for (const [view, { contributes }] of Object.entries(entry.views)) if (contributes !== void 0) visit([
+		...path,
+		"views",
+		view
+	], name);
 }
 function checkParent(document, tenant, report) {
 	const { parent } = tenant.entry;
@@ -3743,6 +3788,7 @@ var init_policy_schema = __esmMin((() => {
 		default: /* @__PURE__ */ optional(flag),
 		public: /* @__PURE__ */ optional(flag),
 		reads: /* @__PURE__ */ optional(/* @__PURE__ */ array(fullViewName)),
+		contributes: /* @__PURE__ */ optional(/* @__PURE__ */ picklist(["agreed", "content-addressed"], "must be agreed or content-addressed")),
 		quota: /* @__PURE__ */ optional(sizeBytes),
 		overlays: /* @__PURE__ */ optional(/* @__PURE__ */ strictObject({
 			quota: /* @__PURE__ */ optional(sizeBytes),
@@ -3761,10 +3807,11 @@ var init_policy_schema = __esmMin((() => {
 	sharedView = /* @__PURE__ */ strictObject({
 		public: /* @__PURE__ */ optional(flag),
 		quota: /* @__PURE__ */ optional(sizeBytes),
-		writers: /* @__PURE__ */ pipe(/* @__PURE__ */ array(/* @__PURE__ */ strictObject({
+		writers: /* @__PURE__ */ optional(/* @__PURE__ */ pipe(/* @__PURE__ */ array(/* @__PURE__ */ strictObject({
 			...target,
 			trusted
-		})), /* @__PURE__ */ minLength(1, "must name a writer, as nobody else ever fills the view"))
+		})), /* @__PURE__ */ minLength(1, "must name a writer, as nobody else ever fills the view"))),
+		agreement: /* @__PURE__ */ optional(/* @__PURE__ */ strictObject({ tenants: /* @__PURE__ */ optional(/* @__PURE__ */ pipe(/* @__PURE__ */ number("must be a number"), /* @__PURE__ */ integer("must be a whole number"), /* @__PURE__ */ minValue(2, "must be at least 2: one tenant agrees with itself"))) }))
 	});
 	POLICY_SCHEMA = /* @__PURE__ */ strictObject({
 		version: /* @__PURE__ */ literal(1, "must be 1"),
@@ -40006,13 +40053,13 @@ function createHttpClient(options = {}) {
 }
 async function send(agent, session, method, url, options) {
 	try {
-		var _usingCtx$45 = _usingCtx();
+		var _usingCtx$46 = _usingCtx();
 		const line = `${method} ${url.origin}${url.pathname}`;
 		const { signal } = options;
 		throwIfCancelled(signal, line);
 		const controller = new AbortController();
-		_usingCtx$45.u(onAbort(signal, () => controller.abort()));
-		const idle = _usingCtx$45.u(createIdleTimer(session.idleTimeoutMs, () => controller.abort(new CacheError("TIMEOUT", `${line} made no progress for ${formatDurationMs(session.idleTimeoutMs)}`, { hint: "The server or the network between is too slow; try again or lower the concurrency." }))));
+		_usingCtx$46.u(onAbort(signal, () => controller.abort()));
+		const idle = _usingCtx$46.u(createIdleTimer(session.idleTimeoutMs, () => controller.abort(new CacheError("TIMEOUT", `${line} made no progress for ${formatDurationMs(session.idleTimeoutMs)}`, { hint: "The server or the network between is too slow; try again or lower the concurrency." }))));
 		const body = options.body === void 0 ? void 0 : new OutgoingBody(options.body, controller, idle, options.onSent);
 		const headers = {
 			"user-agent": USER_AGENT$1,
@@ -40059,9 +40106,9 @@ async function send(agent, session, method, url, options) {
 			await body?.finished();
 		}
 	} catch (_) {
-		_usingCtx$45.e = _;
+		_usingCtx$46.e = _;
 	} finally {
-		_usingCtx$45.d();
+		_usingCtx$46.d();
 	}
 }
 function asBody(body) {
@@ -40254,6 +40301,30 @@ var init_retention_client = __esmMin((() => {
 		createdAt: /* @__PURE__ */ string()
 	})) });
 	PutPin = /* @__PURE__ */ object({ kind: /* @__PURE__ */ picklist(["created", "replaced"]) });
+}));
+// packages/cache-client/src/wire-commons.ts
+var CommonsExplanationSchema;
+var init_wire_commons = __esmMin((() => {
+	init_dist();
+	CommonsExplanationSchema = /* @__PURE__ */ object({
+		storePathHash: /* @__PURE__ */ string(),
+		view: /* @__PURE__ */ string(),
+		tenantsNeeded: /* @__PURE__ */ number(),
+		isHeld: /* @__PURE__ */ boolean(),
+		heldBy: /* @__PURE__ */ optional(/* @__PURE__ */ string()),
+		votes: /* @__PURE__ */ array(/* @__PURE__ */ object({
+			view: /* @__PURE__ */ string(),
+			tenant: /* @__PURE__ */ optional(/* @__PURE__ */ string()),
+			at: /* @__PURE__ */ string(),
+			isWithdrawn: /* @__PURE__ */ boolean()
+		})),
+		versions: /* @__PURE__ */ array(/* @__PURE__ */ object({
+			narHash: /* @__PURE__ */ string(),
+			views: /* @__PURE__ */ array(/* @__PURE__ */ string()),
+			tenants: /* @__PURE__ */ number(),
+			missingReferences: /* @__PURE__ */ array(/* @__PURE__ */ string())
+		}))
+	});
 }));
 // packages/cache-client/src/wire-provenance.ts
 var text$2, facts, EntryAuditSchema, RevocationReportSchema, RevocationListSchema, LiftedSchema;
@@ -40478,6 +40549,7 @@ function createAdminClient(options) {
 			await tell("DELETE", `tokens/${encodeURIComponent(jti)}${query}`);
 		},
 		audit: (kind, name) => ask(EntryAuditSchema, "GET", `audit/${kind}/${encodeURIComponent(name)}`),
+		explainCommons: (storePathHash) => ask(CommonsExplanationSchema, "GET", `commons/paths/${storePathHash}`),
 		revoke: (request) => ask(RevocationReportSchema, "POST", "revocations", request),
 		listRevocations: async () => (await ask(RevocationListSchema, "GET", "revocations")).revocations,
 		liftRevocation: (id, keepsHidden) => ask(LiftedSchema, "DELETE", `revocations/${id}${keepsHidden ? "?keepHidden=1" : ""}`),
@@ -40560,6 +40632,7 @@ var init_admin_client$1 = __esmMin((() => {
 	init_retention_client();
 	init_retry();
 	init_server_url();
+	init_wire_commons();
 	init_wire_provenance();
 	init_wire_scrub();
 	DEFAULT_PRIORITY$1 = 41;
@@ -40631,13 +40704,13 @@ function createExchangeClient(options) {
 	requireConfidential(base);
 	const ask = async (schema, method, path, more = {}) => {
 		try {
-			var _usingCtx$44 = _usingCtx();
+			var _usingCtx$45 = _usingCtx();
 			const { secret, ...request } = more;
 			const url = new URL(`_flywheel/v1/${path}`, base);
 			const line = `${method} ${url.href}`;
 			const timeout = AbortSignal.timeout(TOTAL_TIMEOUT_MS);
 			const signal = options.signal === void 0 ? timeout : AbortSignal.any([options.signal, timeout]);
-			const http = _usingCtx$44.a(createHttpClient({
+			const http = _usingCtx$45.a(createHttpClient({
 				tls: options.tls,
 				secret,
 				idleTimeoutMs: TOTAL_TIMEOUT_MS
@@ -40663,9 +40736,9 @@ function createExchangeClient(options) {
 				throw new CacheError("TIMEOUT", `${line}: no answer in ${limit}`, { cause: error });
 			}
 		} catch (_) {
-			_usingCtx$44.e = _;
+			_usingCtx$45.e = _;
 		} finally {
-			await _usingCtx$44.d();
+			await _usingCtx$45.d();
 		}
 	};
 	return {
@@ -40850,13 +40923,13 @@ async function readTokenFile$2(path) {
 }
 async function askForge({ url, requestToken: token }, audience, signal) {
 	try {
-		var _usingCtx$43 = _usingCtx();
+		var _usingCtx$44 = _usingCtx();
 		const address = URL.parse(url);
 		if (address === null || !/^https?:$/.test(address.protocol)) throw new CacheError("CONFIG", "ACTIONS_ID_TOKEN_REQUEST_URL is no address");
 		address.searchParams.set("audience", audience);
 		const line = `GET ${address.origin}${address.pathname}`;
 		const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
-		const http = _usingCtx$43.a(createHttpClient({
+		const http = _usingCtx$44.a(createHttpClient({
 			token,
 			idleTimeoutMs: REQUEST_TIMEOUT_MS
 		}));
@@ -40869,9 +40942,9 @@ async function askForge({ url, requestToken: token }, audience, signal) {
 			throw new CacheError("TIMEOUT", `${line}: the forge gave no identity token in 10 s`, { cause: error });
 		}
 	} catch (_) {
-		_usingCtx$43.e = _;
+		_usingCtx$44.e = _;
 	} finally {
-		await _usingCtx$43.d();
+		await _usingCtx$44.d();
 	}
 }
 function requireAudience(token, audience, source) {
@@ -41298,8 +41371,8 @@ async function uploadWithRetry(session, path, memoryBytes, signal, attempt) {
 	const { narSize } = path;
 	return reportUpload(session, path, () => withRetry(async (number) => {
 		try {
-			var _usingCtx$42 = _usingCtx();
-			const lease = _usingCtx$42.u(await session.budget.acquire(memoryBytes, signal));
+			var _usingCtx$43 = _usingCtx();
+			const lease = _usingCtx$43.u(await session.budget.acquire(memoryBytes, signal));
 			session.emit({
 				type: "upload-started",
 				storePath,
@@ -41308,9 +41381,9 @@ async function uploadWithRetry(session, path, memoryBytes, signal, attempt) {
 			});
 			return await attempt(createProgress$1(session, path), () => lease[Symbol.dispose]());
 		} catch (_) {
-			_usingCtx$42.e = _;
+			_usingCtx$43.e = _;
 		} finally {
-			_usingCtx$42.d();
+			_usingCtx$43.d();
 		}
 	}, retryOptions(session, `upload of ${storePath}`, signal)));
 }
@@ -41404,11 +41477,11 @@ var init_push_session = __esmMin((() => {
 */
 async function runParallel(items, task, options) {
 	try {
-		var _usingCtx$41 = _usingCtx();
+		var _usingCtx$42 = _usingCtx();
 		throwIfCancelled(options.signal, "The work");
 		if (items.length === 0) return;
 		const controller = new AbortController();
-		_usingCtx$41.u(onAbort(options.signal, () => controller.abort(options.signal?.reason)));
+		_usingCtx$42.u(onAbort(options.signal, () => controller.abort(options.signal?.reason)));
 		const order = createOrder(items, options.after);
 		const { promise, resolve } = Promise.withResolvers();
 		let running = 0;
@@ -41439,9 +41512,9 @@ async function runParallel(items, task, options) {
 		if (failure !== void 0) throw failure.error;
 		if (order.unfinished > 0) throw new Error("Items wait for each other in a circle");
 	} catch (_) {
-		_usingCtx$41.e = _;
+		_usingCtx$42.e = _;
 	} finally {
-		_usingCtx$41.d();
+		_usingCtx$42.d();
 	}
 }
 function createOrder(items, after) {
@@ -41753,11 +41826,11 @@ var init_push_parts = __esmMin((() => {
 		}
 		async #sendMissing(upload, round) {
 			try {
-				var _usingCtx$40 = _usingCtx();
+				var _usingCtx$41 = _usingCtx();
 				const { session, partBytes } = this.#options;
 				const { narSize, storePath } = this.#path;
 				const memoryBytes = encoderMemoryBytes(narSize, FRAMES_AT_ONCE) + 2 * partBytes;
-				_usingCtx$40.u(await session.budget.acquire(memoryBytes, this.#options.signal));
+				_usingCtx$41.u(await session.budget.acquire(memoryBytes, this.#options.signal));
 				session.emit({
 					type: "upload-started",
 					storePath: storePath.path,
@@ -41765,7 +41838,7 @@ var init_push_parts = __esmMin((() => {
 					attempt: round
 				});
 				const stop = new AbortController();
-				_usingCtx$40.u(onAbort(this.#options.signal, () => stop.abort(this.#options.signal.reason)));
+				_usingCtx$41.u(onAbort(this.#options.signal, () => stop.abort(this.#options.signal.reason)));
 				const progress = createProgress$1(session, this.#path);
 				const present = new Set(upload.parts);
 				const room = createByteBudget(partBytes / 2);
@@ -41807,9 +41880,9 @@ var init_push_parts = __esmMin((() => {
 				await Promise.all(running);
 				if (failures.length > 0) throw failures[0];
 			} catch (_) {
-				_usingCtx$40.e = _;
+				_usingCtx$41.e = _;
 			} finally {
-				_usingCtx$40.d();
+				_usingCtx$41.d();
 			}
 		}
 		async #sendPart(id, { number, pieces }, sizeBytes, signal, { onSent }) {
@@ -42355,7 +42428,7 @@ function filterUpstream(paths, keyNames) {
 	}
 	return {
 		kept,
-		skipped: [...skipped].map(([keyName, storePaths]) => describe$2(keyName, storePaths))
+		skipped: [...skipped].map(([keyName, storePaths]) => describe$3(keyName, storePaths))
 	};
 }
 /** `undefined` when it is no signature. */
@@ -42363,7 +42436,7 @@ function keyNameOf(signature) {
 	const colonAt = signature.indexOf(":");
 	return colonAt > 0 ? signature.slice(0, colonAt) : void 0;
 }
-function describe$2(keyName, storePaths) {
+function describe$3(keyName, storePaths) {
 	return {
 		keyName,
 		storePaths,
@@ -42950,7 +43023,7 @@ async function runProgram(command, args, { env, cwd, signal, input, timeoutMs })
 	child.stderr.on("data", (chunk) => stderr.push(chunk));
 	const { promise, resolve, reject } = Promise.withResolvers();
 	child.on("error", (error) => {
-		reject(describe$1(error, command, {
+		reject(describe$2(error, command, {
 			signal,
 			deadline
 		}));
@@ -42964,7 +43037,7 @@ async function runProgram(command, args, { env, cwd, signal, input, timeoutMs })
 	});
 	return promise;
 }
-function describe$1(error, command, { signal, deadline }) {
+function describe$2(error, command, { signal, deadline }) {
 	if (signal.aborted) return new CacheError("CANCELLED", "Interrupted", { cause: error });
 	if (deadline.aborted) return new CacheError("TIMEOUT", `${command} did not end in time`, { cause: error });
 	const reason = error.code === "ENOENT" ? "there is no such command" : error.code ?? "";
@@ -43332,7 +43405,7 @@ var init_src$3 = __esmMin((() => {
 */
 async function checkServer(check, context) {
 	try {
-		var _usingCtx$39 = _usingCtx();
+		var _usingCtx$40 = _usingCtx();
 		const { server, token, view } = check;
 		const notes = [];
 		const warnings = describeToken(token, context.nowMs());
@@ -43359,7 +43432,7 @@ async function checkServer(check, context) {
 		} finally {
 			await _usingCtx3.d();
 		}
-		const admin = _usingCtx$39.a(createAdminClient({
+		const admin = _usingCtx$40.a(createAdminClient({
 			server,
 			token,
 			signal: context.signal
@@ -43384,9 +43457,9 @@ async function checkServer(check, context) {
 			warnings
 		};
 	} catch (_) {
-		_usingCtx$39.e = _;
+		_usingCtx$40.e = _;
 	} finally {
-		await _usingCtx$39.d();
+		await _usingCtx$40.d();
 	}
 }
 function describeToken(token, nowMs) {
@@ -43781,7 +43854,7 @@ var init_usage_error = __esmMin((() => {
 	};
 }));
 // packages/cli/src/commands/login.ts
-var login_exports = /* @__PURE__ */ __exportAll({ command: () => command$42 });
+var login_exports = /* @__PURE__ */ __exportAll({ command: () => command$43 });
 async function readToken$1(tokenFile, context) {
 	const explicit = await readExplicitToken(tokenFile, context);
 	if (explicit !== void 0) return explicit;
@@ -43815,7 +43888,7 @@ async function save(name, url, token, options, context) {
 	const place = abbreviate(clientConfigPath(context), context.env);
 	note(context, `Saved ${name}${defaultServer === name ? ", the default server" : ""}, ${token === void 0 ? "without a token" : "with its token"} in ${place}.`);
 }
-var command$42;
+var command$43;
 var init_login = __esmMin((() => {
 	init_src$6();
 	init_check_server();
@@ -43824,7 +43897,7 @@ var init_login = __esmMin((() => {
 	init_server_options();
 	init_usage_error();
 	init_user_folders();
-	command$42 = defineCommand({
+	command$43 = defineCommand({
 		name: "login",
 		summary: "Remember a server and the token for it",
 		description: `The token comes from --token-file, FLYWHEEL_TOKEN, standard input, or you are asked for it. It is
@@ -44376,7 +44449,7 @@ var init_report_changes = __esmMin((() => {
 	init_user_folders();
 }));
 // packages/cli/src/commands/logout.ts
-var logout_exports = /* @__PURE__ */ __exportAll({ command: () => command$41 });
+var logout_exports = /* @__PURE__ */ __exportAll({ command: () => command$42 });
 /** The name of a saved server, given its name or address. */
 async function findName(wanted, { servers }) {
 	if (Object.hasOwn(servers, wanted)) return wanted;
@@ -44404,7 +44477,7 @@ async function forgetInBazel(url, context) {
 	await applyChanges(changes);
 	reportChanges(changes, context);
 }
-var command$41;
+var command$42;
 var init_logout = __esmMin((() => {
 	init_src$3();
 	init_bazel_files();
@@ -44414,7 +44487,7 @@ var init_logout = __esmMin((() => {
 	init_plan_use();
 	init_report_changes();
 	init_user_folders();
-	command$41 = defineCommand({
+	command$42 = defineCommand({
 		name: "logout",
 		summary: "Forget a server and the token for it",
 		description: `Removes what login saved of the server, and what use and use bazel configured for its views.
@@ -44455,7 +44528,7 @@ The token itself stays good until it expires or is revoked. Doing it twice is th
 	});
 }));
 // packages/cli/src/commands/exchange.ts
-var exchange_exports = /* @__PURE__ */ __exportAll({ command: () => command$40 });
+var exchange_exports = /* @__PURE__ */ __exportAll({ command: () => command$41 });
 async function prepare(options, context) {
 	const { chooseAudience, createExchangeClient, findIdentity, readRunnerConfig } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
 	const runner = await readRunnerConfig(context.env);
@@ -44517,7 +44590,7 @@ function describeGrant({ grant, expiresAt }, context) {
 	note(context, `Reads ${read.join(", then ")}; ${what}; until ${expiresAt}.`);
 	if (trust === "untrusted") warn(context, "The job is not trusted: what it builds is not kept.");
 }
-var command$40;
+var command$41;
 var init_exchange = __esmMin((() => {
 	init_src$3();
 	init_src$6();
@@ -44526,7 +44599,7 @@ var init_exchange = __esmMin((() => {
 	init_server_options();
 	init_usage_error();
 	init_user_folders();
-	command$40 = defineCommand({
+	command$41 = defineCommand({
 		name: "exchange",
 		summary: "Exchange a CI job's identity for a token of the server",
 		description: `Needs no secret: the forge says which job this is, the server's policy what that job may do. The identity
@@ -44601,18 +44674,18 @@ function formatFacts(facts) {
 	return facts.map(([name, value]) => `${name.padEnd(width)}  ${value}`.trimEnd());
 }
 // packages/cli/src/commands/whoami.ts
-var whoami_exports = /* @__PURE__ */ __exportAll({ command: () => command$39 });
+var whoami_exports = /* @__PURE__ */ __exportAll({ command: () => command$40 });
 async function findRefusal(choice, context) {
 	if (choice.token === void 0) return void 0;
 	try {
 		try {
-			var _usingCtx$38 = _usingCtx();
-			await _usingCtx$38.a(await openAdminClient(choice, context)).listViews();
+			var _usingCtx$39 = _usingCtx();
+			await _usingCtx$39.a(await openAdminClient(choice, context)).listViews();
 			return;
 		} catch (_) {
-			_usingCtx$38.e = _;
+			_usingCtx$39.e = _;
 		} finally {
-			await _usingCtx$38.d();
+			await _usingCtx$39.d();
 		}
 	} catch (error) {
 		if (isCacheError(error, "UNAUTHENTICATED")) return error;
@@ -44694,12 +44767,12 @@ function formatExpiry(expiresAt, nowMs) {
 	const leftMs = Date.parse(expiresAt) - nowMs;
 	return leftMs < 0 ? `${expiresAt} (expired)` : `${expiresAt} (in ${formatDurationMs(leftMs)})`;
 }
-var command$39;
+var command$40;
 var init_whoami = __esmMin((() => {
 	init_src$6();
 	init_src$5();
 	init_server_options();
-	command$39 = defineCommand({
+	command$40 = defineCommand({
 		name: "whoami",
 		summary: "Show who the server takes you for, and until when",
 		description: `Tenant, trust, why, and what may be read and written, as the token says. The server is asked whether it takes
@@ -44728,7 +44801,7 @@ the token: a revoked one is told, and the command fails.`,
 	});
 }));
 // packages/cli/src/commands/use.ts
-var use_exports = /* @__PURE__ */ __exportAll({ command: () => command$38 });
+var use_exports = /* @__PURE__ */ __exportAll({ command: () => command$39 });
 async function configure(scope, cache, token, { isDryRun, context }) {
 	requireOneWord(cache.substituter);
 	for (const key of cache.publicKeys) parsePublicKey(key);
@@ -44790,7 +44863,7 @@ function requireOneWord(substituter) {
 function lastSegment(url) {
 	return decodeURIComponent(new URL(url).pathname.split("/").findLast((part) => part !== "") ?? "");
 }
-var command$38;
+var command$39;
 var init_use = __esmMin((() => {
 	init_src$3();
 	init_src$6();
@@ -44800,7 +44873,7 @@ var init_use = __esmMin((() => {
 	init_plan_use();
 	init_server_options();
 	init_report_changes();
-	command$38 = defineCommand({
+	command$39 = defineCommand({
 		name: "use",
 		summary: "Configure Nix to substitute from a view",
 		description: `Adds the view's address and public keys to nix.conf and, for a private view, the token to the netrc
@@ -44836,14 +44909,14 @@ files you had. Doing it twice is the same as doing it once.`,
 		],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$37 = _usingCtx();
+				var _usingCtx$38 = _usingCtx();
 				const scope = options.system ? "system" : "user";
 				const [named = options.view] = args;
 				if (options.undo) return undo$1(scope, args[0], options, context);
 				const choice = await chooseServer(options, context);
 				const view = requireView(named, choice);
 				const { openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
-				const cache = _usingCtx$37.a(await openCache({
+				const cache = _usingCtx$38.a(await openCache({
 					...choice,
 					view,
 					signal: context.signal
@@ -44860,9 +44933,9 @@ files you had. Doing it twice is the same as doing it once.`,
 					context
 				});
 			} catch (_) {
-				_usingCtx$37.e = _;
+				_usingCtx$38.e = _;
 			} finally {
-				await _usingCtx$37.d();
+				await _usingCtx$38.d();
 			}
 		}
 	});
@@ -44896,12 +44969,12 @@ var init_credential_script = __esmMin((() => {
 	init_src$6();
 }));
 // packages/cli/src/commands/use-bazel.ts
-var use_bazel_exports = /* @__PURE__ */ __exportAll({ command: () => command$37 });
+var use_bazel_exports = /* @__PURE__ */ __exportAll({ command: () => command$38 });
 async function findEndpoint(choice, view, options, context) {
 	try {
-		var _usingCtx$36 = _usingCtx();
+		var _usingCtx$37 = _usingCtx();
 		const { openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
-		const { isPublic = false, flywheel } = _usingCtx$36.a(await openCache({
+		const { isPublic = false, flywheel } = _usingCtx$37.a(await openCache({
 			...choice,
 			view,
 			signal: context.signal
@@ -44916,9 +44989,9 @@ async function findEndpoint(choice, view, options, context) {
 			isPublic
 		};
 	} catch (_) {
-		_usingCtx$36.e = _;
+		_usingCtx$37.e = _;
 	} finally {
-		await _usingCtx$36.d();
+		await _usingCtx$37.d();
 	}
 }
 async function chooseCredential(facts, { options, paths }, context) {
@@ -44950,7 +45023,7 @@ async function undo(paths, isDryRun, context) {
 	reportChanges(changes, context);
 	note(context, "Bazel no longer uses the cache.");
 }
-var command$37;
+var command$38;
 var init_use_bazel = __esmMin((() => {
 	init_src$3();
 	init_src$6();
@@ -44960,7 +45033,7 @@ var init_use_bazel = __esmMin((() => {
 	init_server_options();
 	init_report_changes();
 	init_user_folders();
-	command$37 = defineCommand({
+	command$38 = defineCommand({
 		name: "use bazel",
 		summary: "Configure Bazel to use a view as its remote cache",
 		description: `Writes an rc file of its own, and one line into your .bazelrc that brings it in. The settings fit the
@@ -45195,12 +45268,12 @@ async function readLines(context) {
 }
 var init_read_lines = __esmMin((() => {}));
 // packages/cli/src/commands/push.ts
-var push_exports = /* @__PURE__ */ __exportAll({ command: () => command$36 });
+var push_exports = /* @__PURE__ */ __exportAll({ command: () => command$37 });
 function createProgress(isQuiet, context) {
 	if (isQuiet) return createQuietProgress(context);
 	return context.stderr.isTTY === true && context.env["CI"] === void 0 ? createBarProgress(context) : createLineProgress(context);
 }
-var command$36;
+var command$37;
 var init_push = __esmMin((() => {
 	init_src$6();
 	init_parse_number();
@@ -45208,7 +45281,7 @@ var init_push = __esmMin((() => {
 	init_read_lines();
 	init_server_options();
 	init_usage_error();
-	command$36 = defineCommand({
+	command$37 = defineCommand({
 		name: "push",
 		summary: "Upload store paths with all they refer to",
 		description: `Paths that the view has, and paths that an upstream cache has signed, are left out. On our own
@@ -45260,8 +45333,8 @@ server the whole closure becomes visible at once, or not at all.`,
 			const progress = createProgress(options.json, context);
 			try {
 				try {
-					var _usingCtx$35 = _usingCtx();
-					const cache = _usingCtx$35.a(await openCache({
+					var _usingCtx$36 = _usingCtx();
+					const cache = _usingCtx$36.a(await openCache({
 						...choice,
 						view,
 						signal,
@@ -45290,9 +45363,9 @@ server the whole closure becomes visible at once, or not at all.`,
 					}));
 					else note(context, describeSummary(summary));
 				} catch (_) {
-					_usingCtx$35.e = _;
+					_usingCtx$36.e = _;
 				} finally {
-					await _usingCtx$35.d();
+					await _usingCtx$36.d();
 				}
 			} catch (error) {
 				progress.end();
@@ -58713,10 +58786,10 @@ var init_upstream_connections = __esmMin((() => {
 /** Starts passing calls on; it takes them when the promise resolves, whether the cache can be reached or not. */
 async function startBazelFace(options) {
 	try {
-		var _usingCtx$34 = _usingCtx();
+		var _usingCtx$35 = _usingCtx();
 		const { statistics, logger, secret, credentials } = options;
 		const { spoolBytes = DEFAULT_SPOOL_BYTES$2, spoolDirectory } = options;
-		const resources = _usingCtx$34.a(new AsyncDisposableStack());
+		const resources = _usingCtx$35.a(new AsyncDisposableStack());
 		const breaker = createCircuitBreaker({ onChange: (state) => {
 			logger.info("the cache's breaker changed", { state });
 			statistics.breaker("bazel", state);
@@ -58757,9 +58830,9 @@ async function startBazelFace(options) {
 			[Symbol.asyncDispose]: () => owned.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$34.e = _;
+		_usingCtx$35.e = _;
 	} finally {
-		await _usingCtx$34.d();
+		await _usingCtx$35.d();
 	}
 }
 function receiversOf(context) {
@@ -60240,12 +60313,12 @@ var init_upstream = __esmMin((() => {
 */
 async function startNixFace(options) {
 	try {
-		var _usingCtx$33 = _usingCtx();
+		var _usingCtx$34 = _usingCtx();
 		const { secret, upstream: cache, credentials, statistics, logger } = options;
 		const { prefetch = true, nowMs = () => performance.now() } = options;
 		const deadlineMs = options.deadlineMs ?? DEFAULT_DEADLINE_MS;
 		const stallMs = options.stallMs ?? DEFAULT_STALL_MS;
-		const opened = _usingCtx$33.a(new AsyncDisposableStack());
+		const opened = _usingCtx$34.a(new AsyncDisposableStack());
 		const cacheUrl = new URL(cache.substituterUrl.replace(/\/*(\?.*)?$/, "/"));
 		const cacheInfoUrl = new URL("nix-cache-info", cacheUrl);
 		const upstream = opened.use(createUpstream({
@@ -60333,9 +60406,9 @@ async function startNixFace(options) {
 			[Symbol.asyncDispose]: () => owned.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$33.e = _;
+		_usingCtx$34.e = _;
 	} finally {
-		await _usingCtx$33.d();
+		await _usingCtx$34.d();
 	}
 }
 function portOf(address) {
@@ -60467,14 +60540,14 @@ var init_summary_file = __esmMin((() => {
 */
 async function runAgent(options) {
 	try {
-		var _usingCtx$32 = _usingCtx();
+		var _usingCtx$33 = _usingCtx();
 		const { env, logger, drainOnly } = options;
 		const files = sessionFiles(options.folder);
 		const settings = await readSettings$1(files);
 		const previous = drainOnly ? await readSummary(files.summary) : void 0;
 		const stop = new AbortController();
 		const stopped = AbortSignal.any([options.signal, stop.signal]);
-		const owned = _usingCtx$32.a(new AsyncDisposableStack());
+		const owned = _usingCtx$33.a(new AsyncDisposableStack());
 		let writer;
 		const statistics = createStatistics({
 			startedAt: new Date(settings.startedAt),
@@ -60556,9 +60629,9 @@ async function runAgent(options) {
 			logger.warn("the session's end cannot be noted", { error: describeError(error) });
 		});
 	} catch (_) {
-		_usingCtx$32.e = _;
+		_usingCtx$33.e = _;
 	} finally {
-		await _usingCtx$32.d();
+		await _usingCtx$33.d();
 	}
 }
 async function openUploads(settings, context) {
@@ -61551,8 +61624,8 @@ async function openPublic(server, view, why, found, { signal, stopwatch }) {
 }
 async function readView(server, view, token, signal) {
 	try {
-		var _usingCtx$31 = _usingCtx();
-		return _usingCtx$31.a(await openCache({
+		var _usingCtx$32 = _usingCtx();
+		return _usingCtx$32.a(await openCache({
 			server,
 			view,
 			token,
@@ -61564,9 +61637,9 @@ async function readView(server, view, token, signal) {
 			}
 		})).config;
 	} catch (_) {
-		_usingCtx$31.e = _;
+		_usingCtx$32.e = _;
 	} finally {
-		await _usingCtx$31.d();
+		await _usingCtx$32.d();
 	}
 }
 function describeView(server, view, config) {
@@ -62514,7 +62587,7 @@ var init_uploader = __esmMin((() => {
 */
 async function runUploadWorker({ files, env, logger }) {
 	try {
-		var _usingCtx$30 = _usingCtx();
+		var _usingCtx$31 = _usingCtx();
 		const { promise: ended, resolve: end } = Promise.withResolvers();
 		process.on("disconnect", () => end());
 		const settings = await readSettings$1(files);
@@ -62526,7 +62599,7 @@ async function runUploadWorker({ files, env, logger }) {
 		};
 		const renewals = [];
 		const excluded = uploads.exclude.map((source) => new RegExp(source));
-		const target = _usingCtx$30.a(createUploadTarget({
+		const target = _usingCtx$31.a(createUploadTarget({
 			server: settings.server,
 			view: write,
 			nix,
@@ -62539,7 +62612,7 @@ async function runUploadWorker({ files, env, logger }) {
 				return promise;
 			}
 		}));
-		const uploader = _usingCtx$30.a(startUploader({
+		const uploader = _usingCtx$31.a(startUploader({
 			spool: await openSpool({
 				queueFile: files.queue,
 				journalFile: files.journal
@@ -62583,9 +62656,9 @@ async function runUploadWorker({ files, env, logger }) {
 		if (!process.connected) end();
 		await ended;
 	} catch (_) {
-		_usingCtx$30.e = _;
+		_usingCtx$31.e = _;
 	} finally {
-		await _usingCtx$30.d();
+		await _usingCtx$31.d();
 	}
 }
 var init_upload_worker = __esmMin((() => {
@@ -62669,7 +62742,7 @@ var init_watch_events = __esmMin((() => {
 */
 async function watchStore(options) {
 	try {
-		var _usingCtx$29 = _usingCtx();
+		var _usingCtx$30 = _usingCtx();
 		const { store, rules, emit, signal, nowMs } = options;
 		const queue = createUploadQueue({ random: options.random });
 		const alarm = createAlarm();
@@ -62691,7 +62764,7 @@ async function watchStore(options) {
 			touched.add(name);
 			alarm.ring();
 		};
-		const watcher = _usingCtx$29.u(watchFolder(store.storeDir, touch, (message) => emit({
+		const watcher = _usingCtx$30.u(watchFolder(store.storeDir, touch, (message) => emit({
 			type: "warning",
 			message
 		})));
@@ -62819,9 +62892,9 @@ async function watchStore(options) {
 			unpushed: queue.list()
 		};
 	} catch (_) {
-		_usingCtx$29.e = _;
+		_usingCtx$30.e = _;
 	} finally {
-		_usingCtx$29.d();
+		_usingCtx$30.d();
 	}
 }
 function createAlarm() {
@@ -62878,7 +62951,7 @@ var init_watch_store$1 = __esmMin((() => {
 	MAX_SLEEP_MS = 2 ** 31 - 1;
 }));
 // packages/cli/src/commands/watch-store.ts
-var watch_store_exports = /* @__PURE__ */ __exportAll({ command: () => command$35 });
+var watch_store_exports = /* @__PURE__ */ __exportAll({ command: () => command$36 });
 async function openConnection(options, emit, context) {
 	const { openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
 	const open = async (signal) => {
@@ -62944,7 +63017,7 @@ function positiveDurationMs(given) {
 	if (durationMs > 0) return durationMs;
 	throw new CacheError("INVALID", `${JSON.stringify(given)} is too short`);
 }
-var DEFAULT_DRAIN_MS, DEFAULT_POLL_MS, NIX_TIMEOUT_MS$1, command$35;
+var DEFAULT_DRAIN_MS, DEFAULT_POLL_MS, NIX_TIMEOUT_MS$1, command$36;
 var init_watch_store = __esmMin((() => {
 	init_src$6();
 	init_src$4();
@@ -62957,7 +63030,7 @@ var init_watch_store = __esmMin((() => {
 	DEFAULT_DRAIN_MS = 6e4;
 	DEFAULT_POLL_MS = 6e4;
 	NIX_TIMEOUT_MS$1 = 3e5;
-	command$35 = defineCommand({
+	command$36 = defineCommand({
 		name: "watch-store",
 		summary: "Push new store paths as they appear",
 		description: `Watches this machine's Nix store. What becomes valid is pushed with all it refers to, two seconds after
@@ -63064,7 +63137,7 @@ var init_one_of = __esmMin((() => {
 	init_src$6();
 }));
 // packages/cli/src/commands/setup.ts
-var setup_exports = /* @__PURE__ */ __exportAll({ command: () => command$34 });
+var setup_exports = /* @__PURE__ */ __exportAll({ command: () => command$35 });
 async function readRequest(file, context) {
 	const { parseSetupRequest } = await Promise.resolve().then(() => (init_src(), src_exports));
 	const { readFile } = await import("node:fs/promises");
@@ -63126,7 +63199,7 @@ function describeWrites({ canPush, pushMode, bazel }) {
 	if (canPush && pushMode !== "none") return `pushes (${pushMode})`;
 	return canPush && bazel !== void 0 ? "writes" : "pushes nothing";
 }
-var command$34;
+var command$35;
 var init_setup = __esmMin((() => {
 	init_src$6();
 	init_one_of();
@@ -63134,7 +63207,7 @@ var init_setup = __esmMin((() => {
 	init_read_secret();
 	init_server_options();
 	init_usage_error();
-	command$34 = defineCommand({
+	command$35 = defineCommand({
 		name: "setup",
 		summary: "Set a CI job up: start its agent, point Nix and Bazel to it",
 		description: `Finds out what the job may do, starts an agent beside it, and configures Nix and Bazel to go through the agent, so
@@ -63218,7 +63291,7 @@ var init_session_option = __esmMin((() => {
 	SESSION_OPTION = { session: text$7("FOLDER", "The session's folder; default is the job's", { completes: "directory" }) };
 }));
 // packages/cli/src/commands/drain.ts
-var drain_exports = /* @__PURE__ */ __exportAll({ command: () => command$33 });
+var drain_exports = /* @__PURE__ */ __exportAll({ command: () => command$34 });
 function describeReport({ report, summary }, context) {
 	const { pushed, bytes } = summary?.uploads ?? report;
 	note(context, `${pushed} paths pushed, ${formatSizeBytes(bytes)}.`);
@@ -63227,12 +63300,12 @@ function describeReport({ report, summary }, context) {
 	if (report.reason !== void 0) warn(context, report.reason);
 	for (const { face, opened, openMs } of summary?.breakers ?? []) if (opened > 0) note(context, `${face} went without the cache for ${formatDurationMs(openMs)}.`);
 }
-var command$33, NOTHING;
+var command$34, NOTHING;
 var init_drain = __esmMin((() => {
 	init_src$6();
 	init_parse_number();
 	init_session_option();
-	command$33 = defineCommand({
+	command$34 = defineCommand({
 		name: "drain",
 		summary: "Push what a job has built, and end its agent",
 		description: `Waits until the agent has pushed what waits, for as long as --timeout says, and no longer than it makes progress.
@@ -63281,11 +63354,11 @@ An agent that was killed is started again for that. Whatever happens, the exit c
 	};
 }));
 // packages/cli/src/commands/session.ts
-var session_exports = /* @__PURE__ */ __exportAll({ command: () => command$32 });
-var command$32;
+var session_exports = /* @__PURE__ */ __exportAll({ command: () => command$33 });
+var command$33;
 var init_session = __esmMin((() => {
 	init_session_option();
-	command$32 = defineCommand({
+	command$33 = defineCommand({
 		name: "session",
 		summary: "Show what a job's agent is configured for, and what it did so far",
 		options: {
@@ -63307,11 +63380,11 @@ var init_session = __esmMin((() => {
 	});
 }));
 // packages/cli/src/commands/agent.ts
-var agent_exports = /* @__PURE__ */ __exportAll({ command: () => command$31 });
-var command$31;
+var agent_exports = /* @__PURE__ */ __exportAll({ command: () => command$32 });
+var command$32;
 var init_agent = __esmMin((() => {
 	init_session_option();
-	command$31 = defineCommand({
+	command$32 = defineCommand({
 		name: "agent",
 		summary: "Be the agent of a session; setup runs it",
 		description: `The process that \`flywheel setup\` starts beside a job. It serves Nix and Bazel on the loopback interface, pushes
@@ -63374,14 +63447,14 @@ var init_retention = __esmMin((() => {
 	init_parse_number();
 }));
 // packages/cli/src/commands/view-create.ts
-var view_create_exports = /* @__PURE__ */ __exportAll({ command: () => command$30 });
-var command$30;
+var view_create_exports = /* @__PURE__ */ __exportAll({ command: () => command$31 });
+var command$31;
 var init_view_create = __esmMin((() => {
 	init_parse_number();
 	init_retention();
 	init_server_options();
 	init_usage_error();
-	command$30 = defineCommand({
+	command$31 = defineCommand({
 		name: "view create",
 		summary: "Create a view",
 		description: "The server makes the signing key, and keeps it. Needs the create permission.",
@@ -63409,11 +63482,11 @@ var init_view_create = __esmMin((() => {
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$28 = _usingCtx();
+				var _usingCtx$29 = _usingCtx();
 				const [view = ""] = args;
 				if (options.noUpstreamKeys && options.upstreamKey.length > 0) throw new UsageError("--upstream-key and --no-upstream-keys exclude each other");
 				const { upstreamKey, priority, storeDir, retention } = options;
-				const admin = _usingCtx$28.a(await openAdminClient(await chooseServer(options, context), context));
+				const admin = _usingCtx$29.a(await openAdminClient(await chooseServer(options, context), context));
 				await admin.createView(view, {
 					isPublic: options.public,
 					...priority === void 0 ? {} : { priority },
@@ -63424,20 +63497,20 @@ var init_view_create = __esmMin((() => {
 				if (retention !== void 0) await admin.configureView(view, { retentionPeriod: retention });
 				note(context, `Created the ${options.public ? "public" : "private"} view ${view}.`);
 			} catch (_) {
-				_usingCtx$28.e = _;
+				_usingCtx$29.e = _;
 			} finally {
-				await _usingCtx$28.d();
+				await _usingCtx$29.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/view-list.ts
-var view_list_exports = /* @__PURE__ */ __exportAll({ command: () => command$29 });
-var command$29;
+var view_list_exports = /* @__PURE__ */ __exportAll({ command: () => command$30 });
+var command$30;
 var init_view_list = __esmMin((() => {
 	init_retention();
 	init_server_options();
-	command$29 = defineCommand({
+	command$30 = defineCommand({
 		name: "view list",
 		summary: "List the views your token may see",
 		options: {
@@ -63454,8 +63527,8 @@ var init_view_list = __esmMin((() => {
 		}],
 		async run({ options }, context) {
 			try {
-				var _usingCtx$27 = _usingCtx();
-				const views = await _usingCtx$27.a(await openAdminClient(await chooseServer(options, context), context)).listViews();
+				var _usingCtx$28 = _usingCtx();
+				const views = await _usingCtx$28.a(await openAdminClient(await chooseServer(options, context), context)).listViews();
 				if (options.json) return printLine(context, JSON.stringify({ views }));
 				if (views.length === 0) return note(context, "There is no view that you may see.");
 				const rows = views.map((view) => [
@@ -63475,23 +63548,23 @@ var init_view_list = __esmMin((() => {
 					"CREATED"
 				], rows)) printLine(context, line);
 			} catch (_) {
-				_usingCtx$27.e = _;
+				_usingCtx$28.e = _;
 			} finally {
-				await _usingCtx$27.d();
+				await _usingCtx$28.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/view-info.ts
-var view_info_exports = /* @__PURE__ */ __exportAll({ command: () => command$28 });
+var view_info_exports = /* @__PURE__ */ __exportAll({ command: () => command$29 });
 function describeLevel(level) {
 	return level === void 0 ? "unknown" : `zstd level ${level}`;
 }
-var command$28;
+var command$29;
 var init_view_info = __esmMin((() => {
 	init_retention();
 	init_server_options();
-	command$28 = defineCommand({
+	command$29 = defineCommand({
 		name: "view info",
 		summary: "Show a view's configuration",
 		args: [{
@@ -63515,10 +63588,10 @@ var init_view_info = __esmMin((() => {
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$26 = _usingCtx();
+				var _usingCtx$27 = _usingCtx();
 				const choice = await chooseServer(options, context);
 				const view = requireView(args[0] ?? options.view, choice);
-				const config = await _usingCtx$26.a(await openAdminClient(choice, context)).viewConfig(view);
+				const config = await _usingCtx$27.a(await openAdminClient(choice, context)).viewConfig(view);
 				if (options.json) return printLine(context, JSON.stringify({
 					view,
 					...config
@@ -63539,25 +63612,25 @@ var init_view_info = __esmMin((() => {
 				]);
 				for (const line of facts) printLine(context, line);
 			} catch (_) {
-				_usingCtx$26.e = _;
+				_usingCtx$27.e = _;
 			} finally {
-				await _usingCtx$26.d();
+				await _usingCtx$27.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/view-configure.ts
-var view_configure_exports = /* @__PURE__ */ __exportAll({ command: () => command$27 });
+var view_configure_exports = /* @__PURE__ */ __exportAll({ command: () => command$28 });
 function requireOne(isFirst, first, isSecond, second) {
 	if (isFirst && isSecond) throw new UsageError(`${first} and ${second} exclude each other`);
 }
-var command$27;
+var command$28;
 var init_view_configure = __esmMin((() => {
 	init_parse_number();
 	init_retention();
 	init_server_options();
 	init_usage_error();
-	command$27 = defineCommand({
+	command$28 = defineCommand({
 		name: "view configure",
 		summary: "Change a view",
 		description: "What you do not name stays as it is.",
@@ -63598,7 +63671,7 @@ var init_view_configure = __esmMin((() => {
 		],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$25 = _usingCtx();
+				var _usingCtx$26 = _usingCtx();
 				requireOne(options.public, "--public", options.private, "--private");
 				requireOne(options.upstreamKey.length > 0, "--upstream-key", options.noUpstreamKeys, "--no-upstream-keys");
 				const choice = await chooseServer(options, context);
@@ -63618,7 +63691,7 @@ var init_view_configure = __esmMin((() => {
 				};
 				const isChanged = Object.keys(change).length > 0;
 				if (!isChanged && !isDefault) throw new UsageError(`Nothing to change about ${view} is named`, "See `flywheel view configure --help`.");
-				const admin = _usingCtx$25.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$26.a(await openAdminClient(choice, context));
 				if (isChanged) await admin.configureView(view, change);
 				if (isDefault) await admin.configureView(view, { retentionPeriod: retention });
 				note(context, `Changed the view ${view}.`);
@@ -63627,21 +63700,21 @@ var init_view_configure = __esmMin((() => {
 					note(context, `Its public key is now ${publicKey ?? "unknown"}: run \`flywheel use\` on every client.`);
 				}
 			} catch (_) {
-				_usingCtx$25.e = _;
+				_usingCtx$26.e = _;
 			} finally {
-				await _usingCtx$25.d();
+				await _usingCtx$26.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/view-destroy.ts
-var view_destroy_exports = /* @__PURE__ */ __exportAll({ command: () => command$26 });
-var command$26;
+var view_destroy_exports = /* @__PURE__ */ __exportAll({ command: () => command$27 });
+var command$27;
 var init_view_destroy = __esmMin((() => {
 	init_read_secret();
 	init_server_options();
 	init_usage_error();
-	command$26 = defineCommand({
+	command$27 = defineCommand({
 		name: "view destroy",
 		summary: "Remove a view and all it holds",
 		description: "Cannot be undone. Asks first on a terminal, and needs --yes elsewhere.",
@@ -63664,30 +63737,30 @@ var init_view_destroy = __esmMin((() => {
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$24 = _usingCtx();
+				var _usingCtx$25 = _usingCtx();
 				const [view = ""] = args;
 				const choice = await chooseServer(options, context);
 				if (!options.yes) {
 					if (context.stdin.isTTY !== true || options.tokenFile === "-") throw new UsageError(`Destroying ${view} needs --yes where nobody can be asked`);
 					if (!await confirm(`Remove the view ${view} of ${choice.server} and all it holds?`, context)) return note(context, "Nothing was removed.");
 				}
-				await _usingCtx$24.a(await openAdminClient(choice, context)).destroyView(view);
+				await _usingCtx$25.a(await openAdminClient(choice, context)).destroyView(view);
 				note(context, `Removed the view ${view}.`);
 			} catch (_) {
-				_usingCtx$24.e = _;
+				_usingCtx$25.e = _;
 			} finally {
-				await _usingCtx$24.d();
+				await _usingCtx$25.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/overlay-delete.ts
-var overlay_delete_exports = /* @__PURE__ */ __exportAll({ command: () => command$25 });
-var command$25;
+var overlay_delete_exports = /* @__PURE__ */ __exportAll({ command: () => command$26 });
+var command$26;
 var init_overlay_delete = __esmMin((() => {
 	init_server_options();
 	init_usage_error();
-	command$25 = defineCommand({
+	command$26 = defineCommand({
 		name: "overlay delete",
 		summary: "Remove the overlays of a branch or pull request",
 		description: `An overlay goes by itself some time after its last write; this is for a branch that is gone before. A trusted job may
@@ -63710,7 +63783,7 @@ yours, is not deleted, and that is no failure.`,
 		}],
 		async run({ options }, context) {
 			try {
-				var _usingCtx$23 = _usingCtx();
+				var _usingCtx$24 = _usingCtx();
 				const { ref, pullRequest, name } = options;
 				if ([
 					ref,
@@ -63719,7 +63792,7 @@ yours, is not deleted, and that is no failure.`,
 				].filter((given) => given !== void 0).length !== 1) throw new UsageError("Give one of --ref, --pull-request and --name");
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const deleted = await _usingCtx$23.a(await openAdminClient(choice, context)).deleteOverlays(view, {
+				const deleted = await _usingCtx$24.a(await openAdminClient(choice, context)).deleteOverlays(view, {
 					ref,
 					pullRequest,
 					name
@@ -63727,15 +63800,15 @@ yours, is not deleted, and that is no failure.`,
 				for (const overlay of deleted) note(context, `Removed the overlay ${overlay}.`);
 				if (deleted.length === 0) note(context, `There was no such overlay over the view ${view} that is yours.`);
 			} catch (_) {
-				_usingCtx$23.e = _;
+				_usingCtx$24.e = _;
 			} finally {
-				await _usingCtx$23.d();
+				await _usingCtx$24.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/view-stats.ts
-var view_stats_exports = /* @__PURE__ */ __exportAll({ command: () => command$24 });
+var view_stats_exports = /* @__PURE__ */ __exportAll({ command: () => command$25 });
 function bazelFacts(bazel) {
 	const misses = bazel.actionsAbsent + bazel.actionsIncomplete;
 	const stored = formatSizeBytes(bazel.storedBytes);
@@ -63750,11 +63823,11 @@ function bazelFacts(bazel) {
 		["keyed values", `${bazel.keyedValues} (${bazel.valueHits} hits, ${bazel.valueMisses} misses)`]
 	];
 }
-var command$24;
+var command$25;
 var init_view_stats = __esmMin((() => {
 	init_src$6();
 	init_server_options();
-	command$24 = defineCommand({
+	command$25 = defineCommand({
 		name: "view stats",
 		summary: "Show what a view holds, for Nix and for Bazel",
 		description: `Sizes are counted as if no other view shared anything with this one. Hits, misses and what was read
@@ -63780,10 +63853,10 @@ and uploaded of its Bazel face are counted from the server's start.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$22 = _usingCtx();
+				var _usingCtx$23 = _usingCtx();
 				const choice = await chooseServer(options, context);
 				const view = requireView(args[0] ?? options.view, choice);
-				const stats = await _usingCtx$22.a(await openAdminClient(choice, context)).viewStats(view);
+				const stats = await _usingCtx$23.a(await openAdminClient(choice, context)).viewStats(view);
 				if (options.json) return printLine(context, JSON.stringify({
 					view,
 					...stats
@@ -63799,9 +63872,9 @@ and uploaded of its Bazel face are counted from the server's start.`,
 				]);
 				for (const line of facts) printLine(context, line);
 			} catch (_) {
-				_usingCtx$22.e = _;
+				_usingCtx$23.e = _;
 			} finally {
-				await _usingCtx$22.d();
+				await _usingCtx$23.d();
 			}
 		}
 	});
@@ -63823,13 +63896,13 @@ var init_store_path_argument = __esmMin((() => {
 	init_usage_error();
 }));
 // packages/cli/src/commands/path-delete.ts
-var path_delete_exports = /* @__PURE__ */ __exportAll({ command: () => command$23 });
-var command$23;
+var path_delete_exports = /* @__PURE__ */ __exportAll({ command: () => command$24 });
+var command$24;
 var init_path_delete = __esmMin((() => {
 	init_src$6();
 	init_server_options();
 	init_store_path_argument();
-	command$23 = defineCommand({
+	command$24 = defineCommand({
 		name: "path delete",
 		summary: "Remove store paths from a view",
 		description: `Paths that refer to them stay, and can no longer be substituted completely. Needs the delete
@@ -63854,11 +63927,11 @@ permission.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$21 = _usingCtx();
+				var _usingCtx$22 = _usingCtx();
 				const hashes = args.map((path) => [path, readStorePathHash(path)]);
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const admin = _usingCtx$21.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$22.a(await openAdminClient(choice, context));
 				let absent = 0;
 				for (const [path, hash] of hashes) try {
 					await admin.deletePath(view, hash);
@@ -63870,9 +63943,9 @@ permission.`,
 				}
 				if (absent > 0) throw new CacheError("NOT_FOUND", `${absent} of ${hashes.length} paths could not be removed`);
 			} catch (_) {
-				_usingCtx$21.e = _;
+				_usingCtx$22.e = _;
 			} finally {
-				await _usingCtx$21.d();
+				await _usingCtx$22.d();
 			}
 		}
 	});
@@ -63883,12 +63956,12 @@ function pinNameOf(pathOrName) {
 	return pathOrName.slice(pathOrName.lastIndexOf("/") + 1);
 }
 // packages/cli/src/commands/path-pin.ts
-var path_pin_exports = /* @__PURE__ */ __exportAll({ command: () => command$22 });
-var command$22;
+var path_pin_exports = /* @__PURE__ */ __exportAll({ command: () => command$23 });
+var command$23;
 var init_path_pin = __esmMin((() => {
 	init_server_options();
 	init_usage_error();
-	command$22 = defineCommand({
+	command$23 = defineCommand({
 		name: "path pin",
 		summary: "Keep store paths and all they refer to",
 		description: `Whatever the view's retention and size limit. A name that is taken moves to the new path. Needs the push
@@ -63911,30 +63984,30 @@ permission.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$20 = _usingCtx();
+				var _usingCtx$21 = _usingCtx();
 				if (options.name !== void 0 && args.length > 1) throw new UsageError("--name is for one PATH", "Pin the paths one by one, or leave it out.");
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const admin = _usingCtx$20.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$21.a(await openAdminClient(choice, context));
 				for (const path of args) {
 					const name = options.name ?? pinNameOf(path);
 					note(context, `${path} ${await admin.putPin(view, name, path) === "created" ? "is kept by" : "is now kept by"} the pin ${name} of ${view}.`);
 				}
 			} catch (_) {
-				_usingCtx$20.e = _;
+				_usingCtx$21.e = _;
 			} finally {
-				await _usingCtx$20.d();
+				await _usingCtx$21.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/path-unpin.ts
-var path_unpin_exports = /* @__PURE__ */ __exportAll({ command: () => command$21 });
-var command$21;
+var path_unpin_exports = /* @__PURE__ */ __exportAll({ command: () => command$22 });
+var command$22;
 var init_path_unpin = __esmMin((() => {
 	init_src$6();
 	init_server_options();
-	command$21 = defineCommand({
+	command$22 = defineCommand({
 		name: "path unpin",
 		summary: "Keep what a pin kept no longer than other paths",
 		description: "Nothing is deleted by it at once. Needs the delete permission.",
@@ -63955,10 +64028,10 @@ var init_path_unpin = __esmMin((() => {
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$19 = _usingCtx();
+				var _usingCtx$20 = _usingCtx();
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const admin = _usingCtx$19.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$20.a(await openAdminClient(choice, context));
 				let absent = 0;
 				for (const name of args.map(pinNameOf)) try {
 					await admin.deletePin(view, name);
@@ -63970,19 +64043,19 @@ var init_path_unpin = __esmMin((() => {
 				}
 				if (absent > 0) throw new CacheError("NOT_FOUND", `${absent} of ${args.length} pins could not be removed`);
 			} catch (_) {
-				_usingCtx$19.e = _;
+				_usingCtx$20.e = _;
 			} finally {
-				await _usingCtx$19.d();
+				await _usingCtx$20.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/path-pins.ts
-var path_pins_exports = /* @__PURE__ */ __exportAll({ command: () => command$20 });
-var command$20;
+var path_pins_exports = /* @__PURE__ */ __exportAll({ command: () => command$21 });
+var command$21;
 var init_path_pins = __esmMin((() => {
 	init_server_options();
-	command$20 = defineCommand({
+	command$21 = defineCommand({
 		name: "path pins",
 		summary: "Show what a view keeps for good",
 		options: {
@@ -63997,10 +64070,10 @@ var init_path_pins = __esmMin((() => {
 		}],
 		async run({ options }, context) {
 			try {
-				var _usingCtx$18 = _usingCtx();
+				var _usingCtx$19 = _usingCtx();
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const pins = await _usingCtx$18.a(await openAdminClient(choice, context)).listPins(view);
+				const pins = await _usingCtx$19.a(await openAdminClient(choice, context)).listPins(view);
 				if (options.json) return printLine(context, JSON.stringify({ pins }));
 				if (pins.length === 0) return note(context, `${view} has no pins.`);
 				const rows = pins.map(({ name, storePath, createdAt }) => [
@@ -64014,15 +64087,15 @@ var init_path_pins = __esmMin((() => {
 					"SINCE"
 				], rows)) printLine(context, line);
 			} catch (_) {
-				_usingCtx$18.e = _;
+				_usingCtx$19.e = _;
 			} finally {
-				await _usingCtx$18.d();
+				await _usingCtx$19.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/gc.ts
-var gc_exports = /* @__PURE__ */ __exportAll({ command: () => command$19 });
+var gc_exports = /* @__PURE__ */ __exportAll({ command: () => command$20 });
 function toRow(report) {
 	return [
 		report.view,
@@ -64035,13 +64108,13 @@ function toRow(report) {
 		formatDurationMs(report.durationMs)
 	];
 }
-var TIMEOUT_MS, command$19;
+var TIMEOUT_MS, command$20;
 var init_gc = __esmMin((() => {
 	init_src$6();
 	init_server_options();
 	init_usage_error();
 	TIMEOUT_MS = 216e5;
-	command$19 = defineCommand({
+	command$20 = defineCommand({
 		name: "gc",
 		summary: "Delete what a view need not keep",
 		description: `Paths that nobody used for as long as the view's retention says, and beyond its size limit those that were
@@ -64070,12 +64143,12 @@ and the configure retention permission, --all an administrator's token.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$17 = _usingCtx();
+				var _usingCtx$18 = _usingCtx();
 				const { all, dryRun } = options;
 				if (all && args.length > 0) throw new UsageError("VIEW and --all exclude each other");
 				const choice = await chooseServer(options, context);
 				const view = all ? void 0 : requireView(args[0] ?? options.view, choice);
-				const admin = _usingCtx$17.a(await openAdminClient(choice, context, TIMEOUT_MS));
+				const admin = _usingCtx$18.a(await openAdminClient(choice, context, TIMEOUT_MS));
 				const views = view === void 0 ? await admin.collectAll({ dryRun }) : [await admin.collectView(view, { dryRun })];
 				if (options.json) return printLine(context, JSON.stringify({
 					dryRun,
@@ -64095,9 +64168,9 @@ and the configure retention permission, --all an administrator's token.`,
 				for (const line of formatTable(header, rows)) printLine(context, line);
 				if (view !== void 0 && views[0]?.examined === 0) note(context, `${view} is within its limits, or has none: see \`flywheel view info\`.`);
 			} catch (_) {
-				_usingCtx$17.e = _;
+				_usingCtx$18.e = _;
 			} finally {
-				await _usingCtx$17.d();
+				await _usingCtx$18.d();
 			}
 		}
 	});
@@ -64132,12 +64205,12 @@ var init_wait_for_signatures = __esmMin((() => {
 	MAX_PAUSE_MS = 2e3;
 }));
 // packages/cli/src/commands/key-list.ts
-var key_list_exports = /* @__PURE__ */ __exportAll({ command: () => command$18 });
-var command$18;
+var key_list_exports = /* @__PURE__ */ __exportAll({ command: () => command$19 });
+var command$19;
 var init_key_list = __esmMin((() => {
 	init_server_options();
 	init_wait_for_signatures();
-	command$18 = defineCommand({
+	command$19 = defineCommand({
 		name: "key list",
 		summary: "Show the keys that sign a view",
 		description: `Oldest first, with the number of paths that are not signed with exactly these keys yet: the server signs
@@ -64158,10 +64231,10 @@ them in the background.`,
 		}],
 		async run({ options }, context) {
 			try {
-				var _usingCtx$16 = _usingCtx();
+				var _usingCtx$17 = _usingCtx();
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const admin = _usingCtx$16.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$17.a(await openAdminClient(choice, context));
 				const list = options.wait ? await waitForSignatures(admin, view, context) : await admin.listKeys(view);
 				if (options.json) return printLine(context, JSON.stringify(list));
 				const rows = list.keys.map(({ name, publicKey, createdAt }) => [
@@ -64176,20 +64249,20 @@ them in the background.`,
 				], rows)) printLine(context, line);
 				if (list.outdatedPaths > 0) note(context, `${list.outdatedPaths} paths are still to be signed.`);
 			} catch (_) {
-				_usingCtx$16.e = _;
+				_usingCtx$17.e = _;
 			} finally {
-				await _usingCtx$16.d();
+				await _usingCtx$17.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/key-rotate.ts
-var key_rotate_exports = /* @__PURE__ */ __exportAll({ command: () => command$17 });
-var command$17;
+var key_rotate_exports = /* @__PURE__ */ __exportAll({ command: () => command$18 });
+var command$18;
 var init_key_rotate = __esmMin((() => {
 	init_server_options();
 	init_wait_for_signatures();
-	command$17 = defineCommand({
+	command$18 = defineCommand({
 		name: "key rotate",
 		summary: "Sign a view with a new key beside the old ones",
 		description: `The server makes the key and keeps its secret. Old and new keys sign everything until you retire the old
@@ -64208,10 +64281,10 @@ one, so no client notices: first let every client trust the new key, which \`fly
 		}],
 		async run({ options }, context) {
 			try {
-				var _usingCtx$15 = _usingCtx();
+				var _usingCtx$16 = _usingCtx();
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const admin = _usingCtx$15.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$16.a(await openAdminClient(choice, context));
 				const key = await admin.addKey(view);
 				note(context, `${view} is signed with ${key.name} as well from now on.`);
 				printLine(context, options.json ? JSON.stringify(key) : key.publicKey);
@@ -64220,20 +64293,20 @@ one, so no client notices: first let every client trust the new key, which \`fly
 					note(context, "It has signed every path.");
 				} else note(context, "Old paths are signed in the background: see `flywheel key list`.");
 			} catch (_) {
-				_usingCtx$15.e = _;
+				_usingCtx$16.e = _;
 			} finally {
-				await _usingCtx$15.d();
+				await _usingCtx$16.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/key-retire.ts
-var key_retire_exports = /* @__PURE__ */ __exportAll({ command: () => command$16 });
-var command$16;
+var key_retire_exports = /* @__PURE__ */ __exportAll({ command: () => command$17 });
+var command$17;
 var init_key_retire = __esmMin((() => {
 	init_server_options();
 	init_wait_for_signatures();
-	command$16 = defineCommand({
+	command$17 = defineCommand({
 		name: "key retire",
 		summary: "Stop signing a view with a key",
 		description: `Its signatures leave old paths too. Clients that trust no other key of the view refuse its paths from then
@@ -64255,26 +64328,26 @@ on. The last key cannot be retired. Needs the configure permission.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$14 = _usingCtx();
+				var _usingCtx$15 = _usingCtx();
 				const [name = ""] = args;
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const admin = _usingCtx$14.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$15.a(await openAdminClient(choice, context));
 				await admin.retireKey(view, name);
 				note(context, `${view} is no longer signed with ${name}.`);
 				if (!options.wait) return;
 				await waitForSignatures(admin, view, context);
 				note(context, "Its signatures have left every path.");
 			} catch (_) {
-				_usingCtx$14.e = _;
+				_usingCtx$15.e = _;
 			} finally {
-				await _usingCtx$14.d();
+				await _usingCtx$15.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/token-create.ts
-var token_create_exports = /* @__PURE__ */ __exportAll({ command: () => command$15 });
+var token_create_exports = /* @__PURE__ */ __exportAll({ command: () => command$16 });
 function permission(help) {
 	return list("PATTERN", help, (pattern) => {
 		if (isCachePattern(pattern)) return pattern;
@@ -64292,7 +64365,7 @@ function collectGrants(given) {
 	}
 	return Object.fromEntries([...grants].map(([pattern, letters]) => [pattern, [...letters]]));
 }
-var command$15;
+var command$16;
 var init_token_create = __esmMin((() => {
 	init_src$3();
 	init_src$6();
@@ -64300,7 +64373,7 @@ var init_token_create = __esmMin((() => {
 	init_parse_number();
 	init_server_options();
 	init_usage_error();
-	command$15 = defineCommand({
+	command$16 = defineCommand({
 		name: "token create",
 		summary: "Make a token that allows what you say",
 		description: `A PATTERN is a view's full name in which * stands for anything. For a view, its exact name
@@ -64331,11 +64404,11 @@ not added up. Needs an administrator's token.`,
 		}],
 		async run({ options, given }, context) {
 			try {
-				var _usingCtx$13 = _usingCtx();
+				var _usingCtx$14 = _usingCtx();
 				if (options.json && options.out !== void 0) throw new UsageError("--json and --out exclude each other");
 				const caches = collectGrants(given);
 				if (Object.keys(caches).length === 0 && !options.admin) throw new UsageError("The token would allow nothing", "Give such as --pull main, or --admin.");
-				const created = await _usingCtx$13.a(await openAdminClient(await chooseServer(options, context), context)).createToken({
+				const created = await _usingCtx$14.a(await openAdminClient(await chooseServer(options, context), context)).createToken({
 					caches,
 					isAdmin: options.admin,
 					...options.sub === void 0 ? {} : { subject: options.sub },
@@ -64349,15 +64422,15 @@ not added up. Needs an administrator's token.`,
 				}
 				note(context, `It expires at ${created.expiresAt}. To revoke it: flywheel token revoke ${created.jti}`);
 			} catch (_) {
-				_usingCtx$13.e = _;
+				_usingCtx$14.e = _;
 			} finally {
-				await _usingCtx$13.d();
+				await _usingCtx$14.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/token-inspect.ts
-var token_inspect_exports = /* @__PURE__ */ __exportAll({ command: () => command$14 });
+var token_inspect_exports = /* @__PURE__ */ __exportAll({ command: () => command$15 });
 async function readToken(file, server, context) {
 	if (file !== void 0) return readTokenFile$1(file, context);
 	const explicit = await readExplicitToken(void 0, context);
@@ -64400,13 +64473,13 @@ function describeKey({ alg, kid }) {
 function formatTime$1(timeMs) {
 	return new Date(timeMs).toISOString();
 }
-var command$14;
+var command$15;
 var init_token_inspect = __esmMin((() => {
 	init_src$6();
 	init_src$5();
 	init_read_secret();
 	init_server_options();
-	command$14 = defineCommand({
+	command$15 = defineCommand({
 		name: "token inspect",
 		summary: "Show what a token says",
 		description: `Reads FILE, else the token that other commands would use. Nothing is sent anywhere, and the
@@ -64442,7 +64515,7 @@ signature is not verified: only the server can do that. The token itself is not 
 	});
 }));
 // packages/cli/src/commands/token-revoke.ts
-var token_revoke_exports = /* @__PURE__ */ __exportAll({ command: () => command$13 });
+var token_revoke_exports = /* @__PURE__ */ __exportAll({ command: () => command$14 });
 async function readIdentity(file, context) {
 	const decoded = decodeTokenUnverified(await readTokenFile$1(file, context));
 	const claims = decoded === void 0 ? void 0 : parseTokenClaims(decoded.payload);
@@ -64452,14 +64525,14 @@ async function readIdentity(file, context) {
 	};
 	throw new CacheError("UNSUPPORTED", `The token in ${file} has no id, so it cannot be revoked`, { hint: "Replace the server's token key, or wait until it expires." });
 }
-var command$13;
+var command$14;
 var init_token_revoke = __esmMin((() => {
 	init_src$6();
 	init_src$5();
 	init_read_secret();
 	init_server_options();
 	init_usage_error();
-	command$13 = defineCommand({
+	command$14 = defineCommand({
 		name: "token revoke",
 		summary: "Make a token worthless at once",
 		description: "Needs an administrator's token. Revoking a token twice is no error.",
@@ -64483,7 +64556,7 @@ var init_token_revoke = __esmMin((() => {
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$12 = _usingCtx();
+				var _usingCtx$13 = _usingCtx();
 				const [named] = args;
 				const { tokenToRevoke } = options;
 				if (named === void 0 === (tokenToRevoke === void 0)) throw new UsageError("token revoke needs a JTI or --token-to-revoke FILE, one of the two");
@@ -64491,12 +64564,12 @@ var init_token_revoke = __esmMin((() => {
 					jti: named ?? "",
 					expiresAtMs: void 0
 				} : await readIdentity(tokenToRevoke, context);
-				await _usingCtx$12.a(await openAdminClient(await chooseServer(options, context), context)).revokeToken(jti, expiresAtMs === void 0 ? void 0 : Math.ceil(expiresAtMs / 1e3));
+				await _usingCtx$13.a(await openAdminClient(await chooseServer(options, context), context)).revokeToken(jti, expiresAtMs === void 0 ? void 0 : Math.ceil(expiresAtMs / 1e3));
 				note(context, `Revoked ${jti}.`);
 			} catch (_) {
-				_usingCtx$12.e = _;
+				_usingCtx$13.e = _;
 			} finally {
-				await _usingCtx$12.d();
+				await _usingCtx$13.d();
 			}
 		}
 	});
@@ -64518,15 +64591,15 @@ var init_read_policy_file = __esmMin((() => {
 	init_read_file();
 }));
 // packages/cli/src/commands/policy-check.ts
-var policy_check_exports = /* @__PURE__ */ __exportAll({ command: () => command$12 });
+var policy_check_exports = /* @__PURE__ */ __exportAll({ command: () => command$13 });
 function formatProblem({ place, message, hint }) {
 	return `${place === "" ? "" : `${place}: `}${message}. ${hint}`;
 }
-var command$12;
+var command$13;
 var init_policy_check = __esmMin((() => {
 	init_src$6();
 	init_read_policy_file();
-	command$12 = defineCommand({
+	command$13 = defineCommand({
 		name: "policy check",
 		summary: "Tell what is wrong with a trust policy",
 		description: `Names everything that is wrong with the place where it stands, and what to write there instead.
@@ -64704,8 +64777,8 @@ var init_read_claims = __esmMin((() => {
 	init_src$5();
 }));
 // packages/cli/src/commands/policy-explain.ts
-var policy_explain_exports = /* @__PURE__ */ __exportAll({ command: () => command$11 });
-var command$11;
+var policy_explain_exports = /* @__PURE__ */ __exportAll({ command: () => command$12 });
+var command$12;
 var init_policy_explain = __esmMin((() => {
 	init_src$6();
 	init_src$5();
@@ -64713,7 +64786,7 @@ var init_policy_explain = __esmMin((() => {
 	init_read_claims();
 	init_read_policy_file();
 	init_usage_error();
-	command$11 = defineCommand({
+	command$12 = defineCommand({
 		name: "policy explain",
 		summary: "Tell what a policy gives to a job, why, and what would change it",
 		description: `Decides as a server with this policy would about a job with these claims, which are believed here: no
@@ -64817,13 +64890,13 @@ var init_print_audit = __esmMin((() => {
 	init_format_principal();
 }));
 // packages/cli/src/commands/audit-path.ts
-var audit_path_exports = /* @__PURE__ */ __exportAll({ command: () => command$10 });
-var command$10;
+var audit_path_exports = /* @__PURE__ */ __exportAll({ command: () => command$11 });
+var command$11;
 var init_audit_path = __esmMin((() => {
 	init_print_audit();
 	init_server_options();
 	init_store_path_argument();
-	command$10 = defineCommand({
+	command$11 = defineCommand({
 		name: "audit path",
 		summary: "Show who wrote a store path, and who read it",
 		description: `In every view, also what is hidden by a revocation or gone. Reads without a token are nobody's and are
@@ -64844,13 +64917,13 @@ not shown. Needs an administrator's token.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$11 = _usingCtx();
+				var _usingCtx$12 = _usingCtx();
 				const hash = readStorePathHash(args[0] ?? "");
-				printAudit(await _usingCtx$11.a(await openAdminClient(await chooseServer(options, context), context)).audit("paths", hash), options.json, context);
+				printAudit(await _usingCtx$12.a(await openAdminClient(await chooseServer(options, context), context)).audit("paths", hash), options.json, context);
 			} catch (_) {
-				_usingCtx$11.e = _;
+				_usingCtx$12.e = _;
 			} finally {
-				await _usingCtx$11.d();
+				await _usingCtx$12.d();
 			}
 		}
 	});
@@ -64866,13 +64939,13 @@ var init_digest_argument = __esmMin((() => {
 	init_usage_error();
 }));
 // packages/cli/src/commands/audit-action.ts
-var audit_action_exports = /* @__PURE__ */ __exportAll({ command: () => command$9 });
-var command$9;
+var audit_action_exports = /* @__PURE__ */ __exportAll({ command: () => command$10 });
+var command$10;
 var init_audit_action = __esmMin((() => {
 	init_digest_argument();
 	init_print_audit();
 	init_server_options();
-	command$9 = defineCommand({
+	command$10 = defineCommand({
 		name: "audit action",
 		summary: "Show who wrote an ActionResult of Bazel's, and who was given it",
 		description: `Under every instance name, also what is hidden by a revocation, what another one took the place of, and
@@ -64894,25 +64967,25 @@ token.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$10 = _usingCtx();
+				var _usingCtx$11 = _usingCtx();
 				const hash = readDigestHash(args[0] ?? "");
-				printAudit(await _usingCtx$10.a(await openAdminClient(await chooseServer(options, context), context)).audit("actions", hash), options.json, context);
+				printAudit(await _usingCtx$11.a(await openAdminClient(await chooseServer(options, context), context)).audit("actions", hash), options.json, context);
 			} catch (_) {
-				_usingCtx$10.e = _;
+				_usingCtx$11.e = _;
 			} finally {
-				await _usingCtx$10.d();
+				await _usingCtx$11.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/audit-blob.ts
-var audit_blob_exports = /* @__PURE__ */ __exportAll({ command: () => command$8 });
-var command$8;
+var audit_blob_exports = /* @__PURE__ */ __exportAll({ command: () => command$9 });
+var command$9;
 var init_audit_blob = __esmMin((() => {
 	init_digest_argument();
 	init_print_audit();
 	init_server_options();
-	command$8 = defineCommand({
+	command$9 = defineCommand({
 		name: "audit blob",
 		summary: "Show who wrote a blob of Bazel's",
 		description: `Who was given a blob is not recorded: an ActionResult led to it, see \`audit action\`. Needs an
@@ -64933,20 +65006,20 @@ administrator's token.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$9 = _usingCtx();
+				var _usingCtx$10 = _usingCtx();
 				const hash = readDigestHash(args[0] ?? "");
-				printAudit(await _usingCtx$9.a(await openAdminClient(await chooseServer(options, context), context)).audit("blobs", hash), options.json, context);
+				printAudit(await _usingCtx$10.a(await openAdminClient(await chooseServer(options, context), context)).audit("blobs", hash), options.json, context);
 			} catch (_) {
-				_usingCtx$9.e = _;
+				_usingCtx$10.e = _;
 			} finally {
-				await _usingCtx$9.d();
+				await _usingCtx$10.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/audit-document.ts
-var audit_document_exports = /* @__PURE__ */ __exportAll({ command: () => command$7 });
-var KINDS, command$7;
+var audit_document_exports = /* @__PURE__ */ __exportAll({ command: () => command$8 });
+var KINDS, command$8;
 var init_audit_document = __esmMin((() => {
 	init_print_audit();
 	init_server_options();
@@ -64957,7 +65030,7 @@ var init_audit_document = __esmMin((() => {
 		"build-trace",
 		"debuginfo"
 	];
-	command$7 = defineCommand({
+	command$8 = defineCommand({
 		name: "audit document",
 		summary: "Show who wrote a build log, a realisation or another document of Nix's",
 		description: `In every view, also what is hidden by a revocation or gone. Who read it is not recorded. Needs an
@@ -64982,11 +65055,59 @@ administrator's token.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$8 = _usingCtx();
+				var _usingCtx$9 = _usingCtx();
 				const [given = "", name = ""] = args;
 				const kind = KINDS.find((each) => each === given);
 				if (kind === void 0) throw new UsageError(`${given} is none of ${KINDS.join(", ")}`);
-				printAudit(await _usingCtx$8.a(await openAdminClient(await chooseServer(options, context), context)).audit(`documents/${kind}`, name), options.json, context);
+				printAudit(await _usingCtx$9.a(await openAdminClient(await chooseServer(options, context), context)).audit(`documents/${kind}`, name), options.json, context);
+			} catch (_) {
+				_usingCtx$9.e = _;
+			} finally {
+				await _usingCtx$9.d();
+			}
+		}
+	});
+}));
+// packages/cli/src/commands/commons-explain.ts
+var commons_explain_exports = /* @__PURE__ */ __exportAll({ command: () => command$7 });
+function describe$1(explanation) {
+	const { view, tenantsNeeded, isHeld, heldBy, votes, versions } = explanation;
+	const voters = votes.map((vote) => `  ${vote.view} ${vote.isWithdrawn ? "withdrew" : "stands to it"}, ${vote.at}`);
+	if (isHeld) return [`The path is in ${view}: ${heldBy === "content" ? "its content gives its name" : "tenants built it alike"}.`, ...voters];
+	if (versions.length === 0) return [`The path is not in ${view}: no trusted job wrote it into a view that contributes.`];
+	const agreed = versions.filter(({ tenants }) => tenants >= tenantsNeeded);
+	return [`The path is not in ${view}: ${[`${tenantsNeeded} tenants must have built it alike`, agreed[0]?.missingReferences.length === 0 ? "it is about to be placed" : "references of it are not there yet"][agreed.length] ?? "tenants agree on more than one build of it"}.`, ...versions.flatMap(({ narHash, views, missingReferences }) => [`  ${narHash} of ${views.join(", ")}`, ...missingReferences.map((reference) => `    waits for ${reference}`)])];
+}
+var command$7;
+var init_commons_explain = __esmMin((() => {
+	init_server_options();
+	init_store_path_argument();
+	command$7 = defineCommand({
+		name: "commons explain",
+		summary: "Tell why a store path is in the commons, or is not",
+		description: `Who built it alike, how many more are needed, and which references have to be there first. An
+administrator sees every view that contributes, everybody else those that the token may pull.`,
+		args: [{
+			name: "PATH",
+			help: "A store path, or its hash of 32 characters",
+			completes: "file"
+		}],
+		options: {
+			...SERVER_OPTIONS,
+			json: flag$2("Print one line of JSON")
+		},
+		environment: SERVER_ENVIRONMENT,
+		examples: [{
+			comment: "Why nobody else hits what your jobs built",
+			command: "flywheel commons explain /nix/store/0c5b8vw40dr178xlpddw65q9gf1h2186-hello-2.12"
+		}],
+		async run({ options, args }, context) {
+			try {
+				var _usingCtx$8 = _usingCtx();
+				const hash = readStorePathHash(args[0] ?? "");
+				const explanation = await _usingCtx$8.a(await openAdminClient(await chooseServer(options, context), context)).explainCommons(hash);
+				const lines = options.json ? [JSON.stringify(explanation)] : describe$1(explanation);
+				for (const line of lines) printLine(context, line);
 			} catch (_) {
 				_usingCtx$8.e = _;
 			} finally {
@@ -69034,6 +69155,11 @@ var init_command_table = __esmMin((() => {
 			load: () => Promise.resolve().then(() => (init_audit_document(), audit_document_exports))
 		},
 		{
+			name: "commons explain",
+			summary: "Tell why a store path is in the commons, or is not",
+			load: () => Promise.resolve().then(() => (init_commons_explain(), commons_explain_exports))
+		},
+		{
 			name: "revoke",
 			summary: "Undo all that a run, a principal or a token wrote",
 			load: () => Promise.resolve().then(() => (init_revoke(), revoke_exports))
@@ -69076,6 +69202,7 @@ var init_command_table = __esmMin((() => {
 		key: "Signing keys: what clients of a view trust",
 		token: "Tokens: who may do what",
 		audit: "Provenance: who wrote and read what",
+		commons: "The commons: what tenants built alike",
 		policy: "Trust policies: which job may read and write what",
 		doctor: "Examinations: what is wrong, why, and what helps"
 	};

@@ -174,8 +174,8 @@ function findLauncher(): string {
 
 /** The command for CI jobs, as the checkout's actions have it. */
 function findClientBundle(): string | undefined {
-  const url = new URL("../../../../actions/setup-attic/dist/flywheel.mjs", import.meta.url);
-  const file = fileURLToPath(url);
+  const checkout = fileURLToPath(new URL("../../../../", import.meta.url));
+  const file = join(checkout, "actions", "setup-attic", "dist", "flywheel.mjs");
   return existsSync(file) ? file : undefined;
 }
 
