@@ -2,6 +2,7 @@ import { spawn } from "node:child_process";
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { userInfo } from "node:os";
 import path from "node:path";
+import { fileURLToPath } from "node:url";
 
 import {
   CLUSTER_ISSUER,
@@ -331,6 +332,17 @@ eval "$("$0" setup --kind nix --shell)"
     } finally {
       await world.restart();
     }
+  });
+
+  test("an agent whose set-up dies before it has begun ends too, and has done nothing", async () => {
+    await using folder = await createTemporaryDirectory("flywheel-early-");
+    const launcher = fileURLToPath(new URL("../../bin/flywheel", import.meta.url));
+
+    const words = ["agent", "--session", folder.path, "--wait"];
+    const agent = await runCommand(launcher, words, { env: { ...process.env }, input: "" });
+
+    expect(agent).toEqual({ status: 0, stdout: "", stderr: "" });
+    expect(await readdir(folder.path)).toEqual([]);
   });
 
   test("a server that is not there takes nothing from the job", async () => {

@@ -4,7 +4,7 @@ import { constants, createBrotliDecompress, createGunzip, createZstdCompress, cr
 import { isUtf8 } from "node:buffer";
 import { setTimeout as setTimeout$1 } from "node:timers/promises";
 import { connect, createServer } from "node:net";
-import { Agent as Agent$3, createServer as createServer$1, request as request$1 } from "node:http";
+import { Agent as Agent$3, createServer as createServer$1, get, request as request$1 } from "node:http";
 import { Readable, Writable, pipeline } from "node:stream";
 import { once } from "node:events";
 import { parseArgs, promisify } from "node:util";
@@ -17,6 +17,8 @@ import { availableParallelism, homedir, setPriority, tmpdir, userInfo } from "no
 import { execFile, spawn } from "node:child_process";
 import { createInterface } from "node:readline/promises";
 import { createInterface as createInterface$1 } from "node:readline";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { pipeline as pipeline$1 } from "node:stream/promises";
 import { lookup } from "node:dns/promises";
 import { Agent as Agent$4, request as request$2 } from "node:https";
@@ -40032,7 +40034,7 @@ var init_retry = __esmMin((() => {
 /** Creates a client with connections of its own; dispose it to close them. */
 function createHttpClient(options = {}) {
 	const idleTimeoutMs = options.idleTimeoutMs ?? DEFAULT_IDLE_TIMEOUT_MS;
-	const { token, secret } = options;
+	const { token } = options;
 	const agent = new import_undici$2.Agent({
 		allowH2: false,
 		headersTimeout: 0,
@@ -40045,7 +40047,6 @@ function createHttpClient(options = {}) {
 	return {
 		send: (method, url, requestOptions = {}) => send(agent, {
 			token,
-			secret,
 			idleTimeoutMs
 		}, method, url, requestOptions),
 		[Symbol.asyncDispose]: () => agent.destroy()
@@ -40053,13 +40054,13 @@ function createHttpClient(options = {}) {
 }
 async function send(agent, session, method, url, options) {
 	try {
-		var _usingCtx$46 = _usingCtx();
+		var _usingCtx$49 = _usingCtx();
 		const line = `${method} ${url.origin}${url.pathname}`;
 		const { signal } = options;
 		throwIfCancelled(signal, line);
 		const controller = new AbortController();
-		_usingCtx$46.u(onAbort(signal, () => controller.abort()));
-		const idle = _usingCtx$46.u(createIdleTimer(session.idleTimeoutMs, () => controller.abort(new CacheError("TIMEOUT", `${line} made no progress for ${formatDurationMs(session.idleTimeoutMs)}`, { hint: "The server or the network between is too slow; try again or lower the concurrency." }))));
+		_usingCtx$49.u(onAbort(signal, () => controller.abort()));
+		const idle = _usingCtx$49.u(createIdleTimer(session.idleTimeoutMs, () => controller.abort(new CacheError("TIMEOUT", `${line} made no progress for ${formatDurationMs(session.idleTimeoutMs)}`, { hint: "The server or the network between is too slow; try again or lower the concurrency." }))));
 		const body = options.body === void 0 ? void 0 : new OutgoingBody(options.body, controller, idle, options.onSent);
 		const headers = {
 			"user-agent": USER_AGENT$1,
@@ -40090,7 +40091,7 @@ async function send(agent, session, method, url, options) {
 			throw toResponseError({
 				request: line,
 				status: response.statusCode,
-				body: redact(redact(text, session.token), session.secret),
+				body: redact(redact(text, session.token), options.secret),
 				contentType: header("content-type"),
 				location: header("location"),
 				requestId: header("x-request-id"),
@@ -40106,9 +40107,9 @@ async function send(agent, session, method, url, options) {
 			await body?.finished();
 		}
 	} catch (_) {
-		_usingCtx$46.e = _;
+		_usingCtx$49.e = _;
 	} finally {
-		_usingCtx$46.d();
+		_usingCtx$49.d();
 	}
 }
 function asBody(body) {
@@ -40702,43 +40703,34 @@ var init_admin_client$1 = __esmMin((() => {
 function createExchangeClient(options) {
 	const base = parseServerUrl(options.server);
 	requireConfidential(base);
-	const ask = async (schema, method, path, more = {}) => {
+	const http = createHttpClient({
+		tls: options.tls,
+		idleTimeoutMs: TOTAL_TIMEOUT_MS
+	});
+	const ask = async (schema, method, path, request = {}) => {
+		const url = new URL(`_flywheel/v1/${path}`, base);
+		const line = `${method} ${url.href}`;
+		const timeout = AbortSignal.timeout(TOTAL_TIMEOUT_MS);
+		const signal = options.signal === void 0 ? timeout : AbortSignal.any([options.signal, timeout]);
 		try {
-			var _usingCtx$45 = _usingCtx();
-			const { secret, ...request } = more;
-			const url = new URL(`_flywheel/v1/${path}`, base);
-			const line = `${method} ${url.href}`;
-			const timeout = AbortSignal.timeout(TOTAL_TIMEOUT_MS);
-			const signal = options.signal === void 0 ? timeout : AbortSignal.any([options.signal, timeout]);
-			const http = _usingCtx$45.a(createHttpClient({
-				tls: options.tls,
-				secret,
-				idleTimeoutMs: TOTAL_TIMEOUT_MS
-			}));
-			try {
-				return parseAnswer(schema, await withRetry(async () => (await http.send(method, url, {
-					...request,
-					signal
-				})).text, {
-					what: line,
-					policy: {
-						...DEFAULT_RETRY_POLICY,
-						maxAttempts: ATTEMPTS$1,
-						maxTotalMs: TOTAL_TIMEOUT_MS
-					},
-					clock: systemClock,
-					random: Math.random,
-					signal
-				}), line);
-			} catch (error) {
-				if (!timeout.aborted || options.signal?.aborted === true) throw error;
-				const limit = formatDurationMs(TOTAL_TIMEOUT_MS);
-				throw new CacheError("TIMEOUT", `${line}: no answer in ${limit}`, { cause: error });
-			}
-		} catch (_) {
-			_usingCtx$45.e = _;
-		} finally {
-			await _usingCtx$45.d();
+			return parseAnswer(schema, await withRetry(async () => (await http.send(method, url, {
+				...request,
+				signal
+			})).text, {
+				what: line,
+				policy: {
+					...DEFAULT_RETRY_POLICY,
+					maxAttempts: ATTEMPTS$1,
+					maxTotalMs: TOTAL_TIMEOUT_MS
+				},
+				clock: systemClock,
+				random: Math.random,
+				signal
+			}), line);
+		} catch (error) {
+			if (!timeout.aborted || options.signal?.aborted === true) throw error;
+			const limit = formatDurationMs(TOTAL_TIMEOUT_MS);
+			throw new CacheError("TIMEOUT", `${line}: no answer in ${limit}`, { cause: error });
 		}
 	};
 	return {
@@ -40760,7 +40752,8 @@ function createExchangeClient(options) {
 				mode
 			},
 			secret: token
-		})
+		}),
+		[Symbol.asyncDispose]: () => http[Symbol.asyncDispose]()
 	};
 }
 /**
@@ -40923,13 +40916,13 @@ async function readTokenFile$2(path) {
 }
 async function askForge({ url, requestToken: token }, audience, signal) {
 	try {
-		var _usingCtx$44 = _usingCtx();
+		var _usingCtx$48 = _usingCtx();
 		const address = URL.parse(url);
 		if (address === null || !/^https?:$/.test(address.protocol)) throw new CacheError("CONFIG", "ACTIONS_ID_TOKEN_REQUEST_URL is no address");
 		address.searchParams.set("audience", audience);
 		const line = `GET ${address.origin}${address.pathname}`;
 		const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
-		const http = _usingCtx$44.a(createHttpClient({
+		const http = _usingCtx$48.a(createHttpClient({
 			token,
 			idleTimeoutMs: REQUEST_TIMEOUT_MS
 		}));
@@ -40942,9 +40935,9 @@ async function askForge({ url, requestToken: token }, audience, signal) {
 			throw new CacheError("TIMEOUT", `${line}: the forge gave no identity token in 10 s`, { cause: error });
 		}
 	} catch (_) {
-		_usingCtx$44.e = _;
+		_usingCtx$48.e = _;
 	} finally {
-		await _usingCtx$44.d();
+		await _usingCtx$48.d();
 	}
 }
 function requireAudience(token, audience, source) {
@@ -41371,8 +41364,8 @@ async function uploadWithRetry(session, path, memoryBytes, signal, attempt) {
 	const { narSize } = path;
 	return reportUpload(session, path, () => withRetry(async (number) => {
 		try {
-			var _usingCtx$43 = _usingCtx();
-			const lease = _usingCtx$43.u(await session.budget.acquire(memoryBytes, signal));
+			var _usingCtx$47 = _usingCtx();
+			const lease = _usingCtx$47.u(await session.budget.acquire(memoryBytes, signal));
 			session.emit({
 				type: "upload-started",
 				storePath,
@@ -41381,9 +41374,9 @@ async function uploadWithRetry(session, path, memoryBytes, signal, attempt) {
 			});
 			return await attempt(createProgress$1(session, path), () => lease[Symbol.dispose]());
 		} catch (_) {
-			_usingCtx$43.e = _;
+			_usingCtx$47.e = _;
 		} finally {
-			_usingCtx$43.d();
+			_usingCtx$47.d();
 		}
 	}, retryOptions(session, `upload of ${storePath}`, signal)));
 }
@@ -41477,11 +41470,11 @@ var init_push_session = __esmMin((() => {
 */
 async function runParallel(items, task, options) {
 	try {
-		var _usingCtx$42 = _usingCtx();
+		var _usingCtx$46 = _usingCtx();
 		throwIfCancelled(options.signal, "The work");
 		if (items.length === 0) return;
 		const controller = new AbortController();
-		_usingCtx$42.u(onAbort(options.signal, () => controller.abort(options.signal?.reason)));
+		_usingCtx$46.u(onAbort(options.signal, () => controller.abort(options.signal?.reason)));
 		const order = createOrder(items, options.after);
 		const { promise, resolve } = Promise.withResolvers();
 		let running = 0;
@@ -41512,9 +41505,9 @@ async function runParallel(items, task, options) {
 		if (failure !== void 0) throw failure.error;
 		if (order.unfinished > 0) throw new Error("Items wait for each other in a circle");
 	} catch (_) {
-		_usingCtx$42.e = _;
+		_usingCtx$46.e = _;
 	} finally {
-		_usingCtx$42.d();
+		_usingCtx$46.d();
 	}
 }
 function createOrder(items, after) {
@@ -41826,11 +41819,11 @@ var init_push_parts = __esmMin((() => {
 		}
 		async #sendMissing(upload, round) {
 			try {
-				var _usingCtx$41 = _usingCtx();
+				var _usingCtx$45 = _usingCtx();
 				const { session, partBytes } = this.#options;
 				const { narSize, storePath } = this.#path;
 				const memoryBytes = encoderMemoryBytes(narSize, FRAMES_AT_ONCE) + 2 * partBytes;
-				_usingCtx$41.u(await session.budget.acquire(memoryBytes, this.#options.signal));
+				_usingCtx$45.u(await session.budget.acquire(memoryBytes, this.#options.signal));
 				session.emit({
 					type: "upload-started",
 					storePath: storePath.path,
@@ -41838,7 +41831,7 @@ var init_push_parts = __esmMin((() => {
 					attempt: round
 				});
 				const stop = new AbortController();
-				_usingCtx$41.u(onAbort(this.#options.signal, () => stop.abort(this.#options.signal.reason)));
+				_usingCtx$45.u(onAbort(this.#options.signal, () => stop.abort(this.#options.signal.reason)));
 				const progress = createProgress$1(session, this.#path);
 				const present = new Set(upload.parts);
 				const room = createByteBudget(partBytes / 2);
@@ -41880,9 +41873,9 @@ var init_push_parts = __esmMin((() => {
 				await Promise.all(running);
 				if (failures.length > 0) throw failures[0];
 			} catch (_) {
-				_usingCtx$41.e = _;
+				_usingCtx$45.e = _;
 			} finally {
-				_usingCtx$41.d();
+				_usingCtx$45.d();
 			}
 		}
 		async #sendPart(id, { number, pieces }, sizeBytes, signal, { onSent }) {
@@ -43405,7 +43398,7 @@ var init_src$3 = __esmMin((() => {
 */
 async function checkServer(check, context) {
 	try {
-		var _usingCtx$40 = _usingCtx();
+		var _usingCtx$44 = _usingCtx();
 		const { server, token, view } = check;
 		const notes = [];
 		const warnings = describeToken(token, context.nowMs());
@@ -43432,7 +43425,7 @@ async function checkServer(check, context) {
 		} finally {
 			await _usingCtx3.d();
 		}
-		const admin = _usingCtx$40.a(createAdminClient({
+		const admin = _usingCtx$44.a(createAdminClient({
 			server,
 			token,
 			signal: context.signal
@@ -43457,9 +43450,9 @@ async function checkServer(check, context) {
 			warnings
 		};
 	} catch (_) {
-		_usingCtx$40.e = _;
+		_usingCtx$44.e = _;
 	} finally {
-		await _usingCtx$40.d();
+		await _usingCtx$44.d();
 	}
 }
 function describeToken(token, nowMs) {
@@ -43702,18 +43695,25 @@ var init_read_secret = __esmMin((() => {
 // packages/cli/src/exchange-identity.ts
 /** Gets an identity token anew and exchanges it. Notices go to the user. */
 async function exchangeIdentity(server, { source, audience, view, mode }, context) {
-	const { createExchangeClient, obtainIdentityToken } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
-	const client = createExchangeClient({
-		server,
-		signal: context.signal
-	});
-	const token = await obtainIdentityToken(source, audience, context.signal);
-	const exchanged = await client.exchange(token, {
-		view,
-		mode
-	});
-	for (const notice of exchanged.notices) warn(context, notice);
-	return exchanged;
+	try {
+		var _usingCtx$43 = _usingCtx();
+		const { createExchangeClient, obtainIdentityToken } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
+		const client = _usingCtx$43.a(createExchangeClient({
+			server,
+			signal: context.signal
+		}));
+		const token = await obtainIdentityToken(source, audience, context.signal);
+		const exchanged = await client.exchange(token, {
+			view,
+			mode
+		});
+		for (const notice of exchanged.notices) warn(context, notice);
+		return exchanged;
+	} catch (_) {
+		_usingCtx$43.e = _;
+	} finally {
+		await _usingCtx$43.d();
+	}
 }
 /**
 * The saved server with a token that lasts a while: an exchanged one that is about to expire is exchanged again, and
@@ -44530,32 +44530,39 @@ The token itself stays good until it expires or is revoked. Doing it twice is th
 // packages/cli/src/commands/exchange.ts
 var exchange_exports = /* @__PURE__ */ __exportAll({ command: () => command$41 });
 async function prepare(options, context) {
-	const { chooseAudience, createExchangeClient, findIdentity, readRunnerConfig } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
-	const runner = await readRunnerConfig(context.env);
-	const config = await readClientConfig(context);
-	const [saved, known] = await findServer$1(options.server ?? runner.server, config);
-	const { url } = known;
-	if (!options.printToken && options.output === void 0 && known.token !== void 0 && known.identity === void 0) throw new CacheError("CONFIG", `There is a token of \`flywheel login\` for ${url}`, { hint: "Write the new one elsewhere with --output FILE, or run `flywheel logout` first." });
-	const found = findIdentity(context.env, runner);
-	if (found.kind === "none") throw new CacheError("CONFIG", "There is no identity to exchange", { hint: found.hint });
-	const discovery = await createExchangeClient({
-		server: url,
-		signal: context.signal
-	}).discover();
-	for (const notice of discovery.notices) note(context, notice);
-	const audience = chooseAudience(url, discovery, options.audience ?? runner.audience);
-	const mode = chooseMode(options, context);
-	const { view } = options;
-	return {
-		server: url,
-		name: saved ?? new URL(url).host,
-		identity: {
-			source: found.source,
-			audience,
-			...view === void 0 ? {} : { view },
-			...mode === void 0 ? {} : { mode }
-		}
-	};
+	try {
+		var _usingCtx$42 = _usingCtx();
+		const { chooseAudience, createExchangeClient, findIdentity, readRunnerConfig } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
+		const runner = await readRunnerConfig(context.env);
+		const config = await readClientConfig(context);
+		const [saved, known] = await findServer$1(options.server ?? runner.server, config);
+		const { url } = known;
+		if (!options.printToken && options.output === void 0 && known.token !== void 0 && known.identity === void 0) throw new CacheError("CONFIG", `There is a token of \`flywheel login\` for ${url}`, { hint: "Write the new one elsewhere with --output FILE, or run `flywheel logout` first." });
+		const found = findIdentity(context.env, runner);
+		if (found.kind === "none") throw new CacheError("CONFIG", "There is no identity to exchange", { hint: found.hint });
+		const discovery = await _usingCtx$42.a(createExchangeClient({
+			server: url,
+			signal: context.signal
+		})).discover();
+		for (const notice of discovery.notices) note(context, notice);
+		const audience = chooseAudience(url, discovery, options.audience ?? runner.audience);
+		const mode = chooseMode(options, context);
+		const { view } = options;
+		return {
+			server: url,
+			name: saved ?? new URL(url).host,
+			identity: {
+				source: found.source,
+				audience,
+				...view === void 0 ? {} : { view },
+				...mode === void 0 ? {} : { mode }
+			}
+		};
+	} catch (_) {
+		_usingCtx$42.e = _;
+	} finally {
+		await _usingCtx$42.d();
+	}
 }
 /** A workflow that forbids its jobs to write caches is obeyed; it can never allow more. */
 function chooseMode(options, context) {
@@ -44679,13 +44686,13 @@ async function findRefusal(choice, context) {
 	if (choice.token === void 0) return void 0;
 	try {
 		try {
-			var _usingCtx$39 = _usingCtx();
-			await _usingCtx$39.a(await openAdminClient(choice, context)).listViews();
+			var _usingCtx$41 = _usingCtx();
+			await _usingCtx$41.a(await openAdminClient(choice, context)).listViews();
 			return;
 		} catch (_) {
-			_usingCtx$39.e = _;
+			_usingCtx$41.e = _;
 		} finally {
-			await _usingCtx$39.d();
+			await _usingCtx$41.d();
 		}
 	} catch (error) {
 		if (isCacheError(error, "UNAUTHENTICATED")) return error;
@@ -44909,14 +44916,14 @@ files you had. Doing it twice is the same as doing it once.`,
 		],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$38 = _usingCtx();
+				var _usingCtx$40 = _usingCtx();
 				const scope = options.system ? "system" : "user";
 				const [named = options.view] = args;
 				if (options.undo) return undo$1(scope, args[0], options, context);
 				const choice = await chooseServer(options, context);
 				const view = requireView(named, choice);
 				const { openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
-				const cache = _usingCtx$38.a(await openCache({
+				const cache = _usingCtx$40.a(await openCache({
 					...choice,
 					view,
 					signal: context.signal
@@ -44933,9 +44940,9 @@ files you had. Doing it twice is the same as doing it once.`,
 					context
 				});
 			} catch (_) {
-				_usingCtx$38.e = _;
+				_usingCtx$40.e = _;
 			} finally {
-				await _usingCtx$38.d();
+				await _usingCtx$40.d();
 			}
 		}
 	});
@@ -44972,9 +44979,9 @@ var init_credential_script = __esmMin((() => {
 var use_bazel_exports = /* @__PURE__ */ __exportAll({ command: () => command$38 });
 async function findEndpoint(choice, view, options, context) {
 	try {
-		var _usingCtx$37 = _usingCtx();
+		var _usingCtx$39 = _usingCtx();
 		const { openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
-		const { isPublic = false, flywheel } = _usingCtx$37.a(await openCache({
+		const { isPublic = false, flywheel } = _usingCtx$39.a(await openCache({
 			...choice,
 			view,
 			signal: context.signal
@@ -44989,9 +44996,9 @@ async function findEndpoint(choice, view, options, context) {
 			isPublic
 		};
 	} catch (_) {
-		_usingCtx$37.e = _;
+		_usingCtx$39.e = _;
 	} finally {
-		await _usingCtx$37.d();
+		await _usingCtx$39.d();
 	}
 }
 async function chooseCredential(facts, { options, paths }, context) {
@@ -45333,8 +45340,8 @@ server the whole closure becomes visible at once, or not at all.`,
 			const progress = createProgress(options.json, context);
 			try {
 				try {
-					var _usingCtx$36 = _usingCtx();
-					const cache = _usingCtx$36.a(await openCache({
+					var _usingCtx$38 = _usingCtx();
+					const cache = _usingCtx$38.a(await openCache({
 						...choice,
 						view,
 						signal,
@@ -45363,9 +45370,9 @@ server the whole closure becomes visible at once, or not at all.`,
 					}));
 					else note(context, describeSummary(summary));
 				} catch (_) {
-					_usingCtx$36.e = _;
+					_usingCtx$38.e = _;
 				} finally {
-					await _usingCtx$36.d();
+					await _usingCtx$38.d();
 				}
 			} catch (error) {
 				progress.end();
@@ -45989,15 +45996,13 @@ var init_store_diff = __esmMin((() => {
 *
 * @param self - How this command line itself is run: program, its flags, the script.
 */
-function agentCommand(self, folder, flag) {
+function agentCommand(self, folder, ...more) {
 	const [program = process.execPath, ...rest] = self;
 	const words = rest.filter((word) => !FACE_FLAGS.includes(word));
 	const script = words.pop() ?? "";
-	const flags = flag === "--uploads" ? words : [...words, ...FACE_FLAGS];
-	const more = flag === void 0 ? [] : [flag];
 	return [
 		program,
-		...flags,
+		...more.includes("--uploads") ? words : [...words, ...FACE_FLAGS],
 		script,
 		"agent",
 		"--session",
@@ -46014,11 +46019,7 @@ function agentEnvironment(env) {
 }
 var FACE_FLAGS;
 var init_agent_command = __esmMin((() => {
-	FACE_FLAGS = [
-		"--max-semi-space-size=2",
-		"--max-old-space-size=96",
-		"--expose-gc"
-	];
+	FACE_FLAGS = ["--max-semi-space-size=2", "--max-old-space-size=96"];
 }));
 // packages/runner-agent/src/uploads/upload-process.ts
 /** Watches the queue, and starts the process for its first path. */
@@ -46350,13 +46351,20 @@ async function openJobCredentials({ server, credentials: settings }, files, cont
 		token,
 		logger: context.logger,
 		renew: async () => {
-			const found = findIdentity(context.env, await readRunnerConfig(context.env));
-			if (found.kind === "none") throw new CacheError("CONFIG", "There is no identity to exchange", { hint: found.hint });
-			const identity = await obtainIdentityToken(found.source, audience);
-			return (await createExchangeClient({ server }).exchange(identity, {
-				view,
-				mode
-			})).token;
+			try {
+				var _usingCtx$37 = _usingCtx();
+				const found = findIdentity(context.env, await readRunnerConfig(context.env));
+				if (found.kind === "none") throw new CacheError("CONFIG", "There is no identity to exchange", { hint: found.hint });
+				const identity = await obtainIdentityToken(found.source, audience);
+				return (await _usingCtx$37.a(createExchangeClient({ server })).exchange(identity, {
+					view,
+					mode
+				})).token;
+			} catch (_) {
+				_usingCtx$37.e = _;
+			} finally {
+				await _usingCtx$37.d();
+			}
 		},
 		onRenewed: (renewed) => replaceFile(files.token, `${renewed}\n`, { mode: 384 })
 	});
@@ -46366,6 +46374,1513 @@ var init_job_credentials = __esmMin((() => {
 	init_src$6();
 	init_credentials();
 	init_upload_target();
+}));
+// packages/runner-agent/src/nix-face/known-paths.ts
+/** Reads a narinfo that was asked for by a hash; `undefined` when it is malformed or about something else. */
+function readKnownPath(storePathHash, text, nowMs) {
+	try {
+		const info = parseNarInfo(text);
+		const { storeDir, hash } = parseStorePath(info.storePath, storeDirOf(info.storePath));
+		if (hash !== storePathHash) return void 0;
+		const references = info.references.map((reference) => parseStorePathBaseName(reference, storeDir).hash).filter((reference) => reference !== hash);
+		return {
+			storePathHash,
+			text,
+			url: info.url,
+			compression: info.compression,
+			fileHash: info.fileHash?.bytes.toString("hex"),
+			fileSize: info.fileSize,
+			narHash: info.narHash.bytes.toString("hex"),
+			narSize: info.narSize,
+			references,
+			learnedAtMs: nowMs
+		};
+	} catch (error) {
+		if (isCacheError(error)) return void 0;
+		throw error;
+	}
+}
+function storeDirOf(storePath) {
+	return storePath.slice(0, Math.max(1, storePath.lastIndexOf("/")));
+}
+/** An empty memory. */
+function createKnownPaths(nowMs) {
+	const paths = /* @__PURE__ */ new Map();
+	const files = /* @__PURE__ */ new Map();
+	const absent = /* @__PURE__ */ new Map();
+	const heights = /* @__PURE__ */ new Map();
+	const forget = (storePathHash) => {
+		const path = paths.get(storePathHash);
+		if (path === void 0) return;
+		paths.delete(storePathHash);
+		if (files.get(path.url) === storePathHash) files.delete(path.url);
+	};
+	const dropOldest = (known, drop) => {
+		if (known.size <= MAX_PATHS) return;
+		const oldest = known.keys().next();
+		if (oldest.done !== true) drop(oldest.value);
+	};
+	const height = (storePathHash) => {
+		const before = heights.get(storePathHash);
+		if (before !== void 0) return before;
+		heights.set(storePathHash, 0);
+		let levels = 0;
+		for (const reference of paths.get(storePathHash)?.references ?? []) levels = Math.max(levels, height(reference) + 1);
+		heights.set(storePathHash, levels);
+		return levels;
+	};
+	return {
+		get(storePathHash) {
+			const path = paths.get(storePathHash);
+			if (path !== void 0) {
+				if (nowMs() - path.learnedAtMs < PATH_MAX_AGE_MS) return path;
+				forget(storePathHash);
+			}
+			const absentAtMs = absent.get(storePathHash);
+			if (absentAtMs === void 0) return void 0;
+			if (nowMs() - absentAtMs < ABSENT_MAX_AGE_MS) return "absent";
+			absent.delete(storePathHash);
+		},
+		ofFile(url) {
+			const storePathHash = files.get(url);
+			return storePathHash === void 0 ? void 0 : paths.get(storePathHash);
+		},
+		put(path) {
+			absent.delete(path.storePathHash);
+			paths.delete(path.storePathHash);
+			paths.set(path.storePathHash, path);
+			files.set(path.url, path.storePathHash);
+			heights.clear();
+			dropOldest(paths, forget);
+		},
+		putAbsent(storePathHash) {
+			absent.set(storePathHash, nowMs());
+			dropOldest(absent, (oldest) => absent.delete(oldest));
+		},
+		forget,
+		latest: (count) => [...paths.keys()].slice(-count),
+		height
+	};
+}
+var PATH_MAX_AGE_MS, ABSENT_MAX_AGE_MS, MAX_PATHS;
+var init_known_paths = __esmMin((() => {
+	init_src$6();
+	init_src$4();
+	PATH_MAX_AGE_MS = 18e5;
+	ABSENT_MAX_AGE_MS = 1e4;
+	MAX_PATHS = 2e4;
+}));
+// packages/runner-agent/src/nix-face/narinfo-source.ts
+/** Asks for one narinfo after the other, as any binary cache has them. */
+function createPlainSource(options) {
+	const { upstream, known, cacheUrl, nowMs, walksAhead } = options;
+	const pending = /* @__PURE__ */ new Map();
+	const ahead = [];
+	let walking = 0;
+	const ask = async (storePathHash) => {
+		const url = new URL(`${storePathHash}.narinfo`, cacheUrl);
+		const text = await upstream.readText(url);
+		if (typeof text !== "string") {
+			if (text.miss === "absent") known.putAbsent(storePathHash);
+			return text;
+		}
+		const path = readKnownPath(storePathHash, text, nowMs());
+		if (path === void 0) return { miss: "error" };
+		known.put(path);
+		if (walksAhead) {
+			ahead.push(...path.references);
+			walk();
+		}
+		return path;
+	};
+	const find = (storePathHash) => {
+		const memory = known.get(storePathHash);
+		if (memory === "absent") return Promise.resolve({ miss: "absent" });
+		if (memory !== void 0) return Promise.resolve(memory);
+		let running = pending.get(storePathHash);
+		if (running === void 0) {
+			running = ask(storePathHash).finally(() => pending.delete(storePathHash));
+			pending.set(storePathHash, running);
+		}
+		return running;
+	};
+	const walk = () => {
+		while (walking < MAX_WALKING && upstream.isAsked) {
+			const next = ahead.pop();
+			if (next === void 0) return;
+			if (known.get(next) !== void 0 || pending.has(next)) continue;
+			walking += 1;
+			find(next).finally(() => {
+				walking -= 1;
+				walk();
+			});
+		}
+	};
+	return { find };
+}
+/** Asks our server for the closure of what Nix asks for, page by page. */
+function createClosureSource(options) {
+	const { upstream, known, closureUrl, logger, nowMs } = options;
+	const plain = createPlainSource({
+		...options,
+		walksAhead: true
+	});
+	const waiting = /* @__PURE__ */ new Map();
+	let roots = /* @__PURE__ */ new Set();
+	let running = 0;
+	let isScheduled = false;
+	let pagePaths = PAGE_PATHS;
+	let hasRoute = true;
+	const settle = (storePathHash, found) => {
+		const waiter = waiting.get(storePathHash);
+		waiting.delete(storePathHash);
+		waiter?.resolve(found);
+	};
+	const askPage = async (asked, sent) => {
+		upstream.warmUp();
+		const text = await upstream.readText(closureUrl, {
+			method: "POST",
+			headers: {
+				"content-type": "application/json",
+				"accept-encoding": "zstd"
+			},
+			body: JSON.stringify({
+				roots: asked,
+				known: sent,
+				limit: pagePaths
+			})
+		});
+		if (typeof text !== "string") {
+			if (text.miss === "timeout") pagePaths = Math.max(MIN_PAGE_PATHS, pagePaths >> 2);
+			return text;
+		}
+		const answer = /* @__PURE__ */ safeParse(ClosureAnswer, parseJson(text));
+		return answer.success ? answer.output : { miss: "error" };
+	};
+	/** Follows closures to their end. Whoever waits for something in it hears as soon as its page is here. */
+	const follow = async (first) => {
+		const sent = [...known.latest(MAX_KNOWN_SENT)];
+		let asked = first;
+		for (let page = 0; asked.length > 0 && page < MAX_PAGES; page += 1) {
+			const answer = await askPage(asked, sent);
+			if ("miss" in answer) {
+				if (answer.miss === "absent") {
+					logger.info("the server answers no closures: narinfos are asked for one by one");
+					hasRoute = false;
+					for (const hash of asked) plain.find(hash).then((found) => settle(hash, found));
+				} else for (const hash of asked) settle(hash, answer);
+				return;
+			}
+			const learnedAtMs = nowMs();
+			for (const { storePathHash, text } of answer.narinfos) {
+				sent.push(storePathHash);
+				const path = readKnownPath(storePathHash, text, learnedAtMs);
+				if (path !== void 0) known.put(path);
+				settle(storePathHash, path ?? { miss: "error" });
+			}
+			for (const hash of answer.missing.filter(isStorePathHash)) {
+				known.putAbsent(hash);
+				settle(hash, { miss: "absent" });
+			}
+			const rest = new Set(answer.rest.filter(isStorePathHash));
+			for (const hash of asked) if (!rest.has(hash)) settle(hash, { miss: "error" });
+			asked = [...rest];
+			for (const hash of asked) if (!waiting.has(hash)) waiting.set(hash, createWaiting());
+		}
+		for (const hash of asked) settle(hash, { miss: "error" });
+	};
+	const start = () => {
+		isScheduled = false;
+		while (running < MAX_PAGES_AT_A_TIME && roots.size > 0) {
+			const all = [...roots];
+			roots = new Set(all.slice(MAX_ROOTS));
+			running += 1;
+			follow(all.slice(0, MAX_ROOTS)).finally(() => {
+				running -= 1;
+				start();
+			});
+		}
+	};
+	return { find(storePathHash) {
+		const memory = known.get(storePathHash);
+		if (memory === "absent") return Promise.resolve({ miss: "absent" });
+		if (memory !== void 0) return Promise.resolve(memory);
+		if (!hasRoute) return plain.find(storePathHash);
+		let waiter = waiting.get(storePathHash);
+		if (waiter === void 0) {
+			waiter = createWaiting();
+			waiting.set(storePathHash, waiter);
+			roots.add(storePathHash);
+			if (!isScheduled) setImmediate(start);
+			isScheduled = true;
+		}
+		return waiter.promise;
+	} };
+}
+function createWaiting() {
+	const { promise, resolve } = Promise.withResolvers();
+	return {
+		promise,
+		resolve
+	};
+}
+function parseJson(text) {
+	try {
+		return JSON.parse(text);
+	} catch {
+		return;
+	}
+}
+var MAX_WALKING, ClosureAnswer, MAX_PAGES_AT_A_TIME, PAGE_PATHS, MIN_PAGE_PATHS, MAX_ROOTS, MAX_KNOWN_SENT, MAX_PAGES;
+var init_narinfo_source = __esmMin((() => {
+	init_src$4();
+	init_dist();
+	init_known_paths();
+	MAX_WALKING = 64;
+	ClosureAnswer = /* @__PURE__ */ object({
+		narinfos: /* @__PURE__ */ array(/* @__PURE__ */ object({
+			storePathHash: /* @__PURE__ */ string(),
+			text: /* @__PURE__ */ string()
+		})),
+		missing: /* @__PURE__ */ array(/* @__PURE__ */ string()),
+		rest: /* @__PURE__ */ array(/* @__PURE__ */ string())
+	});
+	MAX_PAGES_AT_A_TIME = 4;
+	PAGE_PATHS = 1e3;
+	MIN_PAGE_PATHS = 50;
+	MAX_ROOTS = 1e3;
+	MAX_KNOWN_SENT = 500;
+	MAX_PAGES = 40;
+}));
+// packages/runner-agent/src/nix-face/network-garbage.ts
+/**
+* Bytes came from a socket, in memory of their own that is garbage as soon as they went on. V8 counts it for little and
+* lets 64 MiB of it lie, then looks through the whole heap. To look through the young part now and then keeps the
+* process small, and takes half as long.
+*/
+function noteNetworkGarbage(bytes) {
+	bytesSince += bytes;
+	if (bytesSince < PERIOD_BYTES) return;
+	bytesSince = 0;
+	collect ??= exposeCollector();
+	collect?.({ type: "minor" });
+}
+/** As `--expose-gc` does, with which V8 would not take the compiled code that it has kept, and start by 25 ms later. */
+function exposeCollector() {
+	setFlagsFromString("--expose-gc");
+	return runInNewContext("gc");
+}
+var PERIOD_BYTES, bytesSince, collect;
+var init_network_garbage = __esmMin((() => {
+	PERIOD_BYTES = 16 * 2 ** 20;
+	bytesSince = 0;
+}));
+// packages/runner-agent/src/nix-face/nar-stream.ts
+/** Asks for a file; the first bytes decide whether there is one. */
+async function openNarStream(upstream, url, options) {
+	const { range, signal } = options;
+	const headers = range === void 0 ? {} : { range: formatRange(range) };
+	const answer = await upstream.open(url, {
+		headers,
+		signal
+	});
+	if ("miss" in answer) return answer;
+	const sizeBytes = parseLength(answer.header("content-length"));
+	const begin = range !== void 0 && answer.status === 206 ? range : { start: 0 };
+	return {
+		status: answer.status,
+		header: answer.header,
+		sizeBytes,
+		chunks: readOn(upstream, url, {
+			answer,
+			begin,
+			sizeBytes
+		}, options)
+	};
+}
+async function* readOn(upstream, url, { answer: first, begin, sizeBytes }, { stallMs, signal }) {
+	const etag = first.header("etag");
+	const isResumable = first.header("accept-ranges") === "bytes" || first.status === 206;
+	let answer = first;
+	let received = 0;
+	let breaks = 0;
+	let resumedAt = 0;
+	signal?.addEventListener("abort", () => answer?.body.on("error", () => {}).destroy());
+	for (;;) {
+		let trouble;
+		if (answer !== void 0) {
+			const body = answer.body;
+			try {
+				for await (const chunk of watched(body, stallMs)) {
+					received += chunk.length;
+					noteNetworkGarbage(chunk.length);
+					if (breaks > 0 && received - resumedAt >= PROGRESS_BYTES) {
+						breaks = 0;
+						upstream.report();
+					}
+					yield chunk;
+				}
+			} catch (error) {
+				trouble = error;
+			} finally {
+				answer.body.on("error", () => {}).destroy();
+			}
+			if (sizeBytes === void 0 ? trouble === void 0 : received === sizeBytes) {
+				upstream.report();
+				return;
+			}
+		}
+		if (signal?.aborted === true) throw new CacheError("CANCELLED", `${url.pathname} was given up`);
+		breaks += 1;
+		resumedAt = received;
+		if (isCacheError(trouble, "TIMEOUT")) upstream.report(`a transfer stalled: ${trouble.message}`);
+		if (!isResumable || breaks > MAX_BREAKS || received > (sizeBytes ?? 1e400)) {
+			const reason = trouble === void 0 ? "its end came early" : describeError(trouble);
+			upstream.report(`a transfer broke off: ${reason}`);
+			throw new CacheError("TRUNCATED", `${url.pathname} broke off after ${received} bytes`, { cause: trouble });
+		}
+		if (breaks > 1) await setTimeout$1(RESUME_PAUSE_MS * 2 ** (breaks - 2), void 0, { ref: false });
+		const range = {
+			start: begin.start + received,
+			...begin.end === void 0 ? {} : { end: begin.end }
+		};
+		const headers = {
+			range: formatRange(range),
+			...etag === void 0 || etag.startsWith("W/") ? {} : { "if-range": etag }
+		};
+		const next = await upstream.open(url, {
+			headers,
+			signal
+		});
+		answer = "miss" in next ? void 0 : next;
+		if (answer !== void 0 && !continuesAt(answer, range.start)) {
+			answer.body.on("error", () => {}).destroy();
+			answer = void 0;
+			breaks = MAX_BREAKS;
+		}
+	}
+}
+function continuesAt(answer, start) {
+	return answer.status === 206 && (answer.header("content-range") ?? "").startsWith(`bytes ${start}-`);
+}
+/** The chunks of a body. @throws {CacheError} `TIMEOUT` when it stalls while somebody waits for it. */
+async function* watched(body, stallMs) {
+	const iterator = body[Symbol.asyncIterator]();
+	let bytes = 0;
+	let readerMs = 0;
+	let rejectWaiting;
+	const timer = setInterval(() => {
+		if (bytes < MIN_BYTES_PER_SECOND * stallMs / 1e3 && readerMs < stallMs / 2) rejectWaiting?.(new CacheError("TIMEOUT", `${bytes} bytes came in ${stallMs} ms`));
+		bytes = 0;
+		readerMs = 0;
+	}, stallMs);
+	timer.unref();
+	try {
+		for (;;) {
+			const { promise, resolve, reject } = Promise.withResolvers();
+			rejectWaiting = reject;
+			iterator.next().then(resolve, reject);
+			const result = await promise;
+			rejectWaiting = void 0;
+			if (result.done === true) return;
+			bytes += result.value.length;
+			const sinceMs = performance.now();
+			yield result.value;
+			readerMs += performance.now() - sinceMs;
+		}
+	} finally {
+		clearInterval(timer);
+	}
+}
+function formatRange({ start, end }) {
+	return `bytes=${start}-${end === void 0 ? "" : end - 1}`;
+}
+function parseLength(header) {
+	return header !== void 0 && /^\d{1,16}$/.test(header) ? Number(header) : void 0;
+}
+var MAX_BREAKS, PROGRESS_BYTES, RESUME_PAUSE_MS, MIN_BYTES_PER_SECOND;
+var init_nar_stream = __esmMin((() => {
+	init_src$6();
+	init_network_garbage();
+	MAX_BREAKS = 3;
+	PROGRESS_BYTES = 65536;
+	RESUME_PAUSE_MS = 200;
+	MIN_BYTES_PER_SECOND = 1024;
+}));
+// packages/runner-agent/src/nix-face/serve-nar.ts
+/**
+* Writes chunks as fast as the client takes them and ends the answer; how many bytes went. While one is written the
+* next is fetched, and a chunk's memory is its source's again when the one after the next is asked for.
+*
+* @throws {CacheError} `CANCELLED` when the client went away; whatever the chunks throw.
+*/
+async function sendChunks(response, chunks) {
+	let sentBytes = 0;
+	let written = Promise.resolve();
+	for await (const chunk of chunks) {
+		await written;
+		if (response.destroyed) throw new CacheError("CANCELLED", "The client went away");
+		sentBytes += chunk.length;
+		written = write(response, chunk);
+	}
+	await written;
+	response.end();
+	return sentBytes;
+}
+/** Resolves when the chunk went to the kernel, or nowhere any more. */
+function write(response, chunk) {
+	return new Promise((resolve) => {
+		response.write(chunk, () => resolve());
+	});
+}
+/** The one range of bytes that Nix asks for when it resumes; `undefined` for the whole file and for anything else. */
+function readRange({ headers }) {
+	const [, start, end] = /^bytes=(\d{1,15})-(\d{0,15})$/.exec(headers.range ?? "") ?? [];
+	if (start === void 0) return void 0;
+	return {
+		start: Number(start),
+		...end ? { end: Number(end) + 1 } : {}
+	};
+}
+var init_serve_nar = __esmMin((() => {
+	init_src$6();
+}));
+// packages/runner-agent/src/nix-face/nix-requests.ts
+/**
+* Answers what Nix asks of a binary cache; everything else is not there.
+*
+* The answer rejects when it cannot be completed: its connection is to be cut then.
+*/
+function createNixRequests(options) {
+	const { secret, upstream, cacheUrl, cacheInfoUrl, known, source, readAhead, wrong } = options;
+	const { stallMs, statistics } = options;
+	const sendMiss = (response, reason) => {
+		statistics.nix.miss(reason);
+		sendText(response, 404, "text/plain", `${MISSES$1[reason]}\n`);
+	};
+	const cacheInfo = upstream.readText(cacheInfoUrl);
+	const serveCacheInfo = async (response) => {
+		upstream.warmUp();
+		sendText(response, 200, "text/x-nix-cache-info", cacheInfoOf(await Promise.race([cacheInfo, timeout(CACHE_INFO_DEADLINE_MS)])));
+	};
+	const serveNarInfo = async (response, hash) => {
+		const isKnown = typeof known.get(hash) === "object";
+		const path = await source.find(hash);
+		if ("miss" in path) {
+			sendMiss(response, path.miss);
+			return;
+		}
+		if (wrong.has(hash)) {
+			sendMiss(response, "error");
+			return;
+		}
+		if (!upstream.isAsked) {
+			sendMiss(response, "breaker-open");
+			return;
+		}
+		statistics.nix.narinfo();
+		if (isKnown) statistics.nix.saved(upstream.roundTripMs / NIX_CONNECTIONS);
+		sendText(response, 200, "text/x-nix-narinfo", path.text);
+		readAhead.want(path);
+	};
+	/** A NAR from the spool; `false` when it cannot be had from there. */
+	const serveSpooled = async (request, response, path, nar) => {
+		const range = readRange(request);
+		const sizeBytes = nar.state === "complete" ? nar.writtenBytes : path.fileSize;
+		const isChecked = sizeBytes === void 0 || sizeBytes <= CHECKED_BYTES;
+		const isReady = nar.state === "complete";
+		if (isChecked) await Promise.race([nar.settled, timeout(stallMs)]);
+		if (nar.state === "failed" || isChecked && nar.state !== "complete") {
+			nar.release();
+			return false;
+		}
+		const totalBytes = sizeBytes ?? nar.writtenBytes;
+		const start = Math.min(range?.start ?? 0, totalBytes);
+		const end = Math.min(range?.end ?? totalBytes, totalBytes);
+		if (range !== void 0 && start >= end) {
+			readAhead.giveBack(path, nar);
+			return false;
+		}
+		response.writeHead(range === void 0 ? 200 : 206, {
+			"content-type": "application/x-nix-nar",
+			"content-length": end - start,
+			"accept-ranges": "bytes",
+			...range && { "content-range": `bytes ${start}-${end - 1}/${totalBytes}` }
+		});
+		try {
+			const sentBytes = await sendChunks(response, nar.read(start, end));
+			if (sentBytes !== end - start) throw new CacheError("TRUNCATED", "The spool ended early");
+			statistics.nix.hit(sentBytes);
+			if (isReady) statistics.nix.saved(upstream.roundTripMs / NIX_CONNECTIONS);
+			nar.release();
+		} catch (error) {
+			readAhead.giveBack(path, nar);
+			throw error;
+		}
+		return true;
+	};
+	const serveNar = async (request, response, name) => {
+		const path = known.ofFile(name);
+		const isHead = request.method === "HEAD";
+		const spooled = path === void 0 || isHead ? void 0 : readAhead.take(path);
+		if (path !== void 0 && spooled !== void 0) {
+			if (await serveSpooled(request, response, path, spooled)) return;
+		}
+		if (path !== void 0 && wrong.has(path.storePathHash)) {
+			sendMiss(response, "error");
+			return;
+		}
+		const range = readRange(request);
+		const url = new URL(name, cacheUrl);
+		if (isHead) {
+			const answer = await upstream.open(url, { method: "HEAD" });
+			if ("miss" in answer) sendMiss(response, answer.miss);
+			else {
+				await answer.body.dump();
+				upstream.report();
+				response.writeHead(200, narHeaders(answer.header)).end();
+			}
+			return;
+		}
+		const gone = new AbortController();
+		response.once("close", () => gone.abort());
+		const stream = await openNarStream(upstream, url, {
+			range,
+			stallMs,
+			signal: gone.signal
+		});
+		if ("miss" in stream) {
+			sendMiss(response, stream.miss);
+			return;
+		}
+		const fileSize = stream.status === 200 ? path?.fileSize : void 0;
+		if (fileSize !== void 0 && (stream.sizeBytes ?? fileSize) !== fileSize) {
+			await stream.chunks.return();
+			upstream.report(`${name} has ${stream.sizeBytes} bytes, not ${fileSize}`);
+			sendMiss(response, "error");
+			return;
+		}
+		response.writeHead(stream.status, narHeaders(stream.header));
+		statistics.nix.hit(await sendChunks(response, stream.chunks));
+	};
+	const answer = async (request, response) => {
+		const { method = "" } = request;
+		const [given = "", ...rest] = (request.url ?? "").slice(1).split("/");
+		const name = rest.join("/");
+		const isAllowed = isSame(given, secret) && (method === "GET" || method === "HEAD");
+		const [, hash = ""] = /^([0-9a-z]{32})\.narinfo$/.exec(name) ?? [];
+		if (!isAllowed) sendText(response, 404, "text/plain", "There is nothing here.\n");
+		else if (name === "nix-cache-info") await serveCacheInfo(response);
+		else if (isStorePathHash(hash)) await serveNarInfo(response, hash);
+		else if (isNarName(name)) await serveNar(request, response, name);
+		else sendText(response, 404, "text/plain", "There is nothing here.\n");
+	};
+	return async (request, response) => {
+		try {
+			await answer(request, response);
+		} catch (error) {
+			if (response.headersSent) throw error;
+			sendMiss(response, "error");
+		}
+	};
+}
+function sendText(response, status, type, text) {
+	const bytes = Buffer.from(text);
+	response.writeHead(status, {
+		"content-type": type,
+		"content-length": bytes.length
+	});
+	response.end(response.req.method === "HEAD" ? void 0 : bytes);
+}
+function narHeaders(header) {
+	const given = [
+		"content-length",
+		"content-range",
+		"accept-ranges",
+		"etag"
+	].flatMap((name) => {
+		const value = header(name);
+		return value === void 0 ? [] : [[name, value]];
+	});
+	return {
+		"content-type": "application/x-nix-nar",
+		...Object.fromEntries(given)
+	};
+}
+/** What Nix may ask for beside narinfos: files below the cache, by names that lead nowhere else. */
+function isNarName(name) {
+	return name.startsWith("nar/") && !name.includes("..") && !name.includes("\\");
+}
+function isSame(given, secret) {
+	const [one, other] = [Buffer.from(given), Buffer.from(secret)];
+	return one.length === other.length && timingSafeEqual(one, other);
+}
+function cacheInfoOf(text) {
+	let info = {
+		storeDir: "/nix/store",
+		priority: void 0
+	};
+	try {
+		if (typeof text === "string") info = parseNixCacheInfo(text);
+	} catch (error) {
+		if (!isCacheError(error)) throw error;
+	}
+	return formatNixCacheInfo({
+		...info,
+		wantMassQuery: true
+	});
+}
+function timeout(durationMs) {
+	return new Promise((resolve) => setTimeout(() => resolve(void 0), durationMs).unref());
+}
+var CHECKED_BYTES, NIX_CONNECTIONS, CACHE_INFO_DEADLINE_MS, MISSES$1;
+var init_nix_requests = __esmMin((() => {
+	init_src$6();
+	init_src$4();
+	init_nar_stream();
+	init_serve_nar();
+	CHECKED_BYTES = 2 ** 20;
+	NIX_CONNECTIONS = 25;
+	CACHE_INFO_DEADLINE_MS = 1500;
+	MISSES$1 = {
+		absent: "The cache does not have it.",
+		"breaker-open": "The cache is in trouble and not asked for a while.",
+		timeout: "The cache did not answer in time.",
+		refused: "The cache refused the token.",
+		error: "The cache answered with an error."
+	};
+}));
+// packages/runner-agent/src/nix-face/read-ahead.ts
+/** A reader with nothing to read. */
+function createReadAhead(options) {
+	const { upstream, spool, known, cacheUrl, maxNarBytes, stallMs, statistics, logger, nowMs } = options;
+	const closing = new AbortController();
+	/** By the hash of the path. */
+	const queue = /* @__PURE__ */ new Map();
+	const readings = /* @__PURE__ */ new Map();
+	/** What was read or taken once is not read ahead again. */
+	const done = /* @__PURE__ */ new Set();
+	let small = 0;
+	let large = 0;
+	let isScheduled = false;
+	const schedule = () => {
+		if (isScheduled || closing.signal.aborted) return;
+		isScheduled = true;
+		setImmediate(startNext);
+	};
+	const startNext = () => {
+		isScheduled = false;
+		if (queue.size === 0 || !upstream.isAsked) return;
+		const byNeed = [...queue.values()].toSorted((one, other) => known.height(one.storePathHash) - known.height(other.storePathHash));
+		for (const path of byNeed) {
+			const isSmall = sizeBound(path) <= SMALL_FILE_BYTES;
+			if (isSmall ? small >= MAX_SMALL : large >= MAX_LARGE) continue;
+			const nar = spool.reserve(sizeBound(path)) ?? reserveForIdle(sizeBound(path));
+			if (nar === void 0) break;
+			queue.delete(path.storePathHash);
+			start(path, nar, isSmall);
+		}
+	};
+	/** Makes room by what nobody seems to want. */
+	const reserveForIdle = (sizeBytes) => {
+		for (const [hash, { nar, sinceMs }] of readings) {
+			if (nar.state !== "complete" || nowMs() - sinceMs < IDLE_MS) continue;
+			readings.delete(hash);
+			statistics.nix.prefetchedUnused(1);
+			nar.release().then(schedule);
+			break;
+		}
+		return spool.reserve(sizeBytes);
+	};
+	const start = (path, nar, isSmall) => {
+		if (isSmall) small += 1;
+		else large += 1;
+		const hash = path.storePathHash;
+		readings.set(hash, {
+			path,
+			nar,
+			isSmall,
+			sinceMs: nowMs()
+		});
+		done.add(hash);
+		fill(path, nar, isSmall).finally(() => {
+			if (isSmall) small -= 1;
+			else large -= 1;
+			if (nar.state === "failed" && readings.get(hash)?.nar === nar) readings.delete(hash);
+			schedule();
+		});
+	};
+	async function* readSmall(url) {
+		const bytes = await upstream.readBytes(url, { signal: closing.signal });
+		if ("miss" in bytes) throw notHad(bytes);
+		yield bytes;
+	}
+	async function* readLarge(url) {
+		const stream = await openNarStream(upstream, url, {
+			stallMs,
+			signal: closing.signal
+		});
+		if ("miss" in stream) throw notHad(stream);
+		yield* stream.chunks;
+	}
+	const fill = async (path, nar, isSmall) => {
+		try {
+			const url = new URL(path.url, cacheUrl);
+			const hash = createHash("sha256");
+			for await (const chunk of isSmall ? readSmall(url) : readLarge(url)) {
+				hash.update(chunk);
+				await nar.append(chunk);
+			}
+			await requireRightBytes(path, nar, hash);
+			statistics.nix.prefetched(1);
+			nar.complete();
+		} catch (error) {
+			if (isCacheError(error, "CORRUPT")) options.onWrong(path);
+			const reason = isCacheError(error) ? error : new CacheError("UNAVAILABLE", "Reading ahead failed", { cause: error });
+			logger.debug("a NAR was not read ahead", { error: describeError(error) });
+			nar.fail(reason);
+		}
+	};
+	return {
+		want(path) {
+			const hash = path.storePathHash;
+			if (done.has(hash) || queue.has(hash) || sizeBound(path) > maxNarBytes) return;
+			if (isElsewhere(path.url)) return;
+			if (upstream.isNear && sizeBound(path) > SMALL_FILE_BYTES) return;
+			queue.set(hash, path);
+			schedule();
+		},
+		take(path) {
+			const hash = path.storePathHash;
+			queue.delete(hash);
+			done.add(hash);
+			const reading = readings.get(hash);
+			readings.delete(hash);
+			return reading?.nar.state === "failed" ? void 0 : reading?.nar;
+		},
+		giveBack(path, nar) {
+			if (nar.state === "failed" || readings.has(path.storePathHash)) nar.release();
+			else {
+				const isSmall = sizeBound(path) <= SMALL_FILE_BYTES;
+				readings.set(path.storePathHash, {
+					path,
+					nar,
+					isSmall,
+					sinceMs: nowMs()
+				});
+			}
+			schedule();
+		},
+		async [Symbol.asyncDispose]() {
+			closing.abort();
+			const unused = [...readings.values()].filter(({ nar }) => nar.state === "complete");
+			if (unused.length > 0) statistics.nix.prefetchedUnused(unused.length);
+			await Promise.all([...readings.values()].map(({ nar }) => nar.release()));
+		}
+	};
+}
+function notHad({ miss }) {
+	return new CacheError("UNAVAILABLE", `The cache did not give it: ${miss}`);
+}
+/** The most bytes that a path's file has. */
+function sizeBound({ fileSize, narSize }) {
+	return fileSize ?? Math.ceil(narSize * OVERHEAD) + OVERHEAD_BYTES;
+}
+/** Nix reads an absolute address itself, not through the face. */
+function isElsewhere(url) {
+	return /^[a-z][a-z0-9+.-]*:|^\//i.test(url);
+}
+/** @throws {CacheError} `CORRUPT` for bytes that are not what the narinfo says, as far as that can be told. */
+async function requireRightBytes(path, nar, hash) {
+	const { fileHash, fileSize, narHash, narSize, compression } = path;
+	if (fileSize !== void 0 && fileSize !== nar.writtenBytes) throw wrongBytes(path);
+	if (fileHash !== void 0) {
+		if (hash.digest("hex") !== fileHash) throw wrongBytes(path);
+		return;
+	}
+	if (narSize > MAX_UNPACKED_BYTES || compression !== "zstd" && compression !== "none") return;
+	const bytes = copied(nar.read(0, nar.writtenBytes));
+	const narBytes = createHash("sha256");
+	try {
+		for await (const chunk of compression === "none" ? bytes : decodeZstd(bytes)) narBytes.update(chunk);
+	} catch (error) {
+		if (isCacheError(error, "CORRUPT") || isCacheError(error, "TRUNCATED")) throw wrongBytes(path);
+		throw error;
+	}
+	if (narBytes.digest("hex") !== narHash) throw wrongBytes(path);
+}
+/** The decoder keeps chunks for longer than the spool lends them. */
+async function* copied(chunks) {
+	for await (const chunk of chunks) yield Buffer.from(chunk);
+}
+function wrongBytes({ url }) {
+	return new CacheError("CORRUPT", `The cache sent other bytes for ${url} than its narinfo says`);
+}
+var SMALL_FILE_BYTES, MAX_SMALL, MAX_LARGE, IDLE_MS, MAX_UNPACKED_BYTES, OVERHEAD, OVERHEAD_BYTES;
+var init_read_ahead = __esmMin((() => {
+	init_src$6();
+	init_src$4();
+	init_nar_stream();
+	SMALL_FILE_BYTES = 262144;
+	MAX_SMALL = 512;
+	MAX_LARGE = 6;
+	IDLE_MS = 6e4;
+	MAX_UNPACKED_BYTES = 8 * 2 ** 20;
+	OVERHEAD = 1.02;
+	OVERHEAD_BYTES = 1024;
+}));
+// packages/runner-agent/src/nix-face/spool.ts
+/** An empty spool. */
+function createSpool({ directory, maxBytes }) {
+	const entries = /* @__PURE__ */ new Set();
+	let usedBytes = 0;
+	let memoryBytes = 0;
+	let files = 0;
+	return {
+		reserve(sizeBytes) {
+			const isSmall = sizeBytes <= IN_MEMORY_BYTES && memoryBytes + sizeBytes <= MAX_MEMORY_BYTES;
+			if (usedBytes + sizeBytes > maxBytes || !isSmall && files >= MAX_FILES) return void 0;
+			usedBytes += sizeBytes;
+			if (isSmall) memoryBytes += sizeBytes;
+			else files += 1;
+			const entry = new Entry({
+				sizeBytes,
+				storage: isSmall ? new MemoryStorage() : new FileStorage(directory),
+				onReleased: () => {
+					entries.delete(entry);
+					usedBytes -= sizeBytes;
+					if (isSmall) memoryBytes -= sizeBytes;
+					else files -= 1;
+				}
+			});
+			entries.add(entry);
+			return entry;
+		},
+		get usedBytes() {
+			return usedBytes;
+		},
+		async [Symbol.asyncDispose]() {
+			await Promise.all([...entries].map((entry) => entry.release()));
+		}
+	};
+}
+async function openNameless(directory) {
+	const name = path.join(directory, `nar-${randomUUID()}`);
+	const file = await open(name, "wx+", 384);
+	await unlink(name);
+	return file;
+}
+var IN_MEMORY_BYTES, MAX_MEMORY_BYTES, MAX_FILES, READ_BYTES, NO_BYTES$1, Entry, MemoryStorage, FileStorage;
+var init_spool = __esmMin((() => {
+	init_src$6();
+	IN_MEMORY_BYTES = 262144;
+	MAX_MEMORY_BYTES = 16 * 2 ** 20;
+	MAX_FILES = 256;
+	READ_BYTES = 262144;
+	NO_BYTES$1 = Buffer.alloc(0);
+	Entry = class {
+		state = "growing";
+		writtenBytes = 0;
+		settled;
+		#sizeBytes;
+		#storage;
+		#onReleased;
+		#settle;
+		#error;
+		#wake = [];
+		#busy = Promise.resolve();
+		#releasing;
+		constructor(options) {
+			this.#sizeBytes = options.sizeBytes;
+			this.#storage = options.storage;
+			this.#onReleased = options.onReleased;
+			const { promise, resolve } = Promise.withResolvers();
+			this.settled = promise;
+			this.#settle = resolve;
+		}
+		async append(chunk) {
+			if (this.#error !== void 0) throw this.#error;
+			if (this.writtenBytes + chunk.length > this.#sizeBytes) throw new CacheError("STORAGE_FULL", `More than the ${this.#sizeBytes} bytes announced came`);
+			await this.#use(() => this.#storage.append(chunk, this.writtenBytes));
+			this.writtenBytes += chunk.length;
+			this.#changed();
+		}
+		complete() {
+			if (this.state !== "growing") return;
+			this.state = "complete";
+			this.#settle();
+			this.#changed();
+		}
+		fail(error) {
+			this.#giveUp(error);
+			this.release();
+		}
+		#giveUp(error) {
+			if (this.#error !== void 0) return;
+			this.state = "failed";
+			this.#error = error;
+			this.#settle();
+			this.#changed();
+		}
+		async *read(start, end = 1e400) {
+			let position = start;
+			let [buffer, other] = [NO_BYTES$1, NO_BYTES$1];
+			for (;;) {
+				if (this.#error !== void 0) throw this.#error;
+				const available = Math.min(this.writtenBytes, end) - position;
+				if (available > 0) {
+					const bytes = Math.min(available, READ_BYTES);
+					if (buffer.length < bytes) buffer = Buffer.allocUnsafe(bytes);
+					const into = buffer.subarray(0, bytes);
+					const chunk = await this.#use(() => this.#storage.read(position, into));
+					[buffer, other] = [other, buffer];
+					position += chunk.length;
+					yield chunk;
+				} else if (this.state === "complete" || position >= end) return;
+				else await new Promise((resolve) => this.#wake.push(resolve));
+			}
+		}
+		release() {
+			this.#releasing ??= this.#close();
+			return this.#releasing;
+		}
+		async #close() {
+			this.#giveUp(new CacheError("CANCELLED", "The spool gave the NAR up"));
+			await this.#busy;
+			await this.#storage.close();
+			this.#onReleased();
+		}
+		/** Nothing is closed while it is written or read. */
+		#use(work) {
+			const result = work();
+			this.#busy = Promise.allSettled([this.#busy, result]);
+			return result;
+		}
+		#changed() {
+			const wake = this.#wake;
+			this.#wake = [];
+			for (const resolve of wake) resolve();
+		}
+	};
+	MemoryStorage = class {
+		#bytes = Buffer.alloc(0);
+		append(chunk) {
+			this.#bytes = Buffer.concat([this.#bytes, chunk]);
+			return Promise.resolve();
+		}
+		read(position, into) {
+			return Promise.resolve(this.#bytes.subarray(position, position + into.length));
+		}
+		close() {
+			this.#bytes = Buffer.alloc(0);
+			return Promise.resolve();
+		}
+	};
+	FileStorage = class {
+		#directory;
+		#file;
+		constructor(directory) {
+			this.#directory = directory;
+		}
+		async append(chunk, position) {
+			this.#file ??= openNameless(this.#directory);
+			const file = await this.#file;
+			for (let done = 0; done < chunk.length;) {
+				const { bytesWritten } = await file.write(chunk, done, chunk.length - done, position + done);
+				done += bytesWritten;
+			}
+		}
+		async read(position, into) {
+			const bytesRead = (await (await this.#file)?.read(into, 0, into.length, position))?.bytesRead ?? 0;
+			if (bytesRead === 0) throw new CacheError("TRUNCATED", "The spool's file is too short");
+			return into.subarray(0, bytesRead);
+		}
+		async close() {
+			await (await this.#file?.catch(() => void 0))?.close();
+		}
+	};
+}));
+// packages/runner-agent/src/nix-face/read-whole.ts
+/**
+* Asks for something small, and reads it without the machinery of streams. Questions follow each other on a connection
+* before the answers are here: for hundreds of small files that is most of the time on a long way.
+*
+* @throws {CacheError} `TOO_LARGE`; the signal's reason; whatever the connection breaks with.
+*/
+function readWhole(dispatcher, question) {
+	const { url, method, headers, body, maxBytes, signal } = question;
+	const { promise, resolve, reject } = Promise.withResolvers();
+	let abort = (reason) => reject(reason);
+	const onAbort = () => abort(asError(signal.reason));
+	if (signal.aborted) {
+		onAbort();
+		return promise;
+	}
+	signal.addEventListener("abort", onAbort);
+	const chunks = [];
+	let sizeBytes = 0;
+	let status = 0;
+	let answered = {};
+	dispatcher.dispatch({
+		origin: url.origin,
+		path: url.pathname + url.search,
+		method,
+		headers,
+		body: body ?? null,
+		blocking: false
+	}, {
+		onRequestStart(controller) {
+			abort = (reason) => controller.abort(reason);
+			if (signal.aborted) onAbort();
+		},
+		onResponseStart(_, statusCode, given) {
+			status = statusCode;
+			answered = given;
+		},
+		onResponseData(controller, chunk) {
+			sizeBytes += chunk.length;
+			if (sizeBytes <= maxBytes) chunks.push(chunk);
+			else controller.abort(new CacheError("TOO_LARGE", `More than ${maxBytes} bytes came`));
+		},
+		onResponseEnd() {
+			signal.removeEventListener("abort", onAbort);
+			const header = (name) => {
+				const value = answered[name];
+				return typeof value === "string" ? value : value?.[0];
+			};
+			resolve({
+				status,
+				header,
+				bytes: Buffer.concat(chunks, sizeBytes)
+			});
+		},
+		onResponseError(_, error) {
+			signal.removeEventListener("abort", onAbort);
+			reject(error);
+		}
+	});
+	return promise;
+}
+function asError(reason) {
+	return reason instanceof Error ? reason : new Error(String(reason));
+}
+var init_read_whole = __esmMin((() => {
+	init_src$6();
+}));
+// packages/runner-agent/src/nix-face/upstream.ts
+/** Asks an upstream with deadlines, one repetition and a breaker. */
+function createUpstream(options) {
+	const { probeUrl, isForbiddenAbsent, credentials, deadlineMs, statistics, logger, nowMs } = options;
+	const common = {
+		headersTimeout: 0,
+		bodyTimeout: 0,
+		allowH2: false,
+		connect: { timeout: CONNECT_TIMEOUT_MS$1 }
+	};
+	const agents = {
+		small: new import_undici$1.Agent({
+			...common,
+			connections: SMALL_CONNECTIONS,
+			pipelining: PIPELINING
+		}),
+		large: new import_undici$1.Agent({
+			...common,
+			connections: 64,
+			pipelining: 1
+		})
+	};
+	const origin = probeUrl.origin;
+	const running = /* @__PURE__ */ new Set();
+	let isClosed = false;
+	let shortestMs = 1e400;
+	let lastUsedMs = -1e400;
+	let warmedMs = -1e400;
+	let lastTrouble = "";
+	let roundTripMs = 0;
+	const breaker = createCircuitBreaker({
+		nowMs,
+		onChange(state) {
+			statistics.breaker("nix", state);
+			if (state === "closed") logger.info("the cache answers again", { origin });
+			else {
+				logger.warn("the cache is not asked for a while", {
+					origin,
+					trouble: lastTrouble
+				});
+				warnOnce();
+			}
+		}
+	});
+	let isWarned = false;
+	const warnOnce = () => {
+		if (isWarned) return;
+		isWarned = true;
+		statistics.warn(`The cache at ${origin} is in trouble (${lastTrouble}); what it has is built or fetched elsewhere meanwhile`);
+	};
+	const report = (trouble) => {
+		if (isClosed) return;
+		if (trouble === void 0) {
+			breaker.succeeded();
+			return;
+		}
+		lastTrouble = trouble;
+		breaker.failed();
+	};
+	const headersFor = (question, url, token) => ({
+		"user-agent": USER_AGENT,
+		"accept-encoding": "identity",
+		...question.headers,
+		...token === void 0 || url.origin !== origin ? {} : { authorization: `Bearer ${token}` }
+	});
+	const sendSmall = (url, { method = "GET", body }, { headers, signal }) => readWhole(agents.small, {
+		url,
+		method,
+		headers,
+		body,
+		signal,
+		maxBytes: MAX_SMALL_BYTES
+	});
+	const sendLarge = async (url, { method = "GET" }, { headers, signal }) => {
+		const response = await (0, import_undici$1.request)(url, {
+			dispatcher: agents.large,
+			method,
+			headers,
+			signal
+		});
+		const header = (name) => {
+			const value = response.headers[name];
+			return typeof value === "string" ? value : value?.[0];
+		};
+		return {
+			status: response.statusCode,
+			header,
+			body: response.body
+		};
+	};
+	/** One request with its redirects; the token is that of the attempt. */
+	const follow = async (send, url, question, signal) => {
+		const token = credentials.token();
+		let target = url;
+		for (let redirects = 0;; redirects += 1) {
+			const headers = headersFor(question, target, token);
+			const answer = await send(target, question, {
+				headers,
+				signal
+			});
+			const location = answer.header("location");
+			if (!REDIRECTS.has(answer.status) || location === void 0) return answer;
+			await drop(answer);
+			if (redirects === MAX_REDIRECTS$1) throw new CacheError("UNAVAILABLE", "too many redirects");
+			target = new URL(location, target);
+		}
+	};
+	const isRefusal = (status) => status === 401 || status === 403 && !isForbiddenAbsent;
+	/** One request, with another token when this one is refused. */
+	const attempt = async (send, url, question, signal) => {
+		const token = credentials.token();
+		let answer = await follow(send, url, question, signal);
+		if (isRefusal(answer.status)) {
+			await drop(answer);
+			if (!await credentials.refused(token)) return refusal$1(answer.status);
+			answer = await follow(send, url, question, signal);
+		}
+		const { status } = answer;
+		if (status === 200 || status === 206) return answer;
+		await drop(answer);
+		if (isRefusal(status)) return refusal$1(status);
+		if (status === 404 || status === 410 || status === 403) return { miss: "absent" };
+		const isTransient = status >= 500 || status === 429 || status === 408;
+		return {
+			miss: "error",
+			trouble: `status ${status}`,
+			isTransient
+		};
+	};
+	/** Asks until there is an answer or the time is up. */
+	const ask = async (send, url, question = {}) => {
+		const admission = breaker.admit();
+		if (admission === "probe") askAnyway(sendSmall, probeUrl, {}).then(reportWhole);
+		return admission === "pass" ? askAnyway(send, url, question) : { miss: "breaker-open" };
+	};
+	const askAnyway = async (send, url, question) => {
+		const giveUp = new AbortController();
+		let isLate = false;
+		const onGone = () => giveUp.abort();
+		const timer = setTimeout(() => {
+			isLate = true;
+			giveUp.abort();
+		}, deadlineMs);
+		const { signal: gone } = question;
+		gone?.addEventListener("abort", onGone);
+		running.add(giveUp);
+		let trouble;
+		try {
+			if (gone?.aborted === true) onGone();
+			for (let attempts = 0; attempts < ATTEMPTS; attempts += 1) {
+				if (attempts > 0) await setTimeout$1(RETRY_PAUSE_MS, void 0, { signal: giveUp.signal });
+				try {
+					const answer = await attempt(send, url, question, giveUp.signal);
+					if ("status" in answer) return answer;
+					if (!("trouble" in answer)) {
+						report();
+						return answer;
+					}
+					trouble = answer;
+				} catch (error) {
+					if (giveUp.signal.aborted) throw error;
+					trouble = {
+						miss: "error",
+						trouble: describeError(networkCause(error)),
+						isTransient: true
+					};
+				}
+				if (!trouble.isTransient) break;
+			}
+		} catch {
+			if (!isLate) return { miss: "error" };
+			const said = `no answer within ${deadlineMs} ms`;
+			trouble ??= {
+				miss: "timeout",
+				trouble: said,
+				isTransient: true
+			};
+		} finally {
+			clearTimeout(timer);
+			running.delete(giveUp);
+			gone?.removeEventListener("abort", onGone);
+		}
+		report(trouble?.trouble ?? "no answer");
+		return { miss: trouble?.miss ?? "error" };
+	};
+	/** A small answer is whole. */
+	const reportWhole = (answer) => {
+		if ("status" in answer) report();
+	};
+	const readSmall = async (url, question) => {
+		const startMs = nowMs();
+		const answer = await ask(sendSmall, url, question);
+		if ("status" in answer) {
+			lastUsedMs = nowMs();
+			const tookMs = lastUsedMs - startMs;
+			shortestMs = Math.min(shortestMs, tookMs);
+			roundTripMs = roundTripMs === 0 ? tookMs : .8 * roundTripMs + .2 * tookMs;
+		}
+		reportWhole(answer);
+		return answer;
+	};
+	return {
+		async readBytes(url, question) {
+			const answer = await readSmall(url, question);
+			return "status" in answer ? answer.bytes : answer;
+		},
+		async readText(url, question) {
+			const answer = await readSmall(url, question);
+			return "status" in answer ? readTextOf(answer) : answer;
+		},
+		open: (url, question) => ask(sendLarge, url, question),
+		report,
+		warmUp() {
+			if (breaker.state !== "closed" || nowMs() - warmedMs < WARM_MS) return;
+			if (nowMs() - lastUsedMs < WARM_MS && warmedMs > -1e400) return;
+			warmedMs = nowMs();
+			const signal = AbortSignal.timeout(deadlineMs);
+			const headers = headersFor({}, probeUrl, credentials.token());
+			const head = {
+				url: probeUrl,
+				method: "HEAD",
+				headers,
+				maxBytes: 0,
+				signal
+			};
+			for (let count = 0; count < SMALL_CONNECTIONS; count += 1) readWhole(agents.small, head).catch(() => {});
+		},
+		get isAsked() {
+			return breaker.state === "closed";
+		},
+		get isNear() {
+			return shortestMs < NEAR_MS;
+		},
+		get roundTripMs() {
+			return roundTripMs;
+		},
+		async [Symbol.asyncDispose]() {
+			isClosed = true;
+			for (const each of running) each.abort();
+			await Promise.all([agents.small.destroy(), agents.large.destroy()]);
+		}
+	};
+}
+function refusal$1(status) {
+	return {
+		miss: "refused",
+		trouble: `the token is refused, status ${status}`,
+		isTransient: false
+	};
+}
+/** What comes after the head of an answer that is of no use. */
+async function drop(answer) {
+	if ("body" in answer) await answer.body.dump({ limit: 65536 }).catch(() => {});
+}
+async function readTextOf({ bytes, header }) {
+	if (header("content-encoding") !== "zstd") return bytes.toString("utf8");
+	try {
+		return (await decompress(bytes, { maxOutputLength: MAX_SMALL_BYTES })).toString("utf8");
+	} catch {
+		return { miss: "error" };
+	}
+}
+/** undici wraps what the socket said. */
+function networkCause(error) {
+	return error instanceof Error && error.cause instanceof Error ? error.cause : error;
+}
+var import_undici$1, CONNECT_TIMEOUT_MS$1, ATTEMPTS, RETRY_PAUSE_MS, MAX_REDIRECTS$1, REDIRECTS, MAX_SMALL_BYTES, SMALL_CONNECTIONS, PIPELINING, WARM_MS, NEAR_MS, USER_AGENT, decompress;
+var init_upstream = __esmMin((() => {
+	init_src$6();
+	import_undici$1 = require_undici();
+	init_read_whole();
+	CONNECT_TIMEOUT_MS$1 = 5e3;
+	ATTEMPTS = 2;
+	RETRY_PAUSE_MS = 100;
+	MAX_REDIRECTS$1 = 5;
+	REDIRECTS = /* @__PURE__ */ new Set([
+		301,
+		302,
+		303,
+		307,
+		308
+	]);
+	MAX_SMALL_BYTES = 32 * 2 ** 20;
+	SMALL_CONNECTIONS = 16;
+	PIPELINING = 32;
+	WARM_MS = 3e3;
+	NEAR_MS = 15;
+	USER_AGENT = "gloriousflywheel-agent";
+	decompress = promisify(zstdDecompress);
+}));
+// packages/runner-agent/src/nix-face/start-nix-face.ts
+var start_nix_face_exports = /* @__PURE__ */ __exportAll({ startNixFace: () => startNixFace$1 });
+/**
+* Starts a loopback substituter that holds the token and answers every request soon: what the cache has, or that it is
+* not there. Trouble upstream is a miss and never remembered as an absence. The address is another one for each
+* session, so that nothing Nix remembers on the disk outlives it.
+*/
+async function startNixFace$1(options) {
+	try {
+		var _usingCtx$36 = _usingCtx();
+		const { secret, upstream: cache, credentials, statistics, logger } = options;
+		const { prefetch = true, nowMs = () => performance.now() } = options;
+		const deadlineMs = options.deadlineMs ?? DEFAULT_DEADLINE_MS;
+		const stallMs = options.stallMs ?? DEFAULT_STALL_MS;
+		const opened = _usingCtx$36.a(new AsyncDisposableStack());
+		const cacheUrl = new URL(cache.substituterUrl.replace(/\/*(\?.*)?$/, "/"));
+		const cacheInfoUrl = new URL("nix-cache-info", cacheUrl);
+		const upstream = opened.use(createUpstream({
+			probeUrl: cacheInfoUrl,
+			isForbiddenAbsent: cache.kind === "plain",
+			credentials,
+			deadlineMs,
+			statistics,
+			logger,
+			nowMs
+		}));
+		const known = createKnownPaths(nowMs);
+		const common = {
+			upstream,
+			known,
+			cacheUrl,
+			logger,
+			nowMs
+		};
+		const closureUrl = cache.kind === "flywheel" && cache.api !== void 0 && prefetch ? new URL(`views/${encodeURIComponent(cache.view)}/closure`, cache.api) : void 0;
+		const source = closureUrl === void 0 ? createPlainSource({
+			...common,
+			walksAhead: prefetch
+		}) : createClosureSource({
+			...common,
+			closureUrl
+		});
+		await mkdir(options.spoolDirectory, {
+			recursive: true,
+			mode: 448
+		});
+		const spool = opened.use(createSpool({
+			directory: options.spoolDirectory,
+			maxBytes: options.spoolBytes ?? DEFAULT_SPOOL_BYTES$2
+		}));
+		/** Paths whose bytes were not what their narinfo says. */
+		const wrong = /* @__PURE__ */ new Set();
+		const serve = createNixRequests({
+			secret,
+			upstream,
+			cacheUrl,
+			cacheInfoUrl,
+			known,
+			source,
+			readAhead: opened.use(createReadAhead({
+				...common,
+				spool,
+				maxNarBytes: prefetch ? options.prefetchMaxBytes ?? DEFAULT_PREFETCH_MAX_BYTES : 0,
+				stallMs,
+				statistics,
+				onWrong: ({ storePathHash, url }) => {
+					wrong.add(storePathHash);
+					logger.warn("the cache sent wrong bytes", {
+						storePathHash,
+						url
+					});
+					statistics.warn("The cache sent bytes that are not what it signed; these paths are built or fetched elsewhere");
+				}
+			})),
+			wrong,
+			stallMs,
+			statistics
+		});
+		const server = createServer$1({
+			noDelay: true,
+			keepAliveTimeout: 12e4
+		}, (request, response) => {
+			response.on("error", () => {});
+			serve(request, response).catch((error) => {
+				if (!isCacheError(error, "CANCELLED")) logger.warn("an answer could not be completed", { error: describeError(error) });
+				response.destroy();
+			});
+		});
+		server.listen(0, "127.0.0.1");
+		await once(server, "listening");
+		opened.defer(async () => {
+			server.closeAllConnections();
+			server.close();
+			await once(server, "close");
+		});
+		const owned = opened.move();
+		return {
+			url: `http://127.0.0.1:${portOf(server.address())}/${secret}`,
+			close: () => owned.disposeAsync(),
+			[Symbol.asyncDispose]: () => owned.disposeAsync()
+		};
+	} catch (_) {
+		_usingCtx$36.e = _;
+	} finally {
+		await _usingCtx$36.d();
+	}
+}
+function portOf(address) {
+	if (address === null || typeof address === "string") throw new Error("The face has no port");
+	return address.port;
+}
+var DEFAULT_SPOOL_BYTES$2, DEFAULT_PREFETCH_MAX_BYTES, DEFAULT_DEADLINE_MS, DEFAULT_STALL_MS;
+var init_start_nix_face = __esmMin((() => {
+	init_src$6();
+	init_known_paths();
+	init_narinfo_source();
+	init_nix_requests();
+	init_read_ahead();
+	init_spool();
+	init_upstream();
+	DEFAULT_SPOOL_BYTES$2 = 256 * 2 ** 20;
+	DEFAULT_PREFETCH_MAX_BYTES = 32 * 2 ** 20;
+	DEFAULT_DEADLINE_MS = 5e3;
+	DEFAULT_STALL_MS = 1e4;
 }));
 // node_modules/.pnpm/@bufbuild+protobuf@2.17.0/node_modules/@bufbuild/protobuf/dist/esm/is-message.js
 /**
@@ -53421,11 +54936,12 @@ function huffmanRoom(length) {
 * symbol, or padding that is longer than seven bits or not all ones.
 */
 function decodeHuffman(bytes, start, end, target) {
+	const table = kept ??= buildTransitions();
 	let length = 0;
 	let entry = MAY_END;
 	let seen = 0;
 	for (let position = start; position < end; position += 1) {
-		entry = TRANSITIONS[(entry & 255) << 8 | bytes[position]];
+		entry = table[(entry & 255) << 8 | bytes[position]];
 		seen |= entry;
 		target[length] = entry >> SYMBOL_1;
 		target[length + 1] = entry >> SYMBOL_2;
@@ -53503,7 +55019,7 @@ function buildTransitions() {
 	}
 	return transitions;
 }
-var SYMBOL_1, SYMBOL_2, COUNT, FAILED, MAY_END, TRANSITIONS;
+var SYMBOL_1, SYMBOL_2, COUNT, FAILED, MAY_END, kept;
 var init_huffman = __esmMin((() => {
 	init_huffman_code();
 	SYMBOL_1 = 8;
@@ -53511,7 +55027,6 @@ var init_huffman = __esmMin((() => {
 	COUNT = 24;
 	FAILED = 1 << 26;
 	MAY_END = 1 << 27;
-	TRANSITIONS = buildTransitions();
 }));
 // packages/grpc/src/hpack/integer.ts
 /** Writes an integer with an `n`-bit prefix (RFC 7541, section 5.1) and returns where it ends. */
@@ -55838,7 +57353,7 @@ var init_digest_fields = __esmMin((() => {
 	};
 }));
 // packages/reapi/src/digest-list.ts
-var KEY_WORDS, FIRST_CAPACITY, MAX_KEPT_CAPACITY, NO_WORDS, NO_BYTES$1, NO_SIZES, EMPTY_KEY, DigestList;
+var KEY_WORDS, FIRST_CAPACITY, MAX_KEPT_CAPACITY, NO_WORDS, NO_BYTES, NO_SIZES, EMPTY_KEY, DigestList;
 var init_digest_list = __esmMin((() => {
 	init_src$6();
 	init_digest();
@@ -55846,7 +57361,7 @@ var init_digest_list = __esmMin((() => {
 	FIRST_CAPACITY = 16;
 	MAX_KEPT_CAPACITY = 16384;
 	NO_WORDS = /* @__PURE__ */ new Int32Array();
-	NO_BYTES$1 = new Uint8Array(NO_WORDS.buffer);
+	NO_BYTES = new Uint8Array(NO_WORDS.buffer);
 	NO_SIZES = /* @__PURE__ */ new Float64Array();
 	EMPTY_KEY = parseHash(EMPTY_DIGEST.hash);
 	DigestList = class {
@@ -55855,7 +57370,7 @@ var init_digest_list = __esmMin((() => {
 		/** The keys as words, eight each, to hash and compare; replaced when the list grows. */
 		words = NO_WORDS;
 		/** The keys as bytes, over the same memory. */
-		bytes = NO_BYTES$1;
+		bytes = NO_BYTES;
 		#sizes = NO_SIZES;
 		/** Forgets them all; the memory stays, unless it is much. */
 		clear() {
@@ -56297,7 +57812,7 @@ function checkPath(reader, field, options) {
 	const to = from + size;
 	reader.offset = to;
 	const problem = size === 0 && options.mayBeEmpty ? void 0 : pathProblem(reader.bytes, from, to);
-	if (problem !== void 0) throw refusal$1(reader, field, from, to, problem);
+	if (problem !== void 0) throw refusal(reader, field, from, to, problem);
 	checkText(reader, field, from, to);
 }
 /** Steps over the name of an entry of a directory. */
@@ -56309,8 +57824,8 @@ function checkName(reader, field) {
 	const { bytes } = reader;
 	const isDots = bytes[from] === DOT && (size === 1 || size === 2 && bytes[from + 1] === DOT);
 	if (size === 0) throw reader.invalidField(field, "the name is missing");
-	if (isDots) throw refusal$1(reader, field, from, to, "is no name");
-	for (let at = from; at < to; at++) if (bytes[at] === SLASH) throw refusal$1(reader, field, from, to, "has a \"/\" in it");
+	if (isDots) throw refusal(reader, field, from, to, "is no name");
+	for (let at = from; at < to; at++) if (bytes[at] === SLASH) throw refusal(reader, field, from, to, "has a \"/\" in it");
 	checkText(reader, field, from, to);
 }
 /** Steps over what a symbolic link points to, which may be anything but nothing. */
@@ -56346,16 +57861,16 @@ function hasDrive(bytes, from, to) {
 	return letter >= 97 && letter <= 122 && (separator === SLASH || separator === BACKSLASH);
 }
 function checkText(reader, field, from, to) {
-	if (to - from > MAX_PATH_BYTES) throw refusal$1(reader, field, from, to, `has ${to - from} bytes, more than ${MAX_PATH_BYTES}`);
+	if (to - from > MAX_PATH_BYTES) throw refusal(reader, field, from, to, `has ${to - from} bytes, more than ${MAX_PATH_BYTES}`);
 	let all = 0;
 	for (let at = from; at < to; at++) {
 		const byte = reader.bytes[at];
 		all |= byte;
-		if (byte === NUL) throw refusal$1(reader, field, from, to, "has a zero byte in it");
+		if (byte === NUL) throw refusal(reader, field, from, to, "has a zero byte in it");
 	}
 	if (all >= 128) reader.requireUtf8(from, to);
 }
-function refusal$1(reader, field, from, to, problem) {
+function refusal(reader, field, from, to, problem) {
 	const shown = reader.bytes.toString("utf8", from, Math.min(to, from + 100));
 	return reader.invalidField(field, `${JSON.stringify(shown)} ${problem}`);
 }
@@ -57446,8 +58961,8 @@ var init_forward_metadata = __esmMin((() => {
 // packages/runner-agent/src/bazel-face/http-face.ts
 /** @param url the cache's own address, without a view */
 function createHttpFace$1(url, context) {
-	const dispatcher = new import_undici$1.Agent({
-		connect: { timeout: CONNECT_TIMEOUT_MS$1 },
+	const dispatcher = new import_undici.Agent({
+		connect: { timeout: CONNECT_TIMEOUT_MS },
 		connections: MAX_CONNECTIONS$1,
 		headersTimeout: ANSWER_TIMEOUT_MS,
 		bodyTimeout: PAUSE_MS$2
@@ -57470,11 +58985,11 @@ function splitUrl(text) {
 		path: pathname + search
 	};
 }
-var import_undici$1, CONNECT_TIMEOUT_MS$1, ANSWER_TIMEOUT_MS, PAUSE_MS$2, MAX_CONNECTIONS$1, MAX_RESULT_BYTES, PASSED_HEADERS, READS, GONE$1, PassedRequest;
+var import_undici, CONNECT_TIMEOUT_MS, ANSWER_TIMEOUT_MS, PAUSE_MS$2, MAX_CONNECTIONS$1, MAX_RESULT_BYTES, PASSED_HEADERS, READS, GONE$1, PassedRequest;
 var init_http_face = __esmMin((() => {
 	init_src$6();
-	import_undici$1 = require_undici();
-	CONNECT_TIMEOUT_MS$1 = 5e3;
+	import_undici = require_undici();
+	CONNECT_TIMEOUT_MS = 5e3;
 	ANSWER_TIMEOUT_MS = 8e3;
 	PAUSE_MS$2 = 15e3;
 	MAX_CONNECTIONS$1 = 64;
@@ -58783,12 +60298,13 @@ var init_upstream_connections = __esmMin((() => {
 	};
 }));
 // packages/runner-agent/src/bazel-face/start-bazel-face.ts
+var start_bazel_face_exports = /* @__PURE__ */ __exportAll({ startBazelFace: () => startBazelFace$1 });
 /** Starts passing calls on; it takes them when the promise resolves, whether the cache can be reached or not. */
-async function startBazelFace(options) {
+async function startBazelFace$1(options) {
 	try {
 		var _usingCtx$35 = _usingCtx();
 		const { statistics, logger, secret, credentials } = options;
-		const { spoolBytes = DEFAULT_SPOOL_BYTES$2, spoolDirectory } = options;
+		const { spoolBytes = DEFAULT_SPOOL_BYTES$1, spoolDirectory } = options;
 		const resources = _usingCtx$35.a(new AsyncDisposableStack());
 		const breaker = createCircuitBreaker({ onChange: (state) => {
 			logger.info("the cache's breaker changed", { state });
@@ -58899,7 +60415,7 @@ function compareWith(secret) {
 		return given.length === wanted.length && timingSafeEqual(given, wanted);
 	};
 }
-var NOTHING_KEPT, DEFAULT_SPOOL_BYTES$2, STALL_MS$1, SNIFF_MS, LIMITS, REFUSED;
+var NOTHING_KEPT, DEFAULT_SPOOL_BYTES$1, STALL_MS$1, SNIFF_MS, LIMITS, REFUSED;
 var init_start_bazel_face = __esmMin((() => {
 	init_esm();
 	init_src$6();
@@ -58917,7 +60433,7 @@ var init_start_bazel_face = __esmMin((() => {
 		bytes: 0,
 		unkeptBlobs: 0
 	};
-	DEFAULT_SPOOL_BYTES$2 = 512 * 2 ** 20;
+	DEFAULT_SPOOL_BYTES$1 = 512 * 2 ** 20;
 	STALL_MS$1 = 15e3;
 	SNIFF_MS = 3e4;
 	LIMITS = {
@@ -58929,1506 +60445,19 @@ var init_start_bazel_face = __esmMin((() => {
 		onHalfClose() {}
 	};
 }));
-// packages/runner-agent/src/nix-face/known-paths.ts
-/** Reads a narinfo that was asked for by a hash; `undefined` when it is malformed or about something else. */
-function readKnownPath(storePathHash, text, nowMs) {
-	try {
-		const info = parseNarInfo(text);
-		const { storeDir, hash } = parseStorePath(info.storePath, storeDirOf(info.storePath));
-		if (hash !== storePathHash) return void 0;
-		const references = info.references.map((reference) => parseStorePathBaseName(reference, storeDir).hash).filter((reference) => reference !== hash);
-		return {
-			storePathHash,
-			text,
-			url: info.url,
-			compression: info.compression,
-			fileHash: info.fileHash?.bytes.toString("hex"),
-			fileSize: info.fileSize,
-			narHash: info.narHash.bytes.toString("hex"),
-			narSize: info.narSize,
-			references,
-			learnedAtMs: nowMs
-		};
-	} catch (error) {
-		if (isCacheError(error)) return void 0;
-		throw error;
-	}
+// packages/runner-agent/src/agent/load-faces.ts
+/** Loads both, for an agent that has nothing else to do. */
+async function loadFaces() {
+	await Promise.all([Promise.resolve().then(() => (init_start_nix_face(), start_nix_face_exports)), Promise.resolve().then(() => (init_start_bazel_face(), start_bazel_face_exports))]);
 }
-function storeDirOf(storePath) {
-	return storePath.slice(0, Math.max(1, storePath.lastIndexOf("/")));
-}
-/** An empty memory. */
-function createKnownPaths(nowMs) {
-	const paths = /* @__PURE__ */ new Map();
-	const files = /* @__PURE__ */ new Map();
-	const absent = /* @__PURE__ */ new Map();
-	const heights = /* @__PURE__ */ new Map();
-	const forget = (storePathHash) => {
-		const path = paths.get(storePathHash);
-		if (path === void 0) return;
-		paths.delete(storePathHash);
-		if (files.get(path.url) === storePathHash) files.delete(path.url);
-	};
-	const dropOldest = (known, drop) => {
-		if (known.size <= MAX_PATHS) return;
-		const oldest = known.keys().next();
-		if (oldest.done !== true) drop(oldest.value);
-	};
-	const height = (storePathHash) => {
-		const before = heights.get(storePathHash);
-		if (before !== void 0) return before;
-		heights.set(storePathHash, 0);
-		let levels = 0;
-		for (const reference of paths.get(storePathHash)?.references ?? []) levels = Math.max(levels, height(reference) + 1);
-		heights.set(storePathHash, levels);
-		return levels;
-	};
-	return {
-		get(storePathHash) {
-			const path = paths.get(storePathHash);
-			if (path !== void 0) {
-				if (nowMs() - path.learnedAtMs < PATH_MAX_AGE_MS) return path;
-				forget(storePathHash);
-			}
-			const absentAtMs = absent.get(storePathHash);
-			if (absentAtMs === void 0) return void 0;
-			if (nowMs() - absentAtMs < ABSENT_MAX_AGE_MS) return "absent";
-			absent.delete(storePathHash);
-		},
-		ofFile(url) {
-			const storePathHash = files.get(url);
-			return storePathHash === void 0 ? void 0 : paths.get(storePathHash);
-		},
-		put(path) {
-			absent.delete(path.storePathHash);
-			paths.delete(path.storePathHash);
-			paths.set(path.storePathHash, path);
-			files.set(path.url, path.storePathHash);
-			heights.clear();
-			dropOldest(paths, forget);
-		},
-		putAbsent(storePathHash) {
-			absent.set(storePathHash, nowMs());
-			dropOldest(absent, (oldest) => absent.delete(oldest));
-		},
-		forget,
-		latest: (count) => [...paths.keys()].slice(-count),
-		height
-	};
-}
-var PATH_MAX_AGE_MS, ABSENT_MAX_AGE_MS, MAX_PATHS;
-var init_known_paths = __esmMin((() => {
-	init_src$6();
-	init_src$4();
-	PATH_MAX_AGE_MS = 18e5;
-	ABSENT_MAX_AGE_MS = 1e4;
-	MAX_PATHS = 2e4;
-}));
-// packages/runner-agent/src/nix-face/narinfo-source.ts
-/** Asks for one narinfo after the other, as any binary cache has them. */
-function createPlainSource(options) {
-	const { upstream, known, cacheUrl, nowMs, walksAhead } = options;
-	const pending = /* @__PURE__ */ new Map();
-	const ahead = [];
-	let walking = 0;
-	const ask = async (storePathHash) => {
-		const url = new URL(`${storePathHash}.narinfo`, cacheUrl);
-		const text = await upstream.readText(url);
-		if (typeof text !== "string") {
-			if (text.miss === "absent") known.putAbsent(storePathHash);
-			return text;
-		}
-		const path = readKnownPath(storePathHash, text, nowMs());
-		if (path === void 0) return { miss: "error" };
-		known.put(path);
-		if (walksAhead) {
-			ahead.push(...path.references);
-			walk();
-		}
-		return path;
-	};
-	const find = (storePathHash) => {
-		const memory = known.get(storePathHash);
-		if (memory === "absent") return Promise.resolve({ miss: "absent" });
-		if (memory !== void 0) return Promise.resolve(memory);
-		let running = pending.get(storePathHash);
-		if (running === void 0) {
-			running = ask(storePathHash).finally(() => pending.delete(storePathHash));
-			pending.set(storePathHash, running);
-		}
-		return running;
-	};
-	const walk = () => {
-		while (walking < MAX_WALKING && upstream.isAsked) {
-			const next = ahead.pop();
-			if (next === void 0) return;
-			if (known.get(next) !== void 0 || pending.has(next)) continue;
-			walking += 1;
-			find(next).finally(() => {
-				walking -= 1;
-				walk();
-			});
-		}
-	};
-	return { find };
-}
-/** Asks our server for the closure of what Nix asks for, page by page. */
-function createClosureSource(options) {
-	const { upstream, known, closureUrl, logger, nowMs } = options;
-	const plain = createPlainSource({
-		...options,
-		walksAhead: true
-	});
-	const waiting = /* @__PURE__ */ new Map();
-	let roots = /* @__PURE__ */ new Set();
-	let running = 0;
-	let isScheduled = false;
-	let pagePaths = PAGE_PATHS;
-	let hasRoute = true;
-	const settle = (storePathHash, found) => {
-		const waiter = waiting.get(storePathHash);
-		waiting.delete(storePathHash);
-		waiter?.resolve(found);
-	};
-	const askPage = async (asked, sent) => {
-		upstream.warmUp();
-		const text = await upstream.readText(closureUrl, {
-			method: "POST",
-			headers: {
-				"content-type": "application/json",
-				"accept-encoding": "zstd"
-			},
-			body: JSON.stringify({
-				roots: asked,
-				known: sent,
-				limit: pagePaths
-			})
-		});
-		if (typeof text !== "string") {
-			if (text.miss === "timeout") pagePaths = Math.max(MIN_PAGE_PATHS, pagePaths >> 2);
-			return text;
-		}
-		const answer = /* @__PURE__ */ safeParse(ClosureAnswer, parseJson(text));
-		return answer.success ? answer.output : { miss: "error" };
-	};
-	/** Follows closures to their end. Whoever waits for something in it hears as soon as its page is here. */
-	const follow = async (first) => {
-		const sent = [...known.latest(MAX_KNOWN_SENT)];
-		let asked = first;
-		for (let page = 0; asked.length > 0 && page < MAX_PAGES; page += 1) {
-			const answer = await askPage(asked, sent);
-			if ("miss" in answer) {
-				if (answer.miss === "absent") {
-					logger.info("the server answers no closures: narinfos are asked for one by one");
-					hasRoute = false;
-					for (const hash of asked) plain.find(hash).then((found) => settle(hash, found));
-				} else for (const hash of asked) settle(hash, answer);
-				return;
-			}
-			const learnedAtMs = nowMs();
-			for (const { storePathHash, text } of answer.narinfos) {
-				sent.push(storePathHash);
-				const path = readKnownPath(storePathHash, text, learnedAtMs);
-				if (path !== void 0) known.put(path);
-				settle(storePathHash, path ?? { miss: "error" });
-			}
-			for (const hash of answer.missing.filter(isStorePathHash)) {
-				known.putAbsent(hash);
-				settle(hash, { miss: "absent" });
-			}
-			const rest = new Set(answer.rest.filter(isStorePathHash));
-			for (const hash of asked) if (!rest.has(hash)) settle(hash, { miss: "error" });
-			asked = [...rest];
-			for (const hash of asked) if (!waiting.has(hash)) waiting.set(hash, createWaiting());
-		}
-		for (const hash of asked) settle(hash, { miss: "error" });
-	};
-	const start = () => {
-		isScheduled = false;
-		while (running < MAX_PAGES_AT_A_TIME && roots.size > 0) {
-			const all = [...roots];
-			roots = new Set(all.slice(MAX_ROOTS));
-			running += 1;
-			follow(all.slice(0, MAX_ROOTS)).finally(() => {
-				running -= 1;
-				start();
-			});
-		}
-	};
-	return { find(storePathHash) {
-		const memory = known.get(storePathHash);
-		if (memory === "absent") return Promise.resolve({ miss: "absent" });
-		if (memory !== void 0) return Promise.resolve(memory);
-		if (!hasRoute) return plain.find(storePathHash);
-		let waiter = waiting.get(storePathHash);
-		if (waiter === void 0) {
-			waiter = createWaiting();
-			waiting.set(storePathHash, waiter);
-			roots.add(storePathHash);
-			if (!isScheduled) setImmediate(start);
-			isScheduled = true;
-		}
-		return waiter.promise;
-	} };
-}
-function createWaiting() {
-	const { promise, resolve } = Promise.withResolvers();
-	return {
-		promise,
-		resolve
-	};
-}
-function parseJson(text) {
-	try {
-		return JSON.parse(text);
-	} catch {
-		return;
-	}
-}
-var MAX_WALKING, ClosureAnswer, MAX_PAGES_AT_A_TIME, PAGE_PATHS, MIN_PAGE_PATHS, MAX_ROOTS, MAX_KNOWN_SENT, MAX_PAGES;
-var init_narinfo_source = __esmMin((() => {
-	init_src$4();
-	init_dist();
-	init_known_paths();
-	MAX_WALKING = 64;
-	ClosureAnswer = /* @__PURE__ */ object({
-		narinfos: /* @__PURE__ */ array(/* @__PURE__ */ object({
-			storePathHash: /* @__PURE__ */ string(),
-			text: /* @__PURE__ */ string()
-		})),
-		missing: /* @__PURE__ */ array(/* @__PURE__ */ string()),
-		rest: /* @__PURE__ */ array(/* @__PURE__ */ string())
-	});
-	MAX_PAGES_AT_A_TIME = 4;
-	PAGE_PATHS = 1e3;
-	MIN_PAGE_PATHS = 50;
-	MAX_ROOTS = 1e3;
-	MAX_KNOWN_SENT = 500;
-	MAX_PAGES = 40;
-}));
-// packages/runner-agent/src/nix-face/network-garbage.ts
-/**
-* Bytes came from a socket, in memory of their own that is garbage as soon as they went on. V8 counts it for little and
-* lets 64 MiB of it lie, then looks through the whole heap. To look through the young part now and then keeps the
-* process small, and takes half as long. Without `--expose-gc` it does nothing.
-*/
-function noteNetworkGarbage(bytes) {
-	bytesSince += bytes;
-	if (bytesSince < PERIOD_BYTES) return;
-	bytesSince = 0;
-	globalThis.gc?.({ type: "minor" });
-}
-var PERIOD_BYTES, bytesSince;
-var init_network_garbage = __esmMin((() => {
-	PERIOD_BYTES = 16 * 2 ** 20;
-	bytesSince = 0;
-}));
-// packages/runner-agent/src/nix-face/nar-stream.ts
-/** Asks for a file; the first bytes decide whether there is one. */
-async function openNarStream(upstream, url, options) {
-	const { range, signal } = options;
-	const headers = range === void 0 ? {} : { range: formatRange(range) };
-	const answer = await upstream.open(url, {
-		headers,
-		signal
-	});
-	if ("miss" in answer) return answer;
-	const sizeBytes = parseLength(answer.header("content-length"));
-	const begin = range !== void 0 && answer.status === 206 ? range : { start: 0 };
-	return {
-		status: answer.status,
-		header: answer.header,
-		sizeBytes,
-		chunks: readOn(upstream, url, {
-			answer,
-			begin,
-			sizeBytes
-		}, options)
-	};
-}
-async function* readOn(upstream, url, { answer: first, begin, sizeBytes }, { stallMs, signal }) {
-	const etag = first.header("etag");
-	const isResumable = first.header("accept-ranges") === "bytes" || first.status === 206;
-	let answer = first;
-	let received = 0;
-	let breaks = 0;
-	let resumedAt = 0;
-	signal?.addEventListener("abort", () => answer?.body.on("error", () => {}).destroy());
-	for (;;) {
-		let trouble;
-		if (answer !== void 0) {
-			const body = answer.body;
-			try {
-				for await (const chunk of watched(body, stallMs)) {
-					received += chunk.length;
-					noteNetworkGarbage(chunk.length);
-					if (breaks > 0 && received - resumedAt >= PROGRESS_BYTES) {
-						breaks = 0;
-						upstream.report();
-					}
-					yield chunk;
-				}
-			} catch (error) {
-				trouble = error;
-			} finally {
-				answer.body.on("error", () => {}).destroy();
-			}
-			if (sizeBytes === void 0 ? trouble === void 0 : received === sizeBytes) {
-				upstream.report();
-				return;
-			}
-		}
-		if (signal?.aborted === true) throw new CacheError("CANCELLED", `${url.pathname} was given up`);
-		breaks += 1;
-		resumedAt = received;
-		if (isCacheError(trouble, "TIMEOUT")) upstream.report(`a transfer stalled: ${trouble.message}`);
-		if (!isResumable || breaks > MAX_BREAKS || received > (sizeBytes ?? 1e400)) {
-			const reason = trouble === void 0 ? "its end came early" : describeError(trouble);
-			upstream.report(`a transfer broke off: ${reason}`);
-			throw new CacheError("TRUNCATED", `${url.pathname} broke off after ${received} bytes`, { cause: trouble });
-		}
-		if (breaks > 1) await setTimeout$1(RESUME_PAUSE_MS * 2 ** (breaks - 2), void 0, { ref: false });
-		const range = {
-			start: begin.start + received,
-			...begin.end === void 0 ? {} : { end: begin.end }
-		};
-		const headers = {
-			range: formatRange(range),
-			...etag === void 0 || etag.startsWith("W/") ? {} : { "if-range": etag }
-		};
-		const next = await upstream.open(url, {
-			headers,
-			signal
-		});
-		answer = "miss" in next ? void 0 : next;
-		if (answer !== void 0 && !continuesAt(answer, range.start)) {
-			answer.body.on("error", () => {}).destroy();
-			answer = void 0;
-			breaks = MAX_BREAKS;
-		}
-	}
-}
-function continuesAt(answer, start) {
-	return answer.status === 206 && (answer.header("content-range") ?? "").startsWith(`bytes ${start}-`);
-}
-/** The chunks of a body. @throws {CacheError} `TIMEOUT` when it stalls while somebody waits for it. */
-async function* watched(body, stallMs) {
-	const iterator = body[Symbol.asyncIterator]();
-	let bytes = 0;
-	let readerMs = 0;
-	let rejectWaiting;
-	const timer = setInterval(() => {
-		if (bytes < MIN_BYTES_PER_SECOND * stallMs / 1e3 && readerMs < stallMs / 2) rejectWaiting?.(new CacheError("TIMEOUT", `${bytes} bytes came in ${stallMs} ms`));
-		bytes = 0;
-		readerMs = 0;
-	}, stallMs);
-	timer.unref();
-	try {
-		for (;;) {
-			const { promise, resolve, reject } = Promise.withResolvers();
-			rejectWaiting = reject;
-			iterator.next().then(resolve, reject);
-			const result = await promise;
-			rejectWaiting = void 0;
-			if (result.done === true) return;
-			bytes += result.value.length;
-			const sinceMs = performance.now();
-			yield result.value;
-			readerMs += performance.now() - sinceMs;
-		}
-	} finally {
-		clearInterval(timer);
-	}
-}
-function formatRange({ start, end }) {
-	return `bytes=${start}-${end === void 0 ? "" : end - 1}`;
-}
-function parseLength(header) {
-	return header !== void 0 && /^\d{1,16}$/.test(header) ? Number(header) : void 0;
-}
-var MAX_BREAKS, PROGRESS_BYTES, RESUME_PAUSE_MS, MIN_BYTES_PER_SECOND;
-var init_nar_stream = __esmMin((() => {
-	init_src$6();
-	init_network_garbage();
-	MAX_BREAKS = 3;
-	PROGRESS_BYTES = 65536;
-	RESUME_PAUSE_MS = 200;
-	MIN_BYTES_PER_SECOND = 1024;
-}));
-// packages/runner-agent/src/nix-face/serve-nar.ts
-/**
-* Writes chunks as fast as the client takes them and ends the answer; how many bytes went. While one is written the
-* next is fetched, and a chunk's memory is its source's again when the one after the next is asked for.
-*
-* @throws {CacheError} `CANCELLED` when the client went away; whatever the chunks throw.
-*/
-async function sendChunks(response, chunks) {
-	let sentBytes = 0;
-	let written = Promise.resolve();
-	for await (const chunk of chunks) {
-		await written;
-		if (response.destroyed) throw new CacheError("CANCELLED", "The client went away");
-		sentBytes += chunk.length;
-		written = write(response, chunk);
-	}
-	await written;
-	response.end();
-	return sentBytes;
-}
-/** Resolves when the chunk went to the kernel, or nowhere any more. */
-function write(response, chunk) {
-	return new Promise((resolve) => {
-		response.write(chunk, () => resolve());
-	});
-}
-/** The one range of bytes that Nix asks for when it resumes; `undefined` for the whole file and for anything else. */
-function readRange({ headers }) {
-	const [, start, end] = /^bytes=(\d{1,15})-(\d{0,15})$/.exec(headers.range ?? "") ?? [];
-	if (start === void 0) return void 0;
-	return {
-		start: Number(start),
-		...end ? { end: Number(end) + 1 } : {}
-	};
-}
-var init_serve_nar = __esmMin((() => {
-	init_src$6();
-}));
-// packages/runner-agent/src/nix-face/nix-requests.ts
-/**
-* Answers what Nix asks of a binary cache; everything else is not there.
-*
-* The answer rejects when it cannot be completed: its connection is to be cut then.
-*/
-function createNixRequests(options) {
-	const { secret, upstream, cacheUrl, cacheInfoUrl, known, source, readAhead, wrong } = options;
-	const { stallMs, statistics } = options;
-	const sendMiss = (response, reason) => {
-		statistics.nix.miss(reason);
-		sendText(response, 404, "text/plain", `${MISSES$1[reason]}\n`);
-	};
-	const cacheInfo = upstream.readText(cacheInfoUrl);
-	const serveCacheInfo = async (response) => {
-		upstream.warmUp();
-		sendText(response, 200, "text/x-nix-cache-info", cacheInfoOf(await Promise.race([cacheInfo, timeout(CACHE_INFO_DEADLINE_MS)])));
-	};
-	const serveNarInfo = async (response, hash) => {
-		const isKnown = typeof known.get(hash) === "object";
-		const path = await source.find(hash);
-		if ("miss" in path) {
-			sendMiss(response, path.miss);
-			return;
-		}
-		if (wrong.has(hash)) {
-			sendMiss(response, "error");
-			return;
-		}
-		if (!upstream.isAsked) {
-			sendMiss(response, "breaker-open");
-			return;
-		}
-		statistics.nix.narinfo();
-		if (isKnown) statistics.nix.saved(upstream.roundTripMs / NIX_CONNECTIONS);
-		sendText(response, 200, "text/x-nix-narinfo", path.text);
-		readAhead.want(path);
-	};
-	/** A NAR from the spool; `false` when it cannot be had from there. */
-	const serveSpooled = async (request, response, path, nar) => {
-		const range = readRange(request);
-		const sizeBytes = nar.state === "complete" ? nar.writtenBytes : path.fileSize;
-		const isChecked = sizeBytes === void 0 || sizeBytes <= CHECKED_BYTES;
-		const isReady = nar.state === "complete";
-		if (isChecked) await Promise.race([nar.settled, timeout(stallMs)]);
-		if (nar.state === "failed" || isChecked && nar.state !== "complete") {
-			nar.release();
-			return false;
-		}
-		const totalBytes = sizeBytes ?? nar.writtenBytes;
-		const start = Math.min(range?.start ?? 0, totalBytes);
-		const end = Math.min(range?.end ?? totalBytes, totalBytes);
-		if (range !== void 0 && start >= end) {
-			readAhead.giveBack(path, nar);
-			return false;
-		}
-		response.writeHead(range === void 0 ? 200 : 206, {
-			"content-type": "application/x-nix-nar",
-			"content-length": end - start,
-			"accept-ranges": "bytes",
-			...range && { "content-range": `bytes ${start}-${end - 1}/${totalBytes}` }
-		});
-		try {
-			const sentBytes = await sendChunks(response, nar.read(start, end));
-			if (sentBytes !== end - start) throw new CacheError("TRUNCATED", "The spool ended early");
-			statistics.nix.hit(sentBytes);
-			if (isReady) statistics.nix.saved(upstream.roundTripMs / NIX_CONNECTIONS);
-			nar.release();
-		} catch (error) {
-			readAhead.giveBack(path, nar);
-			throw error;
-		}
-		return true;
-	};
-	const serveNar = async (request, response, name) => {
-		const path = known.ofFile(name);
-		const isHead = request.method === "HEAD";
-		const spooled = path === void 0 || isHead ? void 0 : readAhead.take(path);
-		if (path !== void 0 && spooled !== void 0) {
-			if (await serveSpooled(request, response, path, spooled)) return;
-		}
-		if (path !== void 0 && wrong.has(path.storePathHash)) {
-			sendMiss(response, "error");
-			return;
-		}
-		const range = readRange(request);
-		const url = new URL(name, cacheUrl);
-		if (isHead) {
-			const answer = await upstream.open(url, { method: "HEAD" });
-			if ("miss" in answer) sendMiss(response, answer.miss);
-			else {
-				await answer.body.dump();
-				upstream.report();
-				response.writeHead(200, narHeaders(answer.header)).end();
-			}
-			return;
-		}
-		const gone = new AbortController();
-		response.once("close", () => gone.abort());
-		const stream = await openNarStream(upstream, url, {
-			range,
-			stallMs,
-			signal: gone.signal
-		});
-		if ("miss" in stream) {
-			sendMiss(response, stream.miss);
-			return;
-		}
-		const fileSize = stream.status === 200 ? path?.fileSize : void 0;
-		if (fileSize !== void 0 && (stream.sizeBytes ?? fileSize) !== fileSize) {
-			await stream.chunks.return();
-			upstream.report(`${name} has ${stream.sizeBytes} bytes, not ${fileSize}`);
-			sendMiss(response, "error");
-			return;
-		}
-		response.writeHead(stream.status, narHeaders(stream.header));
-		statistics.nix.hit(await sendChunks(response, stream.chunks));
-	};
-	const answer = async (request, response) => {
-		const { method = "" } = request;
-		const [given = "", ...rest] = (request.url ?? "").slice(1).split("/");
-		const name = rest.join("/");
-		const isAllowed = isSame(given, secret) && (method === "GET" || method === "HEAD");
-		const [, hash = ""] = /^([0-9a-z]{32})\.narinfo$/.exec(name) ?? [];
-		if (!isAllowed) sendText(response, 404, "text/plain", "There is nothing here.\n");
-		else if (name === "nix-cache-info") await serveCacheInfo(response);
-		else if (isStorePathHash(hash)) await serveNarInfo(response, hash);
-		else if (isNarName(name)) await serveNar(request, response, name);
-		else sendText(response, 404, "text/plain", "There is nothing here.\n");
-	};
-	return async (request, response) => {
-		try {
-			await answer(request, response);
-		} catch (error) {
-			if (response.headersSent) throw error;
-			sendMiss(response, "error");
-		}
-	};
-}
-function sendText(response, status, type, text) {
-	const bytes = Buffer.from(text);
-	response.writeHead(status, {
-		"content-type": type,
-		"content-length": bytes.length
-	});
-	response.end(response.req.method === "HEAD" ? void 0 : bytes);
-}
-function narHeaders(header) {
-	const given = [
-		"content-length",
-		"content-range",
-		"accept-ranges",
-		"etag"
-	].flatMap((name) => {
-		const value = header(name);
-		return value === void 0 ? [] : [[name, value]];
-	});
-	return {
-		"content-type": "application/x-nix-nar",
-		...Object.fromEntries(given)
-	};
-}
-/** What Nix may ask for beside narinfos: files below the cache, by names that lead nowhere else. */
-function isNarName(name) {
-	return name.startsWith("nar/") && !name.includes("..") && !name.includes("\\");
-}
-function isSame(given, secret) {
-	const [one, other] = [Buffer.from(given), Buffer.from(secret)];
-	return one.length === other.length && timingSafeEqual(one, other);
-}
-function cacheInfoOf(text) {
-	let info = {
-		storeDir: "/nix/store",
-		priority: void 0
-	};
-	try {
-		if (typeof text === "string") info = parseNixCacheInfo(text);
-	} catch (error) {
-		if (!isCacheError(error)) throw error;
-	}
-	return formatNixCacheInfo({
-		...info,
-		wantMassQuery: true
-	});
-}
-function timeout(durationMs) {
-	return new Promise((resolve) => setTimeout(() => resolve(void 0), durationMs).unref());
-}
-var CHECKED_BYTES, NIX_CONNECTIONS, CACHE_INFO_DEADLINE_MS, MISSES$1;
-var init_nix_requests = __esmMin((() => {
-	init_src$6();
-	init_src$4();
-	init_nar_stream();
-	init_serve_nar();
-	CHECKED_BYTES = 2 ** 20;
-	NIX_CONNECTIONS = 25;
-	CACHE_INFO_DEADLINE_MS = 1500;
-	MISSES$1 = {
-		absent: "The cache does not have it.",
-		"breaker-open": "The cache is in trouble and not asked for a while.",
-		timeout: "The cache did not answer in time.",
-		refused: "The cache refused the token.",
-		error: "The cache answered with an error."
-	};
-}));
-// packages/runner-agent/src/nix-face/read-ahead.ts
-/** A reader with nothing to read. */
-function createReadAhead(options) {
-	const { upstream, spool, known, cacheUrl, maxNarBytes, stallMs, statistics, logger, nowMs } = options;
-	const closing = new AbortController();
-	/** By the hash of the path. */
-	const queue = /* @__PURE__ */ new Map();
-	const readings = /* @__PURE__ */ new Map();
-	/** What was read or taken once is not read ahead again. */
-	const done = /* @__PURE__ */ new Set();
-	let small = 0;
-	let large = 0;
-	let isScheduled = false;
-	const schedule = () => {
-		if (isScheduled || closing.signal.aborted) return;
-		isScheduled = true;
-		setImmediate(startNext);
-	};
-	const startNext = () => {
-		isScheduled = false;
-		if (queue.size === 0 || !upstream.isAsked) return;
-		const byNeed = [...queue.values()].toSorted((one, other) => known.height(one.storePathHash) - known.height(other.storePathHash));
-		for (const path of byNeed) {
-			const isSmall = sizeBound(path) <= SMALL_FILE_BYTES;
-			if (isSmall ? small >= MAX_SMALL : large >= MAX_LARGE) continue;
-			const nar = spool.reserve(sizeBound(path)) ?? reserveForIdle(sizeBound(path));
-			if (nar === void 0) break;
-			queue.delete(path.storePathHash);
-			start(path, nar, isSmall);
-		}
-	};
-	/** Makes room by what nobody seems to want. */
-	const reserveForIdle = (sizeBytes) => {
-		for (const [hash, { nar, sinceMs }] of readings) {
-			if (nar.state !== "complete" || nowMs() - sinceMs < IDLE_MS) continue;
-			readings.delete(hash);
-			statistics.nix.prefetchedUnused(1);
-			nar.release().then(schedule);
-			break;
-		}
-		return spool.reserve(sizeBytes);
-	};
-	const start = (path, nar, isSmall) => {
-		if (isSmall) small += 1;
-		else large += 1;
-		const hash = path.storePathHash;
-		readings.set(hash, {
-			path,
-			nar,
-			isSmall,
-			sinceMs: nowMs()
-		});
-		done.add(hash);
-		fill(path, nar, isSmall).finally(() => {
-			if (isSmall) small -= 1;
-			else large -= 1;
-			if (nar.state === "failed" && readings.get(hash)?.nar === nar) readings.delete(hash);
-			schedule();
-		});
-	};
-	async function* readSmall(url) {
-		const bytes = await upstream.readBytes(url, { signal: closing.signal });
-		if ("miss" in bytes) throw notHad(bytes);
-		yield bytes;
-	}
-	async function* readLarge(url) {
-		const stream = await openNarStream(upstream, url, {
-			stallMs,
-			signal: closing.signal
-		});
-		if ("miss" in stream) throw notHad(stream);
-		yield* stream.chunks;
-	}
-	const fill = async (path, nar, isSmall) => {
-		try {
-			const url = new URL(path.url, cacheUrl);
-			const hash = createHash("sha256");
-			for await (const chunk of isSmall ? readSmall(url) : readLarge(url)) {
-				hash.update(chunk);
-				await nar.append(chunk);
-			}
-			await requireRightBytes(path, nar, hash);
-			statistics.nix.prefetched(1);
-			nar.complete();
-		} catch (error) {
-			if (isCacheError(error, "CORRUPT")) options.onWrong(path);
-			const reason = isCacheError(error) ? error : new CacheError("UNAVAILABLE", "Reading ahead failed", { cause: error });
-			logger.debug("a NAR was not read ahead", { error: describeError(error) });
-			nar.fail(reason);
-		}
-	};
-	return {
-		want(path) {
-			const hash = path.storePathHash;
-			if (done.has(hash) || queue.has(hash) || sizeBound(path) > maxNarBytes) return;
-			if (isElsewhere(path.url)) return;
-			if (upstream.isNear && sizeBound(path) > SMALL_FILE_BYTES) return;
-			queue.set(hash, path);
-			schedule();
-		},
-		take(path) {
-			const hash = path.storePathHash;
-			queue.delete(hash);
-			done.add(hash);
-			const reading = readings.get(hash);
-			readings.delete(hash);
-			return reading?.nar.state === "failed" ? void 0 : reading?.nar;
-		},
-		giveBack(path, nar) {
-			if (nar.state === "failed" || readings.has(path.storePathHash)) nar.release();
-			else {
-				const isSmall = sizeBound(path) <= SMALL_FILE_BYTES;
-				readings.set(path.storePathHash, {
-					path,
-					nar,
-					isSmall,
-					sinceMs: nowMs()
-				});
-			}
-			schedule();
-		},
-		async [Symbol.asyncDispose]() {
-			closing.abort();
-			const unused = [...readings.values()].filter(({ nar }) => nar.state === "complete");
-			if (unused.length > 0) statistics.nix.prefetchedUnused(unused.length);
-			await Promise.all([...readings.values()].map(({ nar }) => nar.release()));
-		}
-	};
-}
-function notHad({ miss }) {
-	return new CacheError("UNAVAILABLE", `The cache did not give it: ${miss}`);
-}
-/** The most bytes that a path's file has. */
-function sizeBound({ fileSize, narSize }) {
-	return fileSize ?? Math.ceil(narSize * OVERHEAD) + OVERHEAD_BYTES;
-}
-/** Nix reads an absolute address itself, not through the face. */
-function isElsewhere(url) {
-	return /^[a-z][a-z0-9+.-]*:|^\//i.test(url);
-}
-/** @throws {CacheError} `CORRUPT` for bytes that are not what the narinfo says, as far as that can be told. */
-async function requireRightBytes(path, nar, hash) {
-	const { fileHash, fileSize, narHash, narSize, compression } = path;
-	if (fileSize !== void 0 && fileSize !== nar.writtenBytes) throw wrongBytes(path);
-	if (fileHash !== void 0) {
-		if (hash.digest("hex") !== fileHash) throw wrongBytes(path);
-		return;
-	}
-	if (narSize > MAX_UNPACKED_BYTES || compression !== "zstd" && compression !== "none") return;
-	const bytes = copied(nar.read(0, nar.writtenBytes));
-	const narBytes = createHash("sha256");
-	try {
-		for await (const chunk of compression === "none" ? bytes : decodeZstd(bytes)) narBytes.update(chunk);
-	} catch (error) {
-		if (isCacheError(error, "CORRUPT") || isCacheError(error, "TRUNCATED")) throw wrongBytes(path);
-		throw error;
-	}
-	if (narBytes.digest("hex") !== narHash) throw wrongBytes(path);
-}
-/** The decoder keeps chunks for longer than the spool lends them. */
-async function* copied(chunks) {
-	for await (const chunk of chunks) yield Buffer.from(chunk);
-}
-function wrongBytes({ url }) {
-	return new CacheError("CORRUPT", `The cache sent other bytes for ${url} than its narinfo says`);
-}
-var SMALL_FILE_BYTES, MAX_SMALL, MAX_LARGE, IDLE_MS, MAX_UNPACKED_BYTES, OVERHEAD, OVERHEAD_BYTES;
-var init_read_ahead = __esmMin((() => {
-	init_src$6();
-	init_src$4();
-	init_nar_stream();
-	SMALL_FILE_BYTES = 262144;
-	MAX_SMALL = 512;
-	MAX_LARGE = 6;
-	IDLE_MS = 6e4;
-	MAX_UNPACKED_BYTES = 8 * 2 ** 20;
-	OVERHEAD = 1.02;
-	OVERHEAD_BYTES = 1024;
-}));
-// packages/runner-agent/src/nix-face/spool.ts
-/** An empty spool. */
-function createSpool({ directory, maxBytes }) {
-	const entries = /* @__PURE__ */ new Set();
-	let usedBytes = 0;
-	let memoryBytes = 0;
-	let files = 0;
-	return {
-		reserve(sizeBytes) {
-			const isSmall = sizeBytes <= IN_MEMORY_BYTES && memoryBytes + sizeBytes <= MAX_MEMORY_BYTES;
-			if (usedBytes + sizeBytes > maxBytes || !isSmall && files >= MAX_FILES) return void 0;
-			usedBytes += sizeBytes;
-			if (isSmall) memoryBytes += sizeBytes;
-			else files += 1;
-			const entry = new Entry({
-				sizeBytes,
-				storage: isSmall ? new MemoryStorage() : new FileStorage(directory),
-				onReleased: () => {
-					entries.delete(entry);
-					usedBytes -= sizeBytes;
-					if (isSmall) memoryBytes -= sizeBytes;
-					else files -= 1;
-				}
-			});
-			entries.add(entry);
-			return entry;
-		},
-		get usedBytes() {
-			return usedBytes;
-		},
-		async [Symbol.asyncDispose]() {
-			await Promise.all([...entries].map((entry) => entry.release()));
-		}
-	};
-}
-async function openNameless(directory) {
-	const name = path.join(directory, `nar-${randomUUID()}`);
-	const file = await open(name, "wx+", 384);
-	await unlink(name);
-	return file;
-}
-var IN_MEMORY_BYTES, MAX_MEMORY_BYTES, MAX_FILES, READ_BYTES, NO_BYTES, Entry, MemoryStorage, FileStorage;
-var init_spool = __esmMin((() => {
-	init_src$6();
-	IN_MEMORY_BYTES = 262144;
-	MAX_MEMORY_BYTES = 16 * 2 ** 20;
-	MAX_FILES = 256;
-	READ_BYTES = 262144;
-	NO_BYTES = Buffer.alloc(0);
-	Entry = class {
-		state = "growing";
-		writtenBytes = 0;
-		settled;
-		#sizeBytes;
-		#storage;
-		#onReleased;
-		#settle;
-		#error;
-		#wake = [];
-		#busy = Promise.resolve();
-		#releasing;
-		constructor(options) {
-			this.#sizeBytes = options.sizeBytes;
-			this.#storage = options.storage;
-			this.#onReleased = options.onReleased;
-			const { promise, resolve } = Promise.withResolvers();
-			this.settled = promise;
-			this.#settle = resolve;
-		}
-		async append(chunk) {
-			if (this.#error !== void 0) throw this.#error;
-			if (this.writtenBytes + chunk.length > this.#sizeBytes) throw new CacheError("STORAGE_FULL", `More than the ${this.#sizeBytes} bytes announced came`);
-			await this.#use(() => this.#storage.append(chunk, this.writtenBytes));
-			this.writtenBytes += chunk.length;
-			this.#changed();
-		}
-		complete() {
-			if (this.state !== "growing") return;
-			this.state = "complete";
-			this.#settle();
-			this.#changed();
-		}
-		fail(error) {
-			this.#giveUp(error);
-			this.release();
-		}
-		#giveUp(error) {
-			if (this.#error !== void 0) return;
-			this.state = "failed";
-			this.#error = error;
-			this.#settle();
-			this.#changed();
-		}
-		async *read(start, end = 1e400) {
-			let position = start;
-			let [buffer, other] = [NO_BYTES, NO_BYTES];
-			for (;;) {
-				if (this.#error !== void 0) throw this.#error;
-				const available = Math.min(this.writtenBytes, end) - position;
-				if (available > 0) {
-					const bytes = Math.min(available, READ_BYTES);
-					if (buffer.length < bytes) buffer = Buffer.allocUnsafe(bytes);
-					const into = buffer.subarray(0, bytes);
-					const chunk = await this.#use(() => this.#storage.read(position, into));
-					[buffer, other] = [other, buffer];
-					position += chunk.length;
-					yield chunk;
-				} else if (this.state === "complete" || position >= end) return;
-				else await new Promise((resolve) => this.#wake.push(resolve));
-			}
-		}
-		release() {
-			this.#releasing ??= this.#close();
-			return this.#releasing;
-		}
-		async #close() {
-			this.#giveUp(new CacheError("CANCELLED", "The spool gave the NAR up"));
-			await this.#busy;
-			await this.#storage.close();
-			this.#onReleased();
-		}
-		/** Nothing is closed while it is written or read. */
-		#use(work) {
-			const result = work();
-			this.#busy = Promise.allSettled([this.#busy, result]);
-			return result;
-		}
-		#changed() {
-			const wake = this.#wake;
-			this.#wake = [];
-			for (const resolve of wake) resolve();
-		}
-	};
-	MemoryStorage = class {
-		#bytes = Buffer.alloc(0);
-		append(chunk) {
-			this.#bytes = Buffer.concat([this.#bytes, chunk]);
-			return Promise.resolve();
-		}
-		read(position, into) {
-			return Promise.resolve(this.#bytes.subarray(position, position + into.length));
-		}
-		close() {
-			this.#bytes = Buffer.alloc(0);
-			return Promise.resolve();
-		}
-	};
-	FileStorage = class {
-		#directory;
-		#file;
-		constructor(directory) {
-			this.#directory = directory;
-		}
-		async append(chunk, position) {
-			this.#file ??= openNameless(this.#directory);
-			const file = await this.#file;
-			for (let done = 0; done < chunk.length;) {
-				const { bytesWritten } = await file.write(chunk, done, chunk.length - done, position + done);
-				done += bytesWritten;
-			}
-		}
-		async read(position, into) {
-			const bytesRead = (await (await this.#file)?.read(into, 0, into.length, position))?.bytesRead ?? 0;
-			if (bytesRead === 0) throw new CacheError("TRUNCATED", "The spool's file is too short");
-			return into.subarray(0, bytesRead);
-		}
-		async close() {
-			await (await this.#file?.catch(() => void 0))?.close();
-		}
-	};
-}));
-// packages/runner-agent/src/nix-face/read-whole.ts
-/**
-* Asks for something small, and reads it without the machinery of streams. Questions follow each other on a connection
-* before the answers are here: for hundreds of small files that is most of the time on a long way.
-*
-* @throws {CacheError} `TOO_LARGE`; the signal's reason; whatever the connection breaks with.
-*/
-function readWhole(dispatcher, question) {
-	const { url, method, headers, body, maxBytes, signal } = question;
-	const { promise, resolve, reject } = Promise.withResolvers();
-	let abort = (reason) => reject(reason);
-	const onAbort = () => abort(asError(signal.reason));
-	if (signal.aborted) {
-		onAbort();
-		return promise;
-	}
-	signal.addEventListener("abort", onAbort);
-	const chunks = [];
-	let sizeBytes = 0;
-	let status = 0;
-	let answered = {};
-	dispatcher.dispatch({
-		origin: url.origin,
-		path: url.pathname + url.search,
-		method,
-		headers,
-		body: body ?? null,
-		blocking: false
-	}, {
-		onRequestStart(controller) {
-			abort = (reason) => controller.abort(reason);
-			if (signal.aborted) onAbort();
-		},
-		onResponseStart(_, statusCode, given) {
-			status = statusCode;
-			answered = given;
-		},
-		onResponseData(controller, chunk) {
-			sizeBytes += chunk.length;
-			if (sizeBytes <= maxBytes) chunks.push(chunk);
-			else controller.abort(new CacheError("TOO_LARGE", `More than ${maxBytes} bytes came`));
-		},
-		onResponseEnd() {
-			signal.removeEventListener("abort", onAbort);
-			const header = (name) => {
-				const value = answered[name];
-				return typeof value === "string" ? value : value?.[0];
-			};
-			resolve({
-				status,
-				header,
-				bytes: Buffer.concat(chunks, sizeBytes)
-			});
-		},
-		onResponseError(_, error) {
-			signal.removeEventListener("abort", onAbort);
-			reject(error);
-		}
-	});
-	return promise;
-}
-function asError(reason) {
-	return reason instanceof Error ? reason : new Error(String(reason));
-}
-var init_read_whole = __esmMin((() => {
-	init_src$6();
-}));
-// packages/runner-agent/src/nix-face/upstream.ts
-/** Asks an upstream with deadlines, one repetition and a breaker. */
-function createUpstream(options) {
-	const { probeUrl, isForbiddenAbsent, credentials, deadlineMs, statistics, logger, nowMs } = options;
-	const common = {
-		headersTimeout: 0,
-		bodyTimeout: 0,
-		allowH2: false,
-		connect: { timeout: CONNECT_TIMEOUT_MS }
-	};
-	const agents = {
-		small: new import_undici.Agent({
-			...common,
-			connections: SMALL_CONNECTIONS,
-			pipelining: PIPELINING
-		}),
-		large: new import_undici.Agent({
-			...common,
-			connections: 64,
-			pipelining: 1
-		})
-	};
-	const origin = probeUrl.origin;
-	const running = /* @__PURE__ */ new Set();
-	let isClosed = false;
-	let shortestMs = 1e400;
-	let lastUsedMs = -1e400;
-	let warmedMs = -1e400;
-	let lastTrouble = "";
-	let roundTripMs = 0;
-	const breaker = createCircuitBreaker({
-		nowMs,
-		onChange(state) {
-			statistics.breaker("nix", state);
-			if (state === "closed") logger.info("the cache answers again", { origin });
-			else {
-				logger.warn("the cache is not asked for a while", {
-					origin,
-					trouble: lastTrouble
-				});
-				warnOnce();
-			}
-		}
-	});
-	let isWarned = false;
-	const warnOnce = () => {
-		if (isWarned) return;
-		isWarned = true;
-		statistics.warn(`The cache at ${origin} is in trouble (${lastTrouble}); what it has is built or fetched elsewhere meanwhile`);
-	};
-	const report = (trouble) => {
-		if (isClosed) return;
-		if (trouble === void 0) {
-			breaker.succeeded();
-			return;
-		}
-		lastTrouble = trouble;
-		breaker.failed();
-	};
-	const headersFor = (question, url, token) => ({
-		"user-agent": USER_AGENT,
-		"accept-encoding": "identity",
-		...question.headers,
-		...token === void 0 || url.origin !== origin ? {} : { authorization: `Bearer ${token}` }
-	});
-	const sendSmall = (url, { method = "GET", body }, { headers, signal }) => readWhole(agents.small, {
-		url,
-		method,
-		headers,
-		body,
-		signal,
-		maxBytes: MAX_SMALL_BYTES
-	});
-	const sendLarge = async (url, { method = "GET" }, { headers, signal }) => {
-		const response = await (0, import_undici.request)(url, {
-			dispatcher: agents.large,
-			method,
-			headers,
-			signal
-		});
-		const header = (name) => {
-			const value = response.headers[name];
-			return typeof value === "string" ? value : value?.[0];
-		};
-		return {
-			status: response.statusCode,
-			header,
-			body: response.body
-		};
-	};
-	/** One request with its redirects; the token is that of the attempt. */
-	const follow = async (send, url, question, signal) => {
-		const token = credentials.token();
-		let target = url;
-		for (let redirects = 0;; redirects += 1) {
-			const headers = headersFor(question, target, token);
-			const answer = await send(target, question, {
-				headers,
-				signal
-			});
-			const location = answer.header("location");
-			if (!REDIRECTS.has(answer.status) || location === void 0) return answer;
-			await drop(answer);
-			if (redirects === MAX_REDIRECTS$1) throw new CacheError("UNAVAILABLE", "too many redirects");
-			target = new URL(location, target);
-		}
-	};
-	const isRefusal = (status) => status === 401 || status === 403 && !isForbiddenAbsent;
-	/** One request, with another token when this one is refused. */
-	const attempt = async (send, url, question, signal) => {
-		const token = credentials.token();
-		let answer = await follow(send, url, question, signal);
-		if (isRefusal(answer.status)) {
-			await drop(answer);
-			if (!await credentials.refused(token)) return refusal(answer.status);
-			answer = await follow(send, url, question, signal);
-		}
-		const { status } = answer;
-		if (status === 200 || status === 206) return answer;
-		await drop(answer);
-		if (isRefusal(status)) return refusal(status);
-		if (status === 404 || status === 410 || status === 403) return { miss: "absent" };
-		const isTransient = status >= 500 || status === 429 || status === 408;
-		return {
-			miss: "error",
-			trouble: `status ${status}`,
-			isTransient
-		};
-	};
-	/** Asks until there is an answer or the time is up. */
-	const ask = async (send, url, question = {}) => {
-		const admission = breaker.admit();
-		if (admission === "probe") askAnyway(sendSmall, probeUrl, {}).then(reportWhole);
-		return admission === "pass" ? askAnyway(send, url, question) : { miss: "breaker-open" };
-	};
-	const askAnyway = async (send, url, question) => {
-		const giveUp = new AbortController();
-		let isLate = false;
-		const onGone = () => giveUp.abort();
-		const timer = setTimeout(() => {
-			isLate = true;
-			giveUp.abort();
-		}, deadlineMs);
-		const { signal: gone } = question;
-		gone?.addEventListener("abort", onGone);
-		running.add(giveUp);
-		let trouble;
-		try {
-			if (gone?.aborted === true) onGone();
-			for (let attempts = 0; attempts < ATTEMPTS; attempts += 1) {
-				if (attempts > 0) await setTimeout$1(RETRY_PAUSE_MS, void 0, { signal: giveUp.signal });
-				try {
-					const answer = await attempt(send, url, question, giveUp.signal);
-					if ("status" in answer) return answer;
-					if (!("trouble" in answer)) {
-						report();
-						return answer;
-					}
-					trouble = answer;
-				} catch (error) {
-					if (giveUp.signal.aborted) throw error;
-					trouble = {
-						miss: "error",
-						trouble: describeError(networkCause(error)),
-						isTransient: true
-					};
-				}
-				if (!trouble.isTransient) break;
-			}
-		} catch {
-			if (!isLate) return { miss: "error" };
-			const said = `no answer within ${deadlineMs} ms`;
-			trouble ??= {
-				miss: "timeout",
-				trouble: said,
-				isTransient: true
-			};
-		} finally {
-			clearTimeout(timer);
-			running.delete(giveUp);
-			gone?.removeEventListener("abort", onGone);
-		}
-		report(trouble?.trouble ?? "no answer");
-		return { miss: trouble?.miss ?? "error" };
-	};
-	/** A small answer is whole. */
-	const reportWhole = (answer) => {
-		if ("status" in answer) report();
-	};
-	const readSmall = async (url, question) => {
-		const startMs = nowMs();
-		const answer = await ask(sendSmall, url, question);
-		if ("status" in answer) {
-			lastUsedMs = nowMs();
-			const tookMs = lastUsedMs - startMs;
-			shortestMs = Math.min(shortestMs, tookMs);
-			roundTripMs = roundTripMs === 0 ? tookMs : .8 * roundTripMs + .2 * tookMs;
-		}
-		reportWhole(answer);
-		return answer;
-	};
-	return {
-		async readBytes(url, question) {
-			const answer = await readSmall(url, question);
-			return "status" in answer ? answer.bytes : answer;
-		},
-		async readText(url, question) {
-			const answer = await readSmall(url, question);
-			return "status" in answer ? readTextOf(answer) : answer;
-		},
-		open: (url, question) => ask(sendLarge, url, question),
-		report,
-		warmUp() {
-			if (breaker.state !== "closed" || nowMs() - warmedMs < WARM_MS) return;
-			if (nowMs() - lastUsedMs < WARM_MS && warmedMs > -1e400) return;
-			warmedMs = nowMs();
-			const signal = AbortSignal.timeout(deadlineMs);
-			const headers = headersFor({}, probeUrl, credentials.token());
-			const head = {
-				url: probeUrl,
-				method: "HEAD",
-				headers,
-				maxBytes: 0,
-				signal
-			};
-			for (let count = 0; count < SMALL_CONNECTIONS; count += 1) readWhole(agents.small, head).catch(() => {});
-		},
-		get isAsked() {
-			return breaker.state === "closed";
-		},
-		get isNear() {
-			return shortestMs < NEAR_MS;
-		},
-		get roundTripMs() {
-			return roundTripMs;
-		},
-		async [Symbol.asyncDispose]() {
-			isClosed = true;
-			for (const each of running) each.abort();
-			await Promise.all([agents.small.destroy(), agents.large.destroy()]);
-		}
-	};
-}
-function refusal(status) {
-	return {
-		miss: "refused",
-		trouble: `the token is refused, status ${status}`,
-		isTransient: false
-	};
-}
-/** What comes after the head of an answer that is of no use. */
-async function drop(answer) {
-	if ("body" in answer) await answer.body.dump({ limit: 65536 }).catch(() => {});
-}
-async function readTextOf({ bytes, header }) {
-	if (header("content-encoding") !== "zstd") return bytes.toString("utf8");
-	try {
-		return (await decompress(bytes, { maxOutputLength: MAX_SMALL_BYTES })).toString("utf8");
-	} catch {
-		return { miss: "error" };
-	}
-}
-/** undici wraps what the socket said. */
-function networkCause(error) {
-	return error instanceof Error && error.cause instanceof Error ? error.cause : error;
-}
-var import_undici, CONNECT_TIMEOUT_MS, ATTEMPTS, RETRY_PAUSE_MS, MAX_REDIRECTS$1, REDIRECTS, MAX_SMALL_BYTES, SMALL_CONNECTIONS, PIPELINING, WARM_MS, NEAR_MS, USER_AGENT, decompress;
-var init_upstream = __esmMin((() => {
-	init_src$6();
-	import_undici = require_undici();
-	init_read_whole();
-	CONNECT_TIMEOUT_MS = 5e3;
-	ATTEMPTS = 2;
-	RETRY_PAUSE_MS = 100;
-	MAX_REDIRECTS$1 = 5;
-	REDIRECTS = /* @__PURE__ */ new Set([
-		301,
-		302,
-		303,
-		307,
-		308
-	]);
-	MAX_SMALL_BYTES = 32 * 2 ** 20;
-	SMALL_CONNECTIONS = 16;
-	PIPELINING = 32;
-	WARM_MS = 3e3;
-	NEAR_MS = 15;
-	USER_AGENT = "gloriousflywheel-agent";
-	decompress = promisify(zstdDecompress);
-}));
-// packages/runner-agent/src/nix-face/start-nix-face.ts
-/**
-* Starts a loopback substituter that holds the token and answers every request soon: what the cache has, or that it is
-* not there. Trouble upstream is a miss and never remembered as an absence. The address is another one for each
-* session, so that nothing Nix remembers on the disk outlives it.
-*/
+/** Starts what Nix reads from, once its modules are there. */
 async function startNixFace(options) {
-	try {
-		var _usingCtx$34 = _usingCtx();
-		const { secret, upstream: cache, credentials, statistics, logger } = options;
-		const { prefetch = true, nowMs = () => performance.now() } = options;
-		const deadlineMs = options.deadlineMs ?? DEFAULT_DEADLINE_MS;
-		const stallMs = options.stallMs ?? DEFAULT_STALL_MS;
-		const opened = _usingCtx$34.a(new AsyncDisposableStack());
-		const cacheUrl = new URL(cache.substituterUrl.replace(/\/*(\?.*)?$/, "/"));
-		const cacheInfoUrl = new URL("nix-cache-info", cacheUrl);
-		const upstream = opened.use(createUpstream({
-			probeUrl: cacheInfoUrl,
-			isForbiddenAbsent: cache.kind === "plain",
-			credentials,
-			deadlineMs,
-			statistics,
-			logger,
-			nowMs
-		}));
-		const known = createKnownPaths(nowMs);
-		const common = {
-			upstream,
-			known,
-			cacheUrl,
-			logger,
-			nowMs
-		};
-		const closureUrl = cache.kind === "flywheel" && cache.api !== void 0 && prefetch ? new URL(`views/${encodeURIComponent(cache.view)}/closure`, cache.api) : void 0;
-		const source = closureUrl === void 0 ? createPlainSource({
-			...common,
-			walksAhead: prefetch
-		}) : createClosureSource({
-			...common,
-			closureUrl
-		});
-		await mkdir(options.spoolDirectory, {
-			recursive: true,
-			mode: 448
-		});
-		const spool = opened.use(createSpool({
-			directory: options.spoolDirectory,
-			maxBytes: options.spoolBytes ?? DEFAULT_SPOOL_BYTES$1
-		}));
-		/** Paths whose bytes were not what their narinfo says. */
-		const wrong = /* @__PURE__ */ new Set();
-		const serve = createNixRequests({
-			secret,
-			upstream,
-			cacheUrl,
-			cacheInfoUrl,
-			known,
-			source,
-			readAhead: opened.use(createReadAhead({
-				...common,
-				spool,
-				maxNarBytes: prefetch ? options.prefetchMaxBytes ?? DEFAULT_PREFETCH_MAX_BYTES : 0,
-				stallMs,
-				statistics,
-				onWrong: ({ storePathHash, url }) => {
-					wrong.add(storePathHash);
-					logger.warn("the cache sent wrong bytes", {
-						storePathHash,
-						url
-					});
-					statistics.warn("The cache sent bytes that are not what it signed; these paths are built or fetched elsewhere");
-				}
-			})),
-			wrong,
-			stallMs,
-			statistics
-		});
-		const server = createServer$1({
-			noDelay: true,
-			keepAliveTimeout: 12e4
-		}, (request, response) => {
-			response.on("error", () => {});
-			serve(request, response).catch((error) => {
-				if (!isCacheError(error, "CANCELLED")) logger.warn("an answer could not be completed", { error: describeError(error) });
-				response.destroy();
-			});
-		});
-		server.listen(0, "127.0.0.1");
-		await once(server, "listening");
-		opened.defer(async () => {
-			server.closeAllConnections();
-			server.close();
-			await once(server, "close");
-		});
-		const owned = opened.move();
-		return {
-			url: `http://127.0.0.1:${portOf(server.address())}/${secret}`,
-			close: () => owned.disposeAsync(),
-			[Symbol.asyncDispose]: () => owned.disposeAsync()
-		};
-	} catch (_) {
-		_usingCtx$34.e = _;
-	} finally {
-		await _usingCtx$34.d();
-	}
+	return (await Promise.resolve().then(() => (init_start_nix_face(), start_nix_face_exports))).startNixFace(options);
 }
-function portOf(address) {
-	if (address === null || typeof address === "string") throw new Error("The face has no port");
-	return address.port;
+/** Starts what Bazel reads from and writes to, once its modules are there. */
+async function startBazelFace(options) {
+	return (await Promise.resolve().then(() => (init_start_bazel_face(), start_bazel_face_exports))).startBazelFace(options);
 }
-var DEFAULT_SPOOL_BYTES$1, DEFAULT_PREFETCH_MAX_BYTES, DEFAULT_DEADLINE_MS, DEFAULT_STALL_MS;
-var init_start_nix_face = __esmMin((() => {
-	init_src$6();
-	init_known_paths();
-	init_narinfo_source();
-	init_nix_requests();
-	init_read_ahead();
-	init_spool();
-	init_upstream();
-	DEFAULT_SPOOL_BYTES$1 = 256 * 2 ** 20;
-	DEFAULT_PREFETCH_MAX_BYTES = 32 * 2 ** 20;
-	DEFAULT_DEADLINE_MS = 5e3;
-	DEFAULT_STALL_MS = 1e4;
-}));
 // packages/runner-agent/src/agent/start-faces.ts
 /** Starts nothing by itself. */
 function createFaces({ files, credentials, statistics, logger }) {
@@ -60493,8 +60522,6 @@ function createFaces({ files, credentials, statistics, logger }) {
 }
 var DEFAULT_SPOOL_BYTES;
 var init_start_faces = __esmMin((() => {
-	init_start_bazel_face();
-	init_start_nix_face();
 	DEFAULT_SPOOL_BYTES = 256 * 2 ** 20;
 }));
 // packages/runner-agent/src/agent/summary-file.ts
@@ -60540,14 +60567,14 @@ var init_summary_file = __esmMin((() => {
 */
 async function runAgent(options) {
 	try {
-		var _usingCtx$33 = _usingCtx();
+		var _usingCtx$34 = _usingCtx();
 		const { env, logger, drainOnly } = options;
 		const files = sessionFiles(options.folder);
 		const settings = await readSettings$1(files);
 		const previous = drainOnly ? await readSummary(files.summary) : void 0;
 		const stop = new AbortController();
 		const stopped = AbortSignal.any([options.signal, stop.signal]);
-		const owned = _usingCtx$33.a(new AsyncDisposableStack());
+		const owned = _usingCtx$34.a(new AsyncDisposableStack());
 		let writer;
 		const statistics = createStatistics({
 			startedAt: new Date(settings.startedAt),
@@ -60629,9 +60656,9 @@ async function runAgent(options) {
 			logger.warn("the session's end cannot be noted", { error: describeError(error) });
 		});
 	} catch (_) {
-		_usingCtx$33.e = _;
+		_usingCtx$34.e = _;
 	} finally {
-		await _usingCtx$33.d();
+		await _usingCtx$34.d();
 	}
 }
 async function openUploads(settings, context) {
@@ -60713,6 +60740,79 @@ var init_run_agent = __esmMin((() => {
 	WATCH_MS = 2e3;
 	HEARTBEAT_MS = 5e3;
 	END_MS$1 = 5e3;
+}));
+// packages/runner-agent/src/agent/start-agent.ts
+/**
+* Starts the process of a session's agent, which outlives this one and holds none of its streams. To load its program
+* takes longer than to ask the server, so it is started before anybody knows whether it is needed; when this process
+* ends before it has let the agent begin, the agent ends too.
+*/
+async function launchAgent(files, { self, env, drainOnly }) {
+	await rm(files.session, { force: true });
+	const flags = drainOnly ? ["--wait", "--drain-only"] : ["--wait"];
+	const [program, ...words] = agentCommand(self, files.folder, ...flags);
+	const log = await open(files.log, "a", 384);
+	const ended = new AbortController();
+	let stdin;
+	try {
+		const child = spawn(program, words, {
+			env: agentEnvironment(env),
+			cwd: "/",
+			detached: true,
+			stdio: [
+				"pipe",
+				log.fd,
+				log.fd
+			]
+		});
+		child.on("error", () => ended.abort());
+		child.on("exit", () => ended.abort());
+		child.stdin?.on("error", () => {});
+		child.unref();
+		({stdin} = child);
+	} finally {
+		await log.close();
+	}
+	return {
+		begin: (signal) => {
+			stdin?.end(BEGIN);
+			return waitUntilReady(files, AbortSignal.any([signal, ended.signal]));
+		},
+		abandon: () => void stdin?.end()
+	};
+}
+async function waitUntilReady(files, signal) {
+	const deadlineMs = performance.now() + READY_MS;
+	while (performance.now() < deadlineMs && !signal.aborted) {
+		const session = await findRunningSession(files);
+		if (session !== void 0) return session;
+		await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+	}
+	const said = (await readFile$2(files.log, "utf8").catch(() => "")).trim().split("\n").at(-1) ?? "";
+	throw new CacheError("UNAVAILABLE", `The agent did not start${said === "" ? "" : `: ${said}`}`);
+}
+/** The session, when its agent runs. */
+async function findRunningSession(files) {
+	const session = await readSession(files).catch(() => void 0);
+	if (session?.state !== "running") return void 0;
+	return await isRunning(session.process) ? session : void 0;
+}
+/** Waits, as an agent that was launched, to be told whether it is to begin, and loads what it needs meanwhile. */
+async function isToBegin(stdin) {
+	loadFaces();
+	let text = "";
+	for await (const chunk of stdin) text += String(chunk);
+	return text === BEGIN;
+}
+var READY_MS, POLL_MS, BEGIN;
+var init_start_agent = __esmMin((() => {
+	init_src$6();
+	init_process_identity();
+	init_session_state();
+	init_agent_command();
+	READY_MS = 5e3;
+	POLL_MS = 5;
+	BEGIN = "begin\n";
 }));
 // packages/runner-agent/src/uploads/push-batch.ts
 /**
@@ -60825,60 +60925,6 @@ var init_upload_queue = __esmMin((() => {
 	DEFAULT_MAX_BATCH = 500;
 	DEFAULT_BASE_DELAY_MS = 1e3;
 	DEFAULT_MAX_DELAY_MS = 6e4;
-}));
-// packages/runner-agent/src/agent/start-agent.ts
-/**
-* Starts the agent of a session as a process that outlives this one and holds none of its streams, and waits until it
-* says that it is ready.
-*
-* @throws {CacheError} `UNAVAILABLE` with its last words when it is not.
-*/
-async function startAgent(files, { self, env, drainOnly, signal }) {
-	await rm(files.session, { force: true });
-	const [program, ...words] = agentCommand(self, files.folder, drainOnly ? "--drain-only" : void 0);
-	const log = await open(files.log, "a", 384);
-	const ended = new AbortController();
-	try {
-		const child = spawn(program, words, {
-			env: agentEnvironment(env),
-			cwd: "/",
-			detached: true,
-			stdio: [
-				"ignore",
-				log.fd,
-				log.fd
-			]
-		});
-		child.on("error", () => ended.abort());
-		child.on("exit", () => ended.abort());
-		child.unref();
-	} finally {
-		await log.close();
-	}
-	const deadlineMs = performance.now() + READY_MS;
-	const given = AbortSignal.any([signal, ended.signal]);
-	while (performance.now() < deadlineMs && !given.aborted) {
-		const session = await findRunningSession(files);
-		if (session !== void 0) return session;
-		await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-	}
-	const said = (await readFile$2(files.log, "utf8").catch(() => "")).trim().split("\n").at(-1) ?? "";
-	throw new CacheError("UNAVAILABLE", `The agent did not start${said === "" ? "" : `: ${said}`}`);
-}
-/** The session, when its agent runs. */
-async function findRunningSession(files) {
-	const session = await readSession(files).catch(() => void 0);
-	if (session?.state !== "running") return void 0;
-	return await isRunning(session.process) ? session : void 0;
-}
-var READY_MS, POLL_MS;
-var init_start_agent = __esmMin((() => {
-	init_src$6();
-	init_process_identity();
-	init_session_state();
-	init_agent_command();
-	READY_MS = 5e3;
-	POLL_MS = 10;
 }));
 // packages/runner-agent/src/control/control-client.ts
 /** Creates a client. Its calls reject with `UNAVAILABLE` when nobody is behind the socket. */
@@ -61259,12 +61305,11 @@ async function openSession(options) {
 	if (running !== void 0) return running;
 	const { uploads } = await readSettings$1(files);
 	if (uploads === void 0) return void 0;
-	return startAgent(files, {
+	return (await launchAgent(files, {
 		self,
 		env,
-		signal,
 		drainOnly: true
-	});
+	})).begin(signal);
 }
 async function drainSession({ socket }, { timeoutMs, onHeartbeat }) {
 	for await (const line of createControlClient(socket).drain(timeoutMs)) {
@@ -61341,26 +61386,17 @@ async function detectNix(env, signal) {
 		signal,
 		timeoutMs: NIX_TIMEOUT_MS$2
 	};
-	const [version, settings, store] = await Promise.all([
-		readVersion$1(command, run),
-		readNixSettings(command, run),
-		readStore$1(command, run)
-	]);
+	const [settings, store] = await Promise.all([readNixSettings(command, run), readStore$1(command, run)]);
 	const isDaemon = store.url === "daemon" || store.url.startsWith("unix:");
 	const user = userInfo().username;
 	return {
 		command,
-		version,
 		isDaemon,
 		isTrusted: store.isTrusted ?? (!isDaemon || await isNamedTrusted(user, settings, run)),
 		user,
 		storeDir: env["NIX_STORE_DIR"] ?? "/nix/store",
 		postBuildHook: settings.get("post-build-hook") || void 0
 	};
-}
-async function readVersion$1(command, run) {
-	const { stdout } = await runProgram(command, ["--version"], run);
-	return /(\d+\.\d+(?:\.\d+)*)/.exec(stdout)?.[1] ?? "unknown";
 }
 /** Nix's settings in force, as texts. @throws {CacheError} `CONFIG` when it does not tell. */
 async function readNixSettings(command, run) {
@@ -61423,6 +61459,51 @@ var init_detect_nix = __esmMin((() => {
 	init_find_in_path();
 	NIX_TIMEOUT_MS$2 = 1e4;
 }));
+// packages/runner-agent/src/setup/early-agent.ts
+/** @param parent where the session's folder goes */
+function createEarlyAgent(parent, options) {
+	let prepared;
+	const prepare = () => prepared ??= prepareSession(parent, options);
+	return {
+		launch: () => void prepare().catch(() => {}),
+		async take() {
+			const taken = await prepare();
+			prepared = void 0;
+			return taken;
+		},
+		async [Symbol.asyncDispose]() {
+			const left = await prepared?.catch(() => void 0);
+			if (left !== void 0) await discardSession(left);
+		}
+	};
+}
+async function prepareSession(parent, options) {
+	const files = await createSessionFolder(parent);
+	try {
+		return {
+			files,
+			agent: await launchAgent(files, options)
+		};
+	} catch (error) {
+		await rm(files.folder, {
+			recursive: true,
+			force: true
+		});
+		throw error;
+	}
+}
+/** Leaves nothing of a session that did not come to be. */
+async function discardSession({ files, agent }) {
+	agent.abandon();
+	await rm(files.folder, {
+		recursive: true,
+		force: true
+	});
+}
+var init_early_agent = __esmMin((() => {
+	init_start_agent();
+	init_session_files();
+}));
 // packages/runner-agent/src/setup/identity-lines.ts
 /** The lines that give a job an identity, to be pasted into its workflow. */
 function identityLines(forge, audience) {
@@ -61474,6 +61555,14 @@ function describeFailure(error, signal) {
 	if (signal.aborted) return "The server took too long to answer";
 	return describeError(error);
 }
+/** Whether a server may be named at all, which the runner's configuration alone decides when nothing else does. */
+function namesServer({ serverUrl }, env) {
+	return serverUrl !== void 0 || [
+		"FLYWHEEL_SERVER",
+		"FLYWHEEL_RUNNER_CONFIG",
+		"ATTIC_SERVER"
+	].some((name) => (env[name] ?? "") !== "");
+}
 function findServer(request, runner, env) {
 	const found = request.serverUrl ?? (env["FLYWHEEL_SERVER"] || void 0) ?? runner.server ?? (env["ATTIC_SERVER"] || void 0);
 	return found === void 0 ? void 0 : parseServerUrl(found).href;
@@ -61491,55 +61580,74 @@ function noServer(env) {
 	};
 }
 async function openServer(server, runner, request, context) {
-	const { env, stopwatch } = context;
-	const view = request.view ?? (env["FLYWHEEL_VIEW"] || env["ATTIC_CACHE"] || void 0);
-	if (request.token !== void 0) return openWithToken(server, view, request, context);
-	const found = findIdentity(env, runner);
-	const client = createExchangeClient({
-		server,
-		signal: context.signal
-	});
-	let discovery;
 	try {
-		discovery = await stopwatch.time("discoverMs", () => client.discover());
-	} catch (error) {
-		if (!isCacheError(error, "UNSUPPORTED")) throw error;
-		return openPublic(server, view, "The server knows no identities", found, context);
-	}
-	const publicView = view ?? discovery.defaultView;
-	const audience = request.audience ?? runner.audience;
-	if (found.kind === "none") {
-		const lines = identityLines(found.forge, discovery.audience ?? server);
-		return {
-			...await openPublic(server, publicView, "The job has no identity", found, context),
-			hint: lines
+		var _usingCtx$33 = _usingCtx();
+		const { env, stopwatch } = context;
+		const view = request.view ?? (env["FLYWHEEL_VIEW"] || env["ATTIC_CACHE"] || void 0);
+		if (request.token !== void 0) return openWithToken(server, view, request, context);
+		const found = findIdentity(env, runner);
+		const client = _usingCtx$33.a(createExchangeClient({
+			server,
+			signal: context.signal
+		}));
+		const audience = request.audience ?? runner.audience;
+		const guess = audience ?? server.replace(/\/$/, "");
+		const early = askEarly(found, guess, context.signal);
+		let discovery;
+		try {
+			discovery = await stopwatch.time("discoverMs", () => client.discover());
+		} catch (error) {
+			if (!isCacheError(error, "UNSUPPORTED")) throw error;
+			return openPublic(server, view, "The server knows no identities", found, context);
+		}
+		const publicView = view ?? discovery.defaultView;
+		if (found.kind === "none") {
+			const lines = identityLines(found.forge, discovery.audience ?? server);
+			return {
+				...await openPublic(server, publicView, "The job has no identity", found, context),
+				hint: lines
+			};
+		}
+		if (discovery.audience === void 0) return openPublic(server, publicView, discovery.notices[0] ?? "The server exchanges no identities", found, context);
+		const wish = {
+			view,
+			mode: wantsWrite(request) ? void 0 : "read"
 		};
-	}
-	if (discovery.audience === void 0) return openPublic(server, publicView, discovery.notices[0] ?? "The server exchanges no identities", found, context);
-	const wish = {
-		view,
-		mode: wantsWrite(request) ? void 0 : "read"
-	};
-	const chosen = chooseAudience(server, discovery, audience);
-	let exchanged;
-	try {
-		exchanged = await stopwatch.time("exchangeMs", async () => {
-			const identity = await obtainIdentityToken(found.source, chosen, context.signal);
-			return client.exchange(identity, wish);
+		const chosen = chooseAudience(server, discovery, audience);
+		let exchanged;
+		try {
+			exchanged = await stopwatch.time("exchangeMs", async () => {
+				const identity = await (chosen === guess && early !== void 0 ? early : obtainIdentityToken(found.source, chosen, context.signal));
+				return client.exchange(identity, wish);
+			});
+		} catch (error) {
+			if (!isCacheError(error, "FORBIDDEN")) throw error;
+			const opened = await openPublic(server, publicView, whatServerSaid(error), found, context);
+			return opened.kind === "open" || error.hint === void 0 ? opened : {
+				...opened,
+				hint: [error.hint]
+			};
+		}
+		return fromExchange(server, exchanged, {
+			kind: "exchange",
+			audience: chosen,
+			...wish
 		});
-	} catch (error) {
-		if (!isCacheError(error, "FORBIDDEN")) throw error;
-		const opened = await openPublic(server, publicView, whatServerSaid(error), found, context);
-		return opened.kind === "open" || error.hint === void 0 ? opened : {
-			...opened,
-			hint: [error.hint]
-		};
+	} catch (_) {
+		_usingCtx$33.e = _;
+	} finally {
+		await _usingCtx$33.d();
 	}
-	return fromExchange(server, exchanged, {
-		kind: "exchange",
-		audience: chosen,
-		...wish
-	});
+}
+/**
+* The forge takes as long for a token as the server for what it is for, and that is the server's own address nearly
+* always.
+*/
+function askEarly(found, audience, signal) {
+	if (found.kind === "none") return void 0;
+	const asked = obtainIdentityToken(found.source, audience, signal);
+	asked.catch(() => {});
+	return asked;
 }
 /** A refusal without the request that it answers. */
 function whatServerSaid(error) {
@@ -61624,8 +61732,8 @@ async function openPublic(server, view, why, found, { signal, stopwatch }) {
 }
 async function readView(server, view, token, signal) {
 	try {
-		var _usingCtx$32 = _usingCtx();
-		return _usingCtx$32.a(await openCache({
+		var _usingCtx3 = _usingCtx();
+		return _usingCtx3.a(await openCache({
 			server,
 			view,
 			token,
@@ -61637,9 +61745,9 @@ async function readView(server, view, token, signal) {
 			}
 		})).config;
 	} catch (_) {
-		_usingCtx$32.e = _;
+		_usingCtx3.e = _;
 	} finally {
-		await _usingCtx$32.d();
+		await _usingCtx3.d();
 	}
 }
 function describeView(server, view, config) {
@@ -61814,10 +61922,11 @@ async function requireHeeded({ substituter, publicKeys }, nix, run) {
 	throw new CacheError("CONFIG", "Nix does not heed the settings that were written for it", { hint: "NIX_CONFIG or a nix.conf of the runner sets substituters or trusted-public-keys anew." });
 }
 async function probeFace(substituter, { storeDir }, signal) {
-	let text;
+	let text = "";
 	try {
-		const answer = await fetch(`${substituter}/nix-cache-info`, { signal: AbortSignal.any([signal, AbortSignal.timeout(PROBE_MS)]) });
-		text = answer.ok ? await answer.text() : "";
+		const asked = get(`${substituter}/nix-cache-info`, { signal: AbortSignal.any([signal, AbortSignal.timeout(PROBE_MS)]) });
+		const [answer] = await once(asked, "response");
+		for await (const chunk of answer.setEncoding("utf8")) text += String(chunk);
 	} catch (cause) {
 		throw new CacheError("UNAVAILABLE", `The agent does not answer Nix: ${describeError(cause)}`, { cause });
 	}
@@ -61978,15 +62087,14 @@ async function runSetup(given, context) {
 var MAX_AGE_SECONDS, RESERVE_MS, DEFAULT_BAZEL, Setup, HARMLESS;
 var init_run_setup = __esmMin((() => {
 	init_src$6();
-	init_start_agent();
 	init_control_client();
 	init_find_session();
 	init_process_identity();
-	init_session_files();
 	init_session_state();
 	init_spool$1();
 	init_detect_nix();
 	init_earlier_session();
+	init_early_agent();
 	init_open_access();
 	init_setup_bazel();
 	init_setup_nix();
@@ -62009,24 +62117,39 @@ var init_run_setup = __esmMin((() => {
 			this.#stopwatch = stopwatch;
 		}
 		async run(leftPaths) {
-			const [access, nix] = await Promise.all([openAccess(this.#request, {
-				...this.#context,
-				stopwatch: this.#stopwatch
-			}), this.#detectNix()]);
-			if (access.kind === "none") return this.without(access.status, access.reason, access.hint);
-			this.#notes.push(...access.notices);
-			const canPush = access.write !== void 0 && wantsWrite(this.#request);
-			if (!canPush && this.#request.push === "true") this.#warn("no-push", `The job wants to push, and may not: ${access.reason}`);
-			const plan = nix === void 0 ? void 0 : planNix(nix, this.#request, canPush);
-			const isBazelWanted = await this.#requireBazel(access);
-			if (plan === void 0 && !isBazelWanted) return this.without("degraded", this.#warnings[0]?.message ?? this.#notes.at(-1) ?? "There is nothing to configure.");
-			return this.#start(access, {
-				nix,
-				plan,
-				canPush,
-				isBazelWanted,
-				leftPaths
-			});
+			try {
+				var _usingCtx$32 = _usingCtx();
+				const { env, self } = this.#context;
+				const parent = this.#request.temporaryDirectory ?? (env["RUNNER_TEMP"] || tmpdir());
+				const early = _usingCtx$32.a(createEarlyAgent(parent, {
+					self,
+					env,
+					drainOnly: false
+				}));
+				if (namesServer(this.#request, env)) early.launch();
+				const [access, nix] = await Promise.all([openAccess(this.#request, {
+					...this.#context,
+					stopwatch: this.#stopwatch
+				}), this.#detectNix()]);
+				if (access.kind === "none") return this.without(access.status, access.reason, access.hint);
+				this.#notes.push(...access.notices);
+				const canPush = access.write !== void 0 && wantsWrite(this.#request);
+				if (!canPush && this.#request.push === "true") this.#warn("no-push", `The job wants to push, and may not: ${access.reason}`);
+				const plan = nix === void 0 ? void 0 : planNix(nix, this.#request, canPush);
+				const isBazelWanted = await this.#requireBazel(access);
+				if (plan === void 0 && !isBazelWanted) return this.without("degraded", this.#warnings[0]?.message ?? this.#notes.at(-1) ?? "There is nothing to configure.");
+				return await this.#start(access, early, {
+					nix,
+					plan,
+					canPush,
+					isBazelWanted,
+					leftPaths
+				});
+			} catch (_) {
+				_usingCtx$32.e = _;
+			} finally {
+				await _usingCtx$32.d();
+			}
 		}
 		/** The job has a session: only what it does not have yet is configured, the rest is reported. */
 		async extend(earlier) {
@@ -62137,14 +62260,14 @@ var init_run_setup = __esmMin((() => {
 			if (nix === void 0 || plan?.pushMode !== "hook") return plan;
 			return withoutHook(plan, await tryHook(nix, files, this.#context), this.#request);
 		}
-		async #start(access, given) {
-			const { env, self, signal } = this.#context;
+		async #start(access, early, given) {
 			const secret = randomBytes(24).toString("base64url");
-			let files;
+			let prepared;
 			let session;
 			let state = given;
 			try {
-				files = await createSessionFolder(this.#request.temporaryDirectory ?? (env["RUNNER_TEMP"] || tmpdir()));
+				prepared = await early.take();
+				const { files, agent } = prepared;
 				if (access.token !== void 0) await writeFile(files.token, `${access.token}\n`, { mode: 384 });
 				state = {
 					...given,
@@ -62152,21 +62275,13 @@ var init_run_setup = __esmMin((() => {
 				};
 				await appendToQueue(files.queue, state.leftPaths);
 				await writeSettings(files, await this.#plan(access, state, secret));
-				const started = files;
-				session = await this.#stopwatch.time("agentMs", () => startAgent(started, {
-					self,
-					env,
-					drainOnly: false,
-					signal
-				}));
+				session = await this.#stopwatch.time("agentMs", () => agent.begin(this.#context.signal));
 			} catch (error) {
-				if (files !== void 0) await rm(files.folder, {
-					recursive: true,
-					force: true
-				});
+				if (prepared !== void 0) await discardSession(prepared);
 				return this.without("degraded", `The agent could not be started: ${describeError(error)}`);
 			}
 			const { kinds } = this.#request;
+			const { files } = prepared;
 			return this.#configure(access, {
 				...state,
 				files,
@@ -62676,6 +62791,7 @@ var src_exports = /* @__PURE__ */ __exportAll({
 	createUploadQueue: () => createUploadQueue,
 	describeSession: () => describeSession,
 	findSession: () => findSession,
+	isToBegin: () => isToBegin,
 	isWorthPushing: () => isWorthPushing,
 	lockedName: () => lockedName,
 	openLocalStore: () => openLocalStore,
@@ -62691,8 +62807,7 @@ var src_exports = /* @__PURE__ */ __exportAll({
 });
 var init_src = __esmMin((() => {
 	init_run_agent();
-	init_start_bazel_face();
-	init_start_nix_face();
+	init_start_agent();
 	init_credentials();
 	init_statistics();
 	init_local_store();
@@ -63392,6 +63507,7 @@ what the job builds, and ends with the job. It writes its log to standard output
 		options: {
 			...SESSION_OPTION,
 			drainOnly: flag$2("Serve nothing, only push what an agent before left"),
+			wait: flag$2("Do nothing until standard input says `begin`; setup says it"),
 			uploads: flag$2("Be the part of an agent that pushes; the agent runs it")
 		},
 		examples: [{
@@ -63399,7 +63515,7 @@ what the job builds, and ends with the job. It writes its log to standard output
 			command: "flywheel agent --session \"$FLYWHEEL_SESSION\""
 		}],
 		async run({ options }, context) {
-			const { createAgentLogger, requireSession, runAgent, runUploadWorker } = await Promise.resolve().then(() => (init_src(), src_exports));
+			const { createAgentLogger, isToBegin, requireSession, runAgent, runUploadWorker } = await Promise.resolve().then(() => (init_src(), src_exports));
 			const files = requireSession(options.session, context.env);
 			const { env, self, signal } = context;
 			const write = (line) => void context.stdout.write(line);
@@ -63408,6 +63524,7 @@ what the job builds, and ends with the job. It writes its log to standard output
 				env,
 				logger: createAgentLogger(write, "uploads")
 			});
+			if (options.wait && !await isToBegin(context.stdin)) return;
 			await runAgent({
 				folder: files.folder,
 				drainOnly: options.drainOnly,

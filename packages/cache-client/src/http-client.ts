@@ -21,8 +21,6 @@ export interface TlsOptions {
 export interface HttpClientOptions {
   /** Sent as a bearer token; never part of a message. */
   readonly token?: string | undefined;
-  /** Something else that is sent and must not be part of a message. */
-  readonly secret?: string | undefined;
   /** A request without any progress for this long is given up; default 120 000. */
   readonly idleTimeoutMs?: number | undefined;
   readonly tls?: TlsOptions | undefined;
@@ -36,6 +34,8 @@ export interface HttpRequestOptions {
   readonly headers?: Readonly<Record<string, string>>;
   /** Sent as `application/json`. */
   readonly json?: unknown;
+  /** Something in the body that must not be part of a message. */
+  readonly secret?: string | undefined;
   readonly body?: BodySource;
   /** The exact length of `body`; without it the body is sent in chunks. */
   readonly contentLength?: number;
@@ -73,7 +73,7 @@ const USER_AGENT = "gloriousflywheel-cache-client";
 /** Creates a client with connections of its own; dispose it to close them. */
 export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
   const idleTimeoutMs = options.idleTimeoutMs ?? DEFAULT_IDLE_TIMEOUT_MS;
-  const { token, secret } = options;
+  const { token } = options;
   const agent = new Agent({
     // Several HTTP/1.1 connections carry parallel uploads better than one connection's flow control.
     allowH2: false,
@@ -85,14 +85,13 @@ export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
 
   return {
     send: (method, url, requestOptions = {}) =>
-      send(agent, { token, secret, idleTimeoutMs }, method, url, requestOptions),
+      send(agent, { token, idleTimeoutMs }, method, url, requestOptions),
     [Symbol.asyncDispose]: () => agent.destroy(),
   };
 }
 
 interface Session {
   readonly token: string | undefined;
-  readonly secret: string | undefined;
   readonly idleTimeoutMs: number;
 }
 
@@ -152,7 +151,7 @@ async function send(
     throw toResponseError({
       request: line,
       status: response.statusCode,
-      body: redact(redact(text, session.token), session.secret),
+      body: redact(redact(text, session.token), options.secret),
       contentType: header("content-type"),
       location: header("location"),
       requestId: header("x-request-id"),

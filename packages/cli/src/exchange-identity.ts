@@ -16,7 +16,7 @@ export async function exchangeIdentity(
   context: CliContext,
 ): Promise<ExchangedToken> {
   const { createExchangeClient, obtainIdentityToken } = await import("@glorious/cache-client");
-  const client = createExchangeClient({ server, signal: context.signal });
+  await using client = createExchangeClient({ server, signal: context.signal });
   const token = await obtainIdentityToken(source, audience, context.signal);
   const exchanged = await client.exchange(token, { view, mode });
   for (const notice of exchanged.notices) warn(context, notice);

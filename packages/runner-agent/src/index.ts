@@ -1,16 +1,9 @@
 export { createAgentLogger } from "./agent/agent-logger.ts";
 export { type AgentOptions, runAgent } from "./agent/run-agent.ts";
-export {
-  type BazelFace,
-  type BazelFaceOptions,
-  startBazelFace,
-} from "./bazel-face/start-bazel-face.ts";
-export {
-  type NixFace,
-  type NixFaceOptions,
-  type NixUpstream,
-  startNixFace,
-} from "./nix-face/start-nix-face.ts";
+export { isToBegin } from "./agent/start-agent.ts";
+export { startBazelFace, startNixFace } from "./agent/load-faces.ts";
+export type { BazelFace, BazelFaceOptions } from "./bazel-face/start-bazel-face.ts";
+export type { NixFace, NixFaceOptions, NixUpstream } from "./nix-face/start-nix-face.ts";
 export { createFixedCredentials, type Credentials } from "./credentials.ts";
 export {
   type AgentSummary,

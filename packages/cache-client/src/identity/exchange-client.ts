@@ -64,8 +64,11 @@ export interface ExchangeClientOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Exchanges identity tokens at one server. Each call takes at most 10 s, its two repetitions included. */
-export interface ExchangeClient {
+/**
+ * Exchanges identity tokens at one server, over connections that stay open until it is disposed. Each call takes at most
+ * 10 s, its two repetitions included.
+ */
+export interface ExchangeClient extends AsyncDisposable {
   discover(): Promise<Discovery>;
   /**
    * @throws {CacheError} a `ResponseError` with the server's refusal, whose `details.reason` programs may match on. No
@@ -113,24 +116,19 @@ const ExchangeAnswer = v.object({
 export function createExchangeClient(options: ExchangeClientOptions): ExchangeClient {
   const base = parseServerUrl(options.server);
   requireConfidential(base);
+  const http = createHttpClient({ tls: options.tls, idleTimeoutMs: TOTAL_TIMEOUT_MS });
 
   const ask = async <Schema extends v.GenericSchema>(
     schema: Schema,
     method: "GET" | "POST",
     path: string,
-    more: HttpRequestOptions & { readonly secret?: string } = {},
+    request: HttpRequestOptions = {},
   ): Promise<v.InferOutput<Schema>> => {
-    const { secret, ...request } = more;
     const url = new URL(`_flywheel/v1/${path}`, base);
     const line = `${method} ${url.href}`;
     const timeout = AbortSignal.timeout(TOTAL_TIMEOUT_MS);
     const signal =
       options.signal === undefined ? timeout : AbortSignal.any([options.signal, timeout]);
-    await using http = createHttpClient({
-      tls: options.tls,
-      secret,
-      idleTimeoutMs: TOTAL_TIMEOUT_MS,
-    });
     try {
       const text = await withRetry(
         async () => (await http.send(method, url, { ...request, signal })).text,
@@ -165,6 +163,7 @@ export function createExchangeClient(options: ExchangeClientOptions): ExchangeCl
     },
     exchange: (token, { view, mode } = {}) =>
       ask(ExchangeAnswer, "POST", "exchange", { json: { token, view, mode }, secret: token }),
+    [Symbol.asyncDispose]: () => http[Symbol.asyncDispose](),
   };
 }
 

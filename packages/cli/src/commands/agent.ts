@@ -9,6 +9,7 @@ what the job builds, and ends with the job. It writes its log to standard output
   options: {
     ...SESSION_OPTION,
     drainOnly: flag("Serve nothing, only push what an agent before left"),
+    wait: flag("Do nothing until standard input says `begin`; setup says it"),
     uploads: flag("Be the part of an agent that pushes; the agent runs it"),
   },
   examples: [
@@ -18,7 +19,7 @@ what the job builds, and ends with the job. It writes its log to standard output
     },
   ],
   async run({ options }, context) {
-    const { createAgentLogger, requireSession, runAgent, runUploadWorker } =
+    const { createAgentLogger, isToBegin, requireSession, runAgent, runUploadWorker } =
       await import("@glorious/runner-agent");
     const files = requireSession(options.session, context.env);
     const { env, self, signal } = context;
@@ -26,6 +27,7 @@ what the job builds, and ends with the job. It writes its log to standard output
     if (options.uploads) {
       return runUploadWorker({ files, env, logger: createAgentLogger(write, "uploads") });
     }
+    if (options.wait && !(await isToBegin(context.stdin))) return;
     await runAgent({
       folder: files.folder,
       drainOnly: options.drainOnly,

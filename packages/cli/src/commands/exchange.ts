@@ -106,7 +106,7 @@ async function prepare(options: PrepareOptions, context: CliContext): Promise<Pr
   if (found.kind === "none") {
     throw new CacheError("CONFIG", "There is no identity to exchange", { hint: found.hint });
   }
-  const client = createExchangeClient({ server: url, signal: context.signal });
+  await using client = createExchangeClient({ server: url, signal: context.signal });
   const discovery = await client.discover();
   for (const notice of discovery.notices) note(context, notice);
   const audience = chooseAudience(url, discovery, options.audience ?? runner.audience);

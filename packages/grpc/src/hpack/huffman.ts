@@ -9,9 +9,10 @@ const MAY_END = 1 << 27;
 
 /**
  * One entry per inner node of the code's tree and byte that follows. No code is shorter than five bits, and up to
- * four may wait, so a byte completes at most two symbols.
+ * four may wait, so a byte completes at most two symbols. Made when the first text comes: it takes 15 ms, which a process
+ * that reads none should not wait for.
  */
-const TRANSITIONS = buildTransitions();
+let kept: Int32Array | undefined;
 
 /** The text was not encoded as RFC 7541, section 5.2 demands. */
 export const BAD_HUFFMAN = -1;
@@ -33,11 +34,12 @@ export function decodeHuffman(
   end: number,
   target: Uint8Array,
 ): number {
+  const table = (kept ??= buildTransitions());
   let length = 0;
   let entry = MAY_END;
   let seen = 0;
   for (let position = start; position < end; position += 1) {
-    entry = TRANSITIONS[((entry & 0xff) << 8) | (bytes[position] as number)] as number;
+    entry = table[((entry & 0xff) << 8) | (bytes[position] as number)] as number;
     seen |= entry;
     // Written whether they count or not: that is faster than to ask.
     target[length] = entry >> SYMBOL_1;

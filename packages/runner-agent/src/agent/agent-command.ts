@@ -1,5 +1,5 @@
 /** Small heaps: what passes through the faces dies young, and a job's machine has other uses for its memory. */
-const FACE_FLAGS = ["--max-semi-space-size=2", "--max-old-space-size=96", "--expose-gc"];
+const FACE_FLAGS = ["--max-semi-space-size=2", "--max-old-space-size=96"];
 
 /** A command line: program and arguments. */
 export type CommandWords = readonly [program: string, ...args: string[]];
@@ -12,14 +12,13 @@ export type CommandWords = readonly [program: string, ...args: string[]];
 export function agentCommand(
   self: readonly string[],
   folder: string,
-  flag: "--drain-only" | "--uploads" | undefined,
+  ...more: readonly ("--drain-only" | "--uploads" | "--wait")[]
 ): CommandWords {
   const [program = process.execPath, ...rest] = self;
   // An agent that starts its uploads has our flags itself; these need more.
   const words = rest.filter((word) => !FACE_FLAGS.includes(word));
   const script = words.pop() ?? "";
-  const flags = flag === "--uploads" ? words : [...words, ...FACE_FLAGS];
-  const more = flag === undefined ? [] : [flag];
+  const flags = more.includes("--uploads") ? words : [...words, ...FACE_FLAGS];
   return [program, ...flags, script, "agent", "--session", folder, ...more];
 }
 

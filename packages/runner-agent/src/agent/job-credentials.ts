@@ -42,8 +42,8 @@ export async function openJobCredentials(
         throw new CacheError("CONFIG", "There is no identity to exchange", { hint: found.hint });
       }
       const identity = await obtainIdentityToken(found.source, audience);
-      const exchanged = await createExchangeClient({ server }).exchange(identity, { view, mode });
-      return exchanged.token;
+      await using client = createExchangeClient({ server });
+      return (await client.exchange(identity, { view, mode })).token;
     },
     onRenewed: (renewed) => replaceFile(files.token, `${renewed}\n`, { mode: 0o600 }),
   });

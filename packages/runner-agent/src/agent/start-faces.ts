@@ -2,12 +2,11 @@ import { join } from "node:path";
 
 import type { Logger } from "@glorious/core";
 
-import { startBazelFace } from "../bazel-face/start-bazel-face.ts";
 import type { Credentials } from "../credentials.ts";
-import { startNixFace } from "../nix-face/start-nix-face.ts";
 import type { SessionFiles } from "../session/session-files.ts";
 import type { AgentSettings, FaceAddresses } from "../session/session-state.ts";
 import type { Statistics } from "../statistics.ts";
+import { startBazelFace, startNixFace } from "./load-faces.ts";
 
 /** What faces are started with. */
 export interface FacesOptions {

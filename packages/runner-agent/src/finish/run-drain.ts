@@ -2,7 +2,7 @@ import { rm, stat } from "node:fs/promises";
 
 import { describeError } from "@glorious/core";
 
-import { findRunningSession, startAgent } from "../agent/start-agent.ts";
+import { findRunningSession, launchAgent } from "../agent/start-agent.ts";
 import { readSummary } from "../agent/summary-file.ts";
 import type { DrainLine } from "../control/control-api.ts";
 import { createControlClient } from "../control/control-client.ts";
@@ -82,7 +82,8 @@ async function openSession(options: DrainCommandOptions): Promise<AgentSession |
   if (running !== undefined) return running;
   const { uploads } = await readSettings(files);
   if (uploads === undefined) return undefined;
-  return startAgent(files, { self, env, signal, drainOnly: true });
+  const agent = await launchAgent(files, { self, env, drainOnly: true });
+  return agent.begin(signal);
 }
 
 async function drainSession(

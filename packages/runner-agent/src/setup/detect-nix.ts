@@ -11,7 +11,6 @@ type Environment = Readonly<Record<string, string | undefined>>;
 export interface NixFacts {
   /** The full path of `nix`. */
   readonly command: string;
-  readonly version: string;
   /** Commands go to a daemon, which heeds some settings from those only whom it trusts. */
   readonly isDaemon: boolean;
   readonly isTrusted: boolean;
@@ -37,8 +36,7 @@ export async function detectNix(
   const command = await findInPath("nix", env);
   if (command === undefined) return undefined;
   const run = { env, signal, timeoutMs: NIX_TIMEOUT_MS };
-  const [version, settings, store] = await Promise.all([
-    readVersion(command, run),
+  const [settings, store] = await Promise.all([
     readNixSettings(command, run),
     readStore(command, run),
   ]);
@@ -46,7 +44,6 @@ export async function detectNix(
   const user = userInfo().username;
   return {
     command,
-    version,
     isDaemon,
     isTrusted: store.isTrusted ?? (!isDaemon || (await isNamedTrusted(user, settings, run))),
     user,
@@ -59,11 +56,6 @@ interface RunNix {
   readonly env: Environment;
   readonly signal: AbortSignal;
   readonly timeoutMs: number;
-}
-
-async function readVersion(command: string, run: RunNix): Promise<string> {
-  const { stdout } = await runProgram(command, ["--version"], run);
-  return /(\d+\.\d+(?:\.\d+)*)/.exec(stdout)?.[1] ?? "unknown";
 }
 
 /** Nix's settings in force, as texts. @throws {CacheError} `CONFIG` when it does not tell. */

@@ -93,6 +93,12 @@ function describeFailure(error: unknown, signal: AbortSignal): string {
   return describeError(error);
 }
 
+/** Whether a server may be named at all, which the runner's configuration alone decides when nothing else does. */
+export function namesServer({ serverUrl }: SetupRequest, env: AccessContext["env"]): boolean {
+  const names = ["FLYWHEEL_SERVER", "FLYWHEEL_RUNNER_CONFIG", "ATTIC_SERVER"];
+  return serverUrl !== undefined || names.some((name) => (env[name] ?? "") !== "");
+}
+
 function findServer(
   request: SetupRequest,
   runner: RunnerConfig,
@@ -126,7 +132,10 @@ async function openServer(
   const view = request.view ?? (env["FLYWHEEL_VIEW"] || env["ATTIC_CACHE"] || undefined);
   if (request.token !== undefined) return openWithToken(server, view, request, context);
   const found = findIdentity(env, runner);
-  const client = createExchangeClient({ server, signal: context.signal });
+  await using client = createExchangeClient({ server, signal: context.signal });
+  const audience = request.audience ?? runner.audience;
+  const guess = audience ?? server.replace(/\/$/, "");
+  const early = askEarly(found, guess, context.signal);
   let discovery: Discovery;
   try {
     discovery = await stopwatch.time("discoverMs", () => client.discover());
@@ -136,7 +145,6 @@ async function openServer(
     return openPublic(server, view, "The server knows no identities", found, context);
   }
   const publicView = view ?? discovery.defaultView;
-  const audience = request.audience ?? runner.audience;
   if (found.kind === "none") {
     const lines = identityLines(found.forge, discovery.audience ?? server);
     const opened = await openPublic(server, publicView, "The job has no identity", found, context);
@@ -151,7 +159,9 @@ async function openServer(
   let exchanged: ExchangedToken;
   try {
     exchanged = await stopwatch.time("exchangeMs", async () => {
-      const identity = await obtainIdentityToken(found.source, chosen, context.signal);
+      const identity = await (chosen === guess && early !== undefined
+        ? early
+        : obtainIdentityToken(found.source, chosen, context.signal));
       return client.exchange(identity, wish);
     });
   } catch (error) {
@@ -162,6 +172,22 @@ async function openServer(
       : { ...opened, hint: [error.hint] };
   }
   return fromExchange(server, exchanged, { kind: "exchange", audience: chosen, ...wish });
+}
+
+/**
+ * The forge takes as long for a token as the server for what it is for, and that is the server's own address nearly
+ * always.
+ */
+function askEarly(
+  found: FoundIdentity,
+  audience: string,
+  signal: AbortSignal,
+): Promise<string> | undefined {
+  if (found.kind === "none") return undefined;
+  const asked = obtainIdentityToken(found.source, audience, signal);
+  // Who needs it is told of a failure.
+  asked.catch(() => {});
+  return asked;
 }
 
 /** A refusal without the request that it answers. */

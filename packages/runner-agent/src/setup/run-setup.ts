@@ -1,14 +1,13 @@
 import { randomBytes } from "node:crypto";
-import { rm, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 
 import { CacheError, describeError, isCacheError } from "@glorious/core";
 
-import { startAgent } from "../agent/start-agent.ts";
 import { createControlClient } from "../control/control-client.ts";
 import { SESSION_VARIABLE } from "../session/find-session.ts";
 import { findJobProcess, identifyProcess } from "../session/process-identity.ts";
-import { createSessionFolder, type SessionFiles } from "../session/session-files.ts";
+import type { SessionFiles } from "../session/session-files.ts";
 import {
   type AgentSession,
   type AgentSettings,
@@ -21,7 +20,8 @@ import type { SessionStatus } from "../statistics.ts";
 import { appendToQueue } from "../uploads/spool.ts";
 import { detectNix, type NixFacts } from "./detect-nix.ts";
 import { type EarlierSession, findEarlierSession, type SessionReport } from "./earlier-session.ts";
-import { type Access, openAccess, wantsWrite } from "./open-access.ts";
+import { createEarlyAgent, discardSession, type EarlyAgent } from "./early-agent.ts";
+import { type Access, namesServer, openAccess, wantsWrite } from "./open-access.ts";
 import { accessOf, instanceNameOf, planBazel, planUploads } from "./plan-agent.ts";
 import { configureBazel, hasBazel } from "./setup-bazel.ts";
 import { configureNix, type NixPlan, planNix, withoutHook } from "./setup-nix.ts";
@@ -91,6 +91,10 @@ class Setup {
   }
 
   async run(leftPaths: readonly string[]): Promise<SetupResult> {
+    const { env, self } = this.#context;
+    const parent = this.#request.temporaryDirectory ?? (env["RUNNER_TEMP"] || tmpdir());
+    await using early = createEarlyAgent(parent, { self, env, drainOnly: false });
+    if (namesServer(this.#request, env)) early.launch();
     const [access, nix] = await Promise.all([
       openAccess(this.#request, { ...this.#context, stopwatch: this.#stopwatch }),
       this.#detectNix(),
@@ -109,7 +113,7 @@ class Setup {
         this.#warnings[0]?.message ?? this.#notes.at(-1) ?? "There is nothing to configure.",
       );
     }
-    return this.#start(access, { nix, plan, canPush, isBazelWanted, leftPaths });
+    return await this.#start(access, early, { nix, plan, canPush, isBazelWanted, leftPaths });
   }
 
   /** The job has a session: only what it does not have yet is configured, the rest is reported. */
@@ -218,31 +222,27 @@ class Setup {
     return withoutHook(plan, await tryHook(nix, files, this.#context), this.#request);
   }
 
-  async #start(access: Access, given: StartState): Promise<SetupResult> {
-    const { env, self, signal } = this.#context;
+  async #start(access: Access, early: EarlyAgent, given: StartState): Promise<SetupResult> {
     const secret = randomBytes(24).toString("base64url");
-    let files: SessionFiles | undefined;
+    let prepared: Awaited<ReturnType<EarlyAgent["take"]>> | undefined;
     let session: AgentSession;
     let state = given;
     try {
-      files = await createSessionFolder(
-        this.#request.temporaryDirectory ?? (env["RUNNER_TEMP"] || tmpdir()),
-      );
+      prepared = await early.take();
+      const { files, agent } = prepared;
       if (access.token !== undefined) {
         await writeFile(files.token, `${access.token}\n`, { mode: 0o600 });
       }
       state = { ...given, plan: await this.#settleHook(given.plan, given.nix, files) };
       await appendToQueue(files.queue, state.leftPaths);
       await writeSettings(files, await this.#plan(access, state, secret));
-      const started = files;
-      session = await this.#stopwatch.time("agentMs", () =>
-        startAgent(started, { self, env, drainOnly: false, signal }),
-      );
+      session = await this.#stopwatch.time("agentMs", () => agent.begin(this.#context.signal));
     } catch (error) {
-      if (files !== undefined) await rm(files.folder, { recursive: true, force: true });
+      if (prepared !== undefined) await discardSession(prepared);
       return this.without("degraded", `The agent could not be started: ${describeError(error)}`);
     }
     const { kinds } = this.#request;
+    const { files } = prepared;
     return this.#configure(access, { ...state, files, session, secret, kinds, before: undefined });
   }
 

@@ -1,4 +1,6 @@
+import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
+import { get, type IncomingMessage } from "node:http";
 
 import { CacheError, describeError } from "@glorious/core";
 
@@ -127,12 +129,14 @@ async function probeFace(
   { storeDir }: NixFacts,
   signal: AbortSignal,
 ): Promise<void> {
-  let text: string;
+  let text = "";
   try {
-    const answer = await fetch(`${substituter}/nix-cache-info`, {
+    // Not `fetch`, which takes 35 ms of a processor for the first request of a process.
+    const asked = get(`${substituter}/nix-cache-info`, {
       signal: AbortSignal.any([signal, AbortSignal.timeout(PROBE_MS)]),
     });
-    text = answer.ok ? await answer.text() : "";
+    const [answer] = (await once(asked, "response")) as [IncomingMessage];
+    for await (const chunk of answer.setEncoding("utf8")) text += String(chunk);
   } catch (cause) {
     throw new CacheError("UNAVAILABLE", `The agent does not answer Nix: ${describeError(cause)}`, {
       cause,
