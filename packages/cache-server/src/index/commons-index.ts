@@ -7,7 +7,8 @@ import type { PathRecord } from "./cache-index.ts";
 export interface CommonsIndex {
   /**
    * Hashes of the paths that came into any of these views after the place that an earlier page ended at, in the order of
-   * their coming; 0 is the beginning.
+   * their coming; 0 is the beginning. The limit is of the paths of all views that are looked at, and what lies after
+   * `last` has not been; where it is `after` again there is nothing more.
    */
   listNewPaths(
     viewIds: readonly number[],

@@ -34,17 +34,21 @@ export function describeCommons(open: OpenIndex): void {
     await push(index, other.id, "c");
     await push(index, two.id, "a");
     const ids = [one.id, two.id];
-    const first = await index.listNewPaths(ids, { after: 0, limit: 1 });
-    expect(first.storePathHashes).toEqual([storePathHashOf("b")]);
-    const second = await index.listNewPaths(ids, { after: first.last, limit: 10 });
-    expect(second.storePathHashes).toEqual([HASH]);
-    expect(await index.listNewPaths(ids, { after: second.last, limit: 10 })).toEqual({
-      storePathHashes: [],
-      last: second.last,
-    });
+    const walk = async (from: number, limit: number): Promise<[string[], number]> => {
+      const hashes: string[] = [];
+      for (let after = from; ;) {
+        const page = await index.listNewPaths(ids, { after, limit });
+        hashes.push(...page.storePathHashes);
+        if (page.last === after) return [hashes, after];
+        after = page.last;
+      }
+    };
+    const [hashes, last] = await walk(0, 1);
+    expect(hashes).toEqual([storePathHashOf("b"), HASH]);
+    expect(await walk(0, 10)).toEqual([hashes, last]);
+    expect(await walk(last, 10)).toEqual([[], last]);
     await push(index, one.id, "a");
-    const third = await index.listNewPaths(ids, { after: second.last, limit: 10 });
-    expect(third.storePathHashes).toEqual([HASH]);
+    expect((await walk(last, 10))[0]).toEqual([HASH]);
   });
 
   test("only what trusted jobs wrote, and nobody else since, is a voter's", async () => {
