@@ -65,6 +65,7 @@ async function measureCollection(index: CacheIndex, viewId: number): Promise<voi
     ...common,
     accesses,
     defaultRetentionMs: undefined,
+    upstreamMaxSizeBytes: Infinity,
     capOf: async () => Infinity,
     accessResolutionMs: 0,
     narGraceMs: DAY_MS,

@@ -207,6 +207,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     logger,
     now,
     defaultRetentionMs: settings.defaultRetentionMs,
+    upstreamMaxSizeBytes: settings.upstreamMaxSizeBytes,
     capOf: (view) => quotas.capOf(view, "nix"),
     accessResolutionMs: settings.accessResolutionMs,
     narGraceMs: settings.narGraceMs,
@@ -326,6 +327,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     identity,
     addressHeader: settings.trustAddressHeader,
     defaultView: parts.defaultView,
+    upstreamMaxSizeBytes: settings.upstreamMaxSizeBytes,
     version: SERVER_VERSION,
     clients: parts.clients,
     accelRedirect: settings.accelRedirect,
@@ -401,6 +403,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     now,
     objectGraceMs: settings.objectGraceMs,
     provenanceMaxAgeMs: settings.provenanceMaxAgeMs,
+    upstreamPathMaxAgeMs: settings.upstreamPositiveTtlMs,
     intervalMs: settings.sweepIntervalMs,
     onSwept: metrics.countSweep,
   });

@@ -33,6 +33,7 @@ function createTestCollector(index: CacheIndex, nowMs: () => number): CollectorS
     ...common,
     accesses,
     defaultRetentionMs: undefined,
+    upstreamMaxSizeBytes: Infinity,
     capOf: async () => Infinity,
     accessResolutionMs: HOUR_MS,
     narGraceMs: HOUR_MS,

@@ -43,6 +43,8 @@ test("a listed view tells what a client needs, and its retention only when it ha
     storeDir: "/nix/store",
     priority: 41,
     upstreamCacheKeyNames: [],
+    signsUpstream: false,
+    pushesUpstream: false,
     createdAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT.*Z$/),
   };
   expect(await list()).toEqual([view]);

@@ -108,7 +108,14 @@ async function scrub({ server, admin: token }: Scene): Promise<void> {
 /** One at a time, as a server's own. */
 function sweepNext(scene: Scene): Promise<void> {
   const { index, store } = scene.server;
-  const parts = { index, store, logger: silentLogger, now: Date.now, objectGraceMs: 300 };
+  const parts = {
+    index,
+    store,
+    logger: silentLogger,
+    now: Date.now,
+    objectGraceMs: 300,
+    upstreamPathMaxAgeMs: 1,
+  };
   scene.sweeping = scene.sweeping.then(async () => {
     await sweep(parts, new AbortController().signal);
   });

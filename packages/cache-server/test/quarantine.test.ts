@@ -286,7 +286,7 @@ test("a quarantined path that nobody has any more can be deleted, and its object
   const { index, store } = server;
   const now = (): number => Date.now() + 10 * DAY_MS;
   await sweep(
-    { index, store, logger: silentLogger, now, objectGraceMs: 0 },
+    { index, store, logger: silentLogger, now, objectGraceMs: 0, upstreamPathMaxAgeMs: 1 },
     new AbortController().signal,
   );
   expect(await index.listQuarantined({ limit: 10 })).toEqual([]);

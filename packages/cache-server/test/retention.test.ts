@@ -68,7 +68,14 @@ async function setUp(...settings: Parameters<typeof startTestServer>): Promise<S
     sweep: async () => {
       const { index, store } = server;
       const now = (): number => Date.now() + passedMs;
-      const options = { index, store, logger: silentLogger, now, objectGraceMs: HOUR_MS };
+      const options = {
+        index,
+        store,
+        logger: silentLogger,
+        now,
+        objectGraceMs: HOUR_MS,
+        upstreamPathMaxAgeMs: 1,
+      };
       await sweep(options, new AbortController().signal);
     },
     [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),

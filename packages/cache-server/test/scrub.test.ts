@@ -235,7 +235,10 @@ test("a scrub beside sweeps and deletions calls nothing bad that is merely gone"
       while ((await pushAttic(server, token, "main", path)).status === 503);
       if (round % 3 === 0) continue;
       await server.index.deletePath(view?.id ?? 0, path.storePathHash, 0);
-      await sweep({ ...parts, now: Date.now, objectGraceMs: 300 }, new AbortController().signal);
+      await sweep(
+        { ...parts, now: Date.now, objectGraceMs: 300, upstreamPathMaxAgeMs: 1 },
+        new AbortController().signal,
+      );
     }
   };
   const scrubbing = async (): Promise<unknown[]> => {

@@ -36,6 +36,7 @@ async function startClockedServer(): Promise<
           logger: silentLogger,
           now: () => Date.now() + passedMs,
           objectGraceMs: HOUR_MS,
+          upstreamPathMaxAgeMs: 1,
         },
         new AbortController().signal,
       );
@@ -286,7 +287,14 @@ test("a sweep that is stopped can be repeated, and removes hundreds of objects",
   const stopped = new AbortController();
   stopped.abort(new Error("told to stop"));
   const { index, store } = server;
-  const options = { index, store, logger: silentLogger, now: Date.now, objectGraceMs: 0 };
+  const options = {
+    index,
+    store,
+    logger: silentLogger,
+    now: Date.now,
+    objectGraceMs: 0,
+    upstreamPathMaxAgeMs: 1,
+  };
   await expect(sweep(options, stopped.signal)).rejects.toThrow("told to stop");
   expect(await listStoreFiles(server)).toHaveLength(120);
 

@@ -83,6 +83,12 @@ export interface ServerSettings {
   readonly bazelMaxBlobSizeBytes: number;
   readonly bazelTtlMs: number;
   readonly bazelMemoryBytes: number;
+  readonly upstreamEnabled: boolean;
+  readonly upstreamDeadlineMs: number;
+  readonly upstreamMaxSizeBytes: number;
+  readonly upstreamPositiveTtlMs: number;
+  readonly upstreamNegativeTtlMs: number;
+  readonly upstreamMaxDownloads: number;
   readonly logLevel: "debug" | "info" | "warn" | "error";
   readonly logRequests: boolean;
   readonly metricsNeedAdmin: boolean;
@@ -470,6 +476,53 @@ export const SETTINGS: {
       "Memory for what all tenants used lately, together; it grows to that as it is needed. Then the tenants with the " +
       "most, and those idle for longest, give to the others.",
     parse: parseSizeBytes,
+  },
+  upstreamEnabled: {
+    key: "upstream.enabled",
+    variable: "FLYWHEEL_UPSTREAM_ENABLED",
+    default: "true",
+    meaning:
+      "Asks the upstreams of a view for what it has not (docs/how-to/one-substituter.md). `false`: what was fetched " +
+      "from them is served, and nothing else is asked for.",
+    parse: parseBoolean,
+  },
+  upstreamDeadlineMs: {
+    key: "upstream.deadline",
+    variable: "FLYWHEEL_UPSTREAM_DEADLINE",
+    default: "2s",
+    meaning:
+      "How long a look-up waits for upstreams. Whoever has not answered by then counts as not having it.",
+    parse: parseTimerMs,
+  },
+  upstreamMaxSizeBytes: {
+    key: "upstream.maxSize",
+    variable: "FLYWHEEL_UPSTREAM_MAX_SIZE",
+    default: "20 GiB",
+    meaning:
+      "What is kept of one upstream that has no limit of its own; beyond it what was not used for longest goes. Apart " +
+      "from what views hold.",
+    parse: parseSizeBytes,
+  },
+  upstreamPositiveTtlMs: {
+    key: "upstream.positiveTtl",
+    variable: "FLYWHEEL_UPSTREAM_POSITIVE_TTL",
+    default: "1d",
+    meaning: "How long an upstream is believed to have a path that it said it has.",
+    parse: parseDurationMs,
+  },
+  upstreamNegativeTtlMs: {
+    key: "upstream.negativeTtl",
+    variable: "FLYWHEEL_UPSTREAM_NEGATIVE_TTL",
+    default: "5m",
+    meaning: "How long an upstream is believed not to have a path that it said it has not.",
+    parse: parseTimerMs,
+  },
+  upstreamMaxDownloads: {
+    key: "upstream.maxDownloads",
+    variable: "FLYWHEEL_UPSTREAM_MAX_DOWNLOADS",
+    default: "16",
+    meaning: "How many NARs are fetched from upstreams at a time, from all together.",
+    parse: parseWhole,
   },
   logLevel: {
     key: "log.level",

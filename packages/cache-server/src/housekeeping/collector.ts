@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers/promises";
 
-import { CacheError, type Logger } from "@glorious/core";
+import { CacheError, isCacheError, type Logger } from "@glorious/core";
 
 import type { CacheIndex, ViewRecord } from "../index/cache-index.ts";
 import type { AccessRecorder } from "./access-recorder.ts";
@@ -10,7 +10,7 @@ import { chooseDoomed, NarLedger, sliceDoomed } from "./plan-collection.ts";
 
 /** What a collection of one view did, or would do. */
 export interface CollectionReport {
-  /** The view's name. */
+  /** The view's name; of an upstream, `upstream/` and its name. */
   readonly view: string;
   readonly isDryRun: boolean;
   /** Paths looked at; none of a view that may keep everything. */
@@ -47,7 +47,9 @@ export interface Collector {
    * @throws {CacheError} `NOT_FOUND` when the view is gone, `CANCELLED` when the server stops.
    */
   collect(view: string, options: CollectOptions): Promise<CollectionReport>;
-  /** All views one after the other; failures are logged, and thrown when all is done. */
+  /** The same for what was fetched from an upstream: the longest unused goes as long as it is more than may be kept. */
+  collectUpstream(upstream: string, options: CollectOptions): Promise<CollectionReport>;
+  /** All views and upstreams one after the other; failures are logged, and thrown when all is done. */
   collectAll(options: CollectOptions): Promise<CollectionReport[]>;
   /** Begins to collect from time to time. */
   start(): void;
@@ -62,6 +64,8 @@ export interface CollectorOptions {
   readonly now: () => number;
   /** For views that have none of their own; `undefined` keeps everything. */
   readonly defaultRetentionMs: number | undefined;
+  /** What may be kept of an upstream that has no limit of its own. */
+  readonly upstreamMaxSizeBytes: number;
   /** What quotas leave to a view; `Infinity` when there is none about it. */
   readonly capOf: (view: ViewRecord) => Promise<number>;
   /** How exact access times are. */
@@ -71,6 +75,21 @@ export interface CollectorOptions {
   readonly intervalMs: number;
   /** Told of every collection that was no dry run; `undefined` for one that failed. */
   readonly onCollected: (report: CollectionReport | undefined) => void;
+}
+
+/** A view, or the hidden one of an upstream. */
+interface Collectable {
+  readonly id: number;
+  readonly name: string;
+  /** `undefined`: everything may stay, however old. */
+  readonly retentionMs: number | undefined;
+  /** How many bytes of NARs it may hold, of which it holds so many; `undefined`: any number. */
+  readonly maxSizeOf: (fileBytes: number) => Promise<number | undefined>;
+}
+
+interface CollectedName {
+  readonly kind: "view" | "upstream";
+  readonly name: string;
 }
 
 const PATHS_PER_PAGE = 250;
@@ -100,12 +119,38 @@ export function createCollector(options: CollectorOptions): Collector {
     return retentionMs === 0 ? undefined : retentionMs;
   };
 
+  const findView = async (name: string): Promise<Collectable | undefined> => {
+    const view = await index.findView(name);
+    return (
+      view && {
+        id: view.id,
+        name,
+        retentionMs: retentionOf(view),
+        maxSizeOf: (fileBytes) => maxSizeOf(view, fileBytes),
+      }
+    );
+  };
+
+  const findUpstream = async (name: string): Promise<Collectable | undefined> => {
+    const upstream = await index.findUpstream(name);
+    if (upstream === undefined) return undefined;
+    const { viewId, maxSizeBytes = options.upstreamMaxSizeBytes } = upstream;
+    return {
+      id: viewId,
+      name: `upstream/${name}`,
+      retentionMs: undefined,
+      // Its documents count as well, and they go with the NARs or are small.
+      maxSizeOf: async (fileBytes) =>
+        Math.max(0, maxSizeBytes - ((await index.viewBytes(viewId)) - fileBytes)),
+    };
+  };
+
   /** The access time that the index has at least of what was used within a time, and within the resolution. */
   const unusedSince = (nowMs: number, ageMs: number): number =>
     // A use may have gone unrecorded because one before it, by less than the resolution, was not.
     nowMs - Math.max(ageMs, accessResolutionMs) - accessResolutionMs;
 
-  const readGraph = async (view: ViewRecord, pathCount: number): Promise<PathGraph> => {
+  const readGraph = async (view: Collectable, pathCount: number): Promise<PathGraph> => {
     const graph = new PathGraph(pathCount);
     let after = "";
     for (;;) {
@@ -119,7 +164,7 @@ export function createCollector(options: CollectorOptions): Collector {
   };
 
   const deleteSlice = async (
-    view: ViewRecord,
+    view: Collectable,
     graph: PathGraph,
     slice: Uint32Array,
   ): Promise<ReadonlySet<string>> => {
@@ -135,7 +180,7 @@ export function createCollector(options: CollectorOptions): Collector {
   };
 
   const deleteDoomed = async (
-    view: ViewRecord,
+    view: Collectable,
     graph: PathGraph,
     { component, order }: Topology,
     { doomed, isDryRun }: { readonly doomed: Uint32Array; readonly isDryRun: boolean },
@@ -156,13 +201,13 @@ export function createCollector(options: CollectorOptions): Collector {
     return { deleted, freedBytes: sizeBytes - remainingBytes, remainingBytes };
   };
 
-  const run = async (view: ViewRecord, isDryRun: boolean): Promise<CollectionReport> => {
+  const run = async (view: Collectable, isDryRun: boolean): Promise<CollectionReport> => {
     const begin = performance.now();
-    const retentionMs = retentionOf(view);
+    const { retentionMs } = view;
     const nothing = { examined: 0, roots: 0, deleted: 0, spared: 0, freedBytes: 0 };
     const about = { view: view.name, isDryRun };
     const { fileBytes, paths } = await index.viewStats(view.id);
-    const maxSizeBytes = await maxSizeOf(view, fileBytes);
+    const maxSizeBytes = await view.maxSizeOf(fileBytes);
     // A view holds at least the NARs of its paths.
     if (retentionMs === undefined && fileBytes <= (maxSizeBytes ?? Infinity)) {
       const durationMs = performance.now() - begin;
@@ -196,10 +241,13 @@ export function createCollector(options: CollectorOptions): Collector {
     };
   };
 
-  const collectOne = async (name: string, isDryRun: boolean): Promise<CollectionReport> => {
+  const collectOne = async (
+    { kind, name }: CollectedName,
+    isDryRun: boolean,
+  ): Promise<CollectionReport> => {
     stopping.signal.throwIfAborted();
-    const view = await index.findView(name);
-    if (view === undefined) throw new CacheError("NOT_FOUND", `The view ${name} is gone`);
+    const view = await (kind === "view" ? findView(name) : findUpstream(name));
+    if (view === undefined) throw new CacheError("NOT_FOUND", `The ${kind} ${name} is gone`);
     try {
       const report = await run(view, isDryRun);
       if (!isDryRun) onCollected(report);
@@ -214,13 +262,16 @@ export function createCollector(options: CollectorOptions): Collector {
   let tail: Promise<unknown> = Promise.resolve();
   /** Those that have not begun yet: who asks for the same may have their answer. */
   const waiting = new Map<string, Promise<CollectionReport>>();
-  const collect = (name: string, { isDryRun }: CollectOptions): Promise<CollectionReport> => {
-    const key = `${isDryRun} ${name}`;
+  const collect = (
+    what: CollectedName,
+    { isDryRun }: CollectOptions,
+  ): Promise<CollectionReport> => {
+    const key = `${isDryRun} ${what.kind} ${what.name}`;
     const before = waiting.get(key);
     if (before !== undefined) return before;
     const mine = tail.then(() => {
       waiting.delete(key);
-      return collectOne(name, isDryRun);
+      return collectOne(what, isDryRun);
     });
     waiting.set(key, mine);
     tail = mine.catch(() => {});
@@ -230,14 +281,18 @@ export function createCollector(options: CollectorOptions): Collector {
   const collectAll = async (given: CollectOptions): Promise<CollectionReport[]> => {
     const reports: CollectionReport[] = [];
     let failure: unknown;
-    for (const { name } of await index.listViews()) {
+    const views = (await index.listViews()).map(({ name }) => ({ kind: "view" as const, name }));
+    const upstreams = (await index.listUpstreams()).map(({ name }) => {
+      return { kind: "upstream" as const, name };
+    });
+    for (const what of [...views, ...upstreams]) {
       try {
-        reports.push(await collect(name, given));
+        reports.push(await collect(what, given));
       } catch (error) {
         stopping.signal.throwIfAborted();
         // Destroyed since it was listed.
-        if ((await index.findView(name)) === undefined) continue;
-        logger.error("a collection failed", { view: name, error });
+        if (isCacheError(error, "NOT_FOUND")) continue;
+        logger.error("a collection failed", { [what.kind]: what.name, error });
         failure = error;
       }
     }
@@ -264,7 +319,8 @@ export function createCollector(options: CollectorOptions): Collector {
   };
 
   return {
-    collect,
+    collect: (name, given) => collect({ kind: "view", name }, given),
+    collectUpstream: (name, given) => collect({ kind: "upstream", name }, given),
     collectAll,
     start() {
       // Soon: a server that never runs for a whole interval collects as well.

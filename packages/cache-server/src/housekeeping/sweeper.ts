@@ -12,6 +12,8 @@ export interface SweeperOptions {
   readonly logger: Logger;
   readonly now: () => number;
   readonly objectGraceMs: number;
+  /** How long an upstream's answer about a path is worth keeping. */
+  readonly upstreamPathMaxAgeMs: number;
 }
 
 /** What one sweep removed. */
@@ -24,10 +26,12 @@ export interface SweepResult {
 
 const ROWS_PER_STEP = 1000;
 const OBJECTS_PER_STEP = 100;
+/** Of all upstreams together; some 2 KB each. */
+const MAX_UPSTREAM_PATHS = 500_000;
 
 /**
  * Removes overlays past their retention, what deleted views knew, and what has expired: NARs that no path came for,
- * files that Nix uploaded long ago, and then the objects that nothing refers to any more. In small steps, so that others are served in between; what a crash
+ * files that Nix uploaded long ago, what upstreams said long ago, and then the objects that nothing refers to any more. In small steps, so that others are served in between; what a crash
  * interrupts, the next sweep ends.
  */
 export async function sweep(options: SweeperOptions, signal: AbortSignal): Promise<SweepResult> {
@@ -55,6 +59,11 @@ export async function sweep(options: SweeperOptions, signal: AbortSignal): Promi
     await index.removeClaimedObjects(claimed);
     total.objects += claimed.length;
     if (claimed.length < OBJECTS_PER_STEP) break;
+  }
+  for (let trimmed = -1; trimmed !== 0;) {
+    signal.throwIfAborted();
+    const checkedBeforeMs = now() - options.upstreamPathMaxAgeMs;
+    trimmed = await index.trimUpstreamPaths(checkedBeforeMs, MAX_UPSTREAM_PATHS, ROWS_PER_STEP);
   }
   total.partUploads = await sweepPartUploads(options, signal);
   if (Object.values(total).some((count) => count > 0)) {

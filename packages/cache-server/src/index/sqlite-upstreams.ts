@@ -170,7 +170,7 @@ export class SqliteUpstreamWrites {
       database,
       `INSERT INTO views (name, is_hidden, is_public, store_dir, priority, upstream_cache_key_names,
          retention_seconds, max_size_bytes, created_at_ms)
-       VALUES ('/upstream/' || ?1, 1, 0, ?2, ?3, '[]', 0, ?4, ?5) RETURNING id`,
+       VALUES ('upstream/' || ?1, 1, 0, ?2, ?3, '[]', 0, ?4, ?5) RETURNING id`,
     );
     this.#insertUpstream = prepareQuery(
       database,

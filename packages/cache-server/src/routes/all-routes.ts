@@ -22,6 +22,8 @@ import { revocationRoutes } from "./revocations.ts";
 import type { RouteServices } from "./route-services.ts";
 import { scrubRoutes } from "./scrub.ts";
 import { signingKeyRoutes } from "./signing-keys.ts";
+import { upstreamRoutes } from "./upstreams.ts";
+import { viewUpstreamRoutes } from "./view-upstreams.ts";
 
 /** Everything the server answers; `docs/reference/http-api.md` is tested against it. */
 export function allRoutes(services: RouteServices): Route[] {
@@ -37,6 +39,8 @@ export function allRoutes(services: RouteServices): Route[] {
     ...closureRoutes(services),
     ...signingKeyRoutes(services),
     ...retentionRoutes(services),
+    ...upstreamRoutes(services),
+    ...viewUpstreamRoutes(services),
     ...overlayRoutes(services),
     ...pinRoutes(services),
     ...scrubRoutes(services),

@@ -17,6 +17,8 @@ const ViewRequest = v.strictObject({
   maxSizeBytes: v.optional(v.nullable(Whole)),
   retentionSeconds: v.optional(v.nullable(Seconds)),
   compressionLevel: v.optional(v.nullable(Level)),
+  signsUpstream: v.optional(v.boolean()),
+  pushesUpstream: v.optional(v.boolean()),
 });
 
 /** What a view may keep, and the collections that see to it. */
@@ -34,13 +36,13 @@ export function retentionRoutes(services: RouteServices): Route[] {
     const changes = toChanges(body);
     if (Object.keys(changes).length === 0) {
       throw new CacheError("INVALID", "The body changes nothing", {
-        hint: "Give at least one of maxSizeBytes, retentionSeconds, compressionLevel.",
+        hint: "Give at least one of maxSizeBytes, retentionSeconds, compressionLevel, signsUpstream, pushesUpstream.",
       });
     }
     const view = await index.updateView(name, changes);
     if (view === undefined) throw new CacheError("NOT_FOUND", `There is no view ${name}`);
     const { subject } = exchange.caller.claims ?? {};
-    logger.info("changed what a view keeps", { view: name, ...changes, subject });
+    logger.info("changed a view's settings", { view: name, ...changes, subject });
     sendJson(exchange, describeView(view));
   };
 
@@ -81,6 +83,8 @@ export function describeView(view: ViewRecord): Record<string, unknown> {
     ...(retentionSeconds === undefined ? {} : { retentionSeconds }),
     ...(maxSizeBytes === undefined ? {} : { maxSizeBytes }),
     ...(compressionLevel === undefined ? {} : { compressionLevel }),
+    signsUpstream: view.signsUpstream,
+    pushesUpstream: view.pushesUpstream,
     createdAt: new Date(view.createdAtMs).toISOString(),
   };
 }

@@ -55,6 +55,8 @@ export interface RouteServices {
   readonly addressHeader: string | undefined;
   /** The view for who names none. */
   readonly defaultView: string | undefined;
+  /** What may be kept of an upstream that has no limit of its own. */
+  readonly upstreamMaxSizeBytes: number;
   readonly version: string;
   /** `undefined` where the server hands none out. */
   readonly clients: ClientBundles | undefined;

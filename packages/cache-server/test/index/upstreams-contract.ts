@@ -82,7 +82,7 @@ export function describeUpstreams(open: OpenIndex): void {
 
     expect(await index.listViews()).toEqual([]);
     expect(await index.tenantUsage(undefined)).toEqual(before);
-    for (const name of ["up", "upstream", "/upstream/up", `/${upstream.viewId}`]) {
+    for (const name of ["up", "upstream", "upstream/up", `/${upstream.viewId}`]) {
       expect(await index.findView(name)).toBeUndefined();
       expect(await index.updateView(name, { isPublic: true })).toBeUndefined();
       expect(await index.deleteView(name)).toBe(false);
