@@ -152,6 +152,7 @@ async function startPlane(parts: Parts): Promise<EmbeddedPlane> {
     await startCacheServer({
       ...parts,
       defaultView: view.name,
+      spoolDirectory: join(data, "upstream"),
       clients: await openClientBundles(join(data, "clients"), {
         own: options.clientBundle,
         logger: parts.logger,

@@ -41,6 +41,7 @@ import { createOverlays } from "./trust/overlays.ts";
 import { createQuotas } from "./trust/quotas.ts";
 import { createTrustGate, type TrustGate } from "./trust/trust-gate.ts";
 import { NO_VIEW_POLICY, type ViewPolicy } from "./trust/view-policy.ts";
+import { openUpstreamReader } from "./upstream/upstream-reader.ts";
 import { SERVER_VERSION } from "./version.ts";
 
 /** What a server stands on. It uses them and does not close them. */
@@ -62,6 +63,8 @@ export interface ServerParts {
   readonly viewPolicy?: ViewPolicy | undefined;
   /** The view for who names none. */
   readonly defaultView?: string | undefined;
+  /** For NARs while they come from upstreams; without it nothing is read through. */
+  readonly spoolDirectory?: string | undefined;
   /** The client that jobs may fetch; without it none. */
   readonly clients?: ClientBundles | undefined;
   /** The server's own paces, where the defaults are not wanted. */
@@ -250,6 +253,20 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     onOutdated: (view) => resigner.kick(view),
     onCreated: () => commons.kick(),
   });
+  const upstreams =
+    parts.spoolDirectory === undefined
+      ? undefined
+      : await openUpstreamReader({
+          index,
+          ingest,
+          committer,
+          logger,
+          now,
+          directory: parts.spoolDirectory,
+          settings,
+          onFault: metrics.countUpstreamFault,
+          onDownloaded: metrics.countUpstreamDownload,
+        });
   const adopter = createAdopter({
     index,
     committer,
@@ -314,6 +331,9 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     commons,
     collector,
     scrubber,
+    upstreams,
+    // Less than what clients take for a hang.
+    upstreamPatienceMs: 2 * settings.upstreamDeadlineMs,
     logger,
     now,
     limits: settings,
@@ -342,6 +362,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
   started.defer(() => resigner.stop());
   started.defer(() => adopter.stop());
   started.defer(() => commons.stop());
+  started.defer(() => upstreams?.stop());
   started.defer(() => accesses.stop());
   started.defer(() => reads.stop());
   started.defer(() => partUploads.stop());

@@ -22,11 +22,12 @@ export async function pushClosure(
   token: string,
   view: string,
   paths: readonly TestPath[],
+  externalReferences: readonly string[] = [],
 ): Promise<void> {
   for (const path of paths) {
     expect((await putNar(server, token, view, path, await encode(path))).status).toBe(200);
   }
-  const body = { paths: paths.map(closurePath), externalReferences: [] };
+  const body = { paths: paths.map(closurePath), externalReferences };
   const answer = await postJson(server, token, `/_flywheel/v1/views/${view}/closures`, body);
   expect(answer.status).toBe(200);
 }

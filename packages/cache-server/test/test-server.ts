@@ -134,6 +134,7 @@ export async function startTestServer(
       now,
       timings,
       viewPolicy,
+      spoolDirectory: join(directory, "upstream"),
     }),
   );
   const owned = opened.move();

@@ -2,6 +2,7 @@ import {
   formatNarInfo,
   narInfoFingerprint,
   parseHash,
+  parseNarInfo,
   parseSecretKey,
   type SecretKey,
   sha256HexToNix32,
@@ -58,6 +59,17 @@ export function formatSignedNarInfo(
       ...foreign,
     ],
   });
+}
+
+/** Adds the signatures of a view's keys to a narinfo that somebody else has signed. */
+export function addSignatures(
+  narInfo: string,
+  view: { readonly storeDir: string; readonly keys: readonly SigningKeyRecord[] },
+): string {
+  const info = parseNarInfo(narInfo);
+  const fingerprint = narInfoFingerprint({ ...info, storeDir: view.storeDir });
+  const ours = view.keys.map((key) => signFingerprint(secretKeyOf(key), fingerprint));
+  return formatNarInfo({ ...info, signatures: [...ours, ...info.signatures] });
 }
 
 function secretKeyOf(record: SigningKeyRecord): SecretKey {

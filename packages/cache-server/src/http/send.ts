@@ -223,7 +223,8 @@ async function handOver(
   return true;
 }
 
-function requestedRange(
+/** The one part that is asked for, of bytes that have this tag. @throws {CacheError} `RANGE`. */
+export function requestedRange(
   request: IncomingMessage,
   response: ServerResponse,
   etag: string,

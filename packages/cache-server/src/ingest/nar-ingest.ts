@@ -35,10 +35,15 @@ export interface NarUpload {
     readonly narSize?: number;
     readonly fileHash?: string;
   };
-  /** Keeps the bytes readable in the view as they came, for Nix's own uploads. */
-  readonly keepsFile: boolean;
+  /**
+   * Keeps the bytes readable in the view as they came: for Nix's own uploads always, for what others know by that name
+   * when it is stored as something else.
+   */
+  readonly keepsFile: boolean | "when re-encoded";
   /** zstd level of what is encoded here. Default: the server's. */
   readonly level?: number | undefined;
+  /** Told once the NAR is known to be right, which may be long before it is stored. */
+  readonly onVerified?: () => void;
   readonly signal: AbortSignal;
 }
 
@@ -177,6 +182,7 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
           const { narHash: sha256, narSize: sizeBytes } = measured;
           requireFileHash({ sha256, sizeBytes }, upload.expected.fileHash);
         }
+        upload.onVerified?.();
         facts.resolve(measured);
       } catch (error) {
         facts.reject(error);
@@ -217,6 +223,7 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
     const { source, maxWindowLog } = admitted;
     const nar = decodeNar(source, upload.compression, upload.signal, maxWindowLog);
     await measureNar(nar, upload, maxNarSizeBytes);
+    upload.onVerified?.();
   };
 
   /** What the view holds, if its bytes are really there: a lost object counts as absent. */
@@ -261,7 +268,8 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
       expiresAtMs: now() + options.pendingMaxAgeMs,
       ...(sound === undefined ? { replaceObject: true } : {}),
     });
-    if (upload.keepsFile && file !== undefined) {
+    const isKept = upload.keepsFile === true || (upload.keepsFile && file !== object);
+    if (isKept && file !== undefined) {
       await index.addUploadedFile({
         viewId,
         fileHash: file.fileHash,

@@ -6,11 +6,12 @@ import type { AnsweredRequest } from "../http/request-handler.ts";
 import type { NarIngest } from "../ingest/nar-ingest.ts";
 import { createIdentityMetrics, type IdentityMetrics } from "./identity-metrics.ts";
 import { createScrubMetrics } from "./scrub-metrics.ts";
+import { createUpstreamMetrics, type UpstreamMetrics } from "./upstream-metrics.ts";
 import type { ViewLatencies } from "./view-latencies.ts";
 import { observeRequest, renderViewLatencies } from "./view-metrics.ts";
 
 /** What the server counts, for Prometheus. No label names a path or a token, nor a view unless that is asked for. */
-export interface ServerMetrics extends IdentityMetrics {
+export interface ServerMetrics extends IdentityMetrics, UpstreamMetrics {
   readonly countRequest: (request: AnsweredRequest) => void;
   /** The same ingest, counted. */
   countUploads(ingest: NarIngest): NarIngest;
@@ -130,6 +131,7 @@ export function createServerMetrics(sources: MetricsSources): ServerMetrics {
 
   return {
     ...createIdentityMetrics(registers),
+    ...createUpstreamMetrics(registers),
     countRequest(request) {
       const { route } = request;
       observeRequest(sources.latencies, request);

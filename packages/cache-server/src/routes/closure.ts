@@ -12,6 +12,7 @@ import { acceptsZstd, sendBytes, sendJson } from "../http/send.ts";
 import type { FoundNarInfo } from "../index/cache-index.ts";
 import type { ReadChain } from "../trust/read-chain.ts";
 import type { RouteServices } from "./route-services.ts";
+import { createUpstreamAnswers } from "./upstream-answers.ts";
 
 const MAX_JSON_BYTES = 4 * 2 ** 20;
 const MAX_ROOTS = 20_000;
@@ -20,6 +21,8 @@ const DEFAULT_LIMIT = 1000;
 const MAX_LIMIT = 5000;
 /** An answer ends with the look-up that brings it here. */
 const MAX_ANSWER_BYTES = 8 * 2 ** 20;
+/** An answer that asks upstreams ends after this, before its client takes it for lost. */
+const MAX_UPSTREAM_MS = 2000;
 /** Paths looked up in one turn of the event loop: a millisecond or two. */
 const PATHS_PER_TURN = 128;
 
@@ -45,6 +48,7 @@ const ClosureRequest = v.object({
 /** The narinfos of whole closures in one answer, so that a client need not ask level by level. */
 export function closureRoutes(services: RouteServices): Route[] {
   const { index, gate, limits, accesses, reads } = services;
+  const passedOn = createUpstreamAnswers(services);
 
   /** What the chain has of these, each counted as used. */
   const look = async (
@@ -52,7 +56,7 @@ export function closureRoutes(services: RouteServices): Route[] {
     storePathHashes: readonly string[],
   ): Promise<FoundNarInfo[]> => {
     for (;;) {
-      const found = await index.findNarInfos(chain.ids, storePathHashes);
+      const found = await index.findNarInfos(chain.readIds, storePathHashes);
       let deletion: Promise<void> | undefined;
       for (const { viewId, storePathHash, accessedAtMs } of found) {
         deletion = accesses.usePath(viewId, storePathHash, accessedAtMs) ?? deletion;
@@ -81,22 +85,36 @@ export function closureRoutes(services: RouteServices): Route[] {
     const missing: string[] = [];
     let next = 0;
     let answerBytes = 0;
-    while (next < queue.length && narinfos.length < limit && answerBytes < MAX_ANSWER_BYTES) {
+    // Upstreams may take their time for each level: the rest is then asked for with another request.
+    const endMs = chain.upstreams.length === 0 ? Infinity : performance.now() + MAX_UPSTREAM_MS;
+    while (
+      next < queue.length &&
+      narinfos.length < limit &&
+      answerBytes < MAX_ANSWER_BYTES &&
+      performance.now() < endMs
+    ) {
       if (next > 0) await nextTurn();
       signal.throwIfAborted();
       const size = Math.min(PATHS_PER_TURN, limit - narinfos.length);
       const asked = queue.slice(next, next + size);
       next += asked.length;
       const paths = new Map((await look(chain, asked)).map((path) => [path.storePathHash, path]));
+      const hits = await passedOn.narInfos(
+        chain,
+        asked.filter((hash) => !paths.has(hash)),
+      );
       for (const storePathHash of asked) {
-        const path = paths.get(storePathHash);
+        const path = paths.get(storePathHash) ?? hits.get(storePathHash);
         if (path === undefined) {
           missing.push(storePathHash);
           continue;
         }
-        reads.note(caller.claims, path.viewId, "path", storePathHash);
-        narinfos.push({ storePathHash, text: path.narInfo });
-        answerBytes += path.narInfo.length;
+        if (paths.has(storePathHash)) {
+          reads.note(caller.claims, path.viewId, "path", storePathHash);
+        }
+        const text = await passedOn.signed(chain, path);
+        narinfos.push({ storePathHash, text });
+        answerBytes += text.length;
         for (const reference of path.references) {
           enqueue(parseStorePathBaseName(reference, chain.view.storeDir).hash);
         }

@@ -5,7 +5,12 @@ import { AtticError } from "../http/attic-error.ts";
 
 /** What a file name under `nar/` asks for. */
 export type NarFileName =
-  | { readonly kind: "path"; readonly storePathHash: string }
+  | {
+      readonly kind: "path";
+      readonly storePathHash: string;
+      /** What follows `.nar`, without its dot; empty for whatever the NAR is stored as. */
+      readonly extension: string;
+    }
   | {
       readonly kind: "file";
       readonly fileHash: string;
@@ -15,7 +20,7 @@ export type NarFileName =
 
 /**
  * Reads `<file hash>.nar[.<extension>]`, as our narinfos and Nix's uploads name it, or Attic's
- * `<store path hash>.nar`.
+ * `<store path hash>.nar`; with an extension that is a file of an upstream whose hash nobody knows beforehand.
  *
  * @throws {CacheError} `NOT_FOUND` for any other name.
  */
@@ -30,11 +35,12 @@ export function findNarFileName(name: string): NarFileName | undefined {
   const dot = name.indexOf(".");
   const hash = dot < 0 ? name : name.slice(0, dot);
   const suffix = dot < 0 ? "" : name.slice(dot);
-  if (suffix === ".nar" && isStorePathHash(hash)) return { kind: "path", storePathHash: hash };
+  const matched = /^\.nar(?:\.([a-z0-9]{1,8}))?$/.exec(suffix);
+  if (matched === null) return undefined;
+  const extension = matched[1] ?? "";
+  if (isStorePathHash(hash)) return { kind: "path", storePathHash: hash, extension };
   const fileHash = parseFileHash(hash);
-  const extension = /^\.nar(?:\.([a-z0-9]{1,8}))?$/.exec(suffix);
-  if (fileHash === undefined || extension === null) return undefined;
-  return { kind: "file", fileHash, extension: extension[1] ?? "" };
+  return fileHash === undefined ? undefined : { kind: "file", fileHash, extension };
 }
 
 function parseFileHash(text: string): string | undefined {

@@ -22,7 +22,9 @@ import {
   requireDocumentName,
   requireStorePathHash,
 } from "./nix-files.ts";
+import { headersOf } from "./read-headers.ts";
 import type { RouteServices } from "./route-services.ts";
+import { createUpstreamAnswers, noSuchNar } from "./upstream-answers.ts";
 
 const YEAR_SECONDS = 31_536_000;
 /** Headers of a remembered answer, beside its body. */
@@ -40,6 +42,7 @@ interface FoundAnswer {
 export function nixReadRoutes(services: RouteServices): Route[] {
   const { index, store, gate, accesses, reads } = services;
   const listings = createListings(services);
+  const passedOn = createUpstreamAnswers(services);
 
   /** The view to read and what lies behind it, once the caller may. */
   const openChain = async ({ caller, params }: Exchange): Promise<ReadChain> => {
@@ -103,17 +106,23 @@ export function nixReadRoutes(services: RouteServices): Route[] {
   const narInfo = async (exchange: Exchange): Promise<void> => {
     const chain = await openChain(exchange);
     const hash = requireStorePathHash(exchange.params["hash"] ?? "");
-    let path = await index.findPath(chain.ids, hash);
+    let path = await index.findPath(chain.readIds, hash);
     while (path !== undefined) {
       const deletion = accesses.usePath(path.viewId, hash, path.accessedAtMs);
       if (deletion === undefined) break;
       await deletion;
-      path = await index.findPath(chain.ids, hash);
+      path = await index.findPath(chain.readIds, hash);
     }
-    if (path === undefined) throw noSuchPath(chain, hash);
-    reads.note(exchange.caller.claims, path.viewId, "path", hash);
     const headers = headersOf(chain, 300);
-    const answer = prepareAnswer(path.narInfo, "text/x-nix-narinfo", { headers });
+    if (path === undefined) {
+      const text = await passedOn.narInfo(chain, hash);
+      if (text === undefined) throw noSuchPath(chain, hash);
+      sendBytes(exchange, text, "text/x-nix-narinfo", { headers });
+      return;
+    }
+    reads.note(exchange.caller.claims, path.viewId, "path", hash);
+    const text = await passedOn.signed(chain, path);
+    const answer = prepareAnswer(text, "text/x-nix-narinfo", { headers });
     remember(exchange, narInfoKey(chain, exchange), { viewId: path.viewId, answer });
     sendPrepared(exchange, answer);
   };
@@ -121,14 +130,13 @@ export function nixReadRoutes(services: RouteServices): Route[] {
   const findObject = async (chain: ReadChain, name: string): Promise<FoundObject | undefined> => {
     const wanted = parseNarFileName(name);
     if (wanted.kind === "file") {
-      const object = await index.findObject(chain.ids, wanted.fileHash);
-      const isNamedSo =
-        object !== undefined &&
-        compressionsOfExtension(wanted.extension).includes(object.compression);
-      return isNamedSo ? object : undefined;
+      const object = await index.findObject(chain.readIds, wanted.fileHash);
+      return object && isNamedSo(object, wanted.extension) ? object : undefined;
     }
-    const path = await index.findPath(chain.ids, wanted.storePathHash);
-    return path === undefined ? undefined : index.findObject([path.viewId], path.fileHash);
+    const path = await index.findPath(chain.readIds, wanted.storePathHash);
+    const object = path && (await index.findObject([path.viewId], path.fileHash));
+    const isAny = wanted.extension === "";
+    return object && (isAny || isNamedSo(object, wanted.extension)) ? object : undefined;
   };
 
   /**
@@ -156,10 +164,13 @@ export function nixReadRoutes(services: RouteServices): Route[] {
         objects.put(key, indexVersion, object, OBJECT_BYTES);
       }
     }
-    if (object === undefined) throw noSuchNar(chain, name);
+    for (let isSure = false; object === undefined; isSure = true) {
+      if (await passedOn.sendNar(exchange, chain, { fileName: name, isSure })) return;
+      object = await findObject(chain, name);
+    }
     const isThere =
       exchange.request.method !== "HEAD" || (await isOffered(exchange, chain, object));
-    if (!isThere) throw noSuchNar(chain, name);
+    if (!isThere) throw noSuchNar(chain.view, name);
     const served = object;
     const { viewId } = object;
     useNar(viewId, exchange);
@@ -183,9 +194,12 @@ export function nixReadRoutes(services: RouteServices): Route[] {
   const listing = async (exchange: Exchange): Promise<void> => {
     const chain = await openChain(exchange);
     const hash = requireStorePathHash(exchange.params["hash"] ?? "");
-    const path = await index.findPath(chain.ids, hash);
-    if (path === undefined) throw noSuchPath(chain, hash);
-    const body = await listings.get(path, exchange.signal);
+    const path = await index.findPath(chain.readIds, hash);
+    const body =
+      path === undefined
+        ? await passedOn.listing(chain, hash)
+        : await listings.get(path, exchange.signal);
+    if (body === undefined) throw noSuchPath(chain, hash);
     sendBytes(exchange, body, "application/json", { headers: headersOf(chain, 3600) });
   };
 
@@ -194,7 +208,9 @@ export function nixReadRoutes(services: RouteServices): Route[] {
     async (exchange) => {
       const chain = await openChain(exchange);
       const name = readName(exchange);
-      const body = await index.findDocument(chain.ids, kind, name);
+      const body =
+        (await index.findDocument(chain.readIds, kind, name)) ??
+        (await passedOn.document(chain, kind, name));
       if (body === undefined) {
         throw new AtticError(
           "NotFound",
@@ -237,26 +253,10 @@ export function buildTraceName({ params }: Exchange): string {
   return `${derivation}/${requireDocumentName(params["name"] ?? "")}`;
 }
 
-function noSuchNar({ view }: ReadChain, name: string): AtticError {
-  return new AtticError("NoSuchObject", "NOT_FOUND", `There is no nar/${name} in ${view.name}`);
+function isNamedSo({ compression }: FoundObject, extension: string): boolean {
+  return compressionsOfExtension(extension).includes(compression);
 }
 
 function noSuchPath({ view }: ReadChain, hash: string): AtticError {
   return new AtticError("NoSuchObject", "NOT_FOUND", `There is no path ${hash} in ${view.name}`);
-}
-
-/** Shared proxies may keep what everybody may read; nobody's answer to a token. */
-function headersOf(
-  { isPublic }: ReadChain,
-  maxAgeSeconds: number,
-  more?: string,
-): Readonly<Record<string, string>> {
-  const cacheControl = [
-    isPublic ? "public" : "private",
-    `max-age=${maxAgeSeconds}`,
-    ...(more === undefined ? [] : [more]),
-  ].join(", ");
-  return isPublic
-    ? { "cache-control": cacheControl, "x-attic-cache-visibility": "public" }
-    : { "cache-control": cacheControl, vary: "authorization" };
 }

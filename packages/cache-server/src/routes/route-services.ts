@@ -25,6 +25,7 @@ import type { ServerMetrics } from "../metrics/server-metrics.ts";
 import type { ViewLatencies } from "../metrics/view-latencies.ts";
 import type { OverlayKeys } from "../trust/overlay-keys.ts";
 import type { TrustGate } from "../trust/trust-gate.ts";
+import type { UpstreamReader } from "../upstream/upstream-reader.ts";
 
 /** What the routes share. Each takes what it needs. */
 export interface RouteServices {
@@ -43,6 +44,10 @@ export interface RouteServices {
   readonly commons: Commons;
   readonly collector: Collector;
   readonly scrubber: Scrubber;
+  /** `undefined` where nothing is read through. */
+  readonly upstreams: UpstreamReader | undefined;
+  /** How long the first bytes of a NAR that comes from an upstream may take. */
+  readonly upstreamPatienceMs: number;
   readonly logger: Logger;
   readonly now: () => number;
   readonly limits: RouteLimits;

@@ -2,6 +2,7 @@ import { isCacheError } from "@glorious/core";
 import { formatViewName, parseViewName } from "@glorious/trust";
 
 import type { ViewRecord } from "../index/cache-index.ts";
+import type { UpstreamRecord } from "../index/upstream-index.ts";
 
 /** A view as readers see it. An overlay that nobody has written to is there for them, and has no id. */
 export type ReadView = Omit<ViewRecord, "id"> & { readonly id: number | undefined };
@@ -16,15 +17,33 @@ export interface ReadChain {
   readonly views: readonly ViewRecord[];
   /** Their ids. */
   readonly ids: readonly number[];
+  /** The upstreams that these views fall back to, in the order they are preferred in. */
+  readonly upstreams: readonly UpstreamRecord[];
+  /** Where a read looks: in these views, then in what was fetched from the upstreams. Nobody pushed that. */
+  readonly readIds: readonly number[];
   /** The same for chains of the same views alone; for what is remembered. */
   readonly key: string;
   /** Whether everybody may read all of it. */
   readonly isPublic: boolean;
 }
 
-export function createReadChain(view: ReadView, views: readonly ViewRecord[]): ReadChain {
+export function createReadChain(
+  view: ReadView,
+  views: readonly ViewRecord[],
+  upstreams: readonly UpstreamRecord[],
+): ReadChain {
   const ids = views.map(({ id }) => id);
-  return { view, views, ids, key: ids.join(","), isPublic: views.every((each) => each.isPublic) };
+  const readIds = [...ids, ...upstreams.map(({ viewId }) => viewId)];
+  return {
+    view,
+    views,
+    ids,
+    upstreams,
+    readIds,
+    // What is added to narinfos of upstreams depends on which of the ids are views.
+    key: `${ids.length}:${readIds.join(",")}`,
+    isPublic: views.every((each) => each.isPublic),
+  };
 }
 
 /** The full name of the view that an overlay lies over; `undefined` for any name that is none of an overlay. */

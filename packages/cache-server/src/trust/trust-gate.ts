@@ -83,7 +83,10 @@ const NO_TOKEN = "No token was sent";
 const HINT = "Send a valid token; `flywheel token inspect` shows what one allows and until when.";
 
 export interface TrustGateOptions {
-  readonly index: Pick<CacheIndex, "findView" | "isTokenRevoked" | "isRevoked">;
+  readonly index: Pick<
+    CacheIndex,
+    "findView" | "isTokenRevoked" | "isRevoked" | "upstreamsOfViews"
+  >;
   readonly verifier: TokenVerifier;
   readonly now: () => number;
   /** Without it nothing is remembered. */
@@ -165,19 +168,28 @@ export function createTrustGate(options: TrustGateOptions): TrustGate {
   };
 
   const resolveChain = async (caller: Caller, name: string): Promise<ReadChain> => {
+    const { view, views } = await resolveViews(caller, name);
+    const upstreams = await index.upstreamsOfViews(views.map(({ id }) => id));
+    return createReadChain(view, views, upstreams);
+  };
+
+  const resolveViews = async (
+    caller: Caller,
+    name: string,
+  ): Promise<Pick<ReadChain, "view" | "views">> => {
     const baseName = baseOfOverlay(name);
     if (baseName === undefined) {
       const view = await requireView(caller, name, "pull");
-      return createReadChain(view, await withShared(caller, view));
+      return { view, views: await withShared(caller, view) };
     }
     requirePermission(caller, name, "pull");
     const overlay = await index.findView(name);
     const base = await index.findView(baseName);
     const mayReadBase = base !== undefined && (base.isPublic || may(caller, baseName, "pull"));
     const behind = mayReadBase ? await withShared(caller, base) : [];
-    if (overlay !== undefined) return createReadChain(overlay, [overlay, ...behind]);
+    if (overlay !== undefined) return { view: overlay, views: [overlay, ...behind] };
     if (!mayReadBase) throw noSuchView(name);
-    return createReadChain({ ...base, id: undefined, name, isPublic: false }, behind);
+    return { view: { ...base, id: undefined, name, isPublic: false }, views: behind };
   };
 
   const requireWritableView: TrustGate["requireWritableView"] = async (caller, name) => {

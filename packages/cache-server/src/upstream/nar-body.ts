@@ -106,20 +106,21 @@ async function* withIdleTimeout(
   { idleTimeoutMs }: NarBodyOptions,
 ): AsyncGenerator<Buffer> {
   const chunks = (body as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
-  const stalled = Promise.withResolvers<never>();
-  stalled.promise.catch(() => {});
   for (;;) {
+    // Not a race against one long promise: that would keep every chunk until the end.
+    const { promise, resolve, reject } = Promise.withResolvers<IteratorResult<Buffer>>();
     const timer = setTimeout(() => {
-      stalled.reject(new UpstreamFault("stalled", `nothing came for ${idleTimeoutMs} ms`));
+      reject(new UpstreamFault("stalled", `nothing came for ${idleTimeoutMs} ms`));
     }, idleTimeoutMs);
+    chunks.next().then(resolve, reject);
+    let next: IteratorResult<Buffer>;
     try {
-      const next = await Promise.race([chunks.next(), stalled.promise]);
-      if (next.done === true) return;
-      clearTimeout(timer);
-      yield next.value;
+      next = await promise;
     } finally {
       clearTimeout(timer);
     }
+    if (next.done === true) return;
+    yield next.value;
   }
 }
 

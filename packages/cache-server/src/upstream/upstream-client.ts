@@ -1,4 +1,4 @@
-import { type CircuitBreaker, createCircuitBreaker } from "@glorious/core";
+import { type CircuitBreaker, createByteBudget, createCircuitBreaker } from "@glorious/core";
 import { parseNixCacheInfo, parsePublicKey, type PublicKey } from "@glorious/nix-store";
 
 import { type AddressGuard, createAddressGuard } from "./address-guard.ts";
@@ -7,6 +7,7 @@ import { isFaultOfTheWay, UpstreamFault } from "./upstream-fault.ts";
 import {
   createUpstreamHttp,
   readSmallBody,
+  SMALL_CONNECTIONS,
   type UpstreamHttp,
   type UpstreamResponse,
 } from "./upstream-http.ts";
@@ -25,7 +26,7 @@ export interface UpstreamTarget {
   readonly storeDir: string;
 }
 
-/** `absent`: it does not have it. `unknown`: whether it has it could not be found out, or cannot be believed. */
+/** `absent`: it does not have it, or nothing that can be believed. `unknown`: that could not be found out now. */
 export type UpstreamMiss = "absent" | "unknown";
 
 /** Talks to one upstream. Whatever goes wrong is a miss, reported once; only {@link UpstreamClient.openNar} throws. */
@@ -38,8 +39,8 @@ export interface UpstreamClient extends AsyncDisposable {
   openNar(narInfo: UpstreamNarInfo, signal: AbortSignal): Promise<NarBody>;
   /** How a NAR that was opened ended, for the breaker and the log. */
   reportNar(narInfo: UpstreamNarInfo, fault?: UpstreamFault): void;
-  /** Whether it is asked at all at present. */
-  readonly isAsked: boolean;
+  /** Whether it is asked at all at present; when it is not, this may find out whether it is back. */
+  admits(): boolean;
 }
 
 export interface UpstreamClientOptions {
@@ -80,6 +81,7 @@ export function createUpstreamClient(
     maxNars: options.maxDownloads,
   });
   const closing = new AbortController();
+  const turns = createByteBudget(SMALL_CONNECTIONS);
   const breaker: CircuitBreaker = createCircuitBreaker({
     openMs: OPEN_MS,
     maxOpenMs: MAX_OPEN_MS,
@@ -122,6 +124,8 @@ export function createUpstreamClient(
     maxBytes: number,
     signal: AbortSignal,
   ): Promise<Buffer | "absent"> => {
+    using _ = await turns.acquire(1, AbortSignal.any([signal, closing.signal]));
+    // From here on it is the upstream that takes its time.
     const late = AbortSignal.timeout(deadlineMs);
     try {
       const response = requireContent(
@@ -201,8 +205,11 @@ export function createUpstreamClient(
       return found;
     } catch (error) {
       signal.throwIfAborted();
-      if (error instanceof UpstreamFault) report(error, subject);
-      else if (!closing.signal.aborted) throw error;
+      if (error instanceof UpstreamFault) {
+        report(error, subject);
+        return isFaultOfTheWay(error.reason) ? "unknown" : "absent";
+      }
+      if (!closing.signal.aborted) throw error;
       return "unknown";
     }
   };
@@ -258,9 +265,7 @@ export function createUpstreamClient(
       });
     },
     reportNar: ({ manifest }, fault) => report(fault, `the NAR of ${manifest.storePath}`),
-    get isAsked() {
-      return breaker.state === "closed" && !closing.signal.aborted;
-    },
+    admits: () => !closing.signal.aborted && isAdmitted(),
     async [Symbol.asyncDispose]() {
       closing.abort(new UpstreamFault("unreachable", "the server is stopping"));
       await http[Symbol.asyncDispose]();

@@ -51,7 +51,7 @@ export const UPSTREAM_FAULTS = [
   "file-hash",
   /** The NAR is not the one that was signed. */
   "nar-hash",
-  /** Our own disk is full. */
+  /** It could not be kept here: our own disk is full, or the index out of reach. */
   "storage",
 ] as const;
 
@@ -90,4 +90,23 @@ const OF_THE_WAY: ReadonlySet<UpstreamFaultReason> = new Set<UpstreamFaultReason
 /** Whether the same fault is to be expected of the upstream's next answer. */
 export function isFaultOfTheWay(reason: UpstreamFaultReason): boolean {
   return OF_THE_WAY.has(reason);
+}
+
+/** Faults after which the same question may have another answer in a minute. */
+const PASSING: ReadonlySet<UpstreamFaultReason> = new Set<UpstreamFaultReason>([
+  "timeout",
+  "unreachable",
+  "clock",
+  "certificate",
+  "rate-limited",
+  "refused",
+  "status",
+  "cut",
+  "stalled",
+  "storage",
+]);
+
+/** Whether a NAR that could not be had today is worth being named again soon. */
+export function isPassingFault(reason: UpstreamFaultReason): boolean {
+  return PASSING.has(reason);
 }

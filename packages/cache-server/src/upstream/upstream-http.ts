@@ -41,7 +41,7 @@ export interface UpstreamHttpOptions {
 
 const CONNECT_TIMEOUT_MS = 5000;
 /** For narinfos and the like, which an empty store asks for by the hundred. */
-const SMALL_CONNECTIONS = 32;
+export const SMALL_CONNECTIONS = 48;
 const MAX_REDIRECTS = 5;
 const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308]);
 const USER_AGENT = "gloriousflywheel-server";

@@ -9,7 +9,11 @@ import {
   type UpstreamClient,
   type UpstreamTarget,
 } from "../../src/upstream/upstream-client.ts";
-import { UpstreamFault } from "../../src/upstream/upstream-fault.ts";
+import {
+  isFaultOfTheWay,
+  UpstreamFault,
+  type UpstreamFaultReason,
+} from "../../src/upstream/upstream-fault.ts";
 import type { UpstreamNarInfo } from "../../src/upstream/upstream-narinfo.ts";
 import { createUpstreamReports } from "../../src/upstream/upstream-reports.ts";
 import { createTestPath, type TestPath } from "../test-path.ts";
@@ -111,7 +115,7 @@ describe("a narinfo that cannot be believed is a miss with one reason, one line,
   const cases: Record<
     string,
     {
-      readonly reason: string;
+      readonly reason: UpstreamFaultReason;
       readonly add?: Parameters<FakeUpstream["add"]>[1];
       readonly conduct?: Conduct;
     }
@@ -200,7 +204,10 @@ describe("a narinfo that cannot be believed is a miss with one reason, one line,
     await upstream.add(path, add);
     upstream.conduct("/again", (response) => response.writeHead(302, { location: "/again" }).end());
     if (conduct !== undefined) upstream.conduct(`/${path.storePathHash}.narinfo`, conduct);
-    expect(await client.narInfo(path.storePathHash, signal)).toBe("unknown");
+    // What the path itself is wrong with is remembered, what the way to it is wrong with is not.
+    expect(await client.narInfo(path.storePathHash, signal)).toBe(
+      isFaultOfTheWay(reason) ? "unknown" : "absent",
+    );
     expect(world.counted).toEqual([reason]);
     expect(world.logged).toEqual([reason]);
   });
@@ -279,7 +286,7 @@ describe("the breaker", () => {
     world.upstream.conduct(name, () => {});
     expect(await world.client.narInfo(world.path.storePathHash, signal)).toBe("unknown");
     expect(world.counted).toEqual(["timeout"]);
-    expect(world.client.isAsked).toBe(false);
+    expect(world.client.admits()).toBe(false);
     for (let count = 0; count < 10; count += 1) {
       expect(await world.client.narInfo(world.path.storePathHash, signal)).toBe("unknown");
     }
@@ -288,7 +295,7 @@ describe("the breaker", () => {
       async () => {
         // What asks is the probe, for something else than what hangs.
         await world.client.narInfo("0".repeat(32), signal);
-        expect(world.client.isAsked).toBe(true);
+        expect(world.client.admits()).toBe(true);
       },
       { timeout: 10_000, interval: 100 },
     );
@@ -301,7 +308,7 @@ describe("the breaker", () => {
       expect(await world.client.narInfo(world.path.storePathHash, signal)).toBe("unknown");
     }
     expect(world.counted.slice(0, 3)).toEqual(["unreachable", "unreachable", "unreachable"]);
-    expect(world.client.isAsked).toBe(false);
+    expect(world.client.admits()).toBe(false);
   });
 
   test.each([429, 503])("one that answers %i is left alone at once", async (status) => {
@@ -310,7 +317,7 @@ describe("the breaker", () => {
       response.writeHead(status, { "retry-after": "Thu, 01 Jan 2099 00:00:00 GMT" }).end(),
     );
     await world.client.narInfo(world.path.storePathHash, signal);
-    expect(world.client.isAsked).toBe(false);
+    expect(world.client.admits()).toBe(false);
   });
 
   test("wrong signatures of single paths do not keep the others away", async () => {

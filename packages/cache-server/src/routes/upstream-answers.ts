@@ -1,0 +1,199 @@
+import { isCacheError } from "@glorious/core";
+import { parseNarListing } from "@glorious/nix-store";
+
+import { addSignatures } from "../commit/narinfo-text.ts";
+import { AtticError } from "../http/attic-error.ts";
+import type { Exchange } from "../http/exchange.ts";
+import { requestedRange } from "../http/send.ts";
+import { sendChunks } from "../http/stream-body.ts";
+import type { DocumentKind, FoundNarInfo, PathRecord } from "../index/cache-index.ts";
+import { compressionsOfExtension } from "../ingest/nar-decoder.ts";
+import type { ReadChain, ReadView } from "../trust/read-chain.ts";
+import type { HeldDownload } from "../upstream/nar-downloads.ts";
+import { UpstreamFault } from "../upstream/upstream-fault.ts";
+import { formatServedNarInfo } from "../upstream/upstream-narinfo.ts";
+import type { UpstreamHit } from "../upstream/upstream-reader.ts";
+import { isSignedBuildTrace, isSignedRealisation } from "../upstream/verify-document.ts";
+import { parseNarFileName } from "./nix-files.ts";
+import { headersOf } from "./read-headers.ts";
+import type { RouteServices } from "./route-services.ts";
+
+/** Answers to what no view of a read chain has, from its upstreams. */
+export interface UpstreamAnswers {
+  /** The text of a narinfo. */
+  narInfo(chain: ReadChain, storePathHash: string): Promise<string | undefined>;
+  /** What the upstreams have of many, not yet signed by the view; by store path hash. */
+  narInfos(
+    chain: ReadChain,
+    storePathHashes: readonly string[],
+  ): Promise<ReadonlyMap<string, UpstreamPathInfo>>;
+  /** The narinfo of a path that was found, with the view's own signature where it came from an upstream. */
+  signed(chain: ReadChain, path: Pick<PathRecord, "viewId" | "narInfo">): Promise<string>;
+  /**
+   * Sends a NAR while it comes; `false` when it has just come, and is in the index, unless the caller is sure that it
+   * is not.
+   *
+   * @throws {CacheError} `NOT_FOUND` when no upstream has it, or it is not right.
+   */
+  sendNar(exchange: Exchange, chain: ReadChain, options: SendNarOptions): Promise<boolean>;
+  listing(chain: ReadChain, storePathHash: string): Promise<Buffer | undefined>;
+  document(chain: ReadChain, kind: DocumentKind, name: string): Promise<Buffer | undefined>;
+}
+
+export interface SendNarOptions {
+  readonly fileName: string;
+  readonly isSure: boolean;
+}
+
+/** A path that only an upstream has, in the shape of one that was found. */
+export type UpstreamPathInfo = Pick<FoundNarInfo, "viewId" | "narInfo" | "references">;
+
+const MAX_LISTING_BYTES = 64 * 2 ** 20;
+const MAX_DOCUMENT_BYTES = 2 ** 20;
+const YEAR_SECONDS = 31_536_000;
+
+export function createUpstreamAnswers({
+  index,
+  upstreams,
+  limits,
+  upstreamPatienceMs,
+}: RouteServices): UpstreamAnswers {
+  const sign = async ({ views }: ReadChain, narInfo: string): Promise<string> => {
+    const signer = views.find((view) => view.signsUpstream);
+    if (signer === undefined) return narInfo;
+    const keys = await index.listSigningKeys(signer.id);
+    return addSignatures(narInfo, { storeDir: signer.storeDir, keys });
+  };
+
+  const findNar = async (chain: ReadChain, fileName: string): Promise<UpstreamHit | undefined> => {
+    const name = parseNarFileName(fileName);
+    const hit =
+      name.kind === "file"
+        ? await upstreams?.findFile(chain.upstreams, name.fileHash)
+        : await upstreams?.find(chain.upstreams, name.storePathHash);
+    const isNamedSo =
+      hit !== undefined &&
+      compressionsOfExtension(name.extension).includes(hit.narInfo.compression);
+    return isNamedSo ? hit : undefined;
+  };
+
+  const send = async (
+    exchange: Exchange,
+    chain: ReadChain,
+    hit: UpstreamHit,
+    { spool, sizeBytes }: HeldDownload,
+  ): Promise<void> => {
+    const { request, response, signal } = exchange;
+    const { fileHash } = hit.narInfo;
+    // Without its hash nobody knows whether another download has the same bytes.
+    const isFixed = fileHash !== undefined && sizeBytes !== undefined;
+    const etag = `"${fileHash ?? ""}"`;
+    const range = isFixed ? requestedRange(request, response, etag, sizeBytes) : undefined;
+    const length = range === undefined ? sizeBytes : range.end - range.start;
+    response.writeHead(range === undefined ? 200 : 206, {
+      ...(isFixed ? headersOf(chain, YEAR_SECONDS, "immutable") : headersOf(chain, 300)),
+      "content-type": "application/x-nix-nar",
+      ...(length === undefined ? {} : { "content-length": length }),
+      ...(isFixed ? { "accept-ranges": "bytes", etag } : {}),
+      ...(range === undefined
+        ? {}
+        : { "content-range": `bytes ${range.start}-${range.end - 1}/${sizeBytes ?? 0}` }),
+    });
+    await sendChunks(exchange, spool.follow(range ?? { start: 0 }, signal));
+  };
+
+  return {
+    async narInfo(chain, storePathHash) {
+      const hit = await upstreams?.find(chain.upstreams, storePathHash);
+      return hit && sign(chain, formatServedNarInfo(hit.narInfo));
+    },
+    async narInfos(chain, storePathHashes) {
+      const hits = (await upstreams?.findAll(chain.upstreams, storePathHashes)) ?? [];
+      return new Map(
+        hits.map(({ upstream, narInfo }) => {
+          const { storePathHash, references } = narInfo.manifest;
+          const text = formatServedNarInfo(narInfo);
+          return [storePathHash, { viewId: upstream.viewId, narInfo: text, references }];
+        }),
+      );
+    },
+    signed: async (chain, { viewId, narInfo }) =>
+      chain.ids.includes(viewId) ? narInfo : sign(chain, narInfo),
+    async sendNar(exchange, chain, { fileName, isSure }) {
+      // Who only asks whether it is there may be about to upload it.
+      const isHead = exchange.request.method === "HEAD";
+      const hit = isHead ? undefined : await findNar(chain, fileName);
+      if (hit === undefined || upstreams === undefined) throw noSuchNar(chain.view, fileName);
+      const late = AbortSignal.timeout(upstreamPatienceMs);
+      const signal = AbortSignal.any([exchange.signal, late]);
+      try {
+        using download = await upstreams.fetch(hit, { signal, isSure });
+        if (download === undefined) return false;
+        await download.spool.ready(signal);
+        await send(exchange, chain, hit, download);
+        return true;
+      } catch (error) {
+        if (late.aborted && !exchange.signal.aborted && !exchange.response.headersSent) {
+          // It comes all the same, for whoever asks next.
+          throw noSuchNar(chain.view, fileName, new UpstreamFault("timeout", "it is on its way"));
+        }
+        if (!(error instanceof UpstreamFault)) throw error;
+        throw noSuchNar(chain.view, fileName, error);
+      }
+    },
+    async listing({ upstreams: asked }, storePathHash) {
+      const found = await upstreams?.findDocument(asked, `${storePathHash}.ls`, {
+        maxBytes: MAX_LISTING_BYTES,
+        check: isListing,
+      });
+      return found?.body;
+    },
+    async document({ upstreams: asked }, kind, name) {
+      switch (kind) {
+        case "log": {
+          const log = await upstreams?.findDocument(asked, `log/${name}`, {
+            maxBytes: limits.maxLogSizeBytes,
+            check: () => true,
+          });
+          return log?.body;
+        }
+        case "realisation": {
+          const realisation = await upstreams?.findDocument(asked, `realisations/${name}.doi`, {
+            maxBytes: MAX_DOCUMENT_BYTES,
+            check: (body, { publicKeys }) => isSignedRealisation(body, name, publicKeys),
+          });
+          return realisation?.body;
+        }
+        case "build-trace": {
+          const trace = await upstreams?.findDocument(asked, `build-trace-v2/${name}.doi`, {
+            maxBytes: MAX_DOCUMENT_BYTES,
+            check: (body, { publicKeys }) => isSignedBuildTrace(body, name, publicKeys),
+          });
+          return trace?.body;
+        }
+        default:
+          return undefined;
+      }
+    },
+  };
+}
+
+/** The refusal of a NAR that is not there, or that cannot be had. */
+export function noSuchNar({ name }: ReadView, fileName: string, fault?: UpstreamFault): AtticError {
+  const message = `There is no nar/${fileName} in ${name}`;
+  return fault === undefined
+    ? new AtticError("NoSuchObject", "NOT_FOUND", message)
+    : new AtticError("NoSuchObject", "NOT_FOUND", `${message}: its upstream's is ${fault.reason}`, {
+        cause: fault,
+      });
+}
+
+function isListing(body: Buffer): boolean {
+  try {
+    parseNarListing(body.toString("utf8"));
+    return true;
+  } catch (error) {
+    if (isCacheError(error)) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,325 @@
+import { describeError, isCacheError, type Logger } from "@glorious/core";
+
+import type { PathCommitter } from "../commit/path-committer.ts";
+import type { CacheIndex, ViewRecord } from "../index/cache-index.ts";
+import type { UpstreamPath, UpstreamRecord } from "../index/upstream-index.ts";
+import type { NarIngest } from "../ingest/nar-ingest.ts";
+import { createAnswerWriter } from "./answer-writer.ts";
+import { firstGood } from "./first-good.ts";
+import type { DownloadResult } from "./nar-download.ts";
+import { type HeldDownload, type JoinOptions, openNarDownloads } from "./nar-downloads.ts";
+import { createUpstreamClients } from "./upstream-clients.ts";
+import { isPassingFault, UpstreamFault, type UpstreamFaultReason } from "./upstream-fault.ts";
+import { createUpstreamMemory } from "./upstream-memory.ts";
+import { readUpstreamNarInfo, type UpstreamNarInfo } from "./upstream-narinfo.ts";
+import { createUpstreamReports } from "./upstream-reports.ts";
+
+/** A path that an upstream has, by a narinfo that was verified. */
+export interface UpstreamHit {
+  readonly upstream: UpstreamRecord;
+  readonly narInfo: UpstreamNarInfo;
+}
+
+/** A small file of an upstream. */
+export interface UpstreamDocument {
+  readonly upstream: UpstreamRecord;
+  readonly body: Buffer;
+}
+
+/**
+ * What views have not, from their upstreams. What is wrong with those is a miss; it is counted and logged here.
+ *
+ * The upstreams given to each method are those that the caller's read chain has, in order.
+ */
+export interface UpstreamReader {
+  /** The path, when an upstream has it that can be asked for its NAR now. Takes the deadline at most. */
+  find(
+    upstreams: readonly UpstreamRecord[],
+    storePathHash: string,
+  ): Promise<UpstreamHit | undefined>;
+  /** The same for many; those that are not there are left out. */
+  findAll(
+    upstreams: readonly UpstreamRecord[],
+    storePathHashes: readonly string[],
+  ): Promise<UpstreamHit[]>;
+  /** The path whose NAR this file is, by an answer that somebody got before. */
+  findFile(
+    upstreams: readonly UpstreamRecord[],
+    fileHash: string,
+  ): Promise<UpstreamHit | undefined>;
+  /**
+   * Fetches a NAR, or joins who fetches it. `undefined` when it has just been stored, unless the caller is sure.
+   *
+   * @throws {UpstreamFault} when it cannot be had. @throws {CacheError} `UNAVAILABLE` when too many are under way.
+   */
+  fetch(hit: UpstreamHit, options: JoinOptions): Promise<HeldDownload | undefined>;
+  /** A small file that passes a check, from the first upstream that has one. */
+  findDocument(
+    upstreams: readonly UpstreamRecord[],
+    path: string,
+    options: {
+      readonly maxBytes: number;
+      readonly check: (body: Buffer, upstream: UpstreamRecord) => boolean;
+    },
+  ): Promise<UpstreamDocument | undefined>;
+  /** Ends what is fetched, and closes all connections. */
+  stop(): Promise<void>;
+}
+
+export interface UpstreamReaderOptions {
+  readonly index: CacheIndex;
+  readonly ingest: NarIngest;
+  readonly committer: PathCommitter;
+  readonly logger: Logger;
+  readonly now: () => number;
+  /** For spools. */
+  readonly directory: string;
+  readonly settings: UpstreamReaderSettings;
+  readonly onFault: (upstream: string, reason: UpstreamFaultReason) => void;
+  readonly onDownloaded: (result: DownloadResult) => void;
+}
+
+/** Those of the server's settings that reading through stands on. */
+export interface UpstreamReaderSettings {
+  /** `false`: nobody is asked. */
+  readonly upstreamEnabled: boolean;
+  readonly upstreamDeadlineMs: number;
+  readonly upstreamPositiveTtlMs: number;
+  readonly upstreamNegativeTtlMs: number;
+  readonly upstreamMaxDownloads: number;
+  readonly maxNarInfoSizeBytes: number;
+  readonly maxNarSizeBytes: number;
+}
+
+export async function openUpstreamReader(options: UpstreamReaderOptions): Promise<UpstreamReader> {
+  const { index, logger, now, settings } = options;
+  const { upstreamDeadlineMs: deadlineMs } = settings;
+  const reports = createUpstreamReports({ logger, onFault: options.onFault });
+  const clients = createUpstreamClients({
+    deadlineMs,
+    maxNarInfoBytes: settings.maxNarInfoSizeBytes,
+    maxNarBytes: settings.maxNarSizeBytes,
+    maxDownloads: settings.upstreamMaxDownloads,
+    reports,
+  });
+  const memory = createUpstreamMemory({
+    positiveTtlMs: settings.upstreamPositiveTtlMs,
+    negativeTtlMs: settings.upstreamNegativeTtlMs,
+    now,
+  });
+  const writer = createAnswerWriter(index, logger);
+  const closing = new AbortController();
+  const asking = new Map<string, Promise<UpstreamNarInfo | undefined>>();
+
+  const forget = async ({ viewId }: UpstreamRecord, narInfo: UpstreamNarInfo): Promise<void> => {
+    const { storePathHash } = narInfo.manifest;
+    memory.put(viewId, storePathHash, "absent");
+    try {
+      await index.removeUpstreamPath(viewId, storePathHash);
+    } catch (error) {
+      logger.warn("an upstream's answer stays, though it is wrong", {
+        error: describeError(error),
+      });
+    }
+  };
+
+  const downloads = await openNarDownloads({
+    ingest: options.ingest,
+    directory: options.directory,
+    maxDownloads: settings.upstreamMaxDownloads,
+    async commit(upstream, manifest, object) {
+      await options.committer.commitOne(
+        hiddenView(upstream),
+        { manifest, object, requiredReferences: [] },
+        { createdBy: undefined },
+      );
+    },
+    onEnded({ upstream, client }, narInfo, result) {
+      options.onDownloaded(result);
+      const { fault } = result;
+      if (fault?.reason === "storage" && isCacheError(fault.cause, "NOT_FOUND")) {
+        // The upstream was taken away meanwhile.
+        return;
+      }
+      client.reportNar(narInfo, fault);
+      if (fault !== undefined && !isPassingFault(fault.reason)) void forget(upstream, narInfo);
+    },
+  });
+
+  const known = (upstream: UpstreamRecord, row: UpstreamPath): UpstreamNarInfo | undefined => {
+    try {
+      return readUpstreamNarInfo(row.narInfo, upstream.storeDir);
+    } catch (error) {
+      if (error instanceof UpstreamFault) return undefined;
+      throw error;
+    }
+  };
+
+  /** Brings into memory what the index knows of these, where memory does not know. */
+  const recall = async (
+    upstreams: readonly UpstreamRecord[],
+    storePathHashes: readonly string[],
+  ): Promise<void> => {
+    const unknown = storePathHashes.filter((hash) =>
+      upstreams.some(({ viewId }) => memory.get(viewId, hash) === undefined),
+    );
+    if (unknown.length === 0) return;
+    const byView = new Map(upstreams.map((upstream) => [upstream.viewId, upstream]));
+    const youngest = now() - settings.upstreamPositiveTtlMs;
+    for (const row of await index.findUpstreamPaths([...byView.keys()], unknown)) {
+      const upstream = byView.get(row.hiddenViewId);
+      if (upstream === undefined || row.checkedAtMs < youngest) continue;
+      if (memory.get(row.hiddenViewId, row.storePathHash) !== undefined) continue;
+      const narInfo = known(upstream, row);
+      if (narInfo !== undefined) memory.put(row.hiddenViewId, row.storePathHash, narInfo);
+    }
+  };
+
+  const askOnce = async (
+    upstream: UpstreamRecord,
+    storePathHash: string,
+  ): Promise<UpstreamNarInfo | undefined> => {
+    const { viewId } = upstream;
+    try {
+      const answer = await clients.of(upstream).narInfo(storePathHash, closing.signal);
+      if (answer === "unknown") return undefined;
+      memory.put(viewId, storePathHash, answer);
+      if (answer === "absent") return undefined;
+      const { manifest, fileHash, text } = answer;
+      const { narHash, references } = manifest;
+      writer.add({
+        hiddenViewId: viewId,
+        storePathHash,
+        narInfo: text,
+        fileHash,
+        narHash,
+        references,
+        checkedAtMs: now(),
+      });
+      return answer;
+    } catch (error) {
+      if (!closing.signal.aborted) {
+        logger.error("an upstream could not be asked", {
+          upstream: upstream.name,
+          error: describeError(error),
+        });
+      }
+      return undefined;
+    }
+  };
+
+  const ask = (
+    upstream: UpstreamRecord,
+    storePathHash: string,
+  ): Promise<UpstreamNarInfo | undefined> => {
+    const key = `${upstream.viewId} ${storePathHash}`;
+    let question = asking.get(key);
+    if (question === undefined) {
+      question = askOnce(upstream, storePathHash).finally(() => asking.delete(key));
+      asking.set(key, question);
+    }
+    return question;
+  };
+
+  /** With what the index knows in memory. */
+  const look = async (
+    upstreams: readonly UpstreamRecord[],
+    storePathHash: string,
+  ): Promise<UpstreamHit | undefined> => {
+    // A narinfo whose NAR cannot be had now would fail its reader where a miss would not.
+    const usable = upstreams.filter(
+      (upstream) =>
+        memory.get(upstream.viewId, storePathHash) !== "absent" && clients.of(upstream).admits(),
+    );
+    for (const upstream of usable) {
+      const narInfo = memory.get(upstream.viewId, storePathHash);
+      if (narInfo !== undefined && narInfo !== "absent") return { upstream, narInfo };
+    }
+    const questions = usable.map(async (upstream): Promise<UpstreamHit | undefined> => {
+      const narInfo = await ask(upstream, storePathHash);
+      return narInfo && { upstream, narInfo };
+    });
+    return firstGood(questions, deadlineMs);
+  };
+
+  const isOff = (upstreams: readonly UpstreamRecord[]): boolean =>
+    upstreams.length === 0 || !settings.upstreamEnabled || closing.signal.aborted;
+
+  return {
+    async find(upstreams, storePathHash) {
+      if (isOff(upstreams)) return undefined;
+      await recall(upstreams, [storePathHash]);
+      return look(upstreams, storePathHash);
+    },
+    async findAll(upstreams, storePathHashes) {
+      if (isOff(upstreams)) return [];
+      await recall(upstreams, storePathHashes);
+      const hits = await Promise.all(storePathHashes.map((hash) => look(upstreams, hash)));
+      return hits.filter((hit) => hit !== undefined);
+    },
+    async findFile(upstreams, fileHash) {
+      if (isOff(upstreams)) return undefined;
+      const byView = new Map(upstreams.map((upstream) => [upstream.viewId, upstream]));
+      const viewIds = [...byView.keys()];
+      const remembered = memory.findFile(viewIds, fileHash);
+      if (remembered !== undefined) {
+        const upstream = byView.get(remembered.hiddenViewId);
+        return upstream && { upstream, narInfo: remembered.narInfo };
+      }
+      const row = await index.findUpstreamFile(viewIds, fileHash);
+      const upstream = row && byView.get(row.hiddenViewId);
+      const narInfo = row && upstream && known(upstream, row);
+      return upstream && narInfo && { upstream, narInfo };
+    },
+    fetch: ({ upstream, narInfo }, joinOptions) =>
+      downloads.join({ upstream, client: clients.of(upstream) }, narInfo, joinOptions),
+    async findDocument(upstreams, path, { maxBytes, check }) {
+      if (isOff(upstreams)) return undefined;
+      const questions = upstreams.map(async (upstream): Promise<UpstreamDocument | undefined> => {
+        try {
+          const body = await clients.of(upstream).document(path, maxBytes, closing.signal);
+          return typeof body !== "string" && check(body, upstream) ? { upstream, body } : undefined;
+        } catch (error) {
+          if (!closing.signal.aborted) {
+            logger.error("an upstream could not be asked", {
+              upstream: upstream.name,
+              error: describeError(error),
+            });
+          }
+          return undefined;
+        }
+      });
+      return firstGood(questions, deadlineMs);
+    },
+    async stop() {
+      closing.abort(new UpstreamFault("unreachable", "the server is stopping"));
+      await clients.stop();
+      await downloads.stop();
+      await writer.stop();
+    },
+  };
+}
+
+/** The view that holds what an upstream gave, as far as committing needs it: nobody of ours signs there. */
+function hiddenView({
+  viewId: id,
+  name,
+  storeDir,
+  priority,
+  createdAtMs,
+}: UpstreamRecord): ViewRecord {
+  return {
+    id,
+    name,
+    isPublic: false,
+    storeDir,
+    priority,
+    upstreamCacheKeyNames: [],
+    retentionSeconds: undefined,
+    maxSizeBytes: undefined,
+    compressionLevel: undefined,
+    createdAtMs,
+    signsUpstream: false,
+    pushesUpstream: false,
+  };
+}
