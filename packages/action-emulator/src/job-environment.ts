@@ -1,7 +1,7 @@
 import path from "node:path";
 
 /** Whose runner is emulated. */
-export type Flavour = "github" | "forgejo";
+export type Flavour = "github" | "forgejo" | "gitea";
 
 /** What triggered the job; every field has a default that makes a push to `main` of `acme/site`. */
 export interface JobEvent {
@@ -106,6 +106,7 @@ export function jobEnvironment(
     GITHUB_WORKFLOW: "CI",
     GITHUB_WORKSPACE: folders.workspace,
   };
+  // Forgejo has each of GitHub's under its own name too; Gitea says no more than whose runner it is.
   const twins = Object.entries(github).map(
     ([name, value]) => [name.replace(/^GITHUB_/, "FORGEJO_"), value] as const,
   );
@@ -113,6 +114,7 @@ export function jobEnvironment(
     CI: "true",
     ...github,
     ...(flavour === "forgejo" ? Object.fromEntries(twins) : {}),
+    ...(flavour === "gitea" ? { GITEA_ACTIONS: "true", ACT: "true" } : {}),
     RUNNER_ARCH: process.arch === "arm64" ? "ARM64" : "X64",
     RUNNER_ENVIRONMENT: "self-hosted",
     RUNNER_NAME: "emulator",

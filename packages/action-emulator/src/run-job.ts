@@ -3,6 +3,7 @@ import { mkdir, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 
 import { type ActionManifest, readActionManifest } from "./action-manifest.ts";
+import { chooseShell } from "./choose-shell.ts";
 import { executeStep, type StepCommand } from "./execute-step.ts";
 import { completeEvent, defaultServerUrl, jobEnvironment } from "./job-environment.ts";
 import type { JobOptions, JobResult, JobStep, RunStep, StepResult } from "./job-options.ts";
@@ -118,6 +119,8 @@ async function runHook(
   options: JobOptions,
   state: JobState,
 ): Promise<StepResult> {
+  const env = state.hookEnv();
+  const shell = chooseShell(undefined, env["PATH"] ?? "");
   return executeStep({
     name,
     id: undefined,
@@ -126,10 +129,10 @@ async function runHook(
     options,
     state,
     command: {
-      command: "bash",
-      args: [...BASH_OPTIONS, path.resolve(file)],
+      command: shell.command,
+      args: [...shell.args, path.resolve(file)],
       cwd: state.folders.workspace,
-      env: state.hookEnv(),
+      env,
     },
     step: {},
   });
@@ -230,17 +233,21 @@ function readInputs(
   );
 }
 
-const BASH_OPTIONS = ["--noprofile", "--norc", "-eo", "pipefail"];
-
 async function writeScript(
-  { shell = "bash", workingDirectory = "." }: RunStep,
+  { shell, workingDirectory = "." }: RunStep,
   script: string,
-  { folders }: JobState,
+  state: JobState,
 ): Promise<Omit<StepCommand, "env"> & { readonly file: string }> {
+  const { folders } = state;
   const file = path.join(folders.temp, `${randomUUID()}.sh`);
   await writeFile(file, script);
-  const args = shell === "bash" ? [...BASH_OPTIONS, file] : ["-e", file];
-  return { command: shell, args, cwd: path.resolve(folders.workspace, workingDirectory), file };
+  const { command, args } = chooseShell(shell, state.scriptEnv()["PATH"] ?? "");
+  return {
+    command,
+    args: [...args, file],
+    cwd: path.resolve(folders.workspace, workingDirectory),
+    file,
+  };
 }
 
 function mapValues(

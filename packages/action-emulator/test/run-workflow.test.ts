@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import path from "node:path";
 
 import { expect, test } from "vitest";
@@ -39,6 +40,61 @@ test("a workflow file's steps run in a copy of the repository, with the identity
 
   expect(onGithub.steps.at(-1)?.log).toBe("good day\nhello pull_request [***]\n");
   expect(onForgejo.steps.at(-1)?.log).toBe("good day\nhello push []\n");
+});
+
+test("a full address is its own forge's action, and a bare repository is checked out at the reference", async () => {
+  await using folder = await createTestFolder();
+  const ours = await folder.action("ours", { main: `say("ours")` });
+  const source = await folder.action("source", { main: `say("v1")` });
+  const git = (...words: readonly string[]): void =>
+    void execFileSync("git", [
+      "-C",
+      source,
+      "-c",
+      "init.defaultBranch=master",
+      "-c",
+      "user.name=t",
+      "-c",
+      "user.email=t@t",
+      ...words,
+    ]);
+  git("init", "--quiet");
+  git("add", ".");
+  git("commit", "--quiet", "-m", "one");
+  git("tag", "v1");
+  await folder.write("source/main.mjs", `console.log("later")`);
+  git("commit", "--quiet", "-am", "two");
+  const bare = path.join(path.dirname(source), "bare.git");
+  execFileSync("git", ["clone", "--quiet", "--bare", source, bare]);
+  const uses = (name: string): string => `      - uses: ${name}\n`;
+  const write = (...names: readonly string[]): Promise<string> =>
+    folder.write(
+      "ci.yml",
+      WORKFLOW.replace(/( {4}steps:\n)[^]*$/, "$1") + names.map(uses).join(""),
+    );
+  const options = {
+    repositoryDirectory: folder.runner,
+    directory: folder.runner,
+    flavour: "gitea",
+    actions: { "https://forge.example.org/acme/hello": ours, "acme/hello": bare },
+  } as const;
+
+  const job = await runWorkflow({
+    ...options,
+    file: await write(
+      "https://forge.example.org/acme/hello@v9",
+      "https://other.example.org/acme/hello@v1",
+      "acme/hello@master",
+    ),
+  });
+
+  expect(job.steps.map(({ name, log }) => [name, log])).toEqual([
+    ["hello", "ours\n"],
+    ["hello", "v1\n"],
+    ["hello", "later\n"],
+  ]);
+  const missing = { ...options, file: await write("acme/hello@v2") };
+  await expect(runWorkflow(missing)).rejects.toThrow(/acme\/hello@v2 cannot be checked out/);
 });
 
 test("an action without a folder, an event that it does not run on and an unclear job are refused", async () => {

@@ -2,6 +2,7 @@ import { CacheError } from "@glorious/core";
 import { parse } from "yaml";
 
 import { asRecord, readText } from "../action-manifest.ts";
+import type { Flavour } from "../job-environment.ts";
 
 /** A workflow file, as far as the emulator runs it. */
 export interface Workflow {
@@ -16,7 +17,7 @@ export interface WorkflowJob {
   /** Variables of the workflow and of the job. */
   readonly env: Readonly<Record<string, string>>;
   /** `permissions: id-token: write`, or Forgejo's `enable-openid-connect`. */
-  readonly mayIdentify: { readonly github: boolean; readonly forgejo: boolean };
+  readonly mayIdentify: Readonly<Record<Flavour, boolean>>;
   readonly steps: readonly WorkflowStep[];
 }
 
@@ -61,11 +62,11 @@ export function parseWorkflow(text: string): Workflow {
   const jobs = Object.entries(asRecord(document["jobs"], "jobs")).map(([id, value]) => {
     const job = asRecord(value, `job ${id}`);
     requireKnown(job, JOB_KEYS, `job ${id}`);
-    const github = job["permissions"] ?? document["permissions"];
+    const hasPermission = mayWriteIdToken(job["permissions"] ?? document["permissions"]);
     const forgejo = job["enable-openid-connect"] ?? document["enable-openid-connect"];
     const parsed: WorkflowJob = {
       env: { ...env, ...readTexts(job["env"], `env of job ${id}`) },
-      mayIdentify: { github: mayWriteIdToken(github), forgejo: forgejo === true },
+      mayIdentify: { github: hasPermission, gitea: hasPermission, forgejo: forgejo === true },
       steps: readList(job["steps"], `steps of job ${id}`).map((step, index) =>
         readStep(asRecord(step, `step ${index + 1} of job ${id}`), `step ${index + 1} of ${id}`),
       ),

@@ -5,6 +5,7 @@ import { CacheError } from "@glorious/core";
 
 import type { JobResult, JobStep, RunnerOptions } from "../job-options.ts";
 import { runJob } from "../run-job.ts";
+import { type ActionSources, actionName, findAction } from "./find-action.ts";
 import { parseWorkflow, type WorkflowJob, type WorkflowStep } from "./parse-workflow.ts";
 
 /** A workflow to run. */
@@ -15,7 +16,10 @@ export interface WorkflowOptions extends RunnerOptions {
   readonly job?: string;
   /** What `actions/checkout` puts into the workspace: a copy of this folder. */
   readonly repositoryDirectory: string;
-  /** Where actions lie, by what stands before the `@` in `uses`, such as `glorious/setup-attic`. */
+  /**
+   * Where actions lie, by what stands before the `@` in `uses`, with the forge's address or without it, such as
+   * `glorious/setup-attic`: their folders, or bare Git repositories that are checked out at the reference.
+   */
   readonly actions: Readonly<Record<string, string>>;
 }
 
@@ -34,9 +38,12 @@ export async function runWorkflow(options: WorkflowOptions): Promise<JobResult> 
     throw new CacheError("NOT_FOUND", `${file} does not run on ${event}`);
   }
   const [jobId, job] = chooseJob(workflow.jobs, options);
-  const steps = job.steps
-    .filter((step) => !isCheckout(step))
-    .map((step) => toJobStep(step, actions));
+  const directory = path.resolve(options.directory, "actions");
+  await rm(directory, { recursive: true, force: true });
+  const steps: JobStep[] = [];
+  for (const step of job.steps) {
+    if (!isCheckout(step)) steps.push(await toJobStep(step, { actions, directory }));
+  }
   const workspace = path.resolve(options.workspace ?? path.join(options.directory, "work"));
   if (job.steps.some(isCheckout)) {
     // Before the job instead of in it: what a checkout does to the work tree is all that matters here.
@@ -69,22 +76,12 @@ function chooseJob(
 }
 
 function isCheckout({ uses }: WorkflowStep): boolean {
-  return uses !== undefined && nameOf(uses) === "actions/checkout";
+  return uses !== undefined && actionName(uses) === "actions/checkout";
 }
 
-function toJobStep(step: WorkflowStep, actions: Readonly<Record<string, string>>): JobStep {
+async function toJobStep(step: WorkflowStep, sources: ActionSources): Promise<JobStep> {
   const { uses, run, with: given, ...base } = step;
   if (uses === undefined) return { ...base, run: run ?? "" };
-  const directory = actions[nameOf(uses)];
-  if (directory === undefined) {
-    throw new CacheError("NOT_FOUND", `No folder is given for the action ${JSON.stringify(uses)}`, {
-      hint: "Name it in `actions`.",
-    });
-  }
-  return { ...base, uses: directory, with: given };
-}
-
-/** What stands before the reference, without the forge's address. */
-function nameOf(uses: string): string {
-  return uses.replace(/@[^@]*$/, "").replace(/^https:\/\/[^/]+\//, "");
+  const name = base.name ?? path.basename(actionName(uses));
+  return { ...base, name, uses: await findAction(uses, sources), with: given };
 }
