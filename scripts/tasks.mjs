@@ -77,7 +77,7 @@ async function bringTools(say) {
   const act = await bringAct(say);
   if (act !== undefined) missing["act"] = act;
   const node = await bringOlderNode(say);
-  if (node !== undefined) missing["Node 22"] = node;
+  if (node !== undefined) missing["older Nodes"] = node;
   for (const [name, reason] of Object.entries(missing)) say(`${name}: ${reason}`);
   return missing;
 }

@@ -8,25 +8,30 @@ import { environmentForNpm, moveIntoPlace, removeAbandoned } from "./toolchain.m
 
 const LOCKED = path.join(rootDirectory, "scripts", "older-node");
 
-/** The folder of Node 22; its program is `node_modules/node-linux-<arch>/bin/node`. */
+/** The oldest line that the bundles run on is the last of them. */
+const LINES = [16, 18, 20, 22];
+
+/** The folder of older lines of Node; a program is `node_modules/node-<line>-linux-<arch>/bin/node`. */
 export function olderNodeDirectory() {
-  return path.join(cacheDirectory(), "tools", "node-22");
+  return path.join(cacheDirectory(), "tools", "older-nodes");
 }
 
 /**
- * Brings the oldest line of Node that runners may have for the bundles of the actions, as its lockfile pins it.
+ * Brings the lines of Node that runners may have for the bundles of the actions, as their lockfile pins them.
  *
  * @param {(line: string) => void} say
  * @returns {Promise<string | undefined>} why it is not there
  */
 export async function bringOlderNode(say) {
   const directory = olderNodeDirectory();
-  const node = path.join("node_modules", `node-linux-${process.arch}`, "bin", "node");
-  const isComplete = () => isExecutableFile(path.join(directory, node));
+  const nodes = LINES.map((line) =>
+    path.join("node_modules", `node-${line}-linux-${process.arch}`, "bin", "node"),
+  );
+  const isComplete = () => nodes.every((node) => isExecutableFile(path.join(directory, node)));
   if (isComplete()) return undefined;
   const npm = findOnPath("npm");
   if (npm === undefined) return "npm is not on PATH";
-  say(`Installing Node 22 into ${directory}`);
+  say(`Installing Node ${LINES.join(", ")} into ${directory}`);
   const parent = path.dirname(directory);
   await mkdir(parent, { recursive: true });
   await removeAbandoned(parent);
@@ -38,9 +43,11 @@ export async function bringOlderNode(say) {
     const quiet = ["--no-audit", "--no-fund", "--no-update-notifier"];
     const args = ["ci", "--prefix", temporary, "--ignore-scripts", "--include=optional", ...quiet];
     const result = await capture(npm, args, { cwd: temporary, env: environmentForNpm() });
-    if (result.status !== 0) return `npm could not install it:\n${lastLines(result, 4)}`;
-    const check = await capture(path.join(temporary, node), ["--version"]);
-    if (check.status !== 0) return `it does not run here:\n${lastLines(check)}`;
+    if (result.status !== 0) return `npm could not install them:\n${lastLines(result, 4)}`;
+    for (const node of nodes) {
+      const check = await capture(path.join(temporary, node), ["--version"]);
+      if (check.status !== 0) return `${node} does not run here:\n${lastLines(check)}`;
+    }
     await moveIntoPlace(temporary, directory, isComplete);
     return undefined;
   } finally {

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { createServer, type IncomingMessage } from "node:http";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 
 /** GitHub's cache service (version 2) on a loopback address: JSON calls, and blobs as Azure takes them. */
@@ -29,7 +29,7 @@ export async function startCacheService(): Promise<CacheService> {
   const blobs = new Map<string, Buffer>();
   const entries = new Map<string, string>();
   const answer = (call: string, { key, version, restore_keys = [] }: Asked): object => {
-    const blob = `${origin}/devstoreaccount1/caches/${encodeURIComponent(`${key} ${version}`)}`;
+    const blob = `${server.origin}/devstoreaccount1/caches/${encodeURIComponent(`${key} ${version}`)}`;
     if (call === "CreateCacheEntry") return { ok: true, signed_upload_url: blob };
     if (call === "FinalizeCacheEntryUpload") {
       entries.set(`${key} ${version}`, blob);
@@ -42,27 +42,21 @@ export async function startCacheService(): Promise<CacheService> {
     const [name, url] = found;
     return { ok: true, signed_download_url: url, matched_key: name.split(" ")[0] };
   };
-  const server = createServer((request, response) => {
-    void (async () => {
-      const body = await readBody(request);
-      const { pathname } = new URL(request.url ?? "/", origin);
-      if (pathname.startsWith(SERVICE)) {
-        const call = pathname.slice(SERVICE.length);
-        calls.push(call);
-        response.setHeader("content-type", "application/json");
-        response.end(JSON.stringify(answer(call, JSON.parse(body.toString()) as Asked)));
-      } else if (request.method === "PUT") {
-        blobs.set(pathname, body);
-        response.writeHead(201, { etag: '"1"', "last-modified": new Date().toUTCString() }).end();
-      } else {
-        const blob = blobs.get(pathname) ?? Buffer.of();
-        response.writeHead(200, { "content-length": blob.length }).end(blob);
-      }
-    })();
+  const server = await serve(({ method, url: { pathname }, body }, response) => {
+    if (pathname.startsWith(SERVICE)) {
+      const call = pathname.slice(SERVICE.length);
+      calls.push(call);
+      response.setHeader("content-type", "application/json");
+      response.end(JSON.stringify(answer(call, JSON.parse(body.toString()) as Asked)));
+    } else if (method === "PUT") {
+      blobs.set(pathname, body);
+      response.writeHead(201, { etag: '"1"', "last-modified": new Date().toUTCString() }).end();
+    } else {
+      const blob = blobs.get(pathname) ?? Buffer.of();
+      response.writeHead(200, { "content-length": blob.length }).end(blob);
+    }
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { origin } = server;
   return {
     env: {
       ACTIONS_CACHE_SERVICE_V2: "true",
@@ -71,6 +65,32 @@ export async function startCacheService(): Promise<CacheService> {
     },
     calls,
     keys: () => [...entries.keys()].map((name) => name.split(" ")[0] ?? ""),
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  };
+}
+
+interface WholeRequest {
+  readonly method: string;
+  readonly url: URL;
+  readonly body: Buffer;
+}
+
+/** Answers on a loopback address, each request read whole. */
+export async function serve(
+  answer: (request: WholeRequest, response: ServerResponse) => void,
+): Promise<{ readonly origin: string } & AsyncDisposable> {
+  const server = createServer((request, response) => {
+    void (async () => {
+      const body = await readBody(request);
+      const url = new URL(request.url ?? "/", origin);
+      answer({ method: request.method ?? "GET", url, body }, response);
+    })();
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return {
+    origin,
     async [Symbol.asyncDispose]() {
       const closed = once(server, "close");
       server.close();

@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 
@@ -258,22 +257,3 @@ test("what an untrusted job would keep in the forge's cache is left out, and sai
   const { main } = await job.run({ "keep-evaluation": "true" });
   expect(main.log).toContain("Only trusted jobs keep further caches");
 });
-
-const OLD_NODE = "/usr/bin/node";
-const isOldThere = existsSync(OLD_NODE);
-
-test.skipIf(!isOldThere)(
-  "a Node that is too old goes on without the cache, and says so in one line",
-  async () => {
-    await using job = await startFakeJob();
-    const { main, post, conclusion } = await job.run({}, { nodePath: OLD_NODE });
-    expect(conclusion).toBe("success");
-    expect(main.outputs).toMatchObject({ status: "degraded", "can-push": "false" });
-    expect(main.log.trim().split("\n")).toEqual([
-      expect.stringMatching(
-        /^##\[warning\]The cache needs Node 22\.19 or newer, and this runner's is /,
-      ),
-    ]);
-    expect(post?.outcome).toBe("success");
-  },
-);

@@ -15,6 +15,7 @@ import {
   createBazelWorkspace,
   createNixSandbox,
   createTemporaryDirectory,
+  forgejoClaims,
   githubClaims,
   type IdentityWorld,
   type NixSandbox,
@@ -39,7 +40,10 @@ export const RUNS = {
   tag: githubClaims({ ...PROJECT, ref: "refs/tags/v1.0.0" }),
 } as const satisfies Readonly<Record<string, Claims>>;
 
-/** The policy's tenants for {@link RUNS}. */
+/** The push to the default branch as a new Forgejo says it. */
+export const FORGEJO_MAIN: Claims = forgejoClaims({ ...PROJECT, hasIds: true });
+
+/** The policy's tenants for {@link RUNS} and {@link FORGEJO_MAIN}. */
 export const TENANTS = {
   acme: {
     views: { main: {} },
@@ -49,6 +53,11 @@ export const TENANTS = {
         repository: { id: "2001" },
         trusted: { refs: ["refs/heads/main", "refs/tags/*"] },
         untrusted: "read",
+      },
+      {
+        issuer: "forgejo",
+        repository: { id: "2001" },
+        trusted: { refs: ["refs/heads/main"] },
       },
       {
         issuer: "cluster",
@@ -83,12 +92,14 @@ export async function createExample(name: ExampleName, words: string): Promise<E
 export async function createJob(...steps: readonly string[]): Promise<ExampleRepository> {
   const repository = await createExample("nix", randomUUID());
   const lines = ["uses: actions/checkout@v4", ...steps].map((step) => `      - ${step}\n`).join("");
-  const file = repository.workflow();
-  const text = await readFile(file, "utf8");
-  await writeFile(
-    file,
-    text.replace(/( {4}steps:\n)[^]*$/, (_, head: string) => head + lines),
-  );
+  for (const forge of [".github", ".forgejo"] as const) {
+    const file = repository.workflow(forge);
+    const text = await readFile(file, "utf8");
+    await writeFile(
+      file,
+      text.replace(/( {4}steps:\n)[^]*$/, (_, head: string) => head + lines),
+    );
+  }
   return repository;
 }
 
@@ -119,6 +130,8 @@ export interface ExampleRunner extends AsyncDisposable {
 export interface RunOptions extends Partial<Omit<WorkflowOptions, "directory">> {
   /** Who the forge says the job is; default: nobody asks. */
   readonly claims?: Claims;
+  /** Which forge says it; default `github`. */
+  readonly issuer?: "github" | "forgejo";
   readonly forge?: ".github" | ".forgejo";
 }
 
@@ -146,7 +159,7 @@ export async function startRunner(
     path: toolPath,
     prepare,
     directory,
-    async run(repository, { claims, forge, env = {}, ...options } = {}) {
+    async run(repository, { claims, issuer, forge, env = {}, ...options } = {}) {
       const { HOME: _, TMPDIR: __, PATH: ___, ...nixEnv } = sandbox.env;
       const repositoryDirectory = path.join(directory, "repository");
       await rm(repositoryDirectory, { recursive: true, force: true });
@@ -164,7 +177,7 @@ export async function startRunner(
           FLYWHEEL_SERVER: world.server.url,
           ...env,
         },
-        ...(claims === undefined ? {} : { identity: identityOf(world, claims) }),
+        ...(claims === undefined ? {} : { identity: identityOf(world, claims, issuer) }),
         ...options,
       });
     },
@@ -184,8 +197,9 @@ export async function startRunner(
 export function identityOf(
   world: IdentityWorld,
   claims: Claims,
+  issuer: "github" | "forgejo" = "github",
 ): NonNullable<WorkflowOptions["identity"]> {
-  const env = world.jobEnvironment("github", claims);
+  const env = world.jobEnvironment(issuer, claims);
   return {
     requestUrl: env["ACTIONS_ID_TOKEN_REQUEST_URL"] ?? "",
     requestToken: env["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] ?? "",

@@ -25,7 +25,7 @@ beforeAll(async () => {
 });
 afterAll(() => world[Symbol.asyncDispose]());
 
-const older = findOlderNode();
+const older = findOlderNode(22);
 const nix = findNixVersions().at(-1);
 
 test("the bundles run on the oldest Node that is promised", async ({ skip }) => {

@@ -1,27 +1,36 @@
-import { createRequire, enableCompileCache } from "node:module";
-import { createHash, createPublicKey, randomBytes, randomUUID, timingSafeEqual, verify } from "node:crypto";
-import { constants, createBrotliDecompress, createGunzip, createZstdCompress, createZstdDecompress, gunzipSync, zstdDecompress } from "node:zlib";
-import { isUtf8 } from "node:buffer";
-import { setTimeout as setTimeout$1 } from "node:timers/promises";
-import { connect, createServer } from "node:net";
-import { Agent as Agent$3, createServer as createServer$1, get, request as request$1 } from "node:http";
-import { Readable, Writable, pipeline } from "node:stream";
-import { once } from "node:events";
-import { parseArgs, promisify } from "node:util";
-import { performance as performance$1 } from "node:perf_hooks";
-import { connect as connect$1 } from "node:tls";
-import { access, appendFile, chmod, lstat, mkdir, mkdtemp, open, readFile as readFile$2, readdir, readlink, realpath, rename, rm, stat, unlink, writeFile } from "node:fs/promises";
-import path, { basename, delimiter, dirname, isAbsolute, join, resolve } from "node:path";
-import { close, constants as constants$1, createReadStream, createWriteStream, fstat, lstat as lstat$1, open as open$1, read, readFileSync, readdir as readdir$1, readlink as readlink$1, watch } from "node:fs";
-import { availableParallelism, homedir, setPriority, tmpdir, userInfo } from "node:os";
-import { execFile, spawn } from "node:child_process";
-import { createInterface } from "node:readline/promises";
-import { createInterface as createInterface$1 } from "node:readline";
-import { setFlagsFromString } from "node:v8";
-import { runInNewContext } from "node:vm";
-import { pipeline as pipeline$1 } from "node:stream/promises";
-import { lookup } from "node:dns/promises";
-import { Agent as Agent$4, request as request$2 } from "node:https";
+// Whatever an older Node lacks is below, and got from it as values: a static import of it would end in a stack trace.
+{
+	const [major, minor] = process.versions.node.split(".").map(Number);
+	if (major < 22 || major === 22 && minor < 19) {
+		process.stderr.write(`flywheel: this needs Node 22.19 or newer, and here is ${process.versions.node}\n`);
+		process.exit(1);
+	}
+}
+const { createRequire, enableCompileCache } = process.getBuiltinModule("node:module");
+const { createHash, createPublicKey, randomBytes, randomUUID, timingSafeEqual, verify } = process.getBuiltinModule("node:crypto");
+const { constants, createBrotliDecompress, createGunzip, createZstdCompress, createZstdDecompress, gunzipSync, zstdDecompress } = process.getBuiltinModule("node:zlib");
+const { isUtf8 } = process.getBuiltinModule("node:buffer");
+const { setTimeout: setTimeout$1 } = process.getBuiltinModule("node:timers/promises");
+const { connect, createServer } = process.getBuiltinModule("node:net");
+const { Agent: Agent$3, createServer: createServer$1, get, request: request$1 } = process.getBuiltinModule("node:http");
+const { Readable, Writable, pipeline } = process.getBuiltinModule("node:stream");
+const { once } = process.getBuiltinModule("node:events");
+const { parseArgs, promisify } = process.getBuiltinModule("node:util");
+const { performance: performance$1 } = process.getBuiltinModule("node:perf_hooks");
+const { connect: connect$1 } = process.getBuiltinModule("node:tls");
+const { access, appendFile, chmod, lstat, mkdir, mkdtemp, open, readFile: readFile$2, readdir, readlink, realpath, rename, rm, stat, unlink, writeFile } = process.getBuiltinModule("node:fs/promises");
+const path = process.getBuiltinModule("node:path");
+const { basename, delimiter, dirname, isAbsolute, join, resolve } = process.getBuiltinModule("node:path");
+const { close, constants: constants$1, createReadStream, createWriteStream, fstat, lstat: lstat$1, open: open$1, read, readFileSync, readdir: readdir$1, readlink: readlink$1, watch } = process.getBuiltinModule("node:fs");
+const { availableParallelism, homedir, setPriority, tmpdir, userInfo } = process.getBuiltinModule("node:os");
+const { execFile, spawn } = process.getBuiltinModule("node:child_process");
+const { createInterface } = process.getBuiltinModule("node:readline/promises");
+const { createInterface: createInterface$1 } = process.getBuiltinModule("node:readline");
+const { setFlagsFromString } = process.getBuiltinModule("node:v8");
+const { runInNewContext } = process.getBuiltinModule("node:vm");
+const { pipeline: pipeline$1 } = process.getBuiltinModule("node:stream/promises");
+const { lookup } = process.getBuiltinModule("node:dns/promises");
+const { Agent: Agent$4, request: request$2 } = process.getBuiltinModule("node:https");
 // \0rolldown/runtime.js
 var __defProp = Object.defineProperty;
 var __esmMin = (fn, res, err) => () => {

@@ -1,6 +1,6 @@
 import { t as onSupportedNode } from "./on-supported-node.mjs";
 // actions/setup-bazel-cache/src/post.ts
-await onSupportedNode(async () => {
+await onSupportedNode("post", async () => {
 	const { post } = await import("./entries.mjs");
 	await post();
 });

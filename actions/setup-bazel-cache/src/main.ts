@@ -1,6 +1,6 @@
 import { onSupportedNode } from "@glorious/setup-action";
 
-await onSupportedNode(async () => {
+await onSupportedNode("main", async () => {
   const { main } = await import("./entries.ts");
   await main();
 });

@@ -1,6 +1,6 @@
 import { onSupportedNode } from "@glorious/setup-action";
 
-await onSupportedNode(async () => {
+await onSupportedNode("post", async () => {
   const { post } = await import("./entries.ts");
   await post();
 });

@@ -1,6 +1,6 @@
 import { t as onSupportedNode } from "./on-supported-node.mjs";
 // actions/setup-flywheel/src/main.ts
-await onSupportedNode(async () => {
+await onSupportedNode("main", async () => {
 	const { main } = await import("./entries.mjs");
 	await main();
 });

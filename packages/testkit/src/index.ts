@@ -19,7 +19,7 @@ export {
   type RunningFlywheel,
   type StartFlywheelOptions,
 } from "./start-flywheel.ts";
-export { findOlderNode } from "./find-older-node.ts";
+export { findOlderNode, type OlderNodeLine } from "./find-older-node.ts";
 export { describeWithAct } from "./describe-with-act.ts";
 export { createTemporaryDirectory, type TemporaryDirectory } from "./temporary-directory.ts";
 export {
