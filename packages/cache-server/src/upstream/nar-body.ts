@@ -70,7 +70,8 @@ async function* readWithResumes(
       }
       if (sizeBytes === undefined || received === sizeBytes) return;
     } catch (error) {
-      if (error instanceof UpstreamFault) throw error;
+      // Another connection may do better than one that has come to a stop.
+      if (error instanceof UpstreamFault && error.reason !== "stalled") throw error;
       options.signal.throwIfAborted();
       broken = error;
     } finally {
@@ -78,6 +79,7 @@ async function* readWithResumes(
     }
     const mayResume =
       hasRanges && sizeBytes !== undefined && received > before && resumes < MAX_RESUMES;
+    if (!mayResume && broken instanceof UpstreamFault) throw broken;
     if (!mayResume) {
       const of = sizeBytes === undefined ? "" : ` of ${sizeBytes}`;
       throw new UpstreamFault("cut", `the body ended after ${received}${of} bytes`, broken);

@@ -51,12 +51,11 @@ export interface UpstreamClientOptions {
   readonly maxNarBytes: number;
   readonly maxDownloads: number;
   readonly reports: UpstreamReports;
-  /** How long the head of a NAR may take, and how long nothing of its body may come. */
+  /** How long the head of a NAR may take, and how long nothing of its body may come; default twice the deadline. */
   readonly narTimeoutMs?: number;
   readonly guard?: AddressGuard;
 }
 
-const NAR_TIMEOUT_MS = 10_000;
 const MAX_CACHE_INFO_BYTES = 64 * 1024;
 /** A file may be this much larger than its NAR: what is random does not shrink. */
 const FILE_OVERHEAD_BYTES = 2 ** 20;
@@ -71,7 +70,7 @@ export function createUpstreamClient(
   target: UpstreamTarget,
   options: UpstreamClientOptions,
 ): UpstreamClient {
-  const { deadlineMs, reports, narTimeoutMs = NAR_TIMEOUT_MS } = options;
+  const { deadlineMs, reports, narTimeoutMs = 2 * options.deadlineMs } = options;
   const base = new URL(target.url);
   const publicKeys: readonly PublicKey[] = target.publicKeys.map(parsePublicKey);
   const http: UpstreamHttp = createUpstreamHttp({

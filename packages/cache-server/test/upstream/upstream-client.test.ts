@@ -369,6 +369,18 @@ describe("a NAR", () => {
     expect(requests).toBeGreaterThan(2);
   });
 
+  test("that comes to a stop goes on with another connection", async () => {
+    const { result, file } = await withConduct((whole) => (response, headers) => {
+      if (headers.range !== undefined) {
+        sendFile(response, headers, whole);
+        return;
+      }
+      response.writeHead(200, { "content-length": whole.length, "accept-ranges": "bytes" });
+      response.write(whole.subarray(0, 2000));
+    });
+    expect(result).toEqual(file);
+  });
+
   test.each<[string, string, (whole: Buffer) => Conduct]>([
     ["that is not there", "nar-missing", () => (response) => response.writeHead(404).end()],
     [
