@@ -478,3 +478,30 @@ test("a name that was confirmed long ago must be confirmed anew, and the operato
   await writeFile(policyFile, policy(issuer.issuer, day(0)));
   await vi.waitFor(async () => expect((await ask()).status).toBe(200));
 });
+
+test("a job learns the keys of its views' upstreams, and no others, with its view's own last", async () => {
+  await using world = await startIdentityServer();
+  const { server, issuer, exchange } = world;
+  const keysFor = async (job: Claims): Promise<unknown> =>
+    (await exchange({ token: issuer.mint(job) })).json()["nix"];
+  await keysFor(MAIN_JOB);
+  const upstream = await server.index.createUpstream({
+    ...{ name: "up", url: "https://cache.example/", publicKeys: ["up-1:AAAA"] },
+    ...{ authorization: undefined, onlyViewId: undefined, storeDir: "/nix/store" },
+    ...{ priority: 40, maxSizeBytes: undefined, createdAtMs: 0 },
+  });
+  const main = await server.index.findView("acme+main");
+  await server.index.setViewUpstreams(main?.id ?? 0, [upstream.id]);
+
+  const own = expect.stringMatching(/^acme\+main/);
+  expect(await keysFor(MAIN_JOB)).toMatchObject({ publicKeys: ["up-1:AAAA", own] });
+  expect(await keysFor(REVIEW_JOB)).toMatchObject({
+    publicKeys: ["up-1:AAAA", expect.stringMatching(/^acme\+main_/), own],
+  });
+  await server.index.updateView("acme+main", { signsUpstream: true });
+  expect(await keysFor(MAIN_JOB)).toMatchObject({ publicKeys: [own] });
+  // Read through the overlay, which signs nothing of others.
+  expect(await keysFor(REVIEW_JOB)).toMatchObject({
+    publicKeys: ["up-1:AAAA", expect.stringMatching(/^acme\+main_/), own],
+  });
+});

@@ -326,3 +326,22 @@ test("whether a view signs and pushes what upstreams have is set by who configur
   const seen = await server.send("GET", `${API}/views/main/upstreams`, { token: owner });
   expect(seen.json()).toEqual({ signsUpstream: true, pushesUpstream: true, upstreams: [] });
 });
+
+test("readers learn the keys of upstreams to trust, unless the view signs what they have", async () => {
+  await using cache = await setUp();
+  const { server, owner, add, attach } = cache;
+  const keysFor = async (): Promise<readonly string[]> => {
+    const answer = await server.send("GET", "/_api/v1/cache-config/main", { token: owner });
+    const { flywheel } = answer.json() as { flywheel: { publicKeys: readonly string[] } };
+    return flywheel.publicKeys;
+  };
+  const own = await keysFor();
+  await add({ name: "a", publicKeys: [KEY, OTHER_KEY] });
+  await add({ name: "b", publicKeys: [OTHER_KEY] });
+  await attach("main", owner, "b", "a");
+
+  expect(await keysFor()).toEqual([...own, OTHER_KEY, KEY]);
+  const sign = { signsUpstream: true };
+  await postJson(server, owner, `${API}/views/main`, sign, "PATCH");
+  expect(await keysFor()).toEqual(own);
+});

@@ -13,6 +13,7 @@ import type { ViewChanges, ViewRecord } from "../index/cache-index.ts";
 import type { ReadView } from "../trust/read-chain.ts";
 import { baseUrl, bazelEndpoints } from "./request-url.ts";
 import type { RouteServices } from "./route-services.ts";
+import { upstreamKeysOf } from "./upstream-keys.ts";
 
 const MAX_BODY_BYTES = 2 ** 20;
 
@@ -58,6 +59,7 @@ export function atticConfigRoutes(services: RouteServices): Route[] {
     const publicKeys = await keysOf(view);
     // Whoever reads through this view meets the signatures of those behind it.
     const keysBehind = await Promise.all(views.filter(({ id }) => id !== view.id).map(keysOf));
+    const upstreamKeys = await upstreamKeysOf(index, view, views);
     sendJson(exchange, {
       substituter_endpoint: `${base}${view.name}`,
       api_endpoint: base,
@@ -72,7 +74,7 @@ export function atticConfigRoutes(services: RouteServices): Route[] {
         version: 1,
         server: services.version,
         api: `${base}_flywheel/v1/`,
-        publicKeys: [...publicKeys, ...keysBehind.flat()],
+        publicKeys: [...publicKeys, ...keysBehind.flat(), ...upstreamKeys],
         maxConcurrentUploads: limits.maxConcurrentUploads,
         compressionLevel: view.compressionLevel ?? limits.compressionLevel,
         ...(view.maxSizeBytes === undefined ? {} : { maxSizeBytes: view.maxSizeBytes }),

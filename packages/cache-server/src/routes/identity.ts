@@ -10,9 +10,11 @@ import { clientAddress } from "../identity/client-address.ts";
 import type { Exchanged } from "../identity/exchange-identity.ts";
 import type { Identity } from "../identity/open-identity.ts";
 import { publishKeys } from "../identity/token-key-set.ts";
+import type { ViewRecord } from "../index/cache-index.ts";
 import { baseOfOverlay } from "../trust/read-chain.ts";
 import { baseUrl, bazelEndpoints } from "./request-url.ts";
 import type { RouteServices } from "./route-services.ts";
+import { upstreamKeysOf } from "./upstream-keys.ts";
 
 /** A token of at most 16 Ki characters, and little beside it. */
 const MAX_BODY_BYTES = 32 * 1024;
@@ -87,6 +89,7 @@ export function identityRoutes(services: RouteServices): Route[] {
   /** Keys of the views that this very job may read, and of no others. */
   const publicKeysOf = async (names: readonly string[]): Promise<string[]> => {
     const keys = new Set<string>();
+    const views: ViewRecord[] = [];
     for (const name of names) {
       const view = await index.findView(name);
       if (view === undefined) {
@@ -94,9 +97,15 @@ export function identityRoutes(services: RouteServices): Route[] {
         if (baseOfOverlay(name) !== undefined) keys.add(services.overlayKeys.publicKey(name));
         continue;
       }
+      views.push(view);
       for (const { publicKey } of await index.listSigningKeys(view.id)) keys.add(publicKey);
     }
-    return [...keys];
+    const [first] = views;
+    // Read through the first of the names; an overlay that is not there yet signs nothing.
+    const asked = first?.name === names[0] ? first : undefined;
+    // Before the views' own: the last one is that of a view, for who knows but one.
+    const upstreamKeys = await upstreamKeysOf(index, asked, views);
+    return [...new Set([...upstreamKeys, ...keys])];
   };
 
   const describeExchanged = async (
@@ -152,7 +161,11 @@ async function findDefaultView({
   const view = defaultView === undefined ? undefined : await index.findView(defaultView);
   if (view?.isPublic !== true) return undefined;
   const keys = await index.listSigningKeys(view.id);
-  return { name: view.name, publicKeys: keys.map(({ publicKey }) => publicKey) };
+  const upstreamKeys = await upstreamKeysOf(index, view, [view]);
+  return {
+    name: view.name,
+    publicKeys: [...upstreamKeys, ...keys.map(({ publicKey }) => publicKey)],
+  };
 }
 
 /** What another server needs to verify the tokens that are made here. */

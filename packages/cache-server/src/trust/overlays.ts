@@ -72,6 +72,7 @@ export function createOverlays(options: OverlaysOptions): Overlays {
             overlays.retentionSeconds ?? Math.ceil(limits.overlayRetentionMs / 1000),
           maxSizeBytes: overlays.quotaBytes ?? limits.overlayMaxSizeBytes,
           compressionLevel: base.compressionLevel,
+          pushesUpstream: base.pushesUpstream,
           createdAtMs,
           overlayOf: base.id,
           overlayKey: grant.overlayKey,
