@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 
 import {
+  type BazelVersion,
   type BazelWorkspace,
   createBazelWorkspace,
   createNixSandbox,
@@ -44,19 +45,35 @@ const SITUATIONS: Readonly<Record<string, Situation>> = {
   "no longer takes the token": { losesToken: true },
 };
 
-const KINDS = [
-  "Nix could substitute",
-  "Nix has to build",
-  "Bazel hits",
-  "Bazel has to build",
-] as const;
-type Kind = (typeof KINDS)[number];
+/** A build, by the tool that makes it and by whether the cache has its result. */
+interface Kind {
+  readonly title: string;
+  readonly isCached: boolean;
+  /** `undefined` where Nix builds. */
+  readonly bazel?: BazelVersion | undefined;
+}
+
+const nix = findNixVersions().at(-1);
+const bazels = findBazelVersions();
+const newestBazel = bazels.at(-1);
+
+const KINDS: readonly Kind[] = [
+  { title: "Nix could substitute", isCached: true },
+  { title: "Nix has to build", isCached: false },
+  ...bazels.toReversed().flatMap((bazel) => {
+    const name = bazel === newestBazel ? "Bazel" : `Bazel ${bazel.version}`;
+    return [
+      { title: `${name} hits`, isCached: true, bazel },
+      { title: `${name} has to build`, isCached: false, bazel },
+    ];
+  }),
+];
 const GRANTS: readonly JobGrant[] = ["ready", "read-only"];
 
 /** Why a cell cannot arise; Bazel has no NARs. */
-function whyImpossible(situation: string, kind: Kind): string | undefined {
+function whyImpossible(situation: string, { bazel }: Kind): string | undefined {
   const isAboutNars = situation === "cuts NARs short" || situation === "sends other bytes";
-  return isAboutNars && kind.startsWith("Bazel") ? "Bazel reads no NARs" : undefined;
+  return isAboutNars && bazel !== undefined ? "Bazel reads no NARs" : undefined;
 }
 
 /** What runs every time: each kind of trouble with one kind of build. All of it runs with `pnpm test:long`. */
@@ -71,55 +88,63 @@ const SAMPLE: ReadonlySet<string> = new Set([
   "has another certificate, Nix could substitute, ready",
   "answers 500, Bazel hits, ready",
   "is a black hole, Bazel has to build, ready",
+  "dies in the build, Bazel 4.2.3 hits, ready",
 ]);
 
 /** Where the cache serves the build all the same, and how a build tells of that. */
 const WORKING: ReadonlySet<string> = new Set(["is up", "no longer takes the token"]);
-const HITS: Partial<Record<Kind, RegExp>> = {
-  "Nix could substitute": /copying path '.*-cell' from 'http:\/\/127\.0\.0\.1/,
-  "Bazel hits": /1 remote cache hit/,
-};
+function hitOf({ isCached, bazel }: Kind): RegExp {
+  if (!isCached) return /./;
+  if (bazel !== undefined) return /1 remote cache hit/;
+  return /copying path '.*-cell' from 'http:\/\/127\.0\.0\.1/;
+}
 
 /** Beyond it a build did not go on by itself; what each cell took is printed. */
 const MOST_MS = 90_000;
 const LARGE = "head -c 300000 /dev/urandom";
 
 const isLong = process.env["GLORIOUS_LONG"] === "1";
-const nix = findNixVersions().at(-1);
-const bazel = findBazelVersions().at(-1);
 const cells = Object.keys(SITUATIONS).flatMap((situation) =>
-  KINDS.flatMap((kind) => GRANTS.map((grant) => ({ situation, kind, grant }))),
+  KINDS.flatMap((kind) =>
+    GRANTS.map((grant) => ({
+      title: `${situation}, ${kind.title}, ${grant}`,
+      ...{ situation, kind, grant },
+    })),
+  ),
 );
-const chosen = cells.filter(
-  ({ situation, kind, grant }) => isLong || SAMPLE.has(`${situation}, ${kind}, ${grant}`),
-);
+const chosen = cells.filter(({ title }) => isLong || SAMPLE.has(title));
 
 let world: MatrixWorld;
 let sandbox: NixSandbox | undefined;
-let workspace: BazelWorkspace | undefined;
+const workspaces = new Map<BazelVersion, BazelWorkspace>();
 const durations: string[] = [];
 
 beforeAll(async () => {
   world = await startMatrixWorld();
   if (nix !== undefined) sandbox = await createNixSandbox(nix);
-  if (bazel !== undefined) workspace = await createBazelWorkspace(bazel);
+  for (const bazel of new Set(chosen.flatMap(({ kind }) => kind.bazel ?? []))) {
+    workspaces.set(bazel, await createBazelWorkspace(bazel));
+  }
 }, 120_000);
 afterAll(async () => {
   await sandbox?.[Symbol.asyncDispose]();
-  await workspace?.[Symbol.asyncDispose]();
+  for (const workspace of workspaces.values()) await workspace[Symbol.asyncDispose]();
   await world[Symbol.asyncDispose]();
   process.stdout.write(`${durations.join("\n")}\n`);
 });
 
 /** The variables and the script of a build of its own. */
-async function prepare(kind: Kind): Promise<Pick<MatrixJobOptions, "env" | "build" | "inputs">> {
+async function prepare({
+  isCached,
+  bazel,
+}: Kind): Promise<Pick<MatrixJobOptions, "env" | "build" | "inputs">> {
   const salt = randomUUID();
   const wait = `touch $BUILD_GATE; `;
-  if (kind.startsWith("Nix")) {
+  if (bazel === undefined) {
     if (sandbox === undefined) throw new Error("there is no Nix");
     const expression = `builtins.derivation { name = "cell"; system = builtins.currentSystem; builder = "/bin/sh"; PATH = "/usr/bin:/bin"; args = [ "-c" "${LARGE} > $out; echo >> $out; echo ${salt} >> $out" ]; }`;
     const words = ["--no-out-link", "--expr", expression];
-    if (kind === "Nix could substitute") {
+    if (isCached) {
       const built = await sandbox.output("nix-build", words);
       await world.push(sandbox, built);
       await sandbox.output("nix-store", ["--delete", built]);
@@ -130,11 +155,12 @@ async function prepare(kind: Kind): Promise<Pick<MatrixJobOptions, "env" | "buil
       build: `${wait}p=$(nix-build ${words.map((word) => `'${word}'`).join(" ")}) && tail -n 1 $p`,
     };
   }
-  if (workspace === undefined) throw new Error("there is no Bazel");
+  const workspace = workspaces.get(bazel);
+  if (workspace === undefined) throw new Error("its workspace was not made");
   const BUILD = `genrule(name = "cell", outs = ["cell.txt"], cmd = "${LARGE} | base64 > $@; echo ${salt} >> $@")\n`;
   await workspace.write({ BUILD });
   await workspace.clean();
-  if (kind === "Bazel hits") {
+  if (isCached) {
     await useBazel(workspace, world.world.server, { view: "hub+main" });
     const first = await workspace.run(["build", "//:cell"]);
     expect(first.status, first.stderr).toBe(0);
@@ -149,17 +175,16 @@ async function prepare(kind: Kind): Promise<Pick<MatrixJobOptions, "env" | "buil
 }
 
 describe("a build goes on whatever the cache does", () => {
-  test.for(chosen)("$situation, $kind, $grant", async ({ situation, kind, grant }, { skip }) => {
+  test.for(chosen)("$title", async ({ title, situation, kind, grant }, { skip }) => {
     const reason = whyImpossible(situation, kind);
     if (reason !== undefined) skip(reason);
-    if (kind.startsWith("Nix") && nix === undefined) skip("no Nix is here");
-    if (kind.startsWith("Bazel") && bazel === undefined) skip("no Bazel is here");
+    if (kind.bazel === undefined && nix === undefined) skip("no Nix is here");
     const { isUntrusted = false, ...faults } = SITUATIONS[situation] ?? {};
     await world.cache.become("up");
     const { env, inputs, build } = await prepare(kind);
     const job = await world.runJob({
       grant,
-      action: kind.startsWith("Nix") ? "setup-attic" : "setup-bazel-cache",
+      action: kind.bazel === undefined ? "setup-attic" : "setup-bazel-cache",
       env,
       inputs: {
         "drain-timeout": "5",
@@ -172,11 +197,11 @@ describe("a build goes on whatever the cache does", () => {
     const isDown = faults.faultAtStart !== undefined || isUntrusted;
     const log = job.result.steps.map((step) => step.log).join("\n");
     durations.push(
-      `${situation}, ${kind}, ${grant}: set-up ${Math.round(job.setup.durationMs)} ms, build ${Math.round(job.build.durationMs)} ms`,
+      `${title}: set-up ${Math.round(job.setup.durationMs)} ms, build ${Math.round(job.build.durationMs)} ms`,
     );
     expect(job.result.conclusion, log).toBe("success");
     expect(job.setup.outputs["status"], log).toBe(isDown ? "degraded" : grant);
-    if (WORKING.has(situation)) expect(job.build.log).toMatch(HITS[kind] ?? /./);
+    if (WORKING.has(situation)) expect(job.build.log).toMatch(hitOf(kind));
     const warnings = job.result.steps.flatMap(({ annotations }) => annotations);
     expect(warnings.length, log).toBeLessThanOrEqual(1);
     expect(job.build.durationMs).toBeLessThan(MOST_MS);
@@ -197,9 +222,8 @@ describe.skipIf(nix === undefined)("with fail-on-error a job fails, and says why
   test.for(strict)("the cache %s", async (situation) => {
     const { isUntrusted = false, ...faults } = SITUATIONS[situation] ?? {};
     await world.cache.become("up");
-    const { env, inputs, build } = await prepare(
-      situation === "dies in uploads" ? "Nix has to build" : "Nix could substitute",
-    );
+    const isCached = situation !== "dies in uploads";
+    const { env, inputs, build } = await prepare({ title: situation, isCached });
     const job = await world.runJob({
       grant: "ready",
       action: "setup-attic",
