@@ -17,6 +17,7 @@ const READY = {
   canPush: true,
   pushMode: "hook",
   substituter: "http://127.0.0.1:1/path-secret",
+  extraCaches: ["tools+main"],
   publicKeys: ["acme+main:key"],
   environment: { ATTIC_CACHE: "acme+main", FLYWHEEL_SESSION: "/session" },
   path: [],
@@ -83,13 +84,16 @@ async function startFakeJob(
 test("the set-up's answer becomes outputs and variables, its secrets masks, its end a summary", async () => {
   await using job = await startFakeJob();
 
-  const result = await job.run({ cache: "acme+main", "push-filter": "-source$\n" });
+  const result = await job.run({
+    ...{ cache: "acme+main", "push-filter": "-source$\n" },
+    "extra-caches": "tools+main\n  open+main\n",
+  });
 
   expect(result.conclusion).toBe("success");
   expect(result.main.outputs).toMatchObject({
     ...{ status: "ready", reason: READY.reason, tenant: "acme", cache: "acme+main" },
     ...{ trust: "trusted", "can-push": "true", "push-mode": "hook" },
-    "public-key": "acme+main:key",
+    ...{ "public-key": "acme+main:key", "extra-caches": "tools+main" },
   });
   expect(result.masks).toContain("path-secret");
   expect(result.post?.rawOutput).not.toMatch(/::(warning|error)/);
@@ -105,6 +109,7 @@ test("the set-up's answer becomes outputs and variables, its secrets masks, its 
   expect(JSON.parse(setup?.input ?? "")).toMatchObject({
     ...{ version: 1, kinds: ["nix"], view: "acme+main", push: "auto", pushMode: "auto" },
     ...{ pushFilter: ["-source$"], timeoutSeconds: 30, drainTimeoutSeconds: 300 },
+    extraViews: ["tools+main", "open+main"],
   });
   expect(drain?.words).toEqual([
     ...["drain", "--session", "/session", "--timeout", "300s", "--json", "--end"],

@@ -45620,18 +45620,24 @@ async function readState(file, schema) {
 	const [issue] = result.issues;
 	throw new CacheError("CONFIG", `${file} is malformed: ${/* @__PURE__ */ getDotPath(issue) ?? "the document"}: ${issue.message}`);
 }
-var text, seconds$1, Settings, Session;
+var text, address, seconds$1, Settings, Session;
 var init_session_state = __esmMin((() => {
 	init_src$3();
 	init_src$6();
 	init_dist();
 	init_process_identity();
 	text = /* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ minLength(1));
+	address = {
+		kind: /* @__PURE__ */ picklist(["flywheel", "attic"]),
+		substituterUrl: text,
+		api: /* @__PURE__ */ optional(text)
+	};
 	seconds$1 = /* @__PURE__ */ pipe(/* @__PURE__ */ number(), /* @__PURE__ */ minValue(0));
 	Settings = /* @__PURE__ */ object({
 		version: /* @__PURE__ */ literal(1),
 		server: text,
 		view: text,
+		address: /* @__PURE__ */ object(address),
 		write: /* @__PURE__ */ optional(text),
 		status: /* @__PURE__ */ picklist([
 			"ready",
@@ -45651,13 +45657,10 @@ var init_session_state = __esmMin((() => {
 		]),
 		secret: text,
 		nix: /* @__PURE__ */ optional(/* @__PURE__ */ object({
-			kind: /* @__PURE__ */ picklist([
-				"flywheel",
-				"attic",
-				"plain"
-			]),
-			substituterUrl: text,
-			api: /* @__PURE__ */ optional(text),
+			extra: /* @__PURE__ */ array(/* @__PURE__ */ object({
+				view: text,
+				...address
+			})),
 			prefetch: /* @__PURE__ */ boolean(),
 			spoolBytes: /* @__PURE__ */ optional(/* @__PURE__ */ number()),
 			largeNars: /* @__PURE__ */ boolean()
@@ -45723,9 +45726,17 @@ function createStatistics(options = {}) {
 			onChange();
 		},
 		nix: {
-			hit: (bytes) => count("nix", () => {
+			hit: (bytes, view) => count("nix", () => {
 				nix.hits += 1;
 				nix.bytes += bytes;
+				const before = nix.views[view] ?? {
+					hits: 0,
+					bytes: 0
+				};
+				nix.views[view] = {
+					hits: before.hits + 1,
+					bytes: before.bytes + bytes
+				};
 			}),
 			miss: (reason) => count("nix", () => nix.misses[reason] += 1),
 			narinfo: () => count("nix", () => nix.narinfos += 1),
@@ -45771,7 +45782,8 @@ function createStatistics(options = {}) {
 			status,
 			...used.nix && { nix: {
 				...nix,
-				misses: { ...nix.misses }
+				misses: { ...nix.misses },
+				views: { ...nix.views }
 			} },
 			...used.bazel && { bazel: { ...bazel } },
 			...uploads !== void 0 && { uploads: { ...uploads } },
@@ -45797,6 +45809,7 @@ function zeroNix() {
 			error: 0
 		},
 		bytes: 0,
+		views: {},
 		narinfos: 0,
 		prefetched: 0,
 		prefetchedUnused: 0,
@@ -46816,249 +46829,6 @@ var init_nar_stream = __esmMin((() => {
 	RESUME_PAUSE_MS = 200;
 	MIN_BYTES_PER_SECOND = 1024;
 }));
-// packages/runner-agent/src/nix-face/serve-nar.ts
-/**
-* Writes chunks as fast as the client takes them and ends the answer; how many bytes went. While one is written the
-* next is fetched, and a chunk's memory is its source's again when the one after the next is asked for.
-*
-* @throws {CacheError} `CANCELLED` when the client went away; whatever the chunks throw.
-*/
-async function sendChunks(response, chunks) {
-	let sentBytes = 0;
-	let written = Promise.resolve();
-	for await (const chunk of chunks) {
-		await written;
-		if (response.destroyed) throw new CacheError("CANCELLED", "The client went away");
-		sentBytes += chunk.length;
-		written = write(response, chunk);
-	}
-	await written;
-	response.end();
-	return sentBytes;
-}
-/** Resolves when the chunk went to the kernel, or nowhere any more. */
-function write(response, chunk) {
-	return new Promise((resolve) => {
-		response.write(chunk, () => resolve());
-	});
-}
-/** The one range of bytes that Nix asks for when it resumes; `undefined` for the whole file and for anything else. */
-function readRange({ headers }) {
-	const [, start, end] = /^bytes=(\d{1,15})-(\d{0,15})$/.exec(headers.range ?? "") ?? [];
-	if (start === void 0) return void 0;
-	return {
-		start: Number(start),
-		...end ? { end: Number(end) + 1 } : {}
-	};
-}
-var init_serve_nar = __esmMin((() => {
-	init_src$6();
-}));
-// packages/runner-agent/src/nix-face/nix-requests.ts
-/**
-* Answers what Nix asks of a binary cache; everything else is not there.
-*
-* The answer rejects when it cannot be completed: its connection is to be cut then.
-*/
-function createNixRequests(options) {
-	const { secret, upstream, cacheUrl, cacheInfoUrl, known, source, readAhead, wrong } = options;
-	const { stallMs, statistics } = options;
-	const sendMiss = (response, reason) => {
-		statistics.nix.miss(reason);
-		sendText(response, 404, "text/plain", `${MISSES$1[reason]}\n`);
-	};
-	const cacheInfo = upstream.readText(cacheInfoUrl);
-	const serveCacheInfo = async (response) => {
-		upstream.warmUp();
-		sendText(response, 200, "text/x-nix-cache-info", cacheInfoOf(await Promise.race([cacheInfo, timeout(CACHE_INFO_DEADLINE_MS)])));
-	};
-	const serveNarInfo = async (response, hash) => {
-		const isKnown = typeof known.get(hash) === "object";
-		const path = await source.find(hash);
-		if ("miss" in path) {
-			sendMiss(response, path.miss);
-			return;
-		}
-		if (wrong.has(hash)) {
-			sendMiss(response, "error");
-			return;
-		}
-		if (!upstream.isAsked) {
-			sendMiss(response, "breaker-open");
-			return;
-		}
-		statistics.nix.narinfo();
-		if (isKnown) statistics.nix.saved(upstream.roundTripMs / NIX_CONNECTIONS);
-		sendText(response, 200, "text/x-nix-narinfo", path.text);
-		readAhead.want(path);
-	};
-	/** A NAR from the spool; `false` when it cannot be had from there. */
-	const serveSpooled = async (request, response, path, nar) => {
-		const range = readRange(request);
-		const sizeBytes = nar.state === "complete" ? nar.writtenBytes : path.fileSize;
-		const isChecked = sizeBytes === void 0 || sizeBytes <= CHECKED_BYTES;
-		const isReady = nar.state === "complete";
-		if (isChecked) await Promise.race([nar.settled, timeout(stallMs)]);
-		if (nar.state === "failed" || isChecked && nar.state !== "complete") {
-			nar.release();
-			return false;
-		}
-		const totalBytes = sizeBytes ?? nar.writtenBytes;
-		const start = Math.min(range?.start ?? 0, totalBytes);
-		const end = Math.min(range?.end ?? totalBytes, totalBytes);
-		if (range !== void 0 && start >= end) {
-			readAhead.giveBack(path, nar);
-			return false;
-		}
-		response.writeHead(range === void 0 ? 200 : 206, {
-			"content-type": "application/x-nix-nar",
-			"content-length": end - start,
-			"accept-ranges": "bytes",
-			...range && { "content-range": `bytes ${start}-${end - 1}/${totalBytes}` }
-		});
-		try {
-			const sentBytes = await sendChunks(response, nar.read(start, end));
-			if (sentBytes !== end - start) throw new CacheError("TRUNCATED", "The spool ended early");
-			statistics.nix.hit(sentBytes);
-			if (isReady) statistics.nix.saved(upstream.roundTripMs / NIX_CONNECTIONS);
-			nar.release();
-		} catch (error) {
-			readAhead.giveBack(path, nar);
-			throw error;
-		}
-		return true;
-	};
-	const serveNar = async (request, response, name) => {
-		const path = known.ofFile(name);
-		const isHead = request.method === "HEAD";
-		const spooled = path === void 0 || isHead ? void 0 : readAhead.take(path);
-		if (path !== void 0 && spooled !== void 0) {
-			if (await serveSpooled(request, response, path, spooled)) return;
-		}
-		if (path !== void 0 && wrong.has(path.storePathHash)) {
-			sendMiss(response, "error");
-			return;
-		}
-		const range = readRange(request);
-		const url = new URL(name, cacheUrl);
-		if (isHead) {
-			const answer = await upstream.open(url, { method: "HEAD" });
-			if ("miss" in answer) sendMiss(response, answer.miss);
-			else {
-				await answer.body.dump();
-				upstream.report();
-				response.writeHead(200, narHeaders(answer.header)).end();
-			}
-			return;
-		}
-		const gone = new AbortController();
-		response.once("close", () => gone.abort());
-		const stream = await openNarStream(upstream, url, {
-			range,
-			stallMs,
-			signal: gone.signal
-		});
-		if ("miss" in stream) {
-			sendMiss(response, stream.miss);
-			return;
-		}
-		const fileSize = stream.status === 200 ? path?.fileSize : void 0;
-		if (fileSize !== void 0 && (stream.sizeBytes ?? fileSize) !== fileSize) {
-			await stream.chunks.return();
-			upstream.report(`${name} has ${stream.sizeBytes} bytes, not ${fileSize}`);
-			sendMiss(response, "error");
-			return;
-		}
-		response.writeHead(stream.status, narHeaders(stream.header));
-		statistics.nix.hit(await sendChunks(response, stream.chunks));
-	};
-	const answer = async (request, response) => {
-		const { method = "" } = request;
-		const [given = "", ...rest] = (request.url ?? "").slice(1).split("/");
-		const name = rest.join("/");
-		const isAllowed = isSame(given, secret) && (method === "GET" || method === "HEAD");
-		const [, hash = ""] = /^([0-9a-z]{32})\.narinfo$/.exec(name) ?? [];
-		if (!isAllowed) sendText(response, 404, "text/plain", "There is nothing here.\n");
-		else if (name === "nix-cache-info") await serveCacheInfo(response);
-		else if (isStorePathHash(hash)) await serveNarInfo(response, hash);
-		else if (isNarName(name)) await serveNar(request, response, name);
-		else sendText(response, 404, "text/plain", "There is nothing here.\n");
-	};
-	return async (request, response) => {
-		try {
-			await answer(request, response);
-		} catch (error) {
-			if (response.headersSent) throw error;
-			sendMiss(response, "error");
-		}
-	};
-}
-function sendText(response, status, type, text) {
-	const bytes = Buffer.from(text);
-	response.writeHead(status, {
-		"content-type": type,
-		"content-length": bytes.length
-	});
-	response.end(response.req.method === "HEAD" ? void 0 : bytes);
-}
-function narHeaders(header) {
-	const given = [
-		"content-length",
-		"content-range",
-		"accept-ranges",
-		"etag"
-	].flatMap((name) => {
-		const value = header(name);
-		return value === void 0 ? [] : [[name, value]];
-	});
-	return {
-		"content-type": "application/x-nix-nar",
-		...Object.fromEntries(given)
-	};
-}
-/** What Nix may ask for beside narinfos: files below the cache, by names that lead nowhere else. */
-function isNarName(name) {
-	return name.startsWith("nar/") && !name.includes("..") && !name.includes("\\");
-}
-function isSame(given, secret) {
-	const [one, other] = [Buffer.from(given), Buffer.from(secret)];
-	return one.length === other.length && timingSafeEqual(one, other);
-}
-function cacheInfoOf(text) {
-	let info = {
-		storeDir: "/nix/store",
-		priority: void 0
-	};
-	try {
-		if (typeof text === "string") info = parseNixCacheInfo(text);
-	} catch (error) {
-		if (!isCacheError(error)) throw error;
-	}
-	return formatNixCacheInfo({
-		...info,
-		wantMassQuery: true
-	});
-}
-function timeout(durationMs) {
-	return new Promise((resolve) => setTimeout(() => resolve(void 0), durationMs).unref());
-}
-var CHECKED_BYTES, NIX_CONNECTIONS, CACHE_INFO_DEADLINE_MS, MISSES$1;
-var init_nix_requests = __esmMin((() => {
-	init_src$6();
-	init_src$4();
-	init_nar_stream();
-	init_serve_nar();
-	CHECKED_BYTES = 2 ** 20;
-	NIX_CONNECTIONS = 25;
-	CACHE_INFO_DEADLINE_MS = 1500;
-	MISSES$1 = {
-		absent: "The cache does not have it.",
-		"breaker-open": "The cache is in trouble and not asked for a while.",
-		timeout: "The cache did not answer in time.",
-		refused: "The cache refused the token.",
-		error: "The cache answered with an error."
-	};
-}));
 // packages/runner-agent/src/nix-face/read-ahead.ts
 /** A reader with nothing to read. */
 function createReadAhead(options) {
@@ -47238,6 +47008,708 @@ var init_read_ahead = __esmMin((() => {
 	OVERHEAD = 1.02;
 	OVERHEAD_BYTES = 1024;
 }));
+// packages/runner-agent/src/nix-face/read-whole.ts
+/**
+* Asks for something small, and reads it without the machinery of streams. Questions follow each other on a connection
+* before the answers are here: for hundreds of small files that is most of the time on a long way.
+*
+* @throws {CacheError} `TOO_LARGE`; the signal's reason; whatever the connection breaks with.
+*/
+function readWhole(dispatcher, question) {
+	const { url, method, headers, body, maxBytes, signal } = question;
+	const { promise, resolve, reject } = Promise.withResolvers();
+	let abort = (reason) => reject(reason);
+	const onAbort = () => abort(asError(signal.reason));
+	if (signal.aborted) {
+		onAbort();
+		return promise;
+	}
+	signal.addEventListener("abort", onAbort);
+	const chunks = [];
+	let sizeBytes = 0;
+	let status = 0;
+	let answered = {};
+	dispatcher.dispatch({
+		origin: url.origin,
+		path: url.pathname + url.search,
+		method,
+		headers,
+		body: body ?? null,
+		blocking: false
+	}, {
+		onRequestStart(controller) {
+			abort = (reason) => controller.abort(reason);
+			if (signal.aborted) onAbort();
+		},
+		onResponseStart(_, statusCode, given) {
+			status = statusCode;
+			answered = given;
+		},
+		onResponseData(controller, chunk) {
+			sizeBytes += chunk.length;
+			if (sizeBytes <= maxBytes) chunks.push(chunk);
+			else controller.abort(new CacheError("TOO_LARGE", `More than ${maxBytes} bytes came`));
+		},
+		onResponseEnd() {
+			signal.removeEventListener("abort", onAbort);
+			const header = (name) => {
+				const value = answered[name];
+				return typeof value === "string" ? value : value?.[0];
+			};
+			resolve({
+				status,
+				header,
+				bytes: Buffer.concat(chunks, sizeBytes)
+			});
+		},
+		onResponseError(_, error) {
+			signal.removeEventListener("abort", onAbort);
+			reject(error);
+		}
+	});
+	return promise;
+}
+function asError(reason) {
+	return reason instanceof Error ? reason : new Error(String(reason));
+}
+var init_read_whole = __esmMin((() => {
+	init_src$6();
+}));
+// packages/runner-agent/src/nix-face/upstream.ts
+/** Asks an upstream with deadlines, one repetition and a breaker. */
+function createUpstream(options) {
+	const { probeUrl, isForbiddenAbsent, credentials, deadlineMs, health, nowMs } = options;
+	const common = {
+		headersTimeout: 0,
+		bodyTimeout: 0,
+		allowH2: false,
+		connect: { timeout: CONNECT_TIMEOUT_MS$1 }
+	};
+	const agents = {
+		small: new import_undici$1.Agent({
+			...common,
+			connections: SMALL_CONNECTIONS,
+			pipelining: PIPELINING
+		}),
+		large: new import_undici$1.Agent({
+			...common,
+			connections: 64,
+			pipelining: 1
+		})
+	};
+	const origin = probeUrl.origin;
+	const running = /* @__PURE__ */ new Set();
+	let isClosed = false;
+	let shortestMs = 1e400;
+	let lastUsedMs = -1e400;
+	let warmedMs = -1e400;
+	let roundTripMs = 0;
+	const report = (trouble) => {
+		if (!isClosed) health.report(trouble);
+	};
+	const headersFor = (question, url, token) => ({
+		"user-agent": USER_AGENT,
+		"accept-encoding": "identity",
+		...question.headers,
+		...token === void 0 || url.origin !== origin ? {} : { authorization: `Bearer ${token}` }
+	});
+	const sendSmall = (url, { method = "GET", body }, { headers, signal }) => readWhole(agents.small, {
+		url,
+		method,
+		headers,
+		body,
+		signal,
+		maxBytes: MAX_SMALL_BYTES
+	});
+	const sendLarge = async (url, { method = "GET" }, { headers, signal }) => {
+		const response = await (0, import_undici$1.request)(url, {
+			dispatcher: agents.large,
+			method,
+			headers,
+			signal
+		});
+		const header = (name) => {
+			const value = response.headers[name];
+			return typeof value === "string" ? value : value?.[0];
+		};
+		return {
+			status: response.statusCode,
+			header,
+			body: response.body
+		};
+	};
+	/** One request with its redirects; the token is that of the attempt. */
+	const follow = async (send, url, question, signal) => {
+		const token = credentials.token();
+		let target = url;
+		for (let redirects = 0;; redirects += 1) {
+			const headers = headersFor(question, target, token);
+			const answer = await send(target, question, {
+				headers,
+				signal
+			});
+			const location = answer.header("location");
+			if (!REDIRECTS.has(answer.status) || location === void 0) return answer;
+			await drop(answer);
+			if (redirects === MAX_REDIRECTS$1) throw new CacheError("UNAVAILABLE", "too many redirects");
+			target = new URL(location, target);
+		}
+	};
+	const isRefusal = (status) => status === 401 || status === 403 && !isForbiddenAbsent;
+	const refusal = (status) => {
+		if (!options.isRefusalTrouble) return { miss: "refused" };
+		return {
+			miss: "refused",
+			trouble: `the token is refused, status ${status}`,
+			isTransient: false
+		};
+	};
+	/** One request, with another token when this one is refused. */
+	const attempt = async (send, url, question, signal) => {
+		const token = credentials.token();
+		let answer = await follow(send, url, question, signal);
+		if (isRefusal(answer.status)) {
+			await drop(answer);
+			if (!await credentials.refused(token)) return refusal(answer.status);
+			answer = await follow(send, url, question, signal);
+		}
+		const { status } = answer;
+		if (status === 200 || status === 206) return answer;
+		await drop(answer);
+		if (isRefusal(status)) return refusal(status);
+		if (status === 404 || status === 410 || status === 403) return { miss: "absent" };
+		const isTransient = status >= 500 || status === 429 || status === 408;
+		return {
+			miss: "error",
+			trouble: `status ${status}`,
+			isTransient
+		};
+	};
+	/** Asks until there is an answer or the time is up. */
+	const ask = async (send, url, question = {}) => {
+		const admission = health.admit();
+		if (admission === "probe") askAnyway(sendSmall, probeUrl, {}).then(reportWhole);
+		return admission === "pass" ? askAnyway(send, url, question) : { miss: "breaker-open" };
+	};
+	const askAnyway = async (send, url, question) => {
+		const giveUp = new AbortController();
+		let isLate = false;
+		const onGone = () => giveUp.abort();
+		const timer = setTimeout(() => {
+			isLate = true;
+			giveUp.abort();
+		}, deadlineMs);
+		const { signal: gone } = question;
+		gone?.addEventListener("abort", onGone);
+		running.add(giveUp);
+		let trouble;
+		try {
+			if (gone?.aborted === true) onGone();
+			for (let attempts = 0; attempts < ATTEMPTS; attempts += 1) {
+				if (attempts > 0) await setTimeout$1(RETRY_PAUSE_MS, void 0, { signal: giveUp.signal });
+				try {
+					const answer = await attempt(send, url, question, giveUp.signal);
+					if ("status" in answer) return answer;
+					if (!("trouble" in answer)) {
+						report();
+						return answer;
+					}
+					trouble = answer;
+				} catch (error) {
+					if (giveUp.signal.aborted) throw error;
+					trouble = {
+						miss: "error",
+						trouble: describeError(networkCause(error)),
+						isTransient: true
+					};
+				}
+				if (!trouble.isTransient) break;
+			}
+		} catch {
+			if (!isLate) return { miss: "error" };
+			const said = `no answer within ${deadlineMs} ms`;
+			trouble ??= {
+				miss: "timeout",
+				trouble: said,
+				isTransient: true
+			};
+		} finally {
+			clearTimeout(timer);
+			running.delete(giveUp);
+			gone?.removeEventListener("abort", onGone);
+		}
+		report(trouble?.trouble ?? "no answer");
+		return { miss: trouble?.miss ?? "error" };
+	};
+	/** A small answer is whole. */
+	const reportWhole = (answer) => {
+		if ("status" in answer) report();
+	};
+	const readSmall = async (url, question) => {
+		const startMs = nowMs();
+		const answer = await ask(sendSmall, url, question);
+		if ("status" in answer) {
+			lastUsedMs = nowMs();
+			const tookMs = lastUsedMs - startMs;
+			shortestMs = Math.min(shortestMs, tookMs);
+			roundTripMs = roundTripMs === 0 ? tookMs : .8 * roundTripMs + .2 * tookMs;
+		}
+		reportWhole(answer);
+		return answer;
+	};
+	return {
+		async readBytes(url, question) {
+			const answer = await readSmall(url, question);
+			return "status" in answer ? answer.bytes : answer;
+		},
+		async readText(url, question) {
+			const answer = await readSmall(url, question);
+			return "status" in answer ? readTextOf(answer) : answer;
+		},
+		open: (url, question) => ask(sendLarge, url, question),
+		report,
+		warmUp() {
+			if (!health.isAsked || nowMs() - warmedMs < WARM_MS) return;
+			if (nowMs() - lastUsedMs < WARM_MS && warmedMs > -1e400) return;
+			warmedMs = nowMs();
+			const signal = AbortSignal.timeout(deadlineMs);
+			const headers = headersFor({}, probeUrl, credentials.token());
+			const head = {
+				url: probeUrl,
+				method: "HEAD",
+				headers,
+				maxBytes: 0,
+				signal
+			};
+			for (let count = 0; count < SMALL_CONNECTIONS; count += 1) readWhole(agents.small, head).catch(() => {});
+		},
+		get isAsked() {
+			return health.isAsked;
+		},
+		get isNear() {
+			return shortestMs < NEAR_MS;
+		},
+		get roundTripMs() {
+			return roundTripMs;
+		},
+		async [Symbol.asyncDispose]() {
+			isClosed = true;
+			for (const each of running) each.abort();
+			await Promise.all([agents.small.destroy(), agents.large.destroy()]);
+		}
+	};
+}
+/** What comes after the head of an answer that is of no use. */
+async function drop(answer) {
+	if ("body" in answer) await answer.body.dump({ limit: 65536 }).catch(() => {});
+}
+async function readTextOf({ bytes, header }) {
+	if (header("content-encoding") !== "zstd") return bytes.toString("utf8");
+	try {
+		return (await decompress(bytes, { maxOutputLength: MAX_SMALL_BYTES })).toString("utf8");
+	} catch {
+		return { miss: "error" };
+	}
+}
+/** undici wraps what the socket said. */
+function networkCause(error) {
+	return error instanceof Error && error.cause instanceof Error ? error.cause : error;
+}
+var import_undici$1, CONNECT_TIMEOUT_MS$1, ATTEMPTS, RETRY_PAUSE_MS, MAX_REDIRECTS$1, REDIRECTS, MAX_SMALL_BYTES, SMALL_CONNECTIONS, PIPELINING, WARM_MS, NEAR_MS, USER_AGENT, decompress;
+var init_upstream = __esmMin((() => {
+	init_src$6();
+	import_undici$1 = require_undici();
+	init_read_whole();
+	CONNECT_TIMEOUT_MS$1 = 5e3;
+	ATTEMPTS = 2;
+	RETRY_PAUSE_MS = 100;
+	MAX_REDIRECTS$1 = 5;
+	REDIRECTS = /* @__PURE__ */ new Set([
+		301,
+		302,
+		303,
+		307,
+		308
+	]);
+	MAX_SMALL_BYTES = 32 * 2 ** 20;
+	SMALL_CONNECTIONS = 16;
+	PIPELINING = 32;
+	WARM_MS = 3e3;
+	NEAR_MS = 15;
+	USER_AGENT = "gloriousflywheel-agent";
+	decompress = promisify(zstdDecompress);
+}));
+// packages/runner-agent/src/nix-face/nix-cache.ts
+/** The cache's address with a final slash. */
+function cacheUrlOf({ substituterUrl }) {
+	return new URL(substituterUrl.replace(/\/*(\?.*)?$/, "/"));
+}
+/** A cache that nothing was asked of yet. */
+function openNixCache(cache, options) {
+	const { health, spool, prefetch, stallMs, statistics, logger, nowMs } = options;
+	const cacheUrl = cacheUrlOf(cache);
+	const cacheInfoUrl = new URL("nix-cache-info", cacheUrl);
+	const upstream = createUpstream({
+		probeUrl: cacheInfoUrl,
+		isForbiddenAbsent: cache.kind === "plain",
+		isRefusalTrouble: !options.isExtra,
+		credentials: options.credentials,
+		deadlineMs: options.deadlineMs,
+		health,
+		nowMs
+	});
+	const known = createKnownPaths(nowMs);
+	const common = {
+		upstream,
+		known,
+		cacheUrl,
+		logger,
+		nowMs
+	};
+	const closureUrl = cache.kind === "flywheel" && cache.api !== void 0 && prefetch ? new URL(`views/${encodeURIComponent(cache.view)}/closure`, cache.api) : void 0;
+	const source = closureUrl === void 0 ? createPlainSource({
+		...common,
+		walksAhead: prefetch
+	}) : createClosureSource({
+		...common,
+		closureUrl
+	});
+	const wrong = /* @__PURE__ */ new Set();
+	const readAhead = createReadAhead({
+		...common,
+		spool,
+		maxNarBytes: prefetch ? options.prefetchMaxBytes : 0,
+		stallMs,
+		statistics,
+		onWrong: ({ storePathHash, url }) => {
+			wrong.add(storePathHash);
+			logger.warn("the cache sent wrong bytes", {
+				storePathHash,
+				url,
+				view: cache.view
+			});
+			statistics.warn("The cache sent bytes that are not what it signed; these paths are built or fetched elsewhere");
+		}
+	});
+	return {
+		view: cache.view,
+		cacheUrl,
+		cacheInfoUrl,
+		upstream,
+		known,
+		source,
+		readAhead,
+		wrong,
+		async [Symbol.asyncDispose]() {
+			await readAhead[Symbol.asyncDispose]();
+			await upstream[Symbol.asyncDispose]();
+		}
+	};
+}
+var init_nix_cache = __esmMin((() => {
+	init_known_paths();
+	init_narinfo_source();
+	init_read_ahead();
+	init_upstream();
+}));
+// packages/runner-agent/src/nix-face/send-chunks.ts
+/**
+* Writes chunks as fast as the client takes them and ends the answer; how many bytes went. While one is written the
+* next is fetched, and a chunk's memory is its source's again when the one after the next is asked for.
+*
+* @throws {CacheError} `CANCELLED` when the client went away; whatever the chunks throw.
+*/
+async function sendChunks(response, chunks) {
+	let sentBytes = 0;
+	let written = Promise.resolve();
+	for await (const chunk of chunks) {
+		await written;
+		if (response.destroyed) throw new CacheError("CANCELLED", "The client went away");
+		sentBytes += chunk.length;
+		written = write(response, chunk);
+	}
+	await written;
+	response.end();
+	return sentBytes;
+}
+/** Resolves when the chunk went to the kernel, or nowhere any more. */
+function write(response, chunk) {
+	return new Promise((resolve) => {
+		response.write(chunk, () => resolve());
+	});
+}
+var init_send_chunks = __esmMin((() => {
+	init_src$6();
+}));
+// packages/runner-agent/src/nix-face/serve-nar.ts
+/**
+* Answers with a file of a cache, from the spool or from the cache itself. A {@link Miss}: nothing was answered yet.
+*
+* Rejects when an answer that was begun cannot be completed.
+*/
+async function serveNar(request, response, question) {
+	const { name, cache } = question;
+	const path = cache.known.ofFile(name);
+	if (request.method === "HEAD") return serveHead(response, question);
+	const spooled = path === void 0 ? void 0 : cache.readAhead.take(path);
+	if (path !== void 0 && spooled !== void 0) {
+		if (await serveSpooled(request, response, {
+			...question,
+			path,
+			nar: spooled
+		})) return void 0;
+	}
+	if (path !== void 0 && cache.wrong.has(path.storePathHash)) return { miss: "error" };
+	return passOn(request, response, {
+		...question,
+		path
+	});
+}
+/** A NAR from the spool; `false` when it cannot be had from there. */
+async function serveSpooled(request, response, { cache, path, nar, stallMs, statistics }) {
+	const range = readRange(request);
+	const sizeBytes = nar.state === "complete" ? nar.writtenBytes : path.fileSize;
+	const isChecked = sizeBytes === void 0 || sizeBytes <= CHECKED_BYTES;
+	const isReady = nar.state === "complete";
+	if (isChecked) await Promise.race([nar.settled, timeout$1(stallMs)]);
+	if (nar.state === "failed" || isChecked && nar.state !== "complete") {
+		nar.release();
+		return false;
+	}
+	const totalBytes = sizeBytes ?? nar.writtenBytes;
+	const start = Math.min(range?.start ?? 0, totalBytes);
+	const end = Math.min(range?.end ?? totalBytes, totalBytes);
+	if (range !== void 0 && start >= end) {
+		cache.readAhead.giveBack(path, nar);
+		return false;
+	}
+	response.writeHead(range === void 0 ? 200 : 206, {
+		"content-type": "application/x-nix-nar",
+		"content-length": end - start,
+		"accept-ranges": "bytes",
+		...range && { "content-range": `bytes ${start}-${end - 1}/${totalBytes}` }
+	});
+	try {
+		const sentBytes = await sendChunks(response, nar.read(start, end));
+		if (sentBytes !== end - start) throw new CacheError("TRUNCATED", "The spool ended early");
+		statistics.nix.hit(sentBytes, cache.view);
+		if (isReady) statistics.nix.saved(cache.upstream.roundTripMs / 25);
+		nar.release();
+	} catch (error) {
+		cache.readAhead.giveBack(path, nar);
+		throw error;
+	}
+	return true;
+}
+async function serveHead(response, { name, cache: { upstream, cacheUrl } }) {
+	const answer = await upstream.open(new URL(name, cacheUrl), { method: "HEAD" });
+	if ("miss" in answer) return answer;
+	await answer.body.dump();
+	upstream.report();
+	response.writeHead(200, narHeaders(answer.header)).end();
+}
+/** A NAR as it comes from the cache. */
+async function passOn(request, response, question) {
+	const { name, path, stallMs, statistics } = question;
+	const { upstream, cacheUrl, view } = question.cache;
+	const gone = new AbortController();
+	response.once("close", () => gone.abort());
+	const stream = await openNarStream(upstream, new URL(name, cacheUrl), {
+		range: readRange(request),
+		stallMs,
+		signal: gone.signal
+	});
+	if ("miss" in stream) return stream;
+	const fileSize = stream.status === 200 ? path?.fileSize : void 0;
+	if (fileSize !== void 0 && (stream.sizeBytes ?? fileSize) !== fileSize) {
+		await stream.chunks.return();
+		upstream.report(`${name} has ${stream.sizeBytes} bytes, not ${fileSize}`);
+		return { miss: "error" };
+	}
+	response.writeHead(stream.status, narHeaders(stream.header));
+	statistics.nix.hit(await sendChunks(response, stream.chunks), view);
+}
+function narHeaders(header) {
+	const given = [
+		"content-length",
+		"content-range",
+		"accept-ranges",
+		"etag"
+	].flatMap((name) => {
+		const value = header(name);
+		return value === void 0 ? [] : [[name, value]];
+	});
+	return {
+		"content-type": "application/x-nix-nar",
+		...Object.fromEntries(given)
+	};
+}
+/** The one range of bytes that Nix asks for when it resumes; `undefined` for the whole file and for anything else. */
+function readRange({ headers }) {
+	const [, start, end] = /^bytes=(\d{1,15})-(\d{0,15})$/.exec(headers.range ?? "") ?? [];
+	if (start === void 0) return void 0;
+	return {
+		start: Number(start),
+		...end ? { end: Number(end) + 1 } : {}
+	};
+}
+function timeout$1(durationMs) {
+	return new Promise((resolve) => setTimeout(() => resolve(void 0), durationMs).unref());
+}
+var CHECKED_BYTES;
+var init_serve_nar = __esmMin((() => {
+	init_src$6();
+	init_nar_stream();
+	init_send_chunks();
+	CHECKED_BYTES = 2 ** 20;
+}));
+// packages/runner-agent/src/nix-face/nix-requests.ts
+/** The caches are on one server: to wait for it once more would double the time that its trouble costs. */
+function isServerTrouble({ miss }) {
+	return miss === "timeout" || miss === "breaker-open";
+}
+/**
+* Answers what Nix asks of a binary cache; everything else is not there.
+*
+* The answer rejects when it cannot be completed: its connection is to be cut then.
+*/
+function createNixRequests(options) {
+	const { secret, first, extra, stallMs, statistics } = options;
+	const caches = [first, ...extra];
+	const sendMiss = (response, reason) => {
+		statistics.nix.miss(reason);
+		sendText(response, 404, "text/plain", `${MISSES$1[reason]}\n`);
+	};
+	const cacheInfo = first.upstream.readText(first.cacheInfoUrl);
+	const serveCacheInfo = async (response) => {
+		first.upstream.warmUp();
+		sendText(response, 200, "text/x-nix-cache-info", cacheInfoOf(await Promise.race([cacheInfo, timeout(CACHE_INFO_DEADLINE_MS)])));
+	};
+	/** What a closure brought stays with its cache; what nobody has learned of yet is asked for, in order. */
+	const findPath = async (hash) => {
+		for (const cache of caches) {
+			const path = cache.known.get(hash);
+			if (typeof path === "object" && !cache.wrong.has(hash)) return {
+				cache,
+				path,
+				isKnown: true
+			};
+		}
+		let miss = { miss: "absent" };
+		for (const cache of caches) {
+			const path = cache.wrong.has(hash) ? WRONG : await cache.source.find(hash);
+			if (!("miss" in path)) return {
+				cache,
+				path,
+				isKnown: false
+			};
+			if (miss.miss === "absent") miss = path;
+			if (isServerTrouble(path)) break;
+		}
+		return miss;
+	};
+	const serveNarInfo = async (response, hash) => {
+		const found = await findPath(hash);
+		if ("miss" in found) {
+			sendMiss(response, found.miss);
+			return;
+		}
+		const { cache, path, isKnown } = found;
+		if (!cache.upstream.isAsked) {
+			sendMiss(response, "breaker-open");
+			return;
+		}
+		statistics.nix.narinfo();
+		if (isKnown) statistics.nix.saved(cache.upstream.roundTripMs / 25);
+		sendText(response, 200, "text/x-nix-narinfo", path.text);
+		cache.readAhead.want(path);
+	};
+	const serveFile = async (request, response, name) => {
+		const knowing = caches.filter(({ known }) => known.ofFile(name) !== void 0);
+		let reason = "absent";
+		for (const cache of knowing.length > 0 ? knowing : caches) {
+			const answered = await serveNar(request, response, {
+				name,
+				cache,
+				stallMs,
+				statistics
+			});
+			if (answered === void 0) return;
+			if (reason === "absent") reason = answered.miss;
+			if (isServerTrouble(answered)) break;
+		}
+		sendMiss(response, reason);
+	};
+	const answer = async (request, response) => {
+		const { method = "" } = request;
+		const [given = "", ...rest] = (request.url ?? "").slice(1).split("/");
+		const name = rest.join("/");
+		const isAllowed = isSame(given, secret) && (method === "GET" || method === "HEAD");
+		const [, hash = ""] = /^([0-9a-z]{32})\.narinfo$/.exec(name) ?? [];
+		if (!isAllowed) sendText(response, 404, "text/plain", "There is nothing here.\n");
+		else if (name === "nix-cache-info") await serveCacheInfo(response);
+		else if (isStorePathHash(hash)) await serveNarInfo(response, hash);
+		else if (isNarName(name)) await serveFile(request, response, name);
+		else sendText(response, 404, "text/plain", "There is nothing here.\n");
+	};
+	return async (request, response) => {
+		try {
+			await answer(request, response);
+		} catch (error) {
+			if (response.headersSent) throw error;
+			sendMiss(response, "error");
+		}
+	};
+}
+function sendText(response, status, type, text) {
+	const bytes = Buffer.from(text);
+	response.writeHead(status, {
+		"content-type": type,
+		"content-length": bytes.length
+	});
+	response.end(response.req.method === "HEAD" ? void 0 : bytes);
+}
+/** What Nix may ask for beside narinfos: files below the cache, by names that lead nowhere else. */
+function isNarName(name) {
+	return name.startsWith("nar/") && !name.includes("..") && !name.includes("\\");
+}
+function isSame(given, secret) {
+	const [one, other] = [Buffer.from(given), Buffer.from(secret)];
+	return one.length === other.length && timingSafeEqual(one, other);
+}
+function cacheInfoOf(text) {
+	let info = {
+		storeDir: "/nix/store",
+		priority: void 0
+	};
+	try {
+		if (typeof text === "string") info = parseNixCacheInfo(text);
+	} catch (error) {
+		if (!isCacheError(error)) throw error;
+	}
+	return formatNixCacheInfo({
+		...info,
+		wantMassQuery: true
+	});
+}
+function timeout(durationMs) {
+	return new Promise((resolve) => setTimeout(() => resolve(void 0), durationMs).unref());
+}
+var CACHE_INFO_DEADLINE_MS, MISSES$1, WRONG;
+var init_nix_requests = __esmMin((() => {
+	init_src$6();
+	init_src$4();
+	init_serve_nar();
+	CACHE_INFO_DEADLINE_MS = 1500;
+	MISSES$1 = {
+		absent: "The cache does not have it.",
+		"breaker-open": "The cache is in trouble and not asked for a while.",
+		timeout: "The cache did not answer in time.",
+		refused: "The cache refused the token.",
+		error: "The cache answered with an error."
+	};
+	WRONG = { miss: "error" };
+}));
 // packages/runner-agent/src/nix-face/spool.ts
 /** An empty spool. */
 function createSpool({ directory, maxBytes }) {
@@ -47409,103 +47881,17 @@ var init_spool = __esmMin((() => {
 		}
 	};
 }));
-// packages/runner-agent/src/nix-face/read-whole.ts
-/**
-* Asks for something small, and reads it without the machinery of streams. Questions follow each other on a connection
-* before the answers are here: for hundreds of small files that is most of the time on a long way.
-*
-* @throws {CacheError} `TOO_LARGE`; the signal's reason; whatever the connection breaks with.
-*/
-function readWhole(dispatcher, question) {
-	const { url, method, headers, body, maxBytes, signal } = question;
-	const { promise, resolve, reject } = Promise.withResolvers();
-	let abort = (reason) => reject(reason);
-	const onAbort = () => abort(asError(signal.reason));
-	if (signal.aborted) {
-		onAbort();
-		return promise;
-	}
-	signal.addEventListener("abort", onAbort);
-	const chunks = [];
-	let sizeBytes = 0;
-	let status = 0;
-	let answered = {};
-	dispatcher.dispatch({
-		origin: url.origin,
-		path: url.pathname + url.search,
-		method,
-		headers,
-		body: body ?? null,
-		blocking: false
-	}, {
-		onRequestStart(controller) {
-			abort = (reason) => controller.abort(reason);
-			if (signal.aborted) onAbort();
-		},
-		onResponseStart(_, statusCode, given) {
-			status = statusCode;
-			answered = given;
-		},
-		onResponseData(controller, chunk) {
-			sizeBytes += chunk.length;
-			if (sizeBytes <= maxBytes) chunks.push(chunk);
-			else controller.abort(new CacheError("TOO_LARGE", `More than ${maxBytes} bytes came`));
-		},
-		onResponseEnd() {
-			signal.removeEventListener("abort", onAbort);
-			const header = (name) => {
-				const value = answered[name];
-				return typeof value === "string" ? value : value?.[0];
-			};
-			resolve({
-				status,
-				header,
-				bytes: Buffer.concat(chunks, sizeBytes)
-			});
-		},
-		onResponseError(_, error) {
-			signal.removeEventListener("abort", onAbort);
-			reject(error);
-		}
-	});
-	return promise;
-}
-function asError(reason) {
-	return reason instanceof Error ? reason : new Error(String(reason));
-}
-var init_read_whole = __esmMin((() => {
-	init_src$6();
-}));
-// packages/runner-agent/src/nix-face/upstream.ts
-/** Asks an upstream with deadlines, one repetition and a breaker. */
-function createUpstream(options) {
-	const { probeUrl, isForbiddenAbsent, credentials, deadlineMs, statistics, logger, nowMs } = options;
-	const common = {
-		headersTimeout: 0,
-		bodyTimeout: 0,
-		allowH2: false,
-		connect: { timeout: CONNECT_TIMEOUT_MS$1 }
-	};
-	const agents = {
-		small: new import_undici$1.Agent({
-			...common,
-			connections: SMALL_CONNECTIONS,
-			pipelining: PIPELINING
-		}),
-		large: new import_undici$1.Agent({
-			...common,
-			connections: 64,
-			pipelining: 1
-		})
-	};
-	const origin = probeUrl.origin;
-	const running = /* @__PURE__ */ new Set();
-	let isClosed = false;
-	let shortestMs = 1e400;
-	let lastUsedMs = -1e400;
-	let warmedMs = -1e400;
+// packages/runner-agent/src/nix-face/upstream-health.ts
+/** A server of which nothing bad is known. */
+function createUpstreamHealth(options) {
+	const { origin, statistics, logger, nowMs } = options;
 	let lastTrouble = "";
-	let roundTripMs = 0;
+	let isWarned = false;
+	const warnOnce = () => {
+		if (isWarned) return;
+		isWarned = true;
+		statistics.warn(`The cache at ${origin} is in trouble (${lastTrouble}); what it has is built or fetched elsewhere meanwhile`);
+	};
 	const breaker = createCircuitBreaker({
 		nowMs,
 		onChange(state) {
@@ -47520,251 +47906,23 @@ function createUpstream(options) {
 			}
 		}
 	});
-	let isWarned = false;
-	const warnOnce = () => {
-		if (isWarned) return;
-		isWarned = true;
-		statistics.warn(`The cache at ${origin} is in trouble (${lastTrouble}); what it has is built or fetched elsewhere meanwhile`);
-	};
-	const report = (trouble) => {
-		if (isClosed) return;
-		if (trouble === void 0) {
-			breaker.succeeded();
-			return;
-		}
-		lastTrouble = trouble;
-		breaker.failed();
-	};
-	const headersFor = (question, url, token) => ({
-		"user-agent": USER_AGENT,
-		"accept-encoding": "identity",
-		...question.headers,
-		...token === void 0 || url.origin !== origin ? {} : { authorization: `Bearer ${token}` }
-	});
-	const sendSmall = (url, { method = "GET", body }, { headers, signal }) => readWhole(agents.small, {
-		url,
-		method,
-		headers,
-		body,
-		signal,
-		maxBytes: MAX_SMALL_BYTES
-	});
-	const sendLarge = async (url, { method = "GET" }, { headers, signal }) => {
-		const response = await (0, import_undici$1.request)(url, {
-			dispatcher: agents.large,
-			method,
-			headers,
-			signal
-		});
-		const header = (name) => {
-			const value = response.headers[name];
-			return typeof value === "string" ? value : value?.[0];
-		};
-		return {
-			status: response.statusCode,
-			header,
-			body: response.body
-		};
-	};
-	/** One request with its redirects; the token is that of the attempt. */
-	const follow = async (send, url, question, signal) => {
-		const token = credentials.token();
-		let target = url;
-		for (let redirects = 0;; redirects += 1) {
-			const headers = headersFor(question, target, token);
-			const answer = await send(target, question, {
-				headers,
-				signal
-			});
-			const location = answer.header("location");
-			if (!REDIRECTS.has(answer.status) || location === void 0) return answer;
-			await drop(answer);
-			if (redirects === MAX_REDIRECTS$1) throw new CacheError("UNAVAILABLE", "too many redirects");
-			target = new URL(location, target);
-		}
-	};
-	const isRefusal = (status) => status === 401 || status === 403 && !isForbiddenAbsent;
-	/** One request, with another token when this one is refused. */
-	const attempt = async (send, url, question, signal) => {
-		const token = credentials.token();
-		let answer = await follow(send, url, question, signal);
-		if (isRefusal(answer.status)) {
-			await drop(answer);
-			if (!await credentials.refused(token)) return refusal$1(answer.status);
-			answer = await follow(send, url, question, signal);
-		}
-		const { status } = answer;
-		if (status === 200 || status === 206) return answer;
-		await drop(answer);
-		if (isRefusal(status)) return refusal$1(status);
-		if (status === 404 || status === 410 || status === 403) return { miss: "absent" };
-		const isTransient = status >= 500 || status === 429 || status === 408;
-		return {
-			miss: "error",
-			trouble: `status ${status}`,
-			isTransient
-		};
-	};
-	/** Asks until there is an answer or the time is up. */
-	const ask = async (send, url, question = {}) => {
-		const admission = breaker.admit();
-		if (admission === "probe") askAnyway(sendSmall, probeUrl, {}).then(reportWhole);
-		return admission === "pass" ? askAnyway(send, url, question) : { miss: "breaker-open" };
-	};
-	const askAnyway = async (send, url, question) => {
-		const giveUp = new AbortController();
-		let isLate = false;
-		const onGone = () => giveUp.abort();
-		const timer = setTimeout(() => {
-			isLate = true;
-			giveUp.abort();
-		}, deadlineMs);
-		const { signal: gone } = question;
-		gone?.addEventListener("abort", onGone);
-		running.add(giveUp);
-		let trouble;
-		try {
-			if (gone?.aborted === true) onGone();
-			for (let attempts = 0; attempts < ATTEMPTS; attempts += 1) {
-				if (attempts > 0) await setTimeout$1(RETRY_PAUSE_MS, void 0, { signal: giveUp.signal });
-				try {
-					const answer = await attempt(send, url, question, giveUp.signal);
-					if ("status" in answer) return answer;
-					if (!("trouble" in answer)) {
-						report();
-						return answer;
-					}
-					trouble = answer;
-				} catch (error) {
-					if (giveUp.signal.aborted) throw error;
-					trouble = {
-						miss: "error",
-						trouble: describeError(networkCause(error)),
-						isTransient: true
-					};
-				}
-				if (!trouble.isTransient) break;
-			}
-		} catch {
-			if (!isLate) return { miss: "error" };
-			const said = `no answer within ${deadlineMs} ms`;
-			trouble ??= {
-				miss: "timeout",
-				trouble: said,
-				isTransient: true
-			};
-		} finally {
-			clearTimeout(timer);
-			running.delete(giveUp);
-			gone?.removeEventListener("abort", onGone);
-		}
-		report(trouble?.trouble ?? "no answer");
-		return { miss: trouble?.miss ?? "error" };
-	};
-	/** A small answer is whole. */
-	const reportWhole = (answer) => {
-		if ("status" in answer) report();
-	};
-	const readSmall = async (url, question) => {
-		const startMs = nowMs();
-		const answer = await ask(sendSmall, url, question);
-		if ("status" in answer) {
-			lastUsedMs = nowMs();
-			const tookMs = lastUsedMs - startMs;
-			shortestMs = Math.min(shortestMs, tookMs);
-			roundTripMs = roundTripMs === 0 ? tookMs : .8 * roundTripMs + .2 * tookMs;
-		}
-		reportWhole(answer);
-		return answer;
-	};
 	return {
-		async readBytes(url, question) {
-			const answer = await readSmall(url, question);
-			return "status" in answer ? answer.bytes : answer;
-		},
-		async readText(url, question) {
-			const answer = await readSmall(url, question);
-			return "status" in answer ? readTextOf(answer) : answer;
-		},
-		open: (url, question) => ask(sendLarge, url, question),
-		report,
-		warmUp() {
-			if (breaker.state !== "closed" || nowMs() - warmedMs < WARM_MS) return;
-			if (nowMs() - lastUsedMs < WARM_MS && warmedMs > -1e400) return;
-			warmedMs = nowMs();
-			const signal = AbortSignal.timeout(deadlineMs);
-			const headers = headersFor({}, probeUrl, credentials.token());
-			const head = {
-				url: probeUrl,
-				method: "HEAD",
-				headers,
-				maxBytes: 0,
-				signal
-			};
-			for (let count = 0; count < SMALL_CONNECTIONS; count += 1) readWhole(agents.small, head).catch(() => {});
+		admit: () => breaker.admit(),
+		report(trouble) {
+			if (trouble === void 0) {
+				breaker.succeeded();
+				return;
+			}
+			lastTrouble = trouble;
+			breaker.failed();
 		},
 		get isAsked() {
 			return breaker.state === "closed";
-		},
-		get isNear() {
-			return shortestMs < NEAR_MS;
-		},
-		get roundTripMs() {
-			return roundTripMs;
-		},
-		async [Symbol.asyncDispose]() {
-			isClosed = true;
-			for (const each of running) each.abort();
-			await Promise.all([agents.small.destroy(), agents.large.destroy()]);
 		}
 	};
 }
-function refusal$1(status) {
-	return {
-		miss: "refused",
-		trouble: `the token is refused, status ${status}`,
-		isTransient: false
-	};
-}
-/** What comes after the head of an answer that is of no use. */
-async function drop(answer) {
-	if ("body" in answer) await answer.body.dump({ limit: 65536 }).catch(() => {});
-}
-async function readTextOf({ bytes, header }) {
-	if (header("content-encoding") !== "zstd") return bytes.toString("utf8");
-	try {
-		return (await decompress(bytes, { maxOutputLength: MAX_SMALL_BYTES })).toString("utf8");
-	} catch {
-		return { miss: "error" };
-	}
-}
-/** undici wraps what the socket said. */
-function networkCause(error) {
-	return error instanceof Error && error.cause instanceof Error ? error.cause : error;
-}
-var import_undici$1, CONNECT_TIMEOUT_MS$1, ATTEMPTS, RETRY_PAUSE_MS, MAX_REDIRECTS$1, REDIRECTS, MAX_SMALL_BYTES, SMALL_CONNECTIONS, PIPELINING, WARM_MS, NEAR_MS, USER_AGENT, decompress;
-var init_upstream = __esmMin((() => {
+var init_upstream_health = __esmMin((() => {
 	init_src$6();
-	import_undici$1 = require_undici();
-	init_read_whole();
-	CONNECT_TIMEOUT_MS$1 = 5e3;
-	ATTEMPTS = 2;
-	RETRY_PAUSE_MS = 100;
-	MAX_REDIRECTS$1 = 5;
-	REDIRECTS = /* @__PURE__ */ new Set([
-		301,
-		302,
-		303,
-		307,
-		308
-	]);
-	MAX_SMALL_BYTES = 32 * 2 ** 20;
-	SMALL_CONNECTIONS = 16;
-	PIPELINING = 32;
-	WARM_MS = 3e3;
-	NEAR_MS = 15;
-	USER_AGENT = "gloriousflywheel-agent";
-	decompress = promisify(zstdDecompress);
 }));
 // packages/runner-agent/src/nix-face/start-nix-face.ts
 var start_nix_face_exports = /* @__PURE__ */ __exportAll({ startNixFace: () => startNixFace$1 });
@@ -47781,32 +47939,11 @@ async function startNixFace$1(options) {
 		const deadlineMs = options.deadlineMs ?? DEFAULT_DEADLINE_MS;
 		const stallMs = options.stallMs ?? DEFAULT_STALL_MS;
 		const opened = _usingCtx$36.a(new AsyncDisposableStack());
-		const cacheUrl = new URL(cache.substituterUrl.replace(/\/*(\?.*)?$/, "/"));
-		const cacheInfoUrl = new URL("nix-cache-info", cacheUrl);
-		const upstream = opened.use(createUpstream({
-			probeUrl: cacheInfoUrl,
-			isForbiddenAbsent: cache.kind === "plain",
-			credentials,
-			deadlineMs,
+		const health = createUpstreamHealth({
+			origin: cacheUrlOf(cache).origin,
 			statistics,
 			logger,
 			nowMs
-		}));
-		const known = createKnownPaths(nowMs);
-		const common = {
-			upstream,
-			known,
-			cacheUrl,
-			logger,
-			nowMs
-		};
-		const closureUrl = cache.kind === "flywheel" && cache.api !== void 0 && prefetch ? new URL(`views/${encodeURIComponent(cache.view)}/closure`, cache.api) : void 0;
-		const source = closureUrl === void 0 ? createPlainSource({
-			...common,
-			walksAhead: prefetch
-		}) : createClosureSource({
-			...common,
-			closureUrl
 		});
 		await mkdir(options.spoolDirectory, {
 			recursive: true,
@@ -47816,33 +47953,25 @@ async function startNixFace$1(options) {
 			directory: options.spoolDirectory,
 			maxBytes: options.spoolBytes ?? DEFAULT_SPOOL_BYTES$2
 		}));
-		/** Paths whose bytes were not what their narinfo says. */
-		const wrong = /* @__PURE__ */ new Set();
+		const open = (each) => opened.use(openNixCache(each, {
+			isExtra: each !== cache,
+			prefetchMaxBytes: options.prefetchMaxBytes ?? DEFAULT_PREFETCH_MAX_BYTES,
+			credentials,
+			health,
+			spool,
+			prefetch,
+			deadlineMs,
+			stallMs,
+			statistics,
+			logger,
+			nowMs
+		}));
 		const serve = createNixRequests({
 			secret,
-			upstream,
-			cacheUrl,
-			cacheInfoUrl,
-			known,
-			source,
-			readAhead: opened.use(createReadAhead({
-				...common,
-				spool,
-				maxNarBytes: prefetch ? options.prefetchMaxBytes ?? DEFAULT_PREFETCH_MAX_BYTES : 0,
-				stallMs,
-				statistics,
-				onWrong: ({ storePathHash, url }) => {
-					wrong.add(storePathHash);
-					logger.warn("the cache sent wrong bytes", {
-						storePathHash,
-						url
-					});
-					statistics.warn("The cache sent bytes that are not what it signed; these paths are built or fetched elsewhere");
-				}
-			})),
-			wrong,
 			stallMs,
-			statistics
+			statistics,
+			first: open(cache),
+			extra: (options.extra ?? []).map(open)
 		});
 		const server = createServer$1({
 			noDelay: true,
@@ -47880,12 +48009,10 @@ function portOf(address) {
 var DEFAULT_SPOOL_BYTES$2, DEFAULT_PREFETCH_MAX_BYTES, DEFAULT_DEADLINE_MS, DEFAULT_STALL_MS;
 var init_start_nix_face = __esmMin((() => {
 	init_src$6();
-	init_known_paths();
-	init_narinfo_source();
+	init_nix_cache();
 	init_nix_requests();
-	init_read_ahead();
 	init_spool();
-	init_upstream();
+	init_upstream_health();
 	DEFAULT_SPOOL_BYTES$2 = 256 * 2 ** 20;
 	DEFAULT_PREFETCH_MAX_BYTES = 32 * 2 ** 20;
 	DEFAULT_DEADLINE_MS = 5e3;
@@ -60473,7 +60600,7 @@ function createFaces({ files, credentials, statistics, logger }) {
 	const running = [];
 	let addresses = {};
 	return {
-		async start({ secret, server, view, nix, bazel }) {
+		async start({ secret, server, view, address, nix, bazel }) {
 			const shared = {
 				secret,
 				credentials,
@@ -60481,16 +60608,15 @@ function createFaces({ files, credentials, statistics, logger }) {
 				logger
 			};
 			if (nix !== void 0 && addresses.nix === void 0) {
-				const { kind, substituterUrl, api, prefetch, spoolBytes, largeNars } = nix;
+				const { extra, prefetch, spoolBytes, largeNars } = nix;
 				const spool = spoolBytes ?? DEFAULT_SPOOL_BYTES;
 				const face = await startNixFace({
 					...shared,
-					upstream: {
-						kind,
-						substituterUrl,
-						api: api === void 0 ? void 0 : new URL(api),
+					upstream: toUpstream({
+						...address,
 						view
-					},
+					}),
+					extra: extra.map(toUpstream),
 					spoolDirectory: files.spool,
 					spoolBytes: spool,
 					prefetch,
@@ -60527,6 +60653,12 @@ function createFaces({ files, credentials, statistics, logger }) {
 		async [Symbol.asyncDispose]() {
 			await Promise.all(running.map((face) => face[Symbol.asyncDispose]()));
 		}
+	};
+}
+function toUpstream({ api, ...address }) {
+	return {
+		...address,
+		api: api === void 0 ? void 0 : new URL(api)
 	};
 }
 var DEFAULT_SPOOL_BYTES;
@@ -61048,17 +61180,23 @@ var init_earlier_session = __esmMin((() => {
 	init_spool$1();
 	Report = /* @__PURE__ */ object({
 		result: /* @__PURE__ */ custom((value) => typeof value === "object" && value !== null),
-		kinds: /* @__PURE__ */ array(/* @__PURE__ */ picklist(["nix", "bazel"]))
+		kinds: /* @__PURE__ */ array(/* @__PURE__ */ picklist(["nix", "bazel"])),
+		unused: /* @__PURE__ */ optional(/* @__PURE__ */ array(/* @__PURE__ */ string()))
 	});
 }));
 // packages/runner-agent/src/finish/format-summary.ts
 /** A job summary: a small table in Markdown, and below it what the job's people should know. */
-function formatSummary(summary, setup) {
+function formatSummary(summary, report) {
+	const setup = report?.result;
 	const rows = [["Status", describeStatus(summary, setup)]];
 	if (setup?.cache !== void 0) rows.push(["Cache", setup.trust === void 0 ? setup.cache : `${setup.cache} (${setup.trust})`]);
+	if (report?.unused !== void 0) rows.push(["Named by a later step, not used", report.unused.join(", ")]);
 	const { nix, bazel, uploads } = summary;
 	if (nix !== void 0) {
 		rows.push(["Nix", `${count$2(nix.hits, "path")} from the cache, ${formatSizeBytes(nix.bytes)}`]);
+		const views = Object.entries(nix.views);
+		const isOwnOnly = views.every(([view]) => view === setup?.cache);
+		for (const [view, { hits, bytes }] of isOwnOnly ? [] : views) rows.push([`Nix, from ${view}`, `${count$2(hits, "path")}, ${formatSizeBytes(bytes)}`]);
 		const misses = Object.entries(MISSES).map(([reason, words]) => [nix.misses[reason], words]).filter(([number]) => number > 0).map(([number, words]) => `${number} ${words}`);
 		if (misses.length > 0) rows.push(["Nix, not from the cache", misses.join(", ")]);
 	}
@@ -61119,13 +61257,13 @@ async function describeSession(named, env) {
 	await readSettings$1(files);
 	const session = await findRunningSession(files);
 	const summary = (session === void 0 ? void 0 : await createControlClient(session.socket).session().catch(() => void 0))?.summary ?? await readSummary(files.summary);
-	const setup = (await readReport(files))?.result;
+	const report = await readReport(files);
 	return {
 		version: 1,
 		isRunning: session !== void 0,
-		...setup !== void 0 && { setup },
+		...report !== void 0 && { setup: report.result },
 		...summary !== void 0 && { summary },
-		markdown: summary === void 0 ? "" : formatSummary(summary, setup)
+		markdown: summary === void 0 ? "" : formatSummary(summary, report)
 	};
 }
 var init_describe_session = __esmMin((() => {
@@ -61303,7 +61441,7 @@ async function runDrain(options) {
 		report,
 		...summary !== void 0 && {
 			summary,
-			markdown: formatSummary(summary, setup?.result)
+			markdown: formatSummary(summary, setup)
 		}
 	};
 }
@@ -61739,6 +61877,7 @@ async function openPublic(server, view, why, found, { signal, stopwatch }) {
 		return none(`, and the view ${view} is not public`);
 	}
 }
+/** What a server says about a view. @throws {CacheError} when there is none for this token. */
 async function readView(server, view, token, signal) {
 	try {
 		var _usingCtx3 = _usingCtx();
@@ -61759,6 +61898,7 @@ async function readView(server, view, token, signal) {
 		await _usingCtx3.d();
 	}
 }
+/** A view as a job reads it. */
 function describeView(server, view, config) {
 	const { publicKey, flywheel, substituterEndpoint } = config;
 	return {
@@ -61777,11 +61917,71 @@ var init_open_access = __esmMin((() => {
 	init_src$3();
 	init_src$6();
 }));
+// packages/runner-agent/src/setup/extra-views.ts
+/**
+* Finds out which of the views that a job wants to read besides its own it may read, with the token that it has.
+*
+* Never rejects: what cannot be read is left out.
+*/
+async function openExtraViews(wanted, access, { nix, signal }) {
+	const names = [...new Set(wanted)].filter((name) => name !== access.view);
+	if (names.length === 0) return NO_EXTRA_VIEWS;
+	const given = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS$1)]);
+	const opened = await Promise.all(names.map((name) => openView(name, access, nix, given)));
+	const views = opened.flatMap((it) => "address" in it ? [it] : []);
+	const refused = opened.flatMap((it) => "why" in it ? [`${it.name} (${it.why})`] : []);
+	return {
+		views: views.map(({ address }) => address),
+		publicKeys: views.flatMap(({ publicKeys }) => publicKeys),
+		...refused.length > 0 && { warning: {
+			code: "extra-caches",
+			message: `Of the further caches that the job names, these are not read: ${refused.join(", ")}.`
+		} }
+	};
+}
+async function openView(name, { server, token }, { storeDir }, signal) {
+	try {
+		const config = await readView(server, name, token, signal);
+		if (config.storeDir !== void 0 && config.storeDir !== storeDir) return {
+			name,
+			why: `it is for the store ${config.storeDir}`
+		};
+		const { publicKeys, upstream, substituterUrl, api } = describeView(server, name, config);
+		return {
+			address: {
+				view: name,
+				kind: upstream,
+				substituterUrl,
+				api
+			},
+			publicKeys
+		};
+	} catch (error) {
+		return {
+			name,
+			why: [
+				"UNAUTHENTICATED",
+				"FORBIDDEN",
+				"NOT_FOUND"
+			].some((code) => isCacheError(error) && error.code === code) ? "this job may not read it" : describeError(error)
+		};
+	}
+}
+var NO_EXTRA_VIEWS, TIMEOUT_MS$1;
+var init_extra_views = __esmMin((() => {
+	init_src$6();
+	init_open_access();
+	NO_EXTRA_VIEWS = {
+		views: [],
+		publicKeys: []
+	};
+	TIMEOUT_MS$1 = 5e3;
+}));
 // packages/runner-agent/src/setup/plan-agent.ts
 /** What a running session was given. */
 function accessOf({ settings, report }) {
 	const { reason, hint, publicKeys, tenant, trust } = report.result;
-	const { server, view, write, credentials, nix, bazelUrl } = settings;
+	const { server, view, address, write, credentials, bazelUrl } = settings;
 	return {
 		kind: "open",
 		server,
@@ -61793,10 +61993,21 @@ function accessOf({ settings, report }) {
 		publicKeys,
 		tenant,
 		trust,
-		upstream: nix?.kind === "attic" ? "attic" : "flywheel",
-		substituterUrl: nix?.substituterUrl ?? server,
+		upstream: address.kind,
+		substituterUrl: address.substituterUrl,
+		api: address.api,
 		bazelUrl,
 		notices: []
+	};
+}
+/** What the Nix face is to be; `undefined` where Nix reads nothing from us. */
+function planNixFace(plan, { views }, { prefetch }) {
+	if (plan?.canSubstitute !== true) return void 0;
+	return {
+		extra: views,
+		prefetch: prefetch?.enabled ?? true,
+		spoolBytes: prefetch?.spoolBytes,
+		largeNars: prefetch?.largeNars ?? false
 	};
 }
 /** How the agent pushes; `undefined` where it does not. */
@@ -62063,6 +62274,22 @@ var init_try_hook = __esmMin((() => {
 	init_nix_conf();
 	TRIAL_MS = 1e4;
 }));
+// packages/runner-agent/src/setup/unused-names.ts
+/** What a step names, and the session that its job has already does not use: a server's address, or names of views. */
+function findUnused({ serverUrl, view, extraViews }, { settings, report }) {
+	if (serverUrl !== void 0 && parseServerUrl(serverUrl).href !== settings.server) return [serverUrl];
+	const [base] = settings.view.split("_");
+	const used = /* @__PURE__ */ new Set([
+		settings.view,
+		base,
+		settings.write,
+		...report.result.extraCaches
+	]);
+	return [view, ...extraViews].flatMap((name) => name === void 0 || used.has(name) ? [] : [name]);
+}
+var init_unused_names = __esmMin((() => {
+	init_src$3();
+}));
 // packages/runner-agent/src/setup/run-setup.ts
 /**
 * Sets a job up: finds out what it may do, starts its agent, and points Nix and Bazel to it. What cannot be done is
@@ -62101,13 +62328,16 @@ var init_run_setup = __esmMin((() => {
 	init_process_identity();
 	init_session_state();
 	init_spool$1();
+	init_upload_target();
 	init_detect_nix();
 	init_earlier_session();
 	init_early_agent();
+	init_extra_views();
 	init_open_access();
 	init_setup_bazel();
 	init_setup_nix();
 	init_try_hook();
+	init_unused_names();
 	MAX_AGE_SECONDS = 129600;
 	RESERVE_MS = 2e3;
 	DEFAULT_BAZEL = {
@@ -62147,9 +62377,11 @@ var init_run_setup = __esmMin((() => {
 				const plan = nix === void 0 ? void 0 : planNix(nix, this.#request, canPush);
 				const isBazelWanted = await this.#requireBazel(access);
 				if (plan === void 0 && !isBazelWanted) return this.without("degraded", this.#warnings[0]?.message ?? this.#notes.at(-1) ?? "There is nothing to configure.");
+				const extra = await this.#openExtra(access, nix, plan);
 				return await this.#start(access, early, {
 					nix,
 					plan,
+					extra,
 					canPush,
 					isBazelWanted,
 					leftPaths
@@ -62162,35 +62394,64 @@ var init_run_setup = __esmMin((() => {
 		}
 		/** The job has a session: only what it does not have yet is configured, the rest is reported. */
 		async extend(earlier) {
-			const { files, settings, report } = earlier;
+			const { files, report } = earlier;
 			const kinds = this.#request.kinds.filter((kind) => !report.kinds.includes(kind));
-			const result = {
+			const result = kinds.length === 0 ? {
 				...report.result,
 				existing: true,
-				warnings: []
-			};
-			if (kinds.length === 0) return {
-				...result,
+				warnings: [],
 				timings: this.#stopwatch.timings()
+			} : await this.#add(earlier, kinds);
+			const added = await readReport(files) ?? report;
+			const unused = findUnused(this.#request, {
+				...earlier,
+				report: added
+			});
+			if (unused.length === 0) return result;
+			const message = `The job's cache is set up already, with the view ${result.cache} of ${earlier.settings.server}: ${unused.join(", ")}, which this step names, is not used.`;
+			const hint = "Name it in the job's first step that sets the cache up.";
+			await writeState(files.report, {
+				...added,
+				unused: [.../* @__PURE__ */ new Set([...added.unused ?? [], ...unused])]
+			});
+			const warnings = [...result.warnings, {
+				code: "not-used",
+				message,
+				hint
+			}];
+			return {
+				...result,
+				reason: message,
+				warnings
 			};
+		}
+		async #add(earlier, kinds) {
+			const { files, settings, report } = earlier;
 			const canPush = settings.write !== void 0;
 			const nix = kinds.includes("nix") ? await this.#detectNix() : void 0;
 			const wanted = nix === void 0 ? void 0 : planNix(nix, this.#request, canPush);
 			const plan = await this.#settleHook(wanted, nix, files);
-			const access = accessOf(earlier);
+			const access = {
+				...accessOf(earlier),
+				token: await readTokenFile(files.token)
+			};
+			const extra = await this.#openExtra(access, nix, plan);
 			const uploads = planUploads(nix, plan, this.#request) ?? settings.uploads;
 			const isBazelWanted = kinds.includes("bazel") && await this.#requireBazel(access);
 			const bazel = isBazelWanted ? planBazel(access, this.#request) : settings.bazel;
+			const face = planNixFace(plan, extra, this.#request) ?? settings.nix;
 			await writeSettings(files, {
 				...settings,
 				uploads,
-				bazel
+				bazel,
+				nix: face
 			});
 			await createControlClient(earlier.session.socket).reload();
 			return this.#configure(access, {
 				files,
 				nix,
 				plan,
+				extra,
 				canPush,
 				isBazelWanted,
 				kinds,
@@ -62213,6 +62474,7 @@ var init_run_setup = __esmMin((() => {
 				...hint !== void 0 && { hint },
 				canPush: false,
 				pushMode: "none",
+				extraCaches: [],
 				publicKeys: [],
 				environment: { FLYWHEEL_STATUS: status },
 				path: [],
@@ -62264,6 +62526,17 @@ var init_run_setup = __esmMin((() => {
 				return;
 			}
 		}
+		/** What Nix is to read besides the job's own view. */
+		async #openExtra(access, nix, plan) {
+			if (nix === void 0 || plan?.canSubstitute !== true) return NO_EXTRA_VIEWS;
+			const { signal } = this.#context;
+			const extra = await openExtraViews(this.#request.extraViews, access, {
+				nix,
+				signal
+			});
+			if (extra.warning !== void 0) this.#warnings.push(extra.warning);
+			return extra;
+		}
 		/** A hook is used only after it has worked. */
 		async #settleHook(plan, nix, files) {
 			if (nix === void 0 || plan?.pushMode !== "hook") return plan;
@@ -62300,25 +62573,23 @@ var init_run_setup = __esmMin((() => {
 				before: void 0
 			});
 		}
-		async #plan(access, { nix, plan, canPush, isBazelWanted }, secret) {
+		async #plan(access, { nix, plan, extra, canPush, isBazelWanted }, secret) {
 			const request = this.#request;
 			const job = request.jobPid === void 0 ? await findJobProcess(process.pid) : await identifyProcess(request.jobPid);
 			return {
 				version: 1,
 				server: access.server,
 				view: access.view,
+				address: {
+					kind: access.upstream,
+					substituterUrl: access.substituterUrl,
+					api: access.api
+				},
 				write: canPush ? access.write : void 0,
 				status: canPush ? "ready" : "read-only",
 				credentials: access.credentials,
 				secret,
-				nix: {
-					kind: access.upstream,
-					substituterUrl: access.substituterUrl,
-					api: access.api,
-					prefetch: request.prefetch?.enabled ?? true,
-					spoolBytes: request.prefetch?.spoolBytes,
-					largeNars: request.prefetch?.largeNars ?? false
-				},
+				nix: planNixFace(plan, extra, request),
 				bazel: isBazelWanted ? planBazel(access, request) : void 0,
 				bazelUrl: access.bazelUrl,
 				uploads: planUploads(nix, plan, request),
@@ -62329,7 +62600,7 @@ var init_run_setup = __esmMin((() => {
 			};
 		}
 		async #configure(access, state) {
-			const { files, session, secret, canPush, nix, plan, kinds, before } = state;
+			const { files, session, secret, canPush, nix, plan, extra, kinds, before } = state;
 			const { faces } = session;
 			this.#warnings.push(...plan?.warnings ?? []);
 			const environment = {
@@ -62338,13 +62609,14 @@ var init_run_setup = __esmMin((() => {
 				ATTIC_CACHE: access.view
 			};
 			const newest = access.publicKeys.at(-1);
-			if (newest !== void 0) environment["ATTIC_PUBLIC_KEY"] = newest;
+			if (newest !== void 0 && before === void 0) environment["ATTIC_PUBLIC_KEY"] = newest;
+			const publicKeys = [.../* @__PURE__ */ new Set([...access.publicKeys, ...extra.publicKeys])];
 			let substituter;
 			let pushMode = plan?.pushMode ?? before?.result.pushMode ?? "none";
 			if (nix !== void 0 && plan !== void 0) {
 				const conf = {
 					substituter: plan.canSubstitute ? faces.nix?.url : void 0,
-					publicKeys: access.publicKeys,
+					publicKeys,
 					priority: this.#request.priority,
 					pushMode: plan.pushMode
 				};
@@ -62375,11 +62647,12 @@ var init_run_setup = __esmMin((() => {
 				session: files.folder,
 				...access.tenant !== void 0 && { tenant: access.tenant },
 				cache: access.view,
+				extraCaches: substituter === void 0 ? before?.result.extraCaches ?? [] : extra.views.map(({ view }) => view),
 				...access.trust !== void 0 && { trust: access.trust },
 				canPush,
 				pushMode,
 				...substituter !== void 0 && { substituter },
-				publicKeys: access.publicKeys,
+				publicKeys,
 				...bazel !== void 0 && { bazel },
 				environment: {
 					...before?.result.environment,
@@ -62393,6 +62666,7 @@ var init_run_setup = __esmMin((() => {
 				timings: this.#stopwatch.timings()
 			};
 			const report = {
+				...before,
 				result: {
 					...result,
 					masks: []
@@ -62445,7 +62719,11 @@ var init_run_setup = __esmMin((() => {
 			}
 		}
 	};
-	HARMLESS = /* @__PURE__ */ new Set(["no-hook", "no-push"]);
+	HARMLESS = /* @__PURE__ */ new Set([
+		"no-hook",
+		"no-push",
+		"extra-caches"
+	]);
 }));
 // packages/runner-agent/src/setup/setup-request.ts
 function isPattern(source) {
@@ -62484,6 +62762,7 @@ var init_setup_request = __esmMin((() => {
 		kinds: /* @__PURE__ */ pipe(/* @__PURE__ */ array(/* @__PURE__ */ picklist(["nix", "bazel"])), /* @__PURE__ */ minLength(1)),
 		serverUrl: optionalText,
 		view: optionalText,
+		extraViews: /* @__PURE__ */ optional(/* @__PURE__ */ array(/* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ minLength(1))), []),
 		audience: optionalText,
 		token: optionalText,
 		push: /* @__PURE__ */ optional(/* @__PURE__ */ picklist([
@@ -63287,6 +63566,7 @@ async function buildRequest(options, context) {
 			token,
 			serverUrl: options.server,
 			view: options.view,
+			extraViews: options.extraView,
 			audience: options.audience,
 			push: options.pushWhen,
 			pushMode: options.pushMode,
@@ -63313,8 +63593,8 @@ function describeResult(result, context) {
 	for (const line of result.hint ?? []) note(context, `  ${line}`);
 	for (const { message } of result.warnings) if (message !== result.reason) warn(context, message);
 	if (result.cache === void 0) return;
-	const { substituter, bazel, cache, timings } = result;
-	note(context, `Reads ${substituter === void 0 && bazel === void 0 ? "nothing" : cache}, ${describeWrites(result)}; took ${timings.totalMs} ms.`);
+	const { substituter, bazel, cache, extraCaches, timings } = result;
+	note(context, `Reads ${substituter !== void 0 || bazel !== void 0 ? [cache, ...extraCaches].join(", then ") : "nothing"}, ${describeWrites(result)}; took ${timings.totalMs} ms.`);
 }
 function formatExports({ environment }) {
 	return Object.entries(environment).map(([name, given]) => `export ${name}=${quoteShell(given)}`);
@@ -63342,6 +63622,7 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
 			kind: list("KIND", "What to configure: nix or bazel; may be repeated", oneOf("nix", "bazel"), { completes: ["nix", "bazel"] }),
 			server: text$7("URL", "The server; default is the runner's", { environment: "FLYWHEEL_SERVER" }),
 			...VIEW_OPTION,
+			extraView: list("NAME", "Let Nix read this view as well; may be repeated", (given) => given, { completes: "nothing" }),
 			audience: text$7("URL", "The server's public address, when --server is another one", { completes: "nothing" }),
 			tokenFile: text$7("FILE", "Use this token, not the job's identity; - is standard input", { completes: "file" }),
 			pushWhen: value("WHEN", "auto (if the job may), true (say when it may not), false", oneOf("auto", "true", "false"), { completes: [

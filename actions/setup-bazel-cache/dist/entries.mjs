@@ -33,6 +33,7 @@ function announceResult(result, failOnError) {
 		reason: result.reason,
 		tenant: result.tenant ?? "",
 		cache: result.cache ?? "",
+		"extra-caches": result.extraCaches.join(" "),
 		trust: result.trust ?? "",
 		"can-push": String(result.canPush),
 		"push-mode": result.pushMode,
@@ -318,6 +319,10 @@ function readPatterns(name) {
 	for (const line of lines) if (!isPattern(line)) throw new InputError(`${name} holds ${JSON.stringify(line)}, which is no regular expression`);
 	return lines;
 }
+/** Reads words, one a line or several. */
+function readWords(name) {
+	return getInput(name).split(/\s+/).filter((word) => word !== "");
+}
 function isPattern(text) {
 	try {
 		return new RegExp(text) instanceof RegExp;
@@ -349,6 +354,7 @@ function readInputs(kinds, env) {
 			kinds,
 			serverUrl: readUrl("server-url") ?? named.serverUrl,
 			view: readText("cache"),
+			extraViews: forNix ? readWords("extra-caches") : [],
 			audience: readText("audience"),
 			token: readText("token") ?? named.token,
 			push: readChoice("push", [
@@ -473,6 +479,7 @@ async function askForSetup({ request }, bundle) {
 			reason,
 			canPush: false,
 			pushMode: "none",
+			extraCaches: [],
 			publicKeys: [],
 			environment: {},
 			path: [],

@@ -3,7 +3,8 @@ export { type AgentOptions, runAgent } from "./agent/run-agent.ts";
 export { isToBegin } from "./agent/start-agent.ts";
 export { startBazelFace, startNixFace } from "./agent/load-faces.ts";
 export type { BazelFace, BazelFaceOptions } from "./bazel-face/start-bazel-face.ts";
-export type { NixFace, NixFaceOptions, NixUpstream } from "./nix-face/start-nix-face.ts";
+export type { NixUpstream } from "./nix-face/nix-cache.ts";
+export type { NixFace, NixFaceOptions } from "./nix-face/start-nix-face.ts";
 export { createFixedCredentials, type Credentials } from "./credentials.ts";
 export {
   type AgentSummary,

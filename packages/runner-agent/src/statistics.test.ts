@@ -13,14 +13,17 @@ test("a summary has the figures of what ran, and no others", () => {
     warnings: [],
   });
   statistics.status = "read-only";
-  statistics.nix.hit(10);
-  statistics.nix.hit(5);
+  statistics.nix.hit(10, "main");
+  statistics.nix.hit(5, "shared");
   statistics.nix.miss("absent");
   nowMs += 50;
   expect(statistics.snapshot()).toMatchObject({
     status: "read-only",
     durationMs: 50,
-    nix: { hits: 2, bytes: 15, misses: { absent: 1, "breaker-open": 0 } },
+    nix: {
+      ...{ hits: 2, bytes: 15, misses: { absent: 1, "breaker-open": 0 } },
+      views: { main: { hits: 1, bytes: 10 }, shared: { hits: 1, bytes: 5 } },
+    },
   });
   expect(statistics.snapshot()).not.toHaveProperty("bazel");
 });

@@ -1,6 +1,12 @@
 /** Why the Nix face answered that a path is not there. Only the first says something about the cache's content. */
 export type NixMissReason = "absent" | "breaker-open" | "timeout" | "refused" | "error";
 
+/** What came from one view. */
+export interface ViewFigures {
+  readonly hits: number;
+  readonly bytes: number;
+}
+
 /** What the Nix face did. */
 export interface NixFigures {
   /** NARs that went to Nix whole. */
@@ -8,6 +14,8 @@ export interface NixFigures {
   readonly misses: Readonly<Record<NixMissReason, number>>;
   /** Bytes of NARs, as they went to Nix. */
   readonly bytes: number;
+  /** The same by the view that had them. */
+  readonly views: Readonly<Record<string, ViewFigures>>;
   /** narinfos answered with content, from memory or not. */
   readonly narinfos: number;
   /** NARs read ahead, and those of them nobody asked for. */
@@ -73,7 +81,8 @@ type Counters<Figures> = { -readonly [Name in keyof Figures]: Figures[Name] };
 export interface Statistics {
   status: SessionStatus;
   readonly nix: {
-    hit(bytes: number): void;
+    /** A NAR of that view went to Nix. */
+    hit(bytes: number, view: string): void;
     miss(reason: NixMissReason): void;
     narinfo(): void;
     prefetched(nars: number): void;
@@ -121,8 +130,7 @@ export function createStatistics(options: StatisticsOptions = {}): Statistics {
   const warnings = new Set<string>(previous?.warnings);
   const breakers = new Map<string, { opened: number; openMs: number; openedAtMs?: number }>();
   let status: SessionStatus = "ready";
-  const nix: Counters<Omit<NixFigures, "misses">> & { misses: Record<NixMissReason, number> } =
-    zeroNix();
+  const nix = zeroNix();
   const bazel: Counters<BazelFigures> = zeroBazel();
   let uploads: UploadFigures | undefined;
   const used = { nix: false, bazel: false };
@@ -140,10 +148,12 @@ export function createStatistics(options: StatisticsOptions = {}): Statistics {
       onChange();
     },
     nix: {
-      hit: (bytes) =>
+      hit: (bytes, view) =>
         count("nix", () => {
           nix.hits += 1;
           nix.bytes += bytes;
+          const before = nix.views[view] ?? { hits: 0, bytes: 0 };
+          nix.views[view] = { hits: before.hits + 1, bytes: before.bytes + bytes };
         }),
       miss: (reason) => count("nix", () => (nix.misses[reason] += 1)),
       narinfo: () => count("nix", () => (nix.narinfos += 1)),
@@ -184,7 +194,7 @@ export function createStatistics(options: StatisticsOptions = {}): Statistics {
     snapshot: () => ({
       ...previous,
       status,
-      ...(used.nix && { nix: { ...nix, misses: { ...nix.misses } } }),
+      ...(used.nix && { nix: { ...nix, misses: { ...nix.misses }, views: { ...nix.views } } }),
       ...(used.bazel && { bazel: { ...bazel } }),
       ...(uploads !== undefined && { uploads: { ...uploads } }),
       breakers: [
@@ -202,14 +212,18 @@ export function createStatistics(options: StatisticsOptions = {}): Statistics {
   };
 }
 
-function zeroNix(): Counters<Omit<NixFigures, "misses">> & {
-  misses: Record<NixMissReason, number>;
-} {
+interface NixCounters extends Counters<Omit<NixFigures, "misses" | "views">> {
+  readonly misses: Record<NixMissReason, number>;
+  readonly views: Record<string, ViewFigures>;
+}
+
+function zeroNix(): NixCounters {
   const misses = { absent: 0, "breaker-open": 0, timeout: 0, refused: 0, error: 0 };
   return {
     hits: 0,
     misses,
     bytes: 0,
+    views: {},
     narinfos: 0,
     prefetched: 0,
     prefetchedUnused: 0,

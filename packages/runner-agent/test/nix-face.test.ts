@@ -5,7 +5,8 @@ import { createTemporaryDirectory, startFaultProxy } from "@glorious/testkit";
 import { describe, expect, test, vi } from "vitest";
 
 import { createFixedCredentials, type Credentials } from "../src/credentials.ts";
-import { type NixFace, type NixUpstream, startNixFace } from "../src/nix-face/start-nix-face.ts";
+import type { NixUpstream } from "../src/nix-face/nix-cache.ts";
+import { type NixFace, startNixFace } from "../src/nix-face/start-nix-face.ts";
 import { createStatistics, type NixFigures, type Statistics } from "../src/statistics.ts";
 import {
   type CachedPath,
@@ -31,6 +32,8 @@ interface SceneOptions {
   readonly kind?: NixUpstream["kind"];
   readonly credentials?: Credentials;
   readonly port?: number;
+  /** Views that are read besides, each with a cache of its own. */
+  readonly extra?: readonly NixUpstream[];
   readonly prefetch?: boolean;
   readonly prefetchMaxBytes?: number;
   readonly spoolBytes?: number;
@@ -53,12 +56,7 @@ async function startScene(
   const face = opened.use(
     await startNixFace({
       secret: "secret",
-      upstream: {
-        kind,
-        substituterUrl: `${server}/main`,
-        api: new URL(`${server}/_flywheel/v1/`),
-        view: "main",
-      },
+      upstream: { ...upstreamOf(server, "main"), kind },
       spoolDirectory: directory.path,
       deadlineMs: 400,
       stallMs: 300,
@@ -82,6 +80,11 @@ async function startScene(
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+function upstreamOf(server: string, view: string): NixUpstream {
+  const api = new URL(`${server}/_flywheel/v1/`);
+  return { kind: "flywheel", substituterUrl: `${server}/${view}`, api, view };
 }
 
 async function bytesOf(answer: Response): Promise<Buffer> {
@@ -525,5 +528,83 @@ describe("a NAR", () => {
     await using scene = await startScene([], { ...largeOnly, port: proxy.port });
     await scene.get("nix-cache-info");
     expect(await bytesOf(await scene.get(path.url))).toEqual(path.file);
+  });
+});
+
+describe("a view that is read besides the job's own", () => {
+  const extraOf = ({ url }: ScriptedCache, view: string): NixUpstream => upstreamOf(url, view);
+
+  test("is asked for what those before lack, for whole closures, and gives the NARs of these", async () => {
+    const [top, middle, leaf] = await createClosure();
+    const own = await createCachedPath("own", [], { noise: 300_000 });
+    const last = await createCachedPath("last");
+    await using second = await startScriptedCache([own, top, middle, leaf], "second");
+    await using third = await startScriptedCache([last, leaf], "third");
+    const extra = [extraOf(second, "second"), extraOf(third, "third")];
+    await using scene = await startScene([own], { extra });
+    for (const path of [own, top, middle, leaf, last]) {
+      const narinfo = await scene.get(`${path.hash}.narinfo`);
+      expect([narinfo.status, await narinfo.text()]).toEqual([200, path.narinfo]);
+      expect(await bytesOf(await scene.get(path.url))).toEqual(path.file);
+    }
+    expect((await scene.get(`${"0".repeat(32)}.narinfo`)).status).toBe(404);
+    expect(second.asked.filter(isClosure).length).toBeLessThanOrEqual(3);
+    expect(second.asked.filter(isNar)).toHaveLength(3);
+    expect(third.asked.filter(isNar)).toEqual([`GET /third/${last.url}`]);
+    expect(scene.figures()).toMatchObject({
+      misses: { absent: 1, error: 0 },
+      views: { main: { hits: 1, bytes: own.file.length }, second: { hits: 3 }, third: { hits: 1 } },
+    });
+  });
+
+  test("is asked for a file that nobody was told of, such as after the agent began anew", async () => {
+    const path = await createCachedPath("path");
+    await using second = await startScriptedCache([path], "second");
+    await using scene = await startScene([], { extra: [extraOf(second, "second")] });
+    expect(await bytesOf(await scene.get(path.url))).toEqual(path.file);
+    expect((await scene.get(`nar/${"0".repeat(64)}.nar.zst`)).status).toBe(404);
+    const head = await scene.get(path.url, { method: "HEAD" });
+    expect(head.headers.get("content-length")).toBe(String(path.file.length));
+  });
+
+  test("takes the place of one before it whose bytes were wrong", async () => {
+    const path = await createCachedPath("path");
+    const other = await createCachedPath("other");
+    await using second = await startScriptedCache([path], "second");
+    await using scene = await startScene([path], { extra: [extraOf(second, "second")] });
+    scene.cache.script = (request, response) => {
+      if (!isNar(request.url ?? "")) return false;
+      sendFile(request, response, other.file);
+      return true;
+    };
+    await scene.get(`${path.hash}.narinfo`);
+    await vi.waitUntil(() => scene.statistics.snapshot().warnings.length > 0);
+    expect((await scene.get(`${path.hash}.narinfo`)).status).toBe(200);
+    expect(await bytesOf(await scene.get(path.url))).toEqual(path.file);
+  });
+
+  test("that takes the token no more keeps nobody from the others", async () => {
+    const [first, ...rest] = await Promise.all(
+      ["a", "b", "c", "d", "e", "f"].map((name) => createCachedPath(name)),
+    );
+    await using second = await startScriptedCache([], "second");
+    second.script = (_, response) => response.writeHead(401).end() !== undefined;
+    await using scene = await startScene(first === undefined ? [] : [first], {
+      extra: [extraOf(second, "second")],
+    });
+    for (const { hash } of rest) expect((await scene.get(`${hash}.narinfo`)).status).toBe(404);
+    expect((await scene.get(`${first?.hash}.narinfo`)).status).toBe(200);
+    expect(scene.figures().misses).toMatchObject({ refused: 5, "breaker-open": 0 });
+    expect(scene.statistics.snapshot()).toMatchObject({ breakers: [], warnings: [] });
+  });
+
+  test("is not waited for when the server is silent already", async () => {
+    const path = await createCachedPath("path");
+    await using second = await startScriptedCache([path], "second");
+    await using scene = await startScene([], { extra: [extraOf(second, "second")] });
+    scene.cache.script = () => true;
+    expect((await scene.get(`${path.hash}.narinfo`)).status).toBe(404);
+    expect(second.asked).toEqual([]);
+    expect(scene.figures().misses).toMatchObject({ timeout: 1 });
   });
 });

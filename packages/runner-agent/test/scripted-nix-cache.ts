@@ -96,7 +96,10 @@ export interface ScriptedCache extends AsyncDisposable {
   script: Script;
 }
 
-export async function startScriptedCache(paths: readonly CachedPath[]): Promise<ScriptedCache> {
+export async function startScriptedCache(
+  paths: readonly CachedPath[],
+  view = "main",
+): Promise<ScriptedCache> {
   const byHash = new Map(paths.map((path) => [path.hash, path]));
   const byUrl = new Map(paths.map((path) => [path.url, path]));
   const asked: string[] = [];
@@ -105,13 +108,13 @@ export async function startScriptedCache(paths: readonly CachedPath[]): Promise<
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const url = request.url ?? "";
     // It opens connections, and asks nothing.
-    const isWarmUp = request.method === "HEAD" && url === "/main/nix-cache-info";
+    const isWarmUp = request.method === "HEAD" && url === `/${view}/nix-cache-info`;
     if (!isWarmUp)
       asked.push([request.method, url, request.headers.range].filter(Boolean).join(" "));
     tokens.push(request.headers.authorization?.replace(/^Bearer /, ""));
     if ((await cache.script(request, response)) === true) return;
-    const name = url.replace(/^\/main\//, "");
-    if (url === "/_flywheel/v1/views/main/closure") {
+    const name = url.startsWith(`/${view}/`) ? url.slice(view.length + 2) : url;
+    if (url === `/_flywheel/v1/views/${view}/closure`) {
       const text = Buffer.concat(await Array.fromAsync(request)).toString();
       sendJson(response, closureOf(JSON.parse(text) as ClosureRequest));
     } else if (name === "nix-cache-info")

@@ -8,6 +8,7 @@ export function announceResult(result: SetupResult, failOnError: boolean): void 
     reason: result.reason,
     tenant: result.tenant ?? "",
     cache: result.cache ?? "",
+    "extra-caches": result.extraCaches.join(" "),
     trust: result.trust ?? "",
     "can-push": String(result.canPush),
     "push-mode": result.pushMode,

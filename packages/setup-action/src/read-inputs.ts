@@ -53,6 +53,13 @@ export function readPatterns(name: string): string[] {
   return lines;
 }
 
+/** Reads words, one a line or several. */
+export function readWords(name: string): string[] {
+  return getInput(name)
+    .split(/\s+/)
+    .filter((word) => word !== "");
+}
+
 function isPattern(text: string): boolean {
   try {
     return new RegExp(text) instanceof RegExp;

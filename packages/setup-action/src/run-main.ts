@@ -85,6 +85,7 @@ async function askForSetup({ request }: SetupInputs, bundle: string): Promise<Se
       reason,
       canPush: false,
       pushMode: "none",
+      extraCaches: [],
       publicKeys: [],
       environment: {},
       path: [],

@@ -9,6 +9,7 @@ import {
   readSeconds,
   readText,
   readUrl,
+  readWords,
 } from "./read-inputs.ts";
 
 /** An action's inputs in their final types. */
@@ -36,6 +37,7 @@ export function readInputs(
     kinds,
     serverUrl: readUrl("server-url") ?? named.serverUrl,
     view: readText("cache"),
+    extraViews: forNix ? readWords("extra-caches") : [],
     audience: readText("audience"),
     token: readText("token") ?? named.token,
     push: readChoice("push", ["auto", "true", "false"]),

@@ -25,6 +25,9 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
     }),
     server: text("URL", "The server; default is the runner's", { environment: "FLYWHEEL_SERVER" }),
     ...VIEW_OPTION,
+    extraView: list("NAME", "Let Nix read this view as well; may be repeated", (given) => given, {
+      completes: "nothing",
+    }),
     audience: text("URL", "The server's public address, when --server is another one", {
       completes: "nothing",
     }),
@@ -152,6 +155,7 @@ interface SetupOptions {
   readonly kind: readonly SetupRequest["kinds"][number][];
   readonly server: string | undefined;
   readonly view: string | undefined;
+  readonly extraView: readonly string[];
   readonly audience: string | undefined;
   readonly tokenFile: string | undefined;
   readonly pushWhen: SetupRequest["push"] | undefined;
@@ -187,6 +191,7 @@ async function buildRequest(options: SetupOptions, context: CliContext): Promise
         token,
         serverUrl: options.server,
         view: options.view,
+        extraViews: options.extraView,
         audience: options.audience,
         push: options.pushWhen,
         pushMode: options.pushMode,
@@ -217,8 +222,9 @@ function describeResult(result: SetupResult, context: CliContext): void {
     if (message !== result.reason) warn(context, message);
   }
   if (result.cache === undefined) return;
-  const { substituter, bazel, cache, timings } = result;
-  const reads = substituter === undefined && bazel === undefined ? "nothing" : cache;
+  const { substituter, bazel, cache, extraCaches, timings } = result;
+  const isRead = substituter !== undefined || bazel !== undefined;
+  const reads = isRead ? [cache, ...extraCaches].join(", then ") : "nothing";
   note(context, `Reads ${reads}, ${describeWrites(result)}; took ${timings.totalMs} ms.`);
 }
 

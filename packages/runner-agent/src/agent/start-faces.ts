@@ -3,8 +3,9 @@ import { join } from "node:path";
 import type { Logger } from "@glorious/core";
 
 import type { Credentials } from "../credentials.ts";
+import type { NixUpstream } from "../nix-face/nix-cache.ts";
 import type { SessionFiles } from "../session/session-files.ts";
-import type { AgentSettings, FaceAddresses } from "../session/session-state.ts";
+import type { AgentSettings, FaceAddresses, ViewAddress } from "../session/session-state.ts";
 import type { Statistics } from "../statistics.ts";
 import { startBazelFace, startNixFace } from "./load-faces.ts";
 
@@ -30,19 +31,15 @@ export function createFaces({ files, credentials, statistics, logger }: FacesOpt
   const running: AsyncDisposable[] = [];
   let addresses: FaceAddresses = {};
   return {
-    async start({ secret, server, view, nix, bazel }) {
+    async start({ secret, server, view, address, nix, bazel }) {
       const shared = { secret, credentials, statistics, logger };
       if (nix !== undefined && addresses.nix === undefined) {
-        const { kind, substituterUrl, api, prefetch, spoolBytes, largeNars } = nix;
+        const { extra, prefetch, spoolBytes, largeNars } = nix;
         const spool = spoolBytes ?? DEFAULT_SPOOL_BYTES;
         const face = await startNixFace({
           ...shared,
-          upstream: {
-            kind,
-            substituterUrl,
-            api: api === undefined ? undefined : new URL(api),
-            view,
-          },
+          upstream: toUpstream({ ...address, view }),
+          extra: extra.map(toUpstream),
           spoolDirectory: files.spool,
           spoolBytes: spool,
           prefetch,
@@ -72,4 +69,8 @@ export function createFaces({ files, credentials, statistics, logger }: FacesOpt
       await Promise.all(running.map((face) => face[Symbol.asyncDispose]()));
     },
   };
+}
+
+function toUpstream({ api, ...address }: ViewAddress): NixUpstream {
+  return { ...address, api: api === undefined ? undefined : new URL(api) };
 }

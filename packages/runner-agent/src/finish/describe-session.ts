@@ -38,12 +38,12 @@ export async function describeSession(
           .session()
           .catch(() => undefined);
   const summary = live?.summary ?? (await readSummary(files.summary));
-  const setup = (await readReport(files))?.result;
+  const report = await readReport(files);
   return {
     version: 1,
     isRunning: session !== undefined,
-    ...(setup !== undefined && { setup }),
+    ...(report !== undefined && { setup: report.result }),
     ...(summary !== undefined && { summary }),
-    markdown: summary === undefined ? "" : formatSummary(summary, setup),
+    markdown: summary === undefined ? "" : formatSummary(summary, report),
   };
 }

@@ -1,5 +1,6 @@
 import { formatDurationMs, formatSizeBytes } from "@glorious/core";
 
+import type { SessionReport } from "../setup/earlier-session.ts";
 import type { SetupResult } from "../setup/setup-request.ts";
 import type { AgentSummary, NixMissReason } from "../statistics.ts";
 
@@ -13,10 +14,8 @@ const MISSES: Readonly<Record<NixMissReason, string>> = {
 };
 
 /** A job summary: a small table in Markdown, and below it what the job's people should know. */
-export function formatSummary(
-  summary: AgentSummary,
-  setup: Pick<SetupResult, "cache" | "trust" | "reason"> | undefined,
-): string {
+export function formatSummary(summary: AgentSummary, report: SessionReport | undefined): string {
+  const setup = report?.result;
   const rows: [string, string][] = [["Status", describeStatus(summary, setup)]];
   if (setup?.cache !== undefined) {
     rows.push([
@@ -24,9 +23,17 @@ export function formatSummary(
       setup.trust === undefined ? setup.cache : `${setup.cache} (${setup.trust})`,
     ]);
   }
+  if (report?.unused !== undefined) {
+    rows.push(["Named by a later step, not used", report.unused.join(", ")]);
+  }
   const { nix, bazel, uploads } = summary;
   if (nix !== undefined) {
     rows.push(["Nix", `${count(nix.hits, "path")} from the cache, ${formatSizeBytes(nix.bytes)}`]);
+    const views = Object.entries(nix.views);
+    const isOwnOnly = views.every(([view]) => view === setup?.cache);
+    for (const [view, { hits, bytes }] of isOwnOnly ? [] : views) {
+      rows.push([`Nix, from ${view}`, `${count(hits, "path")}, ${formatSizeBytes(bytes)}`]);
+    }
     const misses = Object.entries(MISSES)
       .map(([reason, words]) => [nix.misses[reason as NixMissReason], words] as const)
       .filter(([number]) => number > 0)

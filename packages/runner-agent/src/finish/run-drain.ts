@@ -69,7 +69,7 @@ export async function runDrain(options: DrainCommandOptions): Promise<DrainResul
   return {
     version: 1,
     report,
-    ...(summary !== undefined && { summary, markdown: formatSummary(summary, setup?.result) }),
+    ...(summary !== undefined && { summary, markdown: formatSummary(summary, setup) }),
   };
 }
 

@@ -6,29 +6,19 @@ import { describeError, isCacheError, type Logger } from "@glorious/core";
 
 import type { Credentials } from "../credentials.ts";
 import type { Statistics } from "../statistics.ts";
-import { createKnownPaths } from "./known-paths.ts";
-import { createClosureSource, createPlainSource } from "./narinfo-source.ts";
+import { cacheUrlOf, type NixCache, type NixUpstream, openNixCache } from "./nix-cache.ts";
 import { createNixRequests } from "./nix-requests.ts";
-import { createReadAhead } from "./read-ahead.ts";
 import { createSpool } from "./spool.ts";
-import { createUpstream } from "./upstream.ts";
-
-/** The cache that a Nix face stands for. */
-export interface NixUpstream {
-  /** `flywheel` answers whole closures; `attic` is signed in to; `plain` is any binary cache. */
-  readonly kind: "flywheel" | "attic" | "plain";
-  /** What Nix would have as its substituter. */
-  readonly substituterUrl: string;
-  /** Our server's `_flywheel/v1/`. */
-  readonly api?: URL | undefined;
-  readonly view: string;
-}
+import { createUpstreamHealth } from "./upstream-health.ts";
 
 /** Options of {@link startNixFace}. */
 export interface NixFaceOptions {
   /** First segment of the face's path; who does not know it is told nothing. */
   readonly secret: string;
+  /** The cache that it stands for. */
   readonly upstream: NixUpstream;
+  /** Further caches of the same server, asked in this order for what those before do not have. */
+  readonly extra?: readonly NixUpstream[] | undefined;
   readonly credentials: Credentials;
   /** A folder for NARs that are read ahead; made when absent. */
   readonly spoolDirectory: string;
@@ -72,29 +62,10 @@ export async function startNixFace(options: NixFaceOptions): Promise<NixFace> {
   const deadlineMs = options.deadlineMs ?? DEFAULT_DEADLINE_MS;
   const stallMs = options.stallMs ?? DEFAULT_STALL_MS;
   await using opened = new AsyncDisposableStack();
-  const cacheUrl = new URL(cache.substituterUrl.replace(/\/*(\?.*)?$/, "/"));
-  const cacheInfoUrl = new URL("nix-cache-info", cacheUrl);
-  const upstream = opened.use(
-    createUpstream({
-      probeUrl: cacheInfoUrl,
-      isForbiddenAbsent: cache.kind === "plain",
-      credentials,
-      deadlineMs,
-      statistics,
-      logger,
-      nowMs,
-    }),
-  );
-  const known = createKnownPaths(nowMs);
-  const common = { upstream, known, cacheUrl, logger, nowMs };
-  const closureUrl =
-    cache.kind === "flywheel" && cache.api !== undefined && prefetch
-      ? new URL(`views/${encodeURIComponent(cache.view)}/closure`, cache.api)
-      : undefined;
-  const source =
-    closureUrl === undefined
-      ? createPlainSource({ ...common, walksAhead: prefetch })
-      : createClosureSource({ ...common, closureUrl });
+  const health = createUpstreamHealth({
+    origin: cacheUrlOf(cache).origin,
+    ...{ statistics, logger, nowMs },
+  });
   await mkdir(options.spoolDirectory, { recursive: true, mode: 0o700 });
   const spool = opened.use(
     createSpool({
@@ -102,36 +73,19 @@ export async function startNixFace(options: NixFaceOptions): Promise<NixFace> {
       maxBytes: options.spoolBytes ?? DEFAULT_SPOOL_BYTES,
     }),
   );
-  /** Paths whose bytes were not what their narinfo says. */
-  const wrong = new Set<string>();
-  const readAhead = opened.use(
-    createReadAhead({
-      ...common,
-      spool,
-      maxNarBytes: prefetch ? (options.prefetchMaxBytes ?? DEFAULT_PREFETCH_MAX_BYTES) : 0,
-      stallMs,
-      statistics,
-      onWrong: ({ storePathHash, url }) => {
-        wrong.add(storePathHash);
-        logger.warn("the cache sent wrong bytes", { storePathHash, url });
-        statistics.warn(
-          "The cache sent bytes that are not what it signed; these paths are built or fetched elsewhere",
-        );
-      },
-    }),
-  );
-
+  const open = (each: NixUpstream): NixCache =>
+    opened.use(
+      openNixCache(each, {
+        isExtra: each !== cache,
+        prefetchMaxBytes: options.prefetchMaxBytes ?? DEFAULT_PREFETCH_MAX_BYTES,
+        ...{ credentials, health, spool, prefetch, deadlineMs, stallMs },
+        ...{ statistics, logger, nowMs },
+      }),
+    );
   const serve = createNixRequests({
-    secret,
-    upstream,
-    cacheUrl,
-    cacheInfoUrl,
-    known,
-    source,
-    readAhead,
-    wrong,
-    stallMs,
-    statistics,
+    ...{ secret, stallMs, statistics },
+    first: open(cache),
+    extra: (options.extra ?? []).map(open),
   });
   const server = createServer({ noDelay: true, keepAliveTimeout: 120_000 }, (request, response) => {
     response.on("error", () => {});

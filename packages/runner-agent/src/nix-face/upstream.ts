@@ -2,18 +2,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { zstdDecompress } from "node:zlib";
 
-import {
-  CacheError,
-  type CircuitBreaker,
-  createCircuitBreaker,
-  describeError,
-  type Logger,
-} from "@glorious/core";
+import { CacheError, describeError } from "@glorious/core";
 import { Agent, type Dispatcher, request } from "undici";
 
 import type { Credentials } from "../credentials.ts";
-import type { NixMissReason, Statistics } from "../statistics.ts";
+import type { NixMissReason } from "../statistics.ts";
 import { readWhole, type WholeAnswer } from "./read-whole.ts";
+import type { UpstreamHealth } from "./upstream-health.ts";
 
 /** What became of a question that the upstream gave nothing to. */
 export interface Miss {
@@ -61,11 +56,13 @@ export interface UpstreamOptions {
   readonly probeUrl: URL;
   /** A cache that nobody signs in to may say 403 of what it does not have. */
   readonly isForbiddenAbsent: boolean;
+  /** Whether a refused token is a trouble that keeps others from asking. */
+  readonly isRefusalTrouble: boolean;
   readonly credentials: Credentials;
   /** When a small answer must be here, and a large one have begun. */
   readonly deadlineMs: number;
-  readonly statistics: Statistics;
-  readonly logger: Logger;
+  /** Shared by all who ask the same server. */
+  readonly health: UpstreamHealth;
   readonly nowMs: () => number;
 }
 
@@ -95,8 +92,7 @@ interface Trouble extends Miss {
 
 /** Asks an upstream with deadlines, one repetition and a breaker. */
 export function createUpstream(options: UpstreamOptions): Upstream {
-  const { probeUrl, isForbiddenAbsent, credentials, deadlineMs, statistics, logger, nowMs } =
-    options;
+  const { probeUrl, isForbiddenAbsent, credentials, deadlineMs, health, nowMs } = options;
   const common = {
     headersTimeout: 0,
     bodyTimeout: 0,
@@ -117,36 +113,10 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   let shortestMs = Infinity;
   let lastUsedMs = -Infinity;
   let warmedMs = -Infinity;
-  let lastTrouble = "";
   let roundTripMs = 0;
-  const breaker: CircuitBreaker = createCircuitBreaker({
-    nowMs,
-    onChange(state) {
-      statistics.breaker("nix", state);
-      if (state === "closed") logger.info("the cache answers again", { origin });
-      else {
-        logger.warn("the cache is not asked for a while", { origin, trouble: lastTrouble });
-        warnOnce();
-      }
-    },
-  });
-  let isWarned = false;
-  const warnOnce = (): void => {
-    if (isWarned) return;
-    isWarned = true;
-    statistics.warn(
-      `The cache at ${origin} is in trouble (${lastTrouble}); what it has is built or fetched elsewhere meanwhile`,
-    );
-  };
 
   const report = (trouble?: string): void => {
-    if (isClosed) return;
-    if (trouble === undefined) {
-      breaker.succeeded();
-      return;
-    }
-    lastTrouble = trouble;
-    breaker.failed();
+    if (!isClosed) health.report(trouble);
   };
 
   const headersFor = (
@@ -203,6 +173,12 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   const isRefusal = (status: number): boolean =>
     status === 401 || (status === 403 && !isForbiddenAbsent);
 
+  const refusal = (status: number): Miss | Trouble => {
+    if (!options.isRefusalTrouble) return { miss: "refused" };
+    const trouble = `the token is refused, status ${status}`;
+    return { miss: "refused", trouble, isTransient: false };
+  };
+
   /** One request, with another token when this one is refused. */
   const attempt = async <Answer extends WholeAnswer | UpstreamAnswer>(
     send: Send<Answer>,
@@ -232,7 +208,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     url: URL,
     question: UpstreamQuestion = {},
   ): Promise<Answer | Miss> => {
-    const admission = breaker.admit();
+    const admission = health.admit();
     // Nobody waits for it, so that no request is ever slow because it is the one that tries.
     if (admission === "probe") void askAnyway(sendSmall, probeUrl, {}).then(reportWhole);
     return admission === "pass" ? askAnyway(send, url, question) : { miss: "breaker-open" };
@@ -318,7 +294,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     open: (url, question) => ask(sendLarge, url, question),
     report,
     warmUp() {
-      if (breaker.state !== "closed" || nowMs() - warmedMs < WARM_MS) return;
+      if (!health.isAsked || nowMs() - warmedMs < WARM_MS) return;
       if (nowMs() - lastUsedMs < WARM_MS && warmedMs > -Infinity) return;
       warmedMs = nowMs();
       const signal = AbortSignal.timeout(deadlineMs);
@@ -330,7 +306,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
       }
     },
     get isAsked() {
-      return breaker.state === "closed";
+      return health.isAsked;
     },
     get isNear() {
       return shortestMs < NEAR_MS;
@@ -344,10 +320,6 @@ export function createUpstream(options: UpstreamOptions): Upstream {
       await Promise.all([agents.small.destroy(), agents.large.destroy()]);
     },
   };
-}
-
-function refusal(status: number): Trouble {
-  return { miss: "refused", trouble: `the token is refused, status ${status}`, isTransient: false };
 }
 
 /** What comes after the head of an answer that is of no use. */

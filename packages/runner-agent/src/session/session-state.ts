@@ -8,13 +8,20 @@ import type { SessionStatus } from "../statistics.ts";
 import { type ProcessIdentity, ProcessIdentitySchema } from "./process-identity.ts";
 import type { SessionFiles } from "./session-files.ts";
 
+/** Where Nix finds a view. */
+export interface ViewAddress {
+  readonly view: string;
+  readonly kind: "flywheel" | "attic";
+  /** The view's address for Nix. */
+  readonly substituterUrl: string;
+  /** Where the server's own routes begin. */
+  readonly api?: string | undefined;
+}
+
 /** What the Nix face is to be. */
 export interface NixFaceSettings {
-  readonly kind: "flywheel" | "attic" | "plain";
-  /** The upstream's address for Nix. */
-  readonly substituterUrl: string;
-  /** Where the upstream's own routes begin. */
-  readonly api?: string | undefined;
+  /** Views of the same server that are read after the job's own, in this order. */
+  readonly extra: readonly ViewAddress[];
   readonly prefetch: boolean;
   readonly spoolBytes?: number | undefined;
   /** NARs of any size are read ahead. */
@@ -58,6 +65,8 @@ export interface AgentSettings {
   readonly server: string;
   /** The view that is read, and what is behind it. */
   readonly view: string;
+  /** Where it is for Nix. */
+  readonly address: Omit<ViewAddress, "view">;
   /** The view that is written. */
   readonly write?: string | undefined;
   readonly status: SessionStatus;
@@ -77,11 +86,17 @@ export interface AgentSettings {
 }
 
 const text = v.pipe(v.string(), v.minLength(1));
+const address = {
+  kind: v.picklist(["flywheel", "attic"]),
+  substituterUrl: text,
+  api: v.optional(text),
+};
 const seconds = v.pipe(v.number(), v.minValue(0));
 const Settings: v.GenericSchema<AgentSettings> = v.object({
   version: v.literal(1),
   server: text,
   view: text,
+  address: v.object(address),
   write: v.optional(text),
   status: v.picklist(["ready", "read-only", "degraded", "disabled"]),
   credentials: v.variant("kind", [
@@ -97,9 +112,7 @@ const Settings: v.GenericSchema<AgentSettings> = v.object({
   secret: text,
   nix: v.optional(
     v.object({
-      kind: v.picklist(["flywheel", "attic", "plain"]),
-      substituterUrl: text,
-      api: v.optional(text),
+      extra: v.array(v.object({ view: text, ...address })),
       prefetch: v.boolean(),
       spoolBytes: v.optional(v.number()),
       largeNars: v.boolean(),

@@ -19,6 +19,8 @@ export interface SessionReport {
   readonly result: SetupResult;
   /** What the job asked for so far. */
   readonly kinds: readonly SetupKind[];
+  /** What later steps named, and did not get. */
+  readonly unused?: readonly string[] | undefined;
 }
 
 /** What there is of a session from before. */
@@ -38,6 +40,7 @@ export type EarlierSession =
 const Report = v.object({
   result: v.custom<SetupResult>((value) => typeof value === "object" && value !== null),
   kinds: v.array(v.picklist(["nix", "bazel"])),
+  unused: v.optional(v.array(v.string())),
 });
 
 /** Looks for a session that the job has already: of a step before, or of the runner's image. */

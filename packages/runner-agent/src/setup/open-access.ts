@@ -283,7 +283,8 @@ async function openPublic(
   }
 }
 
-async function readView(
+/** What a server says about a view. @throws {CacheError} when there is none for this token. */
+export async function readView(
   server: string,
   view: string,
   token: string | undefined,
@@ -300,7 +301,8 @@ async function readView(
   return cache.config;
 }
 
-function describeView(
+/** A view as a job reads it. */
+export function describeView(
   server: string,
   view: string,
   config: CacheConfig,

@@ -1,6 +1,7 @@
 import type { AgentSettings } from "../session/session-state.ts";
 import type { NixFacts } from "./detect-nix.ts";
 import type { EarlierSession } from "./earlier-session.ts";
+import type { ExtraViews } from "./extra-views.ts";
 import type { Access } from "./open-access.ts";
 import type { NixPlan } from "./setup-nix.ts";
 import type { SetupRequest } from "./setup-request.ts";
@@ -11,13 +12,29 @@ export function accessOf({
   report,
 }: Extract<EarlierSession, { kind: "running" }>): Access {
   const { reason, hint, publicKeys, tenant, trust } = report.result;
-  const { server, view, write, credentials, nix, bazelUrl } = settings;
+  const { server, view, address, write, credentials, bazelUrl } = settings;
   return {
     ...{ kind: "open", server, view, write, credentials, reason, hint, publicKeys, tenant, trust },
-    upstream: nix?.kind === "attic" ? "attic" : "flywheel",
-    substituterUrl: nix?.substituterUrl ?? server,
+    upstream: address.kind,
+    substituterUrl: address.substituterUrl,
+    api: address.api,
     bazelUrl,
     notices: [],
+  };
+}
+
+/** What the Nix face is to be; `undefined` where Nix reads nothing from us. */
+export function planNixFace(
+  plan: NixPlan | undefined,
+  { views }: ExtraViews,
+  { prefetch }: SetupRequest,
+): AgentSettings["nix"] {
+  if (plan?.canSubstitute !== true) return undefined;
+  return {
+    extra: views,
+    prefetch: prefetch?.enabled ?? true,
+    spoolBytes: prefetch?.spoolBytes,
+    largeNars: prefetch?.largeNars ?? false,
   };
 }
 

@@ -18,11 +18,18 @@ import {
 } from "../session/session-state.ts";
 import type { SessionStatus } from "../statistics.ts";
 import { appendToQueue } from "../uploads/spool.ts";
+import { readTokenFile } from "../uploads/upload-target.ts";
 import { detectNix, type NixFacts } from "./detect-nix.ts";
-import { type EarlierSession, findEarlierSession, type SessionReport } from "./earlier-session.ts";
+import {
+  type EarlierSession,
+  findEarlierSession,
+  readReport,
+  type SessionReport,
+} from "./earlier-session.ts";
 import { createEarlyAgent, discardSession, type EarlyAgent } from "./early-agent.ts";
+import { type ExtraViews, NO_EXTRA_VIEWS, openExtraViews } from "./extra-views.ts";
 import { type Access, namesServer, openAccess, wantsWrite } from "./open-access.ts";
-import { accessOf, instanceNameOf, planBazel, planUploads } from "./plan-agent.ts";
+import { accessOf, instanceNameOf, planBazel, planNixFace, planUploads } from "./plan-agent.ts";
 import { configureBazel, hasBazel } from "./setup-bazel.ts";
 import { configureNix, type NixPlan, planNix, withoutHook } from "./setup-nix.ts";
 import type {
@@ -34,6 +41,7 @@ import type {
 } from "./setup-request.ts";
 import { startStopwatch, type Stopwatch } from "./stopwatch.ts";
 import { tryHook } from "./try-hook.ts";
+import { findUnused } from "./unused-names.ts";
 
 /** The world that a set-up runs in. */
 export interface SetupContext {
@@ -113,27 +121,54 @@ class Setup {
         this.#warnings[0]?.message ?? this.#notes.at(-1) ?? "There is nothing to configure.",
       );
     }
-    return await this.#start(access, early, { nix, plan, canPush, isBazelWanted, leftPaths });
+    const extra = await this.#openExtra(access, nix, plan);
+    return await this.#start(access, early, {
+      nix,
+      plan,
+      extra,
+      canPush,
+      isBazelWanted,
+      leftPaths,
+    });
   }
 
   /** The job has a session: only what it does not have yet is configured, the rest is reported. */
-  async extend(earlier: Extract<EarlierSession, { kind: "running" }>): Promise<SetupResult> {
-    const { files, settings, report } = earlier;
+  async extend(earlier: EarlierRun): Promise<SetupResult> {
+    const { files, report } = earlier;
     const kinds = this.#request.kinds.filter((kind) => !report.kinds.includes(kind));
-    const result = { ...report.result, existing: true, warnings: [] };
-    if (kinds.length === 0) return { ...result, timings: this.#stopwatch.timings() };
+    const result =
+      kinds.length === 0
+        ? { ...report.result, existing: true, warnings: [], timings: this.#stopwatch.timings() }
+        : await this.#add(earlier, kinds);
+    const added = (await readReport(files)) ?? report;
+    const unused = findUnused(this.#request, { ...earlier, report: added });
+    if (unused.length === 0) return result;
+    const message = `The job's cache is set up already, with the view ${result.cache} of ${earlier.settings.server}: ${unused.join(", ")}, which this step names, is not used.`;
+    const hint = "Name it in the job's first step that sets the cache up.";
+    await writeState(files.report, {
+      ...added,
+      unused: [...new Set([...(added.unused ?? []), ...unused])],
+    });
+    const warnings = [...result.warnings, { code: "not-used", message, hint }];
+    return { ...result, reason: message, warnings };
+  }
+
+  async #add(earlier: EarlierRun, kinds: readonly SetupKind[]): Promise<SetupResult> {
+    const { files, settings, report } = earlier;
     const canPush = settings.write !== undefined;
     const nix = kinds.includes("nix") ? await this.#detectNix() : undefined;
     const wanted = nix === undefined ? undefined : planNix(nix, this.#request, canPush);
     const plan = await this.#settleHook(wanted, nix, files);
-    const access = accessOf(earlier);
+    const access = { ...accessOf(earlier), token: await readTokenFile(files.token) };
+    const extra = await this.#openExtra(access, nix, plan);
     const uploads = planUploads(nix, plan, this.#request) ?? settings.uploads;
     const isBazelWanted = kinds.includes("bazel") && (await this.#requireBazel(access));
     const bazel = isBazelWanted ? planBazel(access, this.#request) : settings.bazel;
-    await writeSettings(files, { ...settings, uploads, bazel });
+    const face = planNixFace(plan, extra, this.#request) ?? settings.nix;
+    await writeSettings(files, { ...settings, uploads, bazel, nix: face });
     await createControlClient(earlier.session.socket).reload();
     return this.#configure(access, {
-      ...{ files, nix, plan, canPush, isBazelWanted, kinds, secret: settings.secret },
+      ...{ files, nix, plan, extra, canPush, isBazelWanted, kinds, secret: settings.secret },
       session: await readSession(files),
       before: report,
     });
@@ -154,6 +189,7 @@ class Setup {
       ...(hint !== undefined && { hint }),
       canPush: false,
       pushMode: "none",
+      extraCaches: [],
       publicKeys: [],
       environment: { FLYWHEEL_STATUS: status },
       path: [],
@@ -212,6 +248,19 @@ class Setup {
     }
   }
 
+  /** What Nix is to read besides the job's own view. */
+  async #openExtra(
+    access: Access,
+    nix: NixFacts | undefined,
+    plan: NixPlan | undefined,
+  ): Promise<ExtraViews> {
+    if (nix === undefined || plan?.canSubstitute !== true) return NO_EXTRA_VIEWS;
+    const { signal } = this.#context;
+    const extra = await openExtraViews(this.#request.extraViews, access, { nix, signal });
+    if (extra.warning !== undefined) this.#warnings.push(extra.warning);
+    return extra;
+  }
+
   /** A hook is used only after it has worked. */
   async #settleHook(
     plan: NixPlan | undefined,
@@ -248,7 +297,7 @@ class Setup {
 
   async #plan(
     access: Access,
-    { nix, plan, canPush, isBazelWanted }: StartState,
+    { nix, plan, extra, canPush, isBazelWanted }: StartState,
     secret: string,
   ): Promise<AgentSettings> {
     const request = this.#request;
@@ -260,18 +309,16 @@ class Setup {
       version: 1,
       server: access.server,
       view: access.view,
+      address: {
+        kind: access.upstream,
+        substituterUrl: access.substituterUrl,
+        api: access.api,
+      },
       write: canPush ? access.write : undefined,
       status: canPush ? "ready" : "read-only",
       credentials: access.credentials,
       secret,
-      nix: {
-        kind: access.upstream,
-        substituterUrl: access.substituterUrl,
-        api: access.api,
-        prefetch: request.prefetch?.enabled ?? true,
-        spoolBytes: request.prefetch?.spoolBytes,
-        largeNars: request.prefetch?.largeNars ?? false,
-      },
+      nix: planNixFace(plan, extra, request),
       bazel: isBazelWanted ? planBazel(access, request) : undefined,
       bazelUrl: access.bazelUrl,
       uploads: planUploads(nix, plan, request),
@@ -283,7 +330,7 @@ class Setup {
   }
 
   async #configure(access: Access, state: ConfigureState): Promise<SetupResult> {
-    const { files, session, secret, canPush, nix, plan, kinds, before } = state;
+    const { files, session, secret, canPush, nix, plan, extra, kinds, before } = state;
     const { faces } = session;
     this.#warnings.push(...(plan?.warnings ?? []));
     const environment: Record<string, string> = {
@@ -292,13 +339,14 @@ class Setup {
       ATTIC_CACHE: access.view,
     };
     const newest = access.publicKeys.at(-1);
-    if (newest !== undefined) environment["ATTIC_PUBLIC_KEY"] = newest;
+    if (newest !== undefined && before === undefined) environment["ATTIC_PUBLIC_KEY"] = newest;
+    const publicKeys = [...new Set([...access.publicKeys, ...extra.publicKeys])];
     let substituter: string | undefined;
     let pushMode = plan?.pushMode ?? before?.result.pushMode ?? "none";
     if (nix !== undefined && plan !== undefined) {
       const conf = {
         substituter: plan.canSubstitute ? faces.nix?.url : undefined,
-        publicKeys: access.publicKeys,
+        publicKeys,
         priority: this.#request.priority,
         pushMode: plan.pushMode,
       };
@@ -328,11 +376,15 @@ class Setup {
       session: files.folder,
       ...(access.tenant !== undefined && { tenant: access.tenant }),
       cache: access.view,
+      extraCaches:
+        substituter === undefined
+          ? (before?.result.extraCaches ?? [])
+          : extra.views.map(({ view }) => view),
       ...(access.trust !== undefined && { trust: access.trust }),
       canPush,
       pushMode,
       ...(substituter !== undefined && { substituter }),
-      publicKeys: access.publicKeys,
+      publicKeys,
       ...(bazel !== undefined && { bazel }),
       environment: { ...before?.result.environment, ...environment },
       path: [],
@@ -343,6 +395,7 @@ class Setup {
       timings: this.#stopwatch.timings(),
     };
     const report: SessionReport = {
+      ...before,
       result: { ...result, masks: [] },
       kinds: [...(before?.kinds ?? []), ...kinds],
     };
@@ -396,9 +449,12 @@ class Setup {
   }
 }
 
+type EarlierRun = Extract<EarlierSession, { kind: "running" }>;
+
 interface StartState {
   readonly nix: NixFacts | undefined;
   readonly plan: NixPlan | undefined;
+  readonly extra: ExtraViews;
   readonly canPush: boolean;
   readonly isBazelWanted: boolean;
   /** What the agent of an earlier session left to push. */
@@ -415,4 +471,4 @@ interface ConfigureState extends Omit<StartState, "leftPaths"> {
 }
 
 /** Warnings that take nothing away from what was asked for. */
-const HARMLESS: ReadonlySet<string> = new Set(["no-hook", "no-push"]);
+const HARMLESS: ReadonlySet<string> = new Set(["no-hook", "no-push", "extra-caches"]);

@@ -16,6 +16,8 @@ export interface SetupRequest {
   readonly serverUrl?: string | undefined;
   /** The view's full name; the server's policy may know it without. */
   readonly view?: string | undefined;
+  /** Views that Nix reads as well, in this order, for what the first does not have. */
+  readonly extraViews: readonly string[];
   /** What identity tokens are made for, when that is not the server's own address. */
   readonly audience?: string | undefined;
   /** Secret. In place of the job's identity. */
@@ -85,10 +87,13 @@ export interface SetupResult {
   readonly session?: string;
   readonly tenant?: string;
   readonly cache?: string;
+  /** What Nix reads as well, in this order. */
+  readonly extraCaches: readonly string[];
   readonly trust?: string;
   readonly canPush: boolean;
   readonly pushMode: PushMode;
   readonly substituter?: string;
+  /** Of all that Nix reads. */
   readonly publicKeys: readonly string[];
   readonly bazel?: {
     readonly rcPath?: string;
@@ -130,6 +135,7 @@ const Request = v.object({
   kinds: v.pipe(v.array(v.picklist(["nix", "bazel"])), v.minLength(1)),
   serverUrl: optionalText,
   view: optionalText,
+  extraViews: v.optional(v.array(v.pipe(v.string(), v.minLength(1))), []),
   audience: optionalText,
   token: optionalText,
   push: v.optional(v.picklist(["auto", "true", "false"]), "auto"),
