@@ -6,6 +6,7 @@ import { push } from "./index/index-setup.ts";
 import { createTestPath } from "./test-path.ts";
 import { startTestServer, type TestAnswer, type TestServer } from "./test-server.ts";
 import { postJson, pushAttic } from "./uploads.ts";
+import { startFakeUpstream } from "./upstream/fake-upstream.ts";
 
 const API = "/_flywheel/v1";
 const SECRET = "hunter2hunter2";
@@ -78,6 +79,7 @@ test("an administrator defines upstreams, and views have those that were defined
     fileBytes: 0,
     maxSizeBytes: 1000,
     createdAt: expect.any(String),
+    state: "asked",
   });
   await add({ name: "corp", url: "http://10.0.0.1/" });
   expect((await add({ name: "corp" })).status).toBe(409);
@@ -344,4 +346,65 @@ test("readers learn the keys of upstreams to trust, unless the view signs what t
   const sign = { signsUpstream: true };
   await postJson(server, owner, `${API}/views/main`, sign, "PATCH");
   expect(await keysFor()).toEqual(own);
+});
+
+test("an upstream is tried out: its answer, whether its key is right, and what is wrong", async () => {
+  await using cache = await setUp();
+  await using upstream = await startFakeUpstream();
+  const { server, admin, add } = cache;
+  const path = await createTestPath("hello");
+  await upstream.add(path);
+  const { storePathHash } = path;
+  const tryOut = async (name: string, body = {}): Promise<Record<string, unknown>> => {
+    const answer = await postJson(server, admin, `${API}/upstreams/${name}/test`, body);
+    expect(answer.status).toBe(200);
+    return answer.json();
+  };
+  await add({ name: "right", url: upstream.url, publicKeys: [upstream.publicKey] });
+  await add({ name: "wrong", url: upstream.url, publicKeys: [KEY] });
+  await add({ name: "gone", url: "http://127.0.0.1:9/" });
+
+  expect(await tryOut("right")).toEqual({
+    name: "right",
+    isReachable: true,
+    durationMs: expect.any(Number),
+    problems: [],
+    storeDir: "/nix/store",
+    priority: 40,
+    state: "asked",
+  });
+  expect(await tryOut("right", { storePathHash })).toMatchObject({
+    problems: [],
+    sample: { storePathHash, storePath: path.storePath },
+  });
+  expect(await tryOut("wrong", { storePathHash })).toMatchObject({
+    isReachable: true,
+    problems: [{ reason: "other-key", message: expect.stringContaining("upstream-1") }],
+    sample: { storePathHash },
+  });
+  expect(await tryOut("gone")).toMatchObject({
+    isReachable: false,
+    problems: [{ reason: "unreachable" }],
+    state: "asked",
+  });
+  const strangerAsks = await postJson(server, cache.owner, `${API}/upstreams/right/test`, {});
+  expect(strangerAsks.status).toBe(403);
+});
+
+test("readers of a view see how it goes with its upstreams", async () => {
+  await using cache = await setUp();
+  await using upstream = await startFakeUpstream();
+  const { server, owner, add, attach } = cache;
+  const path = await createTestPath("hello");
+  await upstream.add(path);
+  await add({ name: "wrong", url: upstream.url, publicKeys: [KEY] });
+  await attach("main", owner, "wrong");
+
+  const narInfo = `/main/${path.storePathHash}.narinfo`;
+  expect((await server.send("GET", narInfo, { token: owner })).status).toBe(404);
+
+  const seen = await server.send("GET", `${API}/views/main/upstreams`, { token: owner });
+  expect(seen.json()).toMatchObject({
+    upstreams: [{ state: "asked", lastFault: { reason: "other-key", secondsAgo: 0 } }],
+  });
 });

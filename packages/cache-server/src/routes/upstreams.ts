@@ -3,6 +3,7 @@ import {
   DEFAULT_STORE_DIR,
   formatPublicKey,
   isStoreDir,
+  isStorePathHash,
   parsePublicKey,
 } from "@glorious/nix-store";
 import * as v from "valibot";
@@ -12,6 +13,7 @@ import { readJsonBody } from "../http/json-body.ts";
 import type { Route } from "../http/router.ts";
 import { sendJson } from "../http/send.ts";
 import type { UpstreamRecord } from "../index/upstream-index.ts";
+import { tryUpstream } from "../upstream/upstream-probe.ts";
 import { isReadableOnTheWay, parseUpstreamUrl } from "../upstream/upstream-url.ts";
 import type { RouteServices } from "./route-services.ts";
 
@@ -48,6 +50,10 @@ const UpstreamChangeRequest = v.strictObject({
   priority: v.optional(Priority),
   maxSizeBytes: v.optional(v.nullable(Bytes)),
   authorization: v.optional(Authorization),
+});
+
+const TrialRequest = v.strictObject({
+  storePathHash: v.optional(v.pipe(v.string(), v.check(isStorePathHash, "Expected 32 of nix32"))),
 });
 
 /** For administrators: the caches that views may fall back to. */
@@ -139,6 +145,27 @@ export function upstreamRoutes(services: RouteServices): Route[] {
     sendJson(exchange, { name: upstream.name, views });
   };
 
+  const tryOut = async (exchange: Exchange): Promise<void> => {
+    gate.requireAdmin(exchange.caller);
+    const upstream = await requireUpstream(exchange);
+    const { storePathHash } = await readJsonBody(exchange, TrialRequest, bodyLimits);
+    // Without a path to ask for, one that it had shows whether its key is still the same.
+    const [fetched] =
+      storePathHash === undefined ? await index.listPaths(upstream.viewId, { limit: 1 }) : [];
+    const trial = await tryUpstream(upstream, {
+      deadlineMs: services.upstreamPatienceMs,
+      maxNarInfoBytes: limits.maxNarInfoSizeBytes,
+      storePathHash: storePathHash ?? fetched?.storePathHash,
+      signal: exchange.signal,
+    });
+    sendJson(exchange, {
+      name: upstream.name,
+      ...trial,
+      durationMs: Math.round(trial.durationMs),
+      ...describeHealth(services, upstream),
+    });
+  };
+
   const requireUpstream = async ({ params }: Exchange): Promise<UpstreamRecord> => {
     const name = params["name"] ?? "";
     const upstream = await index.findUpstream(name);
@@ -164,6 +191,7 @@ export function upstreamRoutes(services: RouteServices): Route[] {
       fileBytes,
       maxSizeBytes,
       createdAt: new Date(upstream.createdAtMs).toISOString(),
+      ...describeHealth(services, upstream),
     };
   };
 
@@ -175,6 +203,7 @@ export function upstreamRoutes(services: RouteServices): Route[] {
     { method: "GET", pattern: `${base}/:name`, family, handler: show },
     { method: "PATCH", pattern: `${base}/:name`, family, handler: change },
     { method: "DELETE", pattern: `${base}/:name`, family, handler: remove },
+    { method: "POST", pattern: `${base}/:name/test`, family, handler: tryOut },
   ];
 }
 
@@ -182,6 +211,21 @@ export function upstreamRoutes(services: RouteServices): Route[] {
 export function describeUpstream(upstream: UpstreamRecord): Record<string, unknown> {
   const { name, url, publicKeys, storeDir, priority, onlyViewId } = upstream;
   return { name, url, publicKeys, storeDir, priority, isPrivate: onlyViewId !== undefined };
+}
+
+/** How it goes with an upstream since the server's start; nothing where none is asked. */
+export function describeHealth(
+  { upstreams }: Pick<RouteServices, "upstreams">,
+  upstream: UpstreamRecord,
+): Record<string, unknown> {
+  if (upstreams === undefined) return {};
+  const { state, lastFault } = upstreams.health(upstream);
+  return {
+    state: state === "closed" ? "asked" : "resting",
+    ...(lastFault && {
+      lastFault: { reason: lastFault.reason, secondsAgo: Math.round(lastFault.ageMs / 1000) },
+    }),
+  };
 }
 
 export function noSuchUpstream(name: string): CacheError {

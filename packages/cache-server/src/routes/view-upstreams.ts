@@ -9,7 +9,12 @@ import type { ViewRecord } from "../index/cache-index.ts";
 import type { UpstreamRecord } from "../index/upstream-index.ts";
 import { baseOfOverlay } from "../trust/read-chain.ts";
 import type { RouteServices } from "./route-services.ts";
-import { describeUpstream, MAX_UPSTREAMS_OF_VIEW, noSuchUpstream } from "./upstreams.ts";
+import {
+  describeHealth,
+  describeUpstream,
+  MAX_UPSTREAMS_OF_VIEW,
+  noSuchUpstream,
+} from "./upstreams.ts";
 
 const UpstreamsRequest = v.strictObject({
   upstreams: v.pipe(
@@ -75,6 +80,7 @@ export function viewUpstreamRoutes(services: RouteServices): Route[] {
       upstreams: await Promise.all(
         upstreams.map(async (upstream) => ({
           ...describeUpstream(upstream),
+          ...describeHealth(services, upstream),
           ...(seesSpace && (await describeSpace(upstream))),
         })),
       ),

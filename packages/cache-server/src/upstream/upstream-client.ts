@@ -41,6 +41,8 @@ export interface UpstreamClient extends AsyncDisposable {
   reportNar(narInfo: UpstreamNarInfo, fault?: UpstreamFault): void;
   /** Whether it is asked at all at present; when it is not, this may find out whether it is back. */
   admits(): boolean;
+  /** Whether questions pass (`closed`), none does (`open`), or one is out to try. */
+  readonly state: CircuitBreaker["state"];
 }
 
 export interface UpstreamClientOptions {
@@ -50,7 +52,7 @@ export interface UpstreamClientOptions {
   /** Of a NAR, uncompressed. */
   readonly maxNarBytes: number;
   readonly maxDownloads: number;
-  readonly reports: UpstreamReports;
+  readonly reports: Pick<UpstreamReports, "fault">;
   /** How long the head of a NAR may take, and how long nothing of its body may come; default twice the deadline. */
   readonly narTimeoutMs?: number;
   readonly guard?: AddressGuard;
@@ -265,6 +267,9 @@ export function createUpstreamClient(
     },
     reportNar: ({ manifest }, fault) => report(fault, `the NAR of ${manifest.storePath}`),
     admits: () => !closing.signal.aborted && isAdmitted(),
+    get state() {
+      return breaker.state;
+    },
     async [Symbol.asyncDispose]() {
       closing.abort(new UpstreamFault("unreachable", "the server is stopping"));
       await http[Symbol.asyncDispose]();

@@ -8,11 +8,12 @@ import { createAnswerWriter } from "./answer-writer.ts";
 import { firstGood } from "./first-good.ts";
 import type { DownloadResult } from "./nar-download.ts";
 import { type HeldDownload, type JoinOptions, openNarDownloads } from "./nar-downloads.ts";
+import type { UpstreamClient } from "./upstream-client.ts";
 import { createUpstreamClients } from "./upstream-clients.ts";
 import { isPassingFault, UpstreamFault, type UpstreamFaultReason } from "./upstream-fault.ts";
 import { createUpstreamMemory } from "./upstream-memory.ts";
 import { readUpstreamNarInfo, type UpstreamNarInfo } from "./upstream-narinfo.ts";
-import { createUpstreamReports } from "./upstream-reports.ts";
+import { createUpstreamReports, type PastFault } from "./upstream-reports.ts";
 
 /** A path that an upstream has, by a narinfo that was verified. */
 export interface UpstreamHit {
@@ -62,8 +63,15 @@ export interface UpstreamReader {
       readonly check: (body: Buffer, upstream: UpstreamRecord) => boolean;
     },
   ): Promise<UpstreamDocument | undefined>;
+  /** How it goes with an upstream, as far as this process has seen. */
+  health(upstream: UpstreamRecord): UpstreamHealth;
   /** Ends what is fetched, and closes all connections. */
   stop(): Promise<void>;
+}
+
+export interface UpstreamHealth {
+  readonly state: UpstreamClient["state"];
+  readonly lastFault: PastFault | undefined;
 }
 
 export interface UpstreamReaderOptions {
@@ -291,6 +299,10 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
       });
       return firstGood(questions, deadlineMs);
     },
+    health: (upstream) => ({
+      state: clients.of(upstream).state,
+      lastFault: reports.lastFault(upstream.name),
+    }),
     async stop() {
       closing.abort(new UpstreamFault("unreachable", "the server is stopping"));
       await clients.stop();

@@ -6,6 +6,14 @@ import type { UpstreamFault, UpstreamFaultReason } from "./upstream-fault.ts";
 export interface UpstreamReports {
   /** Counts every fault; of one upstream and one reason, a line is logged at most once a minute. */
   fault(upstream: string, fault: UpstreamFault, subject: string): void;
+  /** The latest fault of an upstream, and how long ago it was. */
+  lastFault(upstream: string): PastFault | undefined;
+}
+
+/** A fault that was reported, without what it was about. */
+export interface PastFault {
+  readonly reason: UpstreamFaultReason;
+  readonly ageMs: number;
 }
 
 export interface UpstreamReportsOptions {
@@ -21,9 +29,15 @@ export function createUpstreamReports(options: UpstreamReportsOptions): Upstream
   const { logger, onFault, nowMs = () => performance.now() } = options;
   /** For an upstream and a reason: when it was said last, and how often it was not said since. */
   const said = new Map<string, { atMs: number; unsaid: number }>();
+  const latest = new Map<string, { readonly reason: UpstreamFaultReason; readonly atMs: number }>();
   return {
+    lastFault(upstream) {
+      const last = latest.get(upstream);
+      return last && { reason: last.reason, ageMs: nowMs() - last.atMs };
+    },
     fault(upstream, { reason, message }, subject) {
       onFault(upstream, reason);
+      latest.set(upstream, { reason, atMs: nowMs() });
       const key = `${upstream} ${reason}`;
       const last = said.get(key);
       if (last !== undefined && nowMs() - last.atMs < LINE_INTERVAL_MS) {
