@@ -1,18 +1,23 @@
 /**
- * Builds the `dist` folders of all actions, and the tables of their READMEs: `pnpm build:actions`. With `--check` nothing is written, and what is not
- * current is named.
+ * Builds the `dist` folders of all actions, the tables of their READMEs, and GitLab's components, which pin the client
+ * by its hash: `pnpm build:actions`. With `--check` nothing is written, and what is not current is named.
  */
+import { createHash } from "node:crypto";
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
+import { renderComponents } from "../gitlab-components/render-component.ts";
+import { renderComponentReadme } from "../gitlab-components/render-readme.ts";
 import { bundleActionEntries } from "./bundle-entries.ts";
 import { bundleFlywheel } from "./bundle-flywheel.ts";
 import { renderReadme } from "./readme-tables.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const ACTIONS = path.join(ROOT, "actions");
+/** The client that the server hands out. */
+const CLIENT = path.join("setup-attic", "dist", "flywheel.mjs");
 
 process.exitCode = process.argv.includes("--check") ? await check() : await build();
 
@@ -28,6 +33,10 @@ async function build(): Promise<number> {
     for (const [file, bytes] of await readFolder(dist)) {
       console.log(`${path.join("actions", name, "dist", file)}  ${bytes.length} bytes`);
     }
+  }
+  for (const [file, text] of await makeComponents(path.join(ACTIONS, CLIENT))) {
+    await mkdir(path.dirname(path.join(ROOT, file)), { recursive: true });
+    await writeFile(path.join(ROOT, file), text);
   }
   return 0;
 }
@@ -50,6 +59,11 @@ async function check(): Promise<number> {
         stale.push(path.join("actions", name, "README.md"));
       }
     }
+    const client = path.join(temporary, path.dirname(path.dirname(CLIENT)), path.basename(CLIENT));
+    for (const [file, text] of await makeComponents(client)) {
+      const found = await readFile(path.join(ROOT, file), "utf8").catch(() => undefined);
+      if (found !== text) stale.push(file);
+    }
   } finally {
     await rm(temporary, { recursive: true, force: true });
   }
@@ -62,6 +76,21 @@ async function bundleAction(name: string, target: string): Promise<void> {
   await mkdir(target, { recursive: true });
   await bundleActionEntries({ root: ROOT, action: path.join(ACTIONS, name), target });
   await bundleFlywheel({ root: ROOT, target });
+}
+
+/** What is made from the actions' inputs and the client: texts by their paths in the checkout. */
+async function makeComponents(client: string): Promise<ReadonlyMap<string, string>> {
+  const sha256 = createHash("sha256")
+    .update(await readFile(client))
+    .digest("hex");
+  const components = await renderComponents(ROOT, sha256);
+  const readme = path.join("gitlab", "README.md");
+  return new Map([
+    ...components.map(
+      ({ name, text }) => [path.join("gitlab", "templates", `${name}.yml`), text] as const,
+    ),
+    [readme, renderComponentReadme(await readFile(path.join(ROOT, readme), "utf8"), components)],
+  ]);
 }
 
 function readmeOf(name: string): string {

@@ -30,8 +30,14 @@ export async function renderReadme(action: string): Promise<string> {
   return replaceBetween(withInputs, "outputs", [["Output", "Meaning"], ...outputRows]);
 }
 
-function replaceBetween(text: string, name: string, rows: readonly (readonly string[])[]): string {
-  const [begin, end] = [`<!-- ${name} of action.yml -->`, `<!-- end of ${name} -->`];
+/** Puts a table between the markers of a README. @throws {Error} when it has none. */
+export function replaceBetween(
+  text: string,
+  name: string,
+  rows: readonly (readonly string[])[],
+  source = "action.yml",
+): string {
+  const [begin, end] = [`<!-- ${name} of ${source} -->`, `<!-- end of ${name} -->`];
   const [from, to] = [text.indexOf(begin), text.indexOf(end)];
   if (from < 0 || to < from) throw new Error(`The README has no place for the ${name}: ${begin}`);
   return `${text.slice(0, from)}${begin}\n\n${formatTable(rows)}\n${text.slice(to)}`;

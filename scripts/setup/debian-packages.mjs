@@ -9,6 +9,7 @@ import { capture, findOnPath, lastLines } from "./command.mjs";
 const PACKAGE_OF_COMMAND = {
   nix: "nix-bin",
   openssl: "openssl",
+  busybox: "busybox",
   curl: "curl",
   h2load: "nghttp2-client",
   "/usr/lib/python3/dist-packages/h2/__init__.py": "python3-h2",

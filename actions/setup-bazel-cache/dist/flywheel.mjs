@@ -40859,7 +40859,7 @@ function isSet(value) {
 */
 function findIdentity(env, runner) {
 	const given = env["FLYWHEEL_ID_TOKEN"];
-	if (isGiven(given)) return {
+	if (isGiven(given) && !isForNobody(given)) return {
 		kind: "found",
 		source: {
 			kind: "token",
@@ -40894,6 +40894,11 @@ function findIdentity(env, runner) {
 function isGiven(text) {
 	return text !== void 0 && text.trim() !== "";
 }
+/** GitLab makes a token also where the variable that `aud` names is not set: such a job has said nothing. */
+function isForNobody(token) {
+	const aud = decodeTokenUnverified(token)?.payload["aud"];
+	return typeof aud === "string" && (aud === "" || aud.startsWith("$"));
+}
 /**
 * Gets an identity token for `audience`.
 *
@@ -40903,12 +40908,12 @@ function isGiven(text) {
 *   forge does not answer. No message holds a token.
 */
 async function obtainIdentityToken(source, audience, signal) {
-	const token = (await readSource(source, audience, signal)).trim();
+	const token = (await readSource$1(source, audience, signal)).trim();
 	if (!/^[\x21-\x7E]+$/.test(token) || token.length > MAX_TOKEN_CHARS) throw new CacheError("CONFIG", `${describeSource(source)} holds no identity token`);
 	requireAudience(token, audience, source);
 	return token;
 }
-async function readSource(source, audience, signal) {
+async function readSource$1(source, audience, signal) {
 	if (source.kind === "token") return source.token;
 	if (source.kind === "file") return readTokenFile$2(source.path);
 	return askForge(source, audience, signal);
@@ -62726,7 +62731,7 @@ var init_run_setup = __esmMin((() => {
 	]);
 }));
 // packages/runner-agent/src/setup/setup-request.ts
-function isPattern(source) {
+function isPattern$1(source) {
 	try {
 		return new RegExp(source).source !== "";
 	} catch {
@@ -62755,7 +62760,7 @@ var init_setup_request = __esmMin((() => {
 	init_src$6();
 	init_dist();
 	optionalText = /* @__PURE__ */ optional(/* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ transform((given) => given || void 0)));
-	pattern = /* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ check$2(isPattern, "it is no regular expression"));
+	pattern = /* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ check$2(isPattern$1, "it is no regular expression"));
 	seconds = /* @__PURE__ */ pipe(/* @__PURE__ */ number(), /* @__PURE__ */ minValue(1), /* @__PURE__ */ maxValue(86400));
 	Request = /* @__PURE__ */ object({
 		version: /* @__PURE__ */ literal(1),
@@ -63539,12 +63544,131 @@ function oneOf(...words) {
 var init_one_of = __esmMin((() => {
 	init_src$6();
 }));
+// packages/cli/src/component-inputs.ts
+var component_inputs_exports = /* @__PURE__ */ __exportAll({ readComponentInputs: () => readComponentInputs });
+/**
+* Reads a component's inputs as its script hands them over: `name=value` lines. A line that begins with no input's name
+* goes on with the value before it, so that no character of a value needs an escape.
+*
+* @throws {UsageError} naming the input whose value makes no sense. An empty value counts as not given.
+*/
+function readComponentInputs(source, context) {
+	const inputs = splitInputs(source);
+	const read = (name, parse) => {
+		const text = inputs.get(name)?.trim() ?? "";
+		if (text === "") return void 0;
+		try {
+			return parse(text);
+		} catch (error) {
+			if (!isCacheError(error)) throw error;
+			throw new UsageError(`The input ${name}: ${error.message}`, error.hint);
+		}
+	};
+	const expand = (text) => expandVariables(text, context.env);
+	const seconds = wholeNumber(1, 86400);
+	const forNix = context.kinds.includes("nix");
+	return parseSetupRequest(JSON.stringify({
+		version: 1,
+		kinds: context.kinds,
+		serverUrl: read("server-url", (text) => requireAddress(expand(text))),
+		view: read("cache", expand),
+		extraViews: read("extra-caches", (text) => expand(text).split(/\s+/)),
+		audience: read("audience", expand),
+		token: read("token", expand),
+		push: read("push", oneOf("auto", "true", "false")),
+		pushMode: forNix ? read("push-mode", oneOf("auto", "hook", "store-diff", "none")) : "none",
+		pushFilter: read("push-filter", readPatterns),
+		configureSubstituter: forNix && read("configure-substituter", readBoolean),
+		priority: read("priority", wholeNumber(0, 1e3)),
+		timeoutSeconds: read("timeout", seconds),
+		drainTimeoutSeconds: read("drain-timeout", seconds),
+		bazel: context.kinds.includes("bazel") ? {
+			instanceName: read("instance-name", expand),
+			rc: read("bazelrc", oneOf("user", "file", "none")),
+			configName: read("config-name", requireConfigName),
+			compression: read("compression", readBoolean),
+			download: read("download", oneOf("toplevel", "minimal", "all")),
+			remoteTimeoutSeconds: read("remote-timeout", seconds),
+			bazelVersion: read("bazel-version", (text) => text)
+		} : void 0,
+		workspace: context.workspace
+	}));
+}
+function splitInputs(source) {
+	const inputs = /* @__PURE__ */ new Map();
+	let current;
+	for (const line of source.split("\n")) {
+		const name = INPUT_NAMES.find((known) => line.startsWith(`${known}=`));
+		if (name !== void 0) inputs.set(name, line.slice(name.length + 1));
+		else if (current !== void 0) inputs.set(current, `${inputs.get(current)}\n${line}`);
+		current = name ?? current;
+	}
+	return inputs;
+}
+/** As the shell does it within double quotes, for what a pipeline writes as `$NAME`. One that is not set is empty. */
+function expandVariables(text, env) {
+	return text.replaceAll(/\$(?:\{(\w+)\}|(\w+))/g, (_, braced, bare) => env[braced ?? bare ?? ""] ?? "");
+}
+function requireAddress(text) {
+	if (text === "") return void 0;
+	parseServerUrl(text);
+	return text;
+}
+function requireConfigName(text) {
+	if (/^[\w-]+$/.test(text)) return text;
+	throw new CacheError("INVALID", `${JSON.stringify(text)} is no name for --config`);
+}
+function readBoolean(text) {
+	return oneOf("true", "false")(text) === "true";
+}
+function readPatterns(text) {
+	const patterns = text.split("\n").map((line) => line.trim());
+	const wrong = patterns.find((pattern) => !isPattern(pattern));
+	if (wrong === void 0) return patterns.filter((pattern) => pattern !== "");
+	throw new CacheError("INVALID", `${JSON.stringify(wrong)} is no regular expression`);
+}
+function isPattern(text) {
+	try {
+		return new RegExp(text) instanceof RegExp;
+	} catch {
+		return false;
+	}
+}
+var INPUT_NAMES;
+var init_component_inputs = __esmMin((() => {
+	init_src$3();
+	init_src$6();
+	init_src();
+	init_one_of();
+	init_parse_number();
+	init_usage_error();
+	INPUT_NAMES = [
+		"server-url",
+		"cache",
+		"extra-caches",
+		"push",
+		"push-mode",
+		"push-filter",
+		"configure-substituter",
+		"priority",
+		"instance-name",
+		"bazelrc",
+		"config-name",
+		"compression",
+		"download",
+		"remote-timeout",
+		"bazel-version",
+		"drain-timeout",
+		"timeout",
+		"audience",
+		"token"
+	];
+}));
 // packages/cli/src/commands/setup.ts
 var setup_exports = /* @__PURE__ */ __exportAll({ command: () => command$35 });
 async function readRequest(file, context) {
 	const { parseSetupRequest } = await Promise.resolve().then(() => (init_src(), src_exports));
-	const { readFile } = await import("node:fs/promises");
-	const source = file === "-" ? await readStandardInput(context) : await readFile(resolve(context.workingDirectory, file), "utf8");
+	const source = await readSource(file, context);
 	try {
 		return parseSetupRequest(source);
 	} catch (error) {
@@ -63552,10 +63676,26 @@ async function readRequest(file, context) {
 		throw new UsageError(error.message);
 	}
 }
+async function readInputs(file, kinds, context) {
+	const { readComponentInputs } = await Promise.resolve().then(() => (init_component_inputs(), component_inputs_exports));
+	return readComponentInputs(await readSource(file, context), {
+		kinds: requireKinds(kinds),
+		env: context.env,
+		workspace: context.workingDirectory
+	});
+}
+async function readSource(file, context) {
+	if (file === "-") return readStandardInput(context);
+	const { readFile } = await import("node:fs/promises");
+	return readFile(resolve(context.workingDirectory, file), "utf8");
+}
+function requireKinds(kinds) {
+	if (kinds.length > 0) return kinds;
+	throw new UsageError("What is to be set up?", "Write --kind nix, --kind bazel or both.");
+}
 /** The same request that an action sends, so that both are checked and done in one way. */
 async function buildRequest(options, context) {
-	const kinds = options.kind;
-	if (kinds.length === 0) throw new UsageError("What is to be set up?", "Write --kind nix, --kind bazel or both.");
+	const kinds = requireKinds(options.kind);
 	const { parseSetupRequest } = await Promise.resolve().then(() => (init_src(), src_exports));
 	const { tokenFile } = options;
 	const token = tokenFile === void 0 ? context.env["FLYWHEEL_TOKEN"] : await readTokenFile$1(tokenFile, context);
@@ -63650,6 +63790,7 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
 			bazelConfig: text$7("NAME", "Bazel uses the cache with --config=NAME only", { completes: "nothing" }),
 			bazelVersion: text$7("VERSION", "Bazel's version, instead of asking it", { completes: "nothing" }),
 			request: text$7("FILE", "Take all of it from FILE as JSON, - is standard input", { completes: "file" }),
+			inputs: text$7("FILE", "Take the inputs of a GitLab component from FILE, - is standard input", { completes: "file" }),
 			shell: flag$2("Print what to export, for a shell's eval"),
 			exportFile: text$7("FILE", "Append what to export as NAME=value, such as to $GITHUB_ENV", { completes: "file" }),
 			mask: flag$2("Print the ::add-mask:: commands of GitHub's runners for what no log may show"),
@@ -63680,7 +63821,7 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
 			].filter(Boolean).length > 1) throw new UsageError("--shell, --json and --mask exclude each other");
 			const { runSetup } = await Promise.resolve().then(() => (init_src(), src_exports));
 			const isWhole = options.request !== void 0;
-			const result = await runSetup(isWhole ? await readRequest(options.request ?? "-", context) : await buildRequest(options, context), context);
+			const result = await runSetup(isWhole ? await readRequest(options.request ?? "-", context) : options.inputs !== void 0 ? await readInputs(options.inputs, options.kind, context) : await buildRequest(options, context), context);
 			if (options.mask) for (const secret of result.masks) printLine(context, `::add-mask::${secret}`);
 			for (const line of result.notes) note(context, line);
 			if (options.exportFile !== void 0) await appendFile(resolve(context.workingDirectory, options.exportFile), Object.entries(result.environment).map(([name, given]) => `${name}=${given}\n`).join(""));

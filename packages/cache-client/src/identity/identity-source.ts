@@ -42,7 +42,8 @@ const HINTS: Readonly<Record<JobForge | "none", string>> = {
  */
 export function findIdentity(env: Environment, runner: RunnerConfig): FoundIdentity {
   const given = env["FLYWHEEL_ID_TOKEN"];
-  if (isGiven(given)) return { kind: "found", source: { kind: "token", token: given } };
+  if (isGiven(given) && !isForNobody(given))
+    return { kind: "found", source: { kind: "token", token: given } };
   const url = env["ACTIONS_ID_TOKEN_REQUEST_URL"];
   const requestToken = env["ACTIONS_ID_TOKEN_REQUEST_TOKEN"];
   if (isGiven(url) && isGiven(requestToken)) {
@@ -56,6 +57,12 @@ export function findIdentity(env: Environment, runner: RunnerConfig): FoundIdent
 
 function isGiven(text: string | undefined): text is string {
   return text !== undefined && text.trim() !== "";
+}
+
+/** GitLab makes a token also where the variable that `aud` names is not set: such a job has said nothing. */
+function isForNobody(token: string): boolean {
+  const aud: unknown = decodeTokenUnverified(token)?.payload["aud"];
+  return typeof aud === "string" && (aud === "" || aud.startsWith("$"));
 }
 
 /**

@@ -75,6 +75,9 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
     request: text("FILE", "Take all of it from FILE as JSON, - is standard input", {
       completes: "file",
     }),
+    inputs: text("FILE", "Take the inputs of a GitLab component from FILE, - is standard input", {
+      completes: "file",
+    }),
     shell: flag("Print what to export, for a shell's eval"),
     // Node takes an `--env-file` for its own, also behind the name of a script.
     exportFile: text("FILE", "Append what to export as NAME=value, such as to $GITHUB_ENV", {
@@ -114,7 +117,9 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
     const isWhole = options.request !== undefined;
     const request = isWhole
       ? await readRequest(options.request ?? "-", context)
-      : await buildRequest(options, context);
+      : options.inputs !== undefined
+        ? await readInputs(options.inputs, options.kind, context)
+        : await buildRequest(options, context);
     const result = await runSetup(request, context);
     if (options.mask) {
       for (const secret of result.masks) printLine(context, `::add-mask::${secret}`);
@@ -138,17 +143,37 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
 
 async function readRequest(file: string, context: CliContext): Promise<SetupRequest> {
   const { parseSetupRequest } = await import("@glorious/runner-agent");
-  const { readFile } = await import("node:fs/promises");
-  const source =
-    file === "-"
-      ? await readStandardInput(context)
-      : await readFile(resolve(context.workingDirectory, file), "utf8");
+  const source = await readSource(file, context);
   try {
     return parseSetupRequest(source);
   } catch (error) {
     if (!isCacheError(error, "INVALID")) throw error;
     throw new UsageError(error.message);
   }
+}
+
+async function readInputs(
+  file: string,
+  kinds: SetupRequest["kinds"],
+  context: CliContext,
+): Promise<SetupRequest> {
+  const { readComponentInputs } = await import("../component-inputs.ts");
+  return readComponentInputs(await readSource(file, context), {
+    kinds: requireKinds(kinds),
+    env: context.env,
+    workspace: context.workingDirectory,
+  });
+}
+
+async function readSource(file: string, context: CliContext): Promise<string> {
+  if (file === "-") return readStandardInput(context);
+  const { readFile } = await import("node:fs/promises");
+  return readFile(resolve(context.workingDirectory, file), "utf8");
+}
+
+function requireKinds(kinds: SetupRequest["kinds"]): SetupRequest["kinds"] {
+  if (kinds.length > 0) return kinds;
+  throw new UsageError("What is to be set up?", "Write --kind nix, --kind bazel or both.");
 }
 
 interface SetupOptions {
@@ -173,10 +198,7 @@ interface SetupOptions {
 
 /** The same request that an action sends, so that both are checked and done in one way. */
 async function buildRequest(options: SetupOptions, context: CliContext): Promise<SetupRequest> {
-  const kinds = options.kind;
-  if (kinds.length === 0) {
-    throw new UsageError("What is to be set up?", "Write --kind nix, --kind bazel or both.");
-  }
+  const kinds = requireKinds(options.kind);
   const { parseSetupRequest } = await import("@glorious/runner-agent");
   const { tokenFile } = options;
   const token =

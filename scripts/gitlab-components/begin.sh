@@ -1,0 +1,35 @@
+# GloriousFlywheel sets the cache for @tool@ up. Whatever happens to it, the job goes on.
+flywheel_directory="${CI_PROJECT_DIR:-/tmp/flywheel}.tmp/flywheel-${CI_JOB_ID:-0}"
+flywheel_inputs() {
+  cat <<'END-OF-INPUTS'
+@inputs@
+END-OF-INPUTS
+}
+# Brings the client of this component's version where the image has none: from the server, checked by its hash.
+flywheel_bring() {
+  flywheel_inputs | node -e '
+@fetch@
+' "$flywheel_directory" @sha256@
+}
+flywheel_begin() {
+  if ! (mkdir -p "$flywheel_directory" && chmod 700 "$flywheel_directory") 2>/dev/null; then
+    echo "flywheel: $flywheel_directory cannot be made: the job goes on without the cache" >&2
+    return 1
+  fi
+  if command -v flywheel >/dev/null 2>&1; then :
+  elif command -v node >/dev/null 2>&1; then
+    flywheel_bring || return
+    PATH="$flywheel_directory/bin:$PATH"
+  else
+    echo "flywheel: there is neither flywheel nor Node in the job's PATH: the job goes on without the cache" >&2
+    return 1
+  fi
+  flywheel_inputs | RUNNER_TEMP="$flywheel_directory" flywheel setup --kind @kind@ --inputs - --shell && return
+  echo "flywheel: the set-up ended with $?: the job goes on without the cache" >&2
+  return 1
+}
+eval "$(flywheel_begin || echo 'export FLYWHEEL_STATUS=degraded')"
+if [ -x "$flywheel_directory/bin/flywheel" ]; then PATH="$flywheel_directory/bin:$PATH"; fi
+case "$[[ inputs.fail-on-error ]]-${FLYWHEEL_STATUS-}" in
+  true-degraded) echo "flywheel: fail-on-error is set, and the cache is degraded" >&2; exit 1 ;;
+esac
