@@ -62347,7 +62347,8 @@ var init_run_setup = __esmMin((() => {
 	RESERVE_MS = 2e3;
 	DEFAULT_BAZEL = {
 		rc: "user",
-		compression: true
+		compression: true,
+		download: "toplevel"
 	};
 	Setup = class {
 		#request;
@@ -62800,7 +62801,7 @@ var init_setup_request = __esmMin((() => {
 				"toplevel",
 				"minimal",
 				"all"
-			])),
+			]), "toplevel"),
 			remoteTimeoutSeconds: /* @__PURE__ */ optional(seconds),
 			bazelVersion: optionalText
 		})),

@@ -57,7 +57,7 @@ const MAX_AGE_SECONDS = 36 * 3600;
 /** What is left to be cleaned up with when the time is up. */
 const RESERVE_MS = 2000;
 
-const DEFAULT_BAZEL: BazelRequest = { rc: "user", compression: true };
+const DEFAULT_BAZEL: BazelRequest = { rc: "user", compression: true, download: "toplevel" };
 
 /**
  * Sets a job up: finds out what it may do, starts its agent, and points Nix and Bazel to it. What cannot be done is

@@ -62,8 +62,8 @@ export interface BazelRequest {
   /** The settings count for `--config=<name>` only. */
   readonly configName?: string | undefined;
   readonly compression: boolean;
-  /** Default: Bazel's own. */
-  readonly download?: "toplevel" | "minimal" | "all" | undefined;
+  /** What Bazel brings to this machine. */
+  readonly download: "toplevel" | "minimal" | "all";
   /** Default 60. */
   readonly remoteTimeoutSeconds?: number | undefined;
   readonly bazelVersion?: string | undefined;
@@ -152,7 +152,7 @@ const Request = v.object({
       rc: v.optional(v.picklist(["user", "file", "none"]), "user"),
       configName: v.optional(v.pipe(v.string(), v.regex(/^[a-z0-9_-]*$/i))),
       compression: v.optional(v.boolean(), true),
-      download: v.optional(v.picklist(["toplevel", "minimal", "all"])),
+      download: v.optional(v.picklist(["toplevel", "minimal", "all"]), "toplevel"),
       remoteTimeoutSeconds: v.optional(seconds),
       bazelVersion: optionalText,
     }),
