@@ -172,11 +172,12 @@ function findLauncher(): string {
   return isExecutable(launcher) ? launcher : "flywheel";
 }
 
-/** The command for CI jobs, as the checkout's actions have it. */
+/** The command for CI jobs: in a package beside this one, in a checkout as the actions have it. */
 function findClientBundle(): string | undefined {
-  const checkout = fileURLToPath(new URL("../../../../", import.meta.url));
-  const file = join(checkout, "actions", "setup-attic", "dist", "flywheel.mjs");
-  return existsSync(file) ? file : undefined;
+  const folder = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
+  const packed = join(folder(".."), "flywheel.mjs");
+  const checkout = join(folder("../../../../"), "actions", "setup-attic", "dist", "flywheel.mjs");
+  return [packed, checkout].find((file) => existsSync(file));
 }
 
 function isOnPath(name: string, context: CliContext): boolean {
