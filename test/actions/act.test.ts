@@ -3,31 +3,20 @@ import { rm } from "node:fs/promises";
 import path from "node:path";
 
 import {
-  type CommandResult,
   createTemporaryDirectory,
   describeWithAct,
   findBazelVersions,
   findNixVersions,
   type IdentityWorld,
-  runCommand,
   startIdentityWorld,
 } from "@glorious/testkit";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { type ActionName, copyAction } from "./action-copy.ts";
-import {
-  createExample,
-  type ExampleRepository,
-  type ExampleRunner,
-  identityOf,
-  RUNS,
-  startRunner,
-  TENANTS,
-} from "./example-job.ts";
+import { copyAction } from "./action-copy.ts";
+import { createExample, startRunner, TENANTS } from "./example-job.ts";
+import { builtBy, commitAll, runAct } from "./run-act.ts";
 
 const nix = findNixVersions().at(-1);
-const GIT = ["-c", "user.name=test", "-c", "user.email=test@example.org"];
-
 const bazel = findBazelVersions().at(-1);
 
 describeWithAct("the example's workflow", (act) => {
@@ -36,41 +25,6 @@ describeWithAct("the example's workflow", (act) => {
     world = await startIdentityWorld({ tenants: TENANTS });
   });
   afterAll(() => world[Symbol.asyncDispose]());
-
-  /** Makes a repository of a folder, as act wants it. */
-  async function commitAll({ directory }: ExampleRepository): Promise<void> {
-    for (const words of [
-      ["init", "-q"],
-      ["add", "."],
-      [...GIT, "commit", "-qm", "all"],
-    ]) {
-      await runCommand("git", words, { cwd: directory });
-    }
-  }
-
-  /** Runs the workflow on this machine, `uses: glorious/<name>@v1` from a folder. */
-  async function runAct(
-    runner: ExampleRunner,
-    { directory }: ExampleRepository,
-    name: ActionName,
-    action: string,
-  ): Promise<CommandResult> {
-    const { requestUrl, requestToken } = identityOf(world, RUNS.main);
-    const node = path.dirname(process.execPath);
-    const env = { ...runner.sandbox.env, PATH: `${node}:${runner.path}` };
-    return runCommand(
-      act,
-      [
-        ...["push", "--no-cache-server", "--pull=false"],
-        ...["--platform", "acme-nix=-self-hosted", "--platform", "acme-docker=-self-hosted"],
-        ...["--local-repository", `glorious/${name}@v1=${action}`],
-        ...["--env", `FLYWHEEL_SERVER=${world.server.url}`],
-        ...["--env", `ACTIONS_ID_TOKEN_REQUEST_URL=${requestUrl}`],
-        ...["--env", `ACTIONS_ID_TOKEN_REQUEST_TOKEN=${requestToken}`],
-      ],
-      { cwd: directory, env },
-    );
-  }
 
   test.skipIf(nix === undefined)(
     "the one line pushes, and a fresh machine builds nothing",
@@ -82,7 +36,7 @@ describeWithAct("the example's workflow", (act) => {
       await commitAll(repository);
       await using cold = await startRunner({ nix }, world);
 
-      const first = await runAct(cold, repository, "setup-attic", action);
+      const first = await runAct(cold, repository, { act, world, name: "setup-attic", action });
 
       expect(first.status, first.stdout + first.stderr).toBe(0);
       expect(first.stdout).toContain("Cache: ready.");
@@ -94,7 +48,7 @@ describeWithAct("the example's workflow", (act) => {
       await cold.forget(built);
 
       await using fresh = await startRunner({ nix }, world);
-      const second = await runAct(fresh, repository, "setup-attic", action);
+      const second = await runAct(fresh, repository, { act, world, name: "setup-attic", action });
 
       expect(second.status, second.stdout + second.stderr).toBe(0);
       expect(second.stdout).not.toMatch(/building '/);
@@ -119,7 +73,7 @@ describeWithAct("the example's workflow", (act) => {
       await cold.prepare(repository.directory);
       await commitAll(repository);
 
-      const first = await runAct(cold, repository, actionName, action);
+      const first = await runAct(cold, repository, { act, world, name: actionName, action });
       expect(first.status, first.stdout + first.stderr).toBe(0);
       expect(first.stdout).toMatch(/\| Bazel \| 0 of 2 actions/);
       const built = await builtBy(cold, first);
@@ -129,7 +83,7 @@ describeWithAct("the example's workflow", (act) => {
 
       await using fresh = await startRunner({ nix, bazel }, world);
       await fresh.prepare(repository.directory);
-      const second = await runAct(fresh, repository, actionName, action);
+      const second = await runAct(fresh, repository, { act, world, name: actionName, action });
       expect(second.status, second.stdout + second.stderr).toBe(0);
       expect(second.stdout).toMatch(/\| Bazel \| 2 of 2 actions/);
       expect(second.stdout).not.toMatch(/building '/);
@@ -138,11 +92,3 @@ describeWithAct("the example's workflow", (act) => {
     },
   );
 });
-
-/** What Nix says that it built in a run. */
-async function builtBy(runner: ExampleRunner, { stdout }: CommandResult): Promise<string[]> {
-  const drvs = [...stdout.matchAll(/building '(.*\.drv)'/g)].map(([, drv = ""]) => drv);
-  if (drvs.length === 0) return [];
-  const query = ["--query", "--outputs", ...drvs];
-  return (await runner.sandbox.output("nix-store", query)).split("\n");
-}
