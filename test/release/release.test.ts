@@ -15,6 +15,7 @@ import {
 } from "@glorious/testkit";
 import { publint } from "publint";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { parse } from "yaml";
 
 import { createExample, logOf, RUNS, startRunner, TENANTS } from "../actions/example-job.ts";
 import { builtBy, commitAll, runAct } from "../actions/run-act.ts";
@@ -129,17 +130,33 @@ describe("a release", () => {
     expect([help.status, help.stdout]).toEqual([0, expect.stringContaining("flywheel COMMAND")]);
   });
 
+  const packedClient = (): string =>
+    path.join(project.directory, "node_modules", "@glorious", "cli", "dist", "flywheel.mjs");
   const launcher = (): string => path.join(project.directory, "node_modules", ".bin", "flywheel");
 
   test("the packed server has the packed client, for CI jobs whose image has none", async () => {
-    const bundle = await readFile(
-      path.join(project.directory, "node_modules/@glorious/cli/dist/flywheel.mjs"),
-    );
+    const bundle = await readFile(packedClient());
     const sha256 = createHash("sha256").update(bundle).digest("hex");
     await using server = await startFlywheel({ launcher: launcher() });
     const response = await fetch(`${server.url}/_flywheel/v1/client/${sha256}/flywheel.mjs`);
     expect(response.status).toBe(200);
     expect(Buffer.from(await response.arrayBuffer()).equals(bundle)).toBe(true);
+  });
+
+  test("the catalog's components pin the client that the packed server has", async () => {
+    const bundle = await readFile(packedClient());
+    const sha256 = createHash("sha256").update(bundle).digest("hex");
+    const show = (file: string): Promise<string> =>
+      checkout.output("git", [
+        `--git-dir=${published("gitlab", "flywheel")}`,
+        "show",
+        `1.0.0:${file}`,
+      ]);
+    for (const name of ["attic", "bazel"]) {
+      expect(await show(`templates/${name}.yml`)).toContain(` ${sha256}\n`);
+    }
+    const pipeline = parse(await show(".gitlab-ci.yml")) as Record<string, object>;
+    expect(pipeline["release"]).toMatchObject({ release: { tag_name: "$CI_COMMIT_TAG" } });
   });
 
   test.skipIf(nix === undefined)("the example of cache-client pushes what Nix built", async () => {
@@ -190,8 +207,8 @@ describe("a release", () => {
     expect(await readdir(path.join(checkout.out, "assets"))).toEqual(["1.0.0"]);
   }, 600_000);
 
-  const published = (forge: string): string =>
-    path.join(checkout.out, "repositories", forge, "glorious", "setup-attic.git");
+  const published = (forge: string, name: string = "setup-attic"): string =>
+    path.join(checkout.out, "repositories", forge, "glorious", `${name}.git`);
 
   describeWithAct("`uses: glorious/setup-attic@v1` out of its repository", (act) => {
     test.skipIf(nix === undefined)(

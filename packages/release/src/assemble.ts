@@ -97,7 +97,6 @@ function listTargets(
       ...(forge.kind === "github" ? { archive: `${name}-${version.text}` } : {}),
     })),
   );
-  if (source.kindOf("gitlab/templates") === undefined) return actions;
   return [
     ...actions,
     {
