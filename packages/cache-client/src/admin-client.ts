@@ -215,12 +215,18 @@ export interface AdminClient extends RetentionClient, AsyncDisposable {
   listViews(): Promise<ViewInfo[]>;
   /** Ours. */
   viewStats(name: string): Promise<ViewStats>;
+  /** The store paths that a view itself holds, page by page, in order of their hashes. Ours; needs configure. */
+  listPaths(view: string): AsyncIterable<string>;
   /** Takes one path out of a view, by its store path hash. Ours. */
   deletePath(view: string, storePathHash: string): Promise<void>;
   /** Ours. */
   listKeys(view: string): Promise<SigningKeys>;
-  /** Adds a key that signs beside those there are, and returns it; old paths are signed in the background. Ours. */
-  addKey(view: string): Promise<SigningKey>;
+  /**
+   * Adds a key that signs beside those there are, and returns it; old paths are signed in the background. Ours.
+   *
+   * @param secretKey - `<name>:<base64 of 64 bytes>`; by default the server makes one.
+   */
+  addKey(view: string, secretKey?: string): Promise<SigningKey>;
   /** Takes a key from those that sign. @throws {CacheError} `CONFLICT` when it is the only one. Ours. */
   retireKey(view: string, name: string): Promise<void>;
   /** Ours; needs an admin token. */
@@ -254,6 +260,7 @@ export interface AdminClient extends RetentionClient, AsyncDisposable {
 
 const DEFAULT_PRIORITY = 41;
 const DEFAULT_UPSTREAM_KEY_NAMES = ["cache.nixos.org-1"];
+const PATHS_PER_PAGE = 5000;
 /** Only questions are repeated: whether a change went through before the connection broke is unknown. */
 const QUESTION_ATTEMPTS = 3;
 
@@ -271,6 +278,10 @@ const Views = v.object({
       createdAt: v.nullish(v.string()),
     }),
   ),
+});
+const PathsPage = v.object({
+  paths: v.array(v.object({ storePath: v.string() })),
+  next: v.optional(v.string()),
 });
 const DeletedOverlays = v.object({ deleted: v.array(v.string()) });
 const Stats = v.object({
@@ -376,12 +387,22 @@ export function createAdminClient(options: AdminClientOptions): AdminClient {
     },
     listViews: async () => (await ask(Views, "GET", "views")).views.map(toViewInfo),
     viewStats: (name) => ask(Stats, "GET", `views/${requireViewName(name)}/stats`),
+    async *listPaths(view) {
+      for (let after = ""; ;) {
+        const path = `views/${requireViewName(view)}/paths?limit=${PATHS_PER_PAGE}&after=${after}`;
+        const { paths, next } = await ask(PathsPage, "GET", path);
+        for (const { storePath } of paths) yield storePath;
+        if (next === undefined) return;
+        after = next;
+      }
+    },
     deletePath: async (view, storePathHash) => {
       const path = `views/${requireViewName(view)}/paths/${encodeURIComponent(storePathHash)}`;
       await tell("DELETE", path);
     },
     listKeys: (view) => ask(Keys, "GET", keysPath(view)),
-    addKey: (view) => ask(Key, "POST", keysPath(view), {}),
+    addKey: (view, secretKey) =>
+      ask(Key, "POST", keysPath(view), secretKey === undefined ? {} : { keypair: secretKey }),
     retireKey: async (view, name) => {
       await tell("DELETE", `${keysPath(view)}/${encodeURIComponent(name)}`);
     },

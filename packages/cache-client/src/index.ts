@@ -35,6 +35,18 @@ export {
 export type { CommonsExplanation } from "./wire-commons.ts";
 export type { JobForge } from "./identity/detect-forge.ts";
 export { readRunnerConfig, type RunnerConfig } from "./identity/runner-config.ts";
+export { exportPaths, type ExportOptions } from "./export/export-paths.ts";
+export { type AtticCache, type AtticDatabase, openAtticDatabase } from "./import/attic-database.ts";
+export type { CacheSource, SourcePath } from "./import/cache-source.ts";
+export { findNames } from "./import/find-names.ts";
+export { importPaths, type ImportOptions } from "./import/import-paths.ts";
+export {
+  type AtticSource,
+  openAtticSource,
+  openSource,
+  type OpenSourceOptions,
+} from "./import/open-source.ts";
+export type { TransferEvent, TransferSummary } from "./import/transfer-events.ts";
 export { dumpStorePath, type DumpStorePathOptions } from "./dump-store-path.ts";
 export type { TlsOptions } from "./http-client.ts";
 export { mayPush } from "./may-push.ts";

@@ -3,16 +3,17 @@ import { CacheError, createByteBudget } from "@glorious/core";
 import { type CacheConfig, parseCacheConfig } from "./cache-config.ts";
 import { systemClock } from "./clock.ts";
 import { createHttpClient, type HttpClient, type TlsOptions } from "./http-client.ts";
-import type { PathInfo } from "./path-info.ts";
-import { findMissingAttic, pushAttic } from "./push-attic.ts";
-import type { PushEvent, PushSummary } from "./push-events.ts";
-import { findMissingFlywheel, pushFlywheel } from "./push-flywheel.ts";
+import { createDiskSource, type NarSource } from "./nar-source.ts";
+import type { PathFacts, PathInfo } from "./path-info.ts";
+import { findMissingHashes } from "./push-attic.ts";
+import type { FailedPath, PushEvent, PushSummary } from "./push-events.ts";
+import { AtticProtocol, FlywheelProtocol, type PushProtocol } from "./push-protocol.ts";
 import type { PushOutcome, PushSession, RetryEnvironment } from "./push-session.ts";
 import { DEFAULT_RETRY_POLICY, type RetryPolicy, withRetry } from "./retry.ts";
 import { chooseEndpoint, parseServerUrl, requireViewName } from "./server-url.ts";
 import { filterUpstream } from "./upstream-filter.ts";
 import { AtticWire } from "./wire-attic.ts";
-import { FlywheelWire, type MissingAnswer } from "./wire-flywheel.ts";
+import { FlywheelWire } from "./wire-flywheel.ts";
 
 /** Options of {@link openCache}. */
 export interface OpenCacheOptions {
@@ -49,6 +50,12 @@ export interface PushOptions {
   readonly dryRun?: boolean | undefined;
 }
 
+/** What {@link Cache.pushFrom} did. */
+export interface SourcedPushSummary extends PushSummary {
+  /** Paths that the source or the server had something against, and those that need them. */
+  readonly failed: readonly FailedPath[];
+}
+
 /** What a view lacks of the paths it was asked about. */
 export interface MissingPaths {
   readonly paths: readonly PathInfo[];
@@ -79,6 +86,22 @@ export interface Cache extends AsyncDisposable {
    * another store directory; `CANCELLED`; otherwise what the server or the network said.
    */
   push(paths: readonly PathInfo[], options?: PushOptions): Promise<PushSummary>;
+  /**
+   * The same with NARs from elsewhere, on our server only. A path whose NAR cannot be had is left out, with those that
+   * need it, and named in the summary.
+   *
+   * @throws {CacheError} `UNSUPPORTED` on an atticd; as `push` otherwise.
+   */
+  pushFrom(
+    source: NarSource,
+    paths: readonly PathFacts[],
+    options?: PushOptions,
+  ): Promise<SourcedPushSummary>;
+  /** Of these store path hashes, those that the view lacks. */
+  findMissingHashes(
+    storePathHashes: readonly string[],
+    options?: Pick<PushOptions, "signal" | "onEvent">,
+  ): Promise<ReadonlySet<string>>;
 }
 
 const DEFAULT_CONCURRENCY = 5;
@@ -111,11 +134,13 @@ export async function openCache(options: OpenCacheOptions): Promise<Cache> {
     const budget = createByteBudget(options.memoryBytes ?? DEFAULT_MEMORY_BYTES);
     const shared = { http, retry, budget };
     if (config.flywheel === undefined) {
-      return createCache("attic", url, view, config, shared, new AtticProtocol(http, url, view));
+      const wire = new AtticWire(http, url, view);
+      return createCache("attic", url, view, config, shared, new AtticProtocol(wire), wire);
     }
     const api = warning === undefined ? url : new URL("_flywheel/v1/", base);
-    const wire = new FlywheelWire(http, api, view);
-    return createCache("flywheel", base, view, config, shared, new FlywheelProtocol(wire));
+    const protocol = new FlywheelProtocol(new FlywheelWire(http, api, view));
+    const attic = new AtticWire(http, base, view);
+    return createCache("flywheel", base, view, config, shared, protocol, attic);
   } catch (error) {
     await http[Symbol.asyncDispose]();
     throw error;
@@ -142,70 +167,22 @@ async function readConfig(
   return parseCacheConfig(text, `GET ${url.href}`);
 }
 
-type Asking = Pick<PushSession, "retry" | "emit" | "signal">;
-
-/** What differs between our server and an atticd. */
-interface Protocol {
-  findMissing(paths: readonly PathInfo[], asking: Asking): Promise<MissingAnswer>;
-  push(
-    kept: readonly PathInfo[],
-    missing: MissingAnswer,
-    session: PushSession,
-  ): Promise<PushOutcome>;
-}
-
-class FlywheelProtocol implements Protocol {
-  readonly #wire: FlywheelWire;
-
-  constructor(wire: FlywheelWire) {
-    this.#wire = wire;
-  }
-
-  findMissing(paths: readonly PathInfo[], asking: Asking): Promise<MissingAnswer> {
-    return findMissingFlywheel(this.#wire, paths, asking);
-  }
-
-  push(
-    kept: readonly PathInfo[],
-    missing: MissingAnswer,
-    session: PushSession,
-  ): Promise<PushOutcome> {
-    return pushFlywheel(this.#wire, kept, missing, session);
-  }
-}
-
-class AtticProtocol implements Protocol {
-  readonly #wire: AtticWire;
-
-  constructor(http: HttpClient, endpoint: URL, view: string) {
-    this.#wire = new AtticWire(http, endpoint, view);
-  }
-
-  /** An atticd does not tell about NARs: every missing path is sent, and may be a duplicate. */
-  async findMissing(paths: readonly PathInfo[], asking: Asking): Promise<MissingAnswer> {
-    const missingPaths = await findMissingAttic(this.#wire, paths, asking);
-    const missing = paths.filter(({ storePath }) => missingPaths.has(storePath.hash));
-    return { missingPaths, missingNars: new Set(missing.map(({ narHash }) => narHash)) };
-  }
-
-  push(
-    kept: readonly PathInfo[],
-    { missingPaths }: MissingAnswer,
-    session: PushSession,
-  ): Promise<PushOutcome> {
-    const missing = kept.filter(({ storePath }) => missingPaths.has(storePath.hash));
-    return pushAttic(this.#wire, missing, session);
-  }
-}
-
 function createCache(
   kind: Cache["kind"],
   server: URL,
   view: string,
   config: CacheConfig,
   shared: Pick<PushSession, "http" | "retry" | "budget">,
-  protocol: Protocol,
+  protocol: PushProtocol,
+  attic: AtticWire,
 ): Cache {
+  const pushFrom = (
+    source: NarSource,
+    paths: readonly PathFacts[],
+    options: PushOptions,
+    skipsFailed: boolean,
+  ): Promise<SourcedPushSummary> =>
+    push(paths, { ...options, source, skipsFailed }, config, shared, protocol);
   return {
     kind,
     server: server.href,
@@ -219,18 +196,33 @@ function createCache(
         narHashes: answer.missingNars,
       };
     },
-    push: (paths, options = {}) => push(paths, options, config, shared, protocol),
+    push: async (paths, options = {}) => {
+      const { failed: _, ...summary } = await pushFrom(
+        createDiskSource(paths),
+        paths,
+        options,
+        false,
+      );
+      return summary;
+    },
+    pushFrom: (source, paths, options = {}) => {
+      if (kind === "flywheel") return pushFrom(source, paths, options, true);
+      const message = `${server.href} is no GloriousFlywheel server: it takes no import`;
+      return Promise.reject(new CacheError("UNSUPPORTED", message));
+    },
+    findMissingHashes: (storePathHashes, { onEvent = () => {}, signal } = {}) =>
+      findMissingHashes(attic, storePathHashes, { ...shared, emit: onEvent, signal }),
     [Symbol.asyncDispose]: () => shared.http[Symbol.asyncDispose](),
   };
 }
 
 async function push(
-  given: readonly PathInfo[],
-  options: PushOptions,
+  given: readonly PathFacts[],
+  options: PushOptions & Pick<PushSession, "source" | "skipsFailed">,
   config: CacheConfig,
   shared: Pick<PushSession, "http" | "retry" | "budget">,
-  protocol: Protocol,
-): Promise<PushSummary> {
+  protocol: PushProtocol,
+): Promise<SourcedPushSummary> {
   const startedMs = shared.retry.clock.nowMs();
   const emit = options.onEvent ?? ((): void => {});
   const session: PushSession = {
@@ -238,6 +230,8 @@ async function push(
     concurrency: chooseConcurrency(options.concurrency, config.flywheel?.maxConcurrentUploads),
     compressionLevel: config.flywheel?.compressionLevel,
     uploadParts: config.flywheel?.uploadParts,
+    source: options.source,
+    skipsFailed: options.skipsFailed,
     emit,
     signal: options.signal,
   };
@@ -266,7 +260,7 @@ async function push(
   const dryRun = options.dryRun ?? false;
   const outcome: PushOutcome =
     dryRun || missing.length === 0
-      ? { uploaded: 0, deduplicated: 0, conflicts: [], narBytes: 0, sentBytes: 0 }
+      ? { uploaded: 0, deduplicated: 0, conflicts: [], failed: [], narBytes: 0, sentBytes: 0 }
       : await protocol.push(kept, answer, session);
   return {
     paths: paths.length,
@@ -289,7 +283,7 @@ function chooseConcurrency(asked: number | undefined, advised: number | undefine
   return Math.min(wanted, advised ?? wanted);
 }
 
-function requireStoreDir(paths: readonly PathInfo[], storeDir: string | undefined): void {
+function requireStoreDir(paths: readonly PathFacts[], storeDir: string | undefined): void {
   const stranger = paths.find(
     ({ storePath }) => storePath.storeDir !== (storeDir ?? storePath.storeDir),
   );

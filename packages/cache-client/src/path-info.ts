@@ -1,7 +1,7 @@
 import type { StorePath } from "@glorious/nix-store";
 
-/** What the Nix database knows about a valid store path, and where its files lie. */
-export interface PathInfo {
+/** What is known about a valid store path, wherever its files lie. */
+export interface PathFacts {
   readonly storePath: StorePath;
   /** SHA-256 of the uncompressed NAR, 64 lowercase hex digits. */
   readonly narHash: string;
@@ -15,6 +15,10 @@ export interface PathInfo {
   readonly ca?: string;
   /** `<key name>:<base64>` each. */
   readonly signatures: readonly string[];
+}
+
+/** What the Nix database knows about a valid store path, and where its files lie. */
+export interface PathInfo extends PathFacts {
   /** The path on this machine's disk; differs from the store path for a store below another root. */
   readonly realPath: string;
 }

@@ -1,7 +1,6 @@
 import { isCacheError } from "@glorious/core";
 
-import { readCheckedNar } from "./checked-nar.ts";
-import type { PathInfo } from "./path-info.ts";
+import type { PathFacts } from "./path-info.ts";
 import type { PushConflict } from "./push-events.ts";
 import {
   type PushOutcome,
@@ -21,11 +20,23 @@ const RAW_UPLOAD_MEMORY_BYTES = 4 * 2 ** 20;
 /** Asks an atticd which of the paths it lacks, in batches its JSON limit allows. */
 export async function findMissingAttic(
   wire: AtticWire,
-  paths: readonly PathInfo[],
+  paths: readonly PathFacts[],
+  session: Pick<PushSession, "retry" | "emit" | "signal">,
+): Promise<ReadonlySet<string>> {
+  return findMissingHashes(
+    wire,
+    paths.map(({ storePath }) => storePath.hash),
+    session,
+  );
+}
+
+/** The same by store path hashes alone; our server answers it too. */
+export async function findMissingHashes(
+  wire: AtticWire,
+  hashes: readonly string[],
   session: Pick<PushSession, "retry" | "emit" | "signal">,
 ): Promise<ReadonlySet<string>> {
   const missing = new Set<string>();
-  const hashes = paths.map(({ storePath }) => storePath.hash);
   for (let start = 0; start < hashes.length; start += MAX_HASHES_PER_QUESTION) {
     const batch = hashes.slice(start, start + MAX_HASHES_PER_QUESTION);
     const answer = await withRetry(
@@ -43,7 +54,7 @@ export async function findMissingAttic(
  */
 export async function pushAttic(
   wire: AtticWire,
-  missing: readonly PathInfo[],
+  missing: readonly PathFacts[],
   session: PushSession,
 ): Promise<PushOutcome> {
   const byBaseName = new Map(missing.map((path) => [path.storePath.baseName, path]));
@@ -77,7 +88,7 @@ export async function pushAttic(
         path.references.map((name) => byBaseName.get(name)).filter((other) => other !== undefined),
     },
   );
-  return { ...total, conflicts };
+  return { ...total, conflicts, failed: [] };
 }
 
 interface UploadContext {
@@ -89,13 +100,13 @@ interface UploadContext {
 
 async function uploadPath(
   wire: AtticWire,
-  path: PathInfo,
+  path: PathFacts,
   { onRead, onSent, signal, session }: UploadContext,
 ): Promise<UploadResult> {
   try {
     const { isDeduplicated, sentBytes } = await wire.uploadPath(
       path,
-      (bodySignal) => readCheckedNar(path, { onRead, signal: bodySignal }),
+      (bodySignal) => session.source.readNar(path, { onRead, signal: bodySignal }),
       { onSent, signal },
     );
     return { result: isDeduplicated ? "deduplicated" : "uploaded", sentBytes };
@@ -114,7 +125,7 @@ async function uploadPath(
   }
 }
 
-async function isPresent(wire: AtticWire, path: PathInfo, signal: AbortSignal): Promise<boolean> {
+async function isPresent(wire: AtticWire, path: PathFacts, signal: AbortSignal): Promise<boolean> {
   try {
     return !(await wire.findMissing([path.storePath.hash], signal)).has(path.storePath.hash);
   } catch (error) {

@@ -76,6 +76,12 @@ export interface PushConflict {
   readonly existingNarHash?: string;
 }
 
+/** A path that was left out of a push. */
+export interface FailedPath {
+  readonly storePath: string;
+  readonly error: CacheError;
+}
+
 /** What a push did. `paths` = `skipped` paths + `alreadyPresent` + `missing`. */
 export interface PushSummary {
   /** All paths given, each counted once. */

@@ -1,8 +1,9 @@
-import { isCacheError } from "@glorious/core";
+import { type CacheError, isCacheError } from "@glorious/core";
 import { createBlockPool, encodeNar, NAR_ENCODING } from "@glorious/nix-store";
 
-import { readCheckedNar } from "./checked-nar.ts";
-import type { PathInfo } from "./path-info.ts";
+import { leaveOut, type SoundPaths } from "./leave-out.ts";
+import { concernsOneNar, NarSourceError } from "./nar-source.ts";
+import type { PathFacts } from "./path-info.ts";
 import type { PushConflict } from "./push-events.ts";
 import { uploadInParts } from "./push-parts.ts";
 import {
@@ -34,7 +35,7 @@ const MAX_IDLE_BLOCKS = 4;
 /** Asks our server what a view lacks, in as few requests as it allows. */
 export async function findMissingFlywheel(
   wire: FlywheelWire,
-  paths: readonly PathInfo[],
+  paths: readonly PathFacts[],
   session: Pick<PushSession, "retry" | "emit" | "signal">,
 ): Promise<MissingAnswer> {
   const missingPaths = new Set<string>();
@@ -61,7 +62,7 @@ export async function findMissingFlywheel(
  */
 export async function pushFlywheel(
   wire: FlywheelWire,
-  kept: readonly PathInfo[],
+  kept: readonly PathFacts[],
   missing: MissingAnswer,
   session: PushSession,
 ): Promise<PushOutcome> {
@@ -77,18 +78,20 @@ interface NarUpload extends UploadResult {
 
 class FlywheelPush {
   readonly #wire: FlywheelWire;
-  readonly #kept: ReadonlyMap<string, PathInfo>;
+  readonly #kept: ReadonlyMap<string, PathFacts>;
   readonly #session: PushSession;
   /** What will be committed, by store path hash. */
-  readonly #toCommit = new Map<string, PathInfo>();
+  readonly #toCommit = new Map<string, PathFacts>();
   /** What the server stored for a NAR hash. */
   readonly #fileHashes = new Map<string, string>();
   readonly #uploadedNars = new Set<string>();
+  /** Why a NAR could not be uploaded, where the push goes on without it. */
+  readonly #failedNars = new Map<string, CacheError>();
   readonly #blocks = createBlockPool(MAX_IDLE_BLOCKS);
   #narBytes = 0;
   #sentBytes = 0;
 
-  constructor(wire: FlywheelWire, kept: readonly PathInfo[], session: PushSession) {
+  constructor(wire: FlywheelWire, kept: readonly PathFacts[], session: PushSession) {
     this.#wire = wire;
     this.#kept = new Map(kept.map((path) => [path.storePath.hash, path]));
     this.#session = session;
@@ -96,7 +99,7 @@ class FlywheelPush {
 
   /** Uploads each missing NAR once and notes the missing paths for the commit. */
   async upload({ missingPaths, missingNars }: MissingAnswer): Promise<void> {
-    const byNarHash = new Map<string, PathInfo>();
+    const byNarHash = new Map<string, PathFacts>();
     for (const hash of missingPaths) {
       const path = this.#kept.get(hash);
       if (path !== undefined) this.#toCommit.set(hash, path);
@@ -108,13 +111,25 @@ class FlywheelPush {
     // The largest first: a big one started last would run on alone.
     const paths = [...byNarHash.values()].sort((a, b) => b.narSize - a.narSize);
     const largeNars = paths.filter(({ narSize }) => framesOf(narSize) > 1).length;
-    await runParallel(paths, (path, signal) => this.#uploadNar(path, largeNars, signal), {
+    await runParallel(paths, (path, signal) => this.#tryNar(path, largeNars, signal), {
       concurrency: this.#session.concurrency,
       signal: this.#session.signal,
     });
   }
 
-  async #uploadNar(path: PathInfo, largeNars: number, signal: AbortSignal): Promise<void> {
+  async #tryNar(path: PathFacts, largeNars: number, signal: AbortSignal): Promise<void> {
+    try {
+      await this.#uploadNar(path, largeNars, signal);
+    } catch (error) {
+      const isOfThis =
+        error instanceof NarSourceError ||
+        (error instanceof ResponseError && concernsOneNar(error));
+      if (!this.#session.skipsFailed || !isOfThis) throw error;
+      this.#failedNars.set(path.narHash, error);
+    }
+  }
+
+  async #uploadNar(path: PathFacts, largeNars: number, signal: AbortSignal): Promise<void> {
     const upload =
       (await this.#uploadInParts(path, signal)) ??
       (await this.#uploadWhole(path, largeNars, signal));
@@ -126,7 +141,7 @@ class FlywheelPush {
   }
 
   /** `undefined` when the NAR is to be sent in one piece. */
-  async #uploadInParts(path: PathInfo, signal: AbortSignal): Promise<NarUpload | undefined> {
+  async #uploadInParts(path: PathFacts, signal: AbortSignal): Promise<NarUpload | undefined> {
     const { uploadParts } = this.#session;
     if (uploadParts === undefined || path.narSize < uploadParts.thresholdBytes) return undefined;
     return uploadInParts(this.#wire.parts, path, {
@@ -137,7 +152,7 @@ class FlywheelPush {
     });
   }
 
-  #uploadWhole(path: PathInfo, largeNars: number, signal: AbortSignal): Promise<NarUpload> {
+  #uploadWhole(path: PathFacts, largeNars: number, signal: AbortSignal): Promise<NarUpload> {
     const concurrency = encoderConcurrency(framesOf(path.narSize), largeNars);
     const level = this.#session.compressionLevel;
     return uploadWithRetry(
@@ -147,15 +162,19 @@ class FlywheelPush {
       signal,
       async ({ onRead, onSent }, giveMemoryBack): Promise<NarUpload> => {
         const blocks = this.#blocks;
+        const { source } = this.#session;
         async function* body(bodySignal: AbortSignal): AsyncGenerator<Buffer> {
-          const source = { onRead, signal: bodySignal, consumerCopies: true };
-          yield* encodeNar(readCheckedNar(path, source), {
-            concurrency,
-            sizeBytes: path.narSize,
-            blocks,
-            signal: bodySignal,
-            ...(level === undefined ? {} : { level }),
-          });
+          const options = { onRead, signal: bodySignal, consumerCopies: true };
+          const encoded =
+            source.readEncoded?.(path, options) ??
+            encodeNar(source.readNar(path, options), {
+              concurrency,
+              sizeBytes: path.narSize,
+              blocks,
+              signal: bodySignal,
+              ...(level === undefined ? {} : { level }),
+            });
+          yield* encoded;
           // The next upload begins while the server makes this one durable.
           giveMemoryBack();
         }
@@ -178,7 +197,7 @@ class FlywheelPush {
     const conflicts = new Map<string, PushConflict>();
     for (let repairs = 0; ; repairs += 1) {
       try {
-        for (const batch of splitCommits([...this.#toCommit.values()])) {
+        for (const batch of splitCommits(this.#soundPaths().sound)) {
           const answer = await this.#commit(batch);
           for (const hash of answer.created) created.add(hash);
           for (const hash of answer.unchanged) unchanged.add(hash);
@@ -198,7 +217,12 @@ class FlywheelPush {
     return this.#summarize([...conflicts.values()]);
   }
 
-  #commit(batch: readonly PathInfo[]): Promise<CommitAnswer> {
+  #soundPaths(): SoundPaths<PathFacts> {
+    const paths = [...this.#toCommit.values()];
+    return leaveOut(paths, ({ narHash }) => this.#failedNars.get(narHash));
+  }
+
+  #commit(batch: readonly PathFacts[]): Promise<CommitAnswer> {
     const { signal } = this.#session;
     const paths = batch.map((path) => ({ path, fileHash: this.#fileHashes.get(path.narHash) }));
     return withRetry(
@@ -208,7 +232,7 @@ class FlywheelPush {
   }
 
   /** References that are no part of this push: an upstream's, or left out by the caller. */
-  #externalReferences(batch: readonly PathInfo[]): string[] {
+  #externalReferences(batch: readonly PathFacts[]): string[] {
     const external = new Set<string>();
     for (const { references } of batch) {
       for (const baseName of references) {
@@ -257,7 +281,8 @@ class FlywheelPush {
   #summarize(conflicts: readonly PushConflict[]): PushOutcome {
     const counted = new Set<string>();
     let uploaded = 0;
-    for (const { narHash } of this.#toCommit.values()) {
+    const { sound, failed } = this.#soundPaths();
+    for (const { narHash } of sound) {
       // Of several paths with one NAR the first brought it, the others found it there.
       if (!this.#uploadedNars.has(narHash) || counted.has(narHash)) continue;
       counted.add(narHash);
@@ -265,8 +290,9 @@ class FlywheelPush {
     }
     return {
       uploaded,
-      deduplicated: this.#toCommit.size - uploaded,
+      deduplicated: sound.length - uploaded,
       conflicts,
+      failed,
       narBytes: this.#narBytes,
       sentBytes: this.#sentBytes,
     };

@@ -4,9 +4,8 @@ import { isCacheError, createByteBudget } from "@glorious/core";
 import { type BlockPool, encodeNarParts, type EncodedNarPart } from "@glorious/nix-store";
 
 import { onAbort } from "./cancellation.ts";
-import { readCheckedNar } from "./checked-nar.ts";
 import type { NarReceipt } from "./nar-receipt.ts";
-import type { PathInfo } from "./path-info.ts";
+import type { PathFacts } from "./path-info.ts";
 import {
   createProgress,
   encoderMemoryBytes,
@@ -49,7 +48,7 @@ export interface PartsUploadOptions {
  */
 export async function uploadInParts(
   wire: PartsWire,
-  path: PathInfo,
+  path: PathFacts,
   options: PartsUploadOptions,
 ): Promise<(UploadResult & { readonly fileHash: string }) | undefined> {
   const upload = new PartsUpload(wire, path, options);
@@ -60,13 +59,13 @@ export async function uploadInParts(
 
 class PartsUpload {
   readonly #wire: PartsWire;
-  readonly #path: PathInfo;
+  readonly #path: PathFacts;
   readonly #options: PartsUploadOptions;
   #sentBytes = 0;
   /** Whether the NAR may have been taken in because of us. */
   #hasCompleted = false;
 
-  constructor(wire: PartsWire, path: PathInfo, options: PartsUploadOptions) {
+  constructor(wire: PartsWire, path: PathFacts, options: PartsUploadOptions) {
     this.#wire = wire;
     this.#path = path;
     this.#options = options;
@@ -125,7 +124,7 @@ class PartsUpload {
     const room = createByteBudget(partBytes / 2);
     const running = new Set<Promise<void>>();
     const failures: unknown[] = [];
-    const source = readCheckedNar(this.#path, {
+    const source = session.source.readNar(this.#path, {
       onRead: progress.onRead,
       signal: stop.signal,
       consumerCopies: true,

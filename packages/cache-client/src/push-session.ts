@@ -6,8 +6,9 @@ import { NAR_ENCODING } from "@glorious/nix-store";
 import type { UploadParts } from "./cache-config.ts";
 import type { Clock } from "./clock.ts";
 import type { HttpClient } from "./http-client.ts";
-import type { PathInfo } from "./path-info.ts";
-import type { PushConflict, PushEvent } from "./push-events.ts";
+import type { NarSource } from "./nar-source.ts";
+import type { PathFacts } from "./path-info.ts";
+import type { FailedPath, PushConflict, PushEvent } from "./push-events.ts";
 import { type RetryPolicy, withRetry } from "./retry.ts";
 
 /** Time, chance and patience, replaced as a whole by tests. */
@@ -29,6 +30,9 @@ export interface PushSession {
   readonly compressionLevel: number | undefined;
   /** How large NARs are to be sent; in one piece when the server says nothing. */
   readonly uploadParts: UploadParts | undefined;
+  readonly source: NarSource;
+  /** A path whose NAR cannot be had or is refused is left out, with those that need it; otherwise it ends the push. */
+  readonly skipsFailed: boolean;
   readonly emit: (event: PushEvent) => void;
   readonly signal: AbortSignal | undefined;
 }
@@ -38,6 +42,7 @@ export interface PushOutcome {
   readonly uploaded: number;
   readonly deduplicated: number;
   readonly conflicts: readonly PushConflict[];
+  readonly failed: readonly FailedPath[];
   readonly narBytes: number;
   readonly sentBytes: number;
 }
@@ -65,7 +70,7 @@ const PROGRESS_STEP_BYTES = 2 ** 20;
  */
 export async function uploadWithRetry<Result extends UploadResult>(
   session: PushSession,
-  path: PathInfo,
+  path: PathFacts,
   memoryBytes: number,
   signal: AbortSignal,
   attempt: (progress: UploadProgress, giveMemoryBack: () => void) => Promise<Result>,
@@ -88,7 +93,7 @@ export async function uploadWithRetry<Result extends UploadResult>(
 /** Runs an upload, its repetitions included, and tells when it is done. */
 export async function reportUpload<Result extends UploadResult>(
   { emit, retry }: PushSession,
-  path: PathInfo,
+  path: PathFacts,
   run: () => Promise<Result>,
 ): Promise<Result> {
   const startedMs = retry.clock.nowMs();
@@ -122,7 +127,7 @@ export function retryOptions(
 }
 
 /** Counts one attempt, and tells about it every MiB. */
-export function createProgress({ emit }: PushSession, path: PathInfo): UploadProgress {
+export function createProgress({ emit }: PushSession, path: PathFacts): UploadProgress {
   const storePath = path.storePath.path;
   let narBytes = 0;
   let sentBytes = 0;

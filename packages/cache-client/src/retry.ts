@@ -2,6 +2,7 @@ import { CacheError, formatDurationMs, isCacheError } from "@glorious/core";
 
 import { cancelled, throwIfCancelled } from "./cancellation.ts";
 import type { Clock } from "./clock.ts";
+import { NarSourceError } from "./nar-source.ts";
 import { ResponseError } from "./response-error.ts";
 
 /** How often and how long a failed request is repeated. */
@@ -61,9 +62,11 @@ const FINAL_SERVER_STATUSES: ReadonlySet<number> = new Set([501, 505, 507, 511])
 
 /**
  * Tells whether the same request may succeed later: trouble on the network, 408, 429, a 5xx that is
- * not a statement about the request, or a body that arrived cut short. Anything rejected is final.
+ * not a statement about the request, or a body that arrived cut short. Anything rejected is final, and
+ * so is what a source says: it has tried again itself.
  */
 export function isTransient(error: unknown): boolean {
+  if (error instanceof NarSourceError) return false;
   if (error instanceof ResponseError) {
     if (error.code === "TRUNCATED") return true;
     return (

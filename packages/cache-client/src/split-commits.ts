@@ -1,4 +1,4 @@
-import type { PathInfo } from "./path-info.ts";
+import type { PathFacts } from "./path-info.ts";
 import { MAX_PATHS_PER_REQUEST } from "./wire-flywheel.ts";
 
 /** Well below the 64 MiB our server takes, with room for JSON around the strings. */
@@ -9,9 +9,9 @@ const MAX_COMMIT_BYTES = 48 * 2 ** 20;
  * server's limits is cut in dependency order, references first, so that after each commit what is
  * visible is closed.
  */
-export function splitCommits(paths: readonly PathInfo[]): PathInfo[][] {
-  const batches: PathInfo[][] = [];
-  let batch: PathInfo[] = [];
+export function splitCommits(paths: readonly PathFacts[]): PathFacts[][] {
+  const batches: PathFacts[][] = [];
+  let batch: PathFacts[] = [];
   let sizeBytes = 0;
   for (const path of sortByReferences(paths)) {
     const pathBytes = estimateJsonBytes(path);
@@ -28,10 +28,10 @@ export function splitCommits(paths: readonly PathInfo[]): PathInfo[][] {
 }
 
 /** Orders paths so that each comes after those it refers to; references outside the list are ignored. */
-export function sortByReferences(paths: readonly PathInfo[]): PathInfo[] {
+export function sortByReferences<Path extends PathFacts>(paths: readonly Path[]): Path[] {
   const byBaseName = new Map(paths.map((path) => [path.storePath.baseName, path]));
   const done = new Set<string>();
-  const sorted: PathInfo[] = [];
+  const sorted: Path[] = [];
   for (const root of paths) {
     // A stack instead of recursion: closures can be deeper than the call stack.
     const stack = [{ path: root, next: 0 }];
@@ -54,7 +54,7 @@ export function sortByReferences(paths: readonly PathInfo[]): PathInfo[] {
   return sorted;
 }
 
-function estimateJsonBytes({ storePath, references, signatures, ca, deriver }: PathInfo): number {
+function estimateJsonBytes({ storePath, references, signatures, ca, deriver }: PathFacts): number {
   const strings = [storePath.path, ...references, ...signatures, ca ?? "", deriver ?? ""];
   return strings.reduce((sum, text) => sum + Buffer.byteLength(text) + 8, 400);
 }

@@ -1,9 +1,9 @@
-import type { PathInfo } from "./path-info.ts";
+import type { PathFacts } from "./path-info.ts";
 import type { SkippedPaths } from "./push-events.ts";
 
 /** The paths to push, and those an upstream has. */
 export interface FilteredPaths {
-  readonly kept: readonly PathInfo[];
+  readonly kept: readonly PathFacts[];
   readonly skipped: readonly SkippedPaths[];
 }
 
@@ -13,10 +13,10 @@ export interface FilteredPaths {
  * is no matter of trust.
  */
 export function filterUpstream(
-  paths: readonly PathInfo[],
+  paths: readonly PathFacts[],
   keyNames: readonly string[],
 ): FilteredPaths {
-  const kept: PathInfo[] = [];
+  const kept: PathFacts[] = [];
   const skipped = new Map<string, string[]>();
   for (const path of paths) {
     const signers = new Set(path.signatures.map(keyNameOf));

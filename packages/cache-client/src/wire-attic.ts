@@ -2,7 +2,7 @@ import * as v from "valibot";
 
 import { parseAnswer } from "./cache-config.ts";
 import type { BodySource, HttpClient } from "./http-client.ts";
-import type { PathInfo } from "./path-info.ts";
+import type { PathFacts } from "./path-info.ts";
 
 /** axum takes 2 MB of JSON, about 59 000 hashes. */
 export const MAX_HASHES_PER_QUESTION = 50_000;
@@ -38,7 +38,7 @@ export class AtticWire {
    * @returns Whether the server said it knew the NAR already; a 2xx without JSON means it did not.
    */
   async uploadPath(
-    path: PathInfo,
+    path: PathFacts,
     nar: BodySource,
     options: { onSent: (sentBytes: number) => void; signal: AbortSignal },
   ): Promise<{ readonly isDeduplicated: boolean; readonly sentBytes: number }> {
@@ -63,7 +63,7 @@ async function* prepend(
 }
 
 /** Attic's `UploadPathNarInfo`. References sorted: an atticd signs them in the order they come. */
-function formatUploadPathNarInfo(view: string, path: PathInfo): Record<string, unknown> {
+function formatUploadPathNarInfo(view: string, path: PathFacts): Record<string, unknown> {
   return {
     cache: view,
     store_path_hash: path.storePath.hash,

@@ -4,7 +4,7 @@ import * as v from "valibot";
 import { parseAnswer } from "./cache-config.ts";
 import type { BodySource, HttpClient } from "./http-client.ts";
 import { type NarReceipt, Receipt } from "./nar-receipt.ts";
-import type { PathInfo } from "./path-info.ts";
+import type { PathFacts } from "./path-info.ts";
 import { PartsWire } from "./wire-parts.ts";
 
 /** The most paths our server takes in one question or one commit. */
@@ -20,7 +20,7 @@ export interface MissingAnswer {
 
 /** A path to be made visible. */
 export interface ClosurePath {
-  readonly path: PathInfo;
+  readonly path: PathFacts;
   /** What the server stored for its NAR, when this push uploaded it. */
   readonly fileHash: string | undefined;
 }
@@ -58,7 +58,7 @@ export class FlywheelWire {
   }
 
   async findMissing(
-    paths: readonly PathInfo[],
+    paths: readonly PathFacts[],
     signal: AbortSignal | undefined,
   ): Promise<MissingAnswer> {
     const url = new URL("missing", this.#base);
@@ -74,7 +74,7 @@ export class FlywheelWire {
   }
 
   async putNar(
-    path: PathInfo,
+    path: PathFacts,
     body: BodySource,
     options: { onSent: (sentBytes: number) => void; signal: AbortSignal },
   ): Promise<NarReceipt & { readonly sentBytes: number }> {

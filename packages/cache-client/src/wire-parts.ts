@@ -3,7 +3,7 @@ import * as v from "valibot";
 import { parseAnswer } from "./cache-config.ts";
 import type { HttpClient } from "./http-client.ts";
 import { type NarReceipt, Receipt } from "./nar-receipt.ts";
-import type { PathInfo } from "./path-info.ts";
+import type { PathFacts } from "./path-info.ts";
 
 /** An upload in parts that goes on. */
 export interface OpenUpload {
@@ -43,7 +43,7 @@ export class PartsWire {
 
   /** Opens an upload or finds the one that is open; a receipt when the view has the NAR. */
   async begin(
-    { narHash, narSize }: PathInfo,
+    { narHash, narSize }: PathFacts,
     partBytes: number,
     signal: AbortSignal,
   ): Promise<OpenUpload | NarReceipt> {

@@ -208,3 +208,34 @@ test("a closure's refusal names a NAR that two of its paths lack once", async ()
   });
   expect(answer.json()).toMatchObject({ code: 409, missingNars: [paths[0]?.narHash] });
 });
+
+test("who may configure a view lists what it holds, page by page in order, and nothing that is lost", async () => {
+  await using server = await startTestServer();
+  await server.createView("main", { isPublic: true });
+  const token = await server.token({ main: ["pull", "push", "configure"] });
+  const list = (query = "", by = token): ReturnType<TestServer["send"]> =>
+    server.send("GET", `${API}/views/main/paths${query}`, { token: by });
+  expect((await list()).json()).toEqual({ paths: [] });
+
+  const pushed: string[] = [];
+  for (let number = 0; number < 5; number += 1) {
+    const path = await createTestPath(`path-${number}`);
+    await pushAttic(server, token, "main", path);
+    pushed.push(path.storePath);
+  }
+  pushed.sort();
+
+  const all = (await list()).json() as { paths: { storePath: string }[]; next?: string };
+  expect(all.paths.map(({ storePath }) => storePath)).toEqual(pushed);
+  expect(all.next).toBeUndefined();
+  const first = (await list("?limit=2")).json() as { next: string };
+  expect(first).toMatchObject({ paths: [{ storePath: pushed[0] }, { storePath: pushed[1] }] });
+  const second = (await list(`?limit=4&after=${first.next}`)).json();
+  expect(second).toMatchObject({ paths: pushed.slice(2).map((storePath) => ({ storePath })) });
+  expect(second).not.toHaveProperty("next");
+
+  expect((await list("", await server.token({ main: ["pull", "push"] }))).status).toBe(403);
+  expect((await server.send("GET", `${API}/views/main/paths`)).status).toBe(401);
+  expect((await list("?limit=0")).status).toBe(400);
+  expect((await list("?after=x")).status).toBe(400);
+});

@@ -57,6 +57,16 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
     load: () => import("./commands/watch-store.ts"),
   },
   {
+    name: "import",
+    summary: "Bring store paths from another cache into a view",
+    load: () => import("./commands/import.ts"),
+  },
+  {
+    name: "export",
+    summary: "Write a view's store paths as a static binary cache",
+    load: () => import("./commands/export.ts"),
+  },
+  {
     name: "setup",
     summary: "Set a CI job up: start its agent, point Nix and Bazel to it",
     load: () => import("./commands/setup.ts"),

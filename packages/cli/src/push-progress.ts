@@ -10,6 +10,13 @@ export interface PushProgress {
   end(): void;
 }
 
+/** How a push is shown: on a terminal, in a log, or, when `isQuiet`, hardly at all. */
+export function createPushProgress(isQuiet: boolean, context: CliContext): PushProgress {
+  if (isQuiet) return createQuietProgress(context);
+  const isTerminal = context.stderr.isTTY === true && context.env["CI"] === undefined;
+  return isTerminal ? createBarProgress(context) : createLineProgress(context);
+}
+
 /** Tells nothing but warnings. */
 export function createQuietProgress(context: CliContext): PushProgress {
   return {

@@ -61,6 +61,13 @@ export {
   narPartSize,
   type NarParts,
 } from "./nar-parts.ts";
+export {
+  decompressNar,
+  type DecompressNarOptions,
+  type NarCompression,
+  parseNarCompression,
+  type XzDecoder,
+} from "./nar-decompress.ts";
 export { decodeZstd, type DecodeZstdOptions } from "./zstd-decoder.ts";
 export {
   createZstdFrameReader,

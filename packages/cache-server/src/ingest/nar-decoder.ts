@@ -1,8 +1,5 @@
-import { Readable, type Transform } from "node:stream";
-import { createBrotliDecompress, createGunzip } from "node:zlib";
-
 import { CacheError } from "@glorious/core";
-import { decodeZstd } from "@glorious/nix-store";
+import { decompressNar, parseNarCompression } from "@glorious/nix-store";
 
 import type { ObjectCompression } from "../index/cache-index.ts";
 import { decodeXz } from "./xz-decoder.ts";
@@ -70,7 +67,7 @@ const NAR_MAGIC = Buffer.from("\x0d\0\0\0\0\0\0\0nix-archive-1\0\0\0", "latin1")
 
 /** What Nix writes as a narinfo's `Compression`; an unknown or absent one is refused. */
 export function parseCompression(name: string): ObjectCompression {
-  const known = COMPRESSIONS.find((compression) => compression === name);
+  const known = parseNarCompression(name);
   if (known === undefined) throw unsupported(name);
   return known;
 }
@@ -97,64 +94,5 @@ export function decodeNar(
   signal?: AbortSignal,
   maxWindowLog?: number,
 ): AsyncIterable<Buffer> {
-  switch (compression) {
-    case "none":
-      return source;
-    case "zstd":
-      return decodeZstd(source, {
-        signal,
-        consumerIsDone: true,
-        ...(maxWindowLog === undefined ? {} : { maxWindowLog }),
-      });
-    case "xz":
-      return decodeXz(source, signal);
-    case "gzip":
-      return decodeThrough(source, createGunzip(), compression);
-    default:
-      return decodeThrough(source, createBrotliDecompress(), compression);
-  }
-}
-
-async function* decodeThrough(
-  source: AsyncIterable<Buffer>,
-  decoder: Transform & { bytesWritten: number },
-  compression: string,
-): AsyncGenerator<Buffer> {
-  let received = 0;
-  let sourceFailure: { readonly error: unknown } | undefined;
-  const input = Readable.from(
-    (async function* () {
-      try {
-        for await (const chunk of source) {
-          received += chunk.length;
-          yield chunk;
-        }
-      } catch (error) {
-        sourceFailure = { error };
-        throw error;
-      }
-    })(),
-    { objectMode: false, highWaterMark: 0 },
-  );
-  input.on("error", (error) => decoder.destroy(error));
-  try {
-    for await (const chunk of input.pipe(decoder)) yield chunk as Buffer;
-  } catch (cause) {
-    if (sourceFailure !== undefined) throw sourceFailure.error;
-    throw damaged(compression, cause);
-  } finally {
-    input.destroy();
-    decoder.destroy();
-  }
-  // Node stops at the end of the compressed stream and says nothing about what follows it.
-  if (decoder.bytesWritten < received) throw damaged(compression, new Error("bytes after its end"));
-}
-
-function damaged(compression: string, cause: unknown): CacheError {
-  const isCut = /unexpected end|premature/i.test(String(cause));
-  return new CacheError(
-    isCut ? "TRUNCATED" : "CORRUPT",
-    `The ${compression} stream is ${isCut ? "cut short" : "damaged"}`,
-    { cause, hint: "Send it again; the bytes that arrived do not decompress." },
-  );
+  return decompressNar(source, compression, { xz: decodeXz, signal, maxWindowLog });
 }

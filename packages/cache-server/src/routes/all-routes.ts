@@ -23,6 +23,7 @@ import type { RouteServices } from "./route-services.ts";
 import { scrubRoutes } from "./scrub.ts";
 import { signingKeyRoutes } from "./signing-keys.ts";
 import { upstreamRoutes } from "./upstreams.ts";
+import { viewPathRoutes } from "./view-paths.ts";
 import { viewUpstreamRoutes } from "./view-upstreams.ts";
 
 /** Everything the server answers; `docs/reference/http-api.md` is tested against it. */
@@ -43,6 +44,7 @@ export function allRoutes(services: RouteServices): Route[] {
     ...viewUpstreamRoutes(services),
     ...overlayRoutes(services),
     ...pinRoutes(services),
+    ...viewPathRoutes(services),
     ...scrubRoutes(services),
     ...auditRoutes(services),
     ...revocationRoutes(services),

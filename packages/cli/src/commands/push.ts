@@ -1,15 +1,9 @@
 import { CacheError } from "@glorious/core";
 
-import { type CliContext, note, printLine, warn } from "../cli-context.ts";
+import { note, printLine, warn } from "../cli-context.ts";
 import { type Command, defineCommand, flag, list, text, value } from "../command.ts";
 import { wholeNumber } from "../parse-number.ts";
-import {
-  createBarProgress,
-  createLineProgress,
-  createQuietProgress,
-  describeSummary,
-  type PushProgress,
-} from "../push-progress.ts";
+import { createPushProgress, describeSummary } from "../push-progress.ts";
 import { readLines } from "../read-lines.ts";
 import {
   chooseServer,
@@ -78,7 +72,7 @@ server the whole closure becomes visible at once, or not at all.`,
     const view = requireView(options.view, choice);
     const { openCache, queryClosure } = await import("@glorious/cache-client");
     const { signal } = context;
-    const progress = createProgress(options.json, context);
+    const progress = createPushProgress(options.json, context);
     try {
       await using cache = await openCache({
         ...choice,
@@ -123,9 +117,3 @@ server the whole closure becomes visible at once, or not at all.`,
     }
   },
 });
-
-function createProgress(isQuiet: boolean, context: CliContext): PushProgress {
-  if (isQuiet) return createQuietProgress(context);
-  const isTerminal = context.stderr.isTTY === true && context.env["CI"] === undefined;
-  return isTerminal ? createBarProgress(context) : createLineProgress(context);
-}

@@ -1,0 +1,108 @@
+import { CacheError } from "@glorious/core";
+import {
+  isContentAddressed,
+  narInfoFingerprint,
+  parseNarCompression,
+  parseNarInfo,
+  parseStorePath,
+  type PublicKey,
+  type StorePath,
+  verifySignature,
+} from "@glorious/nix-store";
+
+import type { SourcePath } from "./cache-source.ts";
+
+/** What a narinfo of a source has to agree with. */
+export interface NarInfoRules {
+  readonly storeDir: string;
+  /** Whose signatures count; `undefined` takes what nobody signed. */
+  readonly keys: readonly PublicKey[] | undefined;
+}
+
+/**
+ * Reads a narinfo and holds it against what was asked for: the path, the store directory, a signature by one of the
+ * keys. A path that its own content address proves needs none, as in Nix.
+ *
+ * @param from - Where it came from, for messages.
+ * @throws {CacheError} `CORRUPT` when it is none, or of another path; `FORBIDDEN` when no key signed it; `INVALID` for
+ *   another store directory; `UNSUPPORTED` for a compression that we do not decode.
+ */
+export function checkNarInfo(
+  text: string,
+  storePathHash: string,
+  from: string,
+  { storeDir, keys }: NarInfoRules,
+): SourcePath {
+  if (/^\s*</.test(text)) throw new CacheError("CORRUPT", `${from} is a web page, no narinfo`);
+  const info = within(from, () => parseNarInfo(text));
+  if (!info.storePath.startsWith(`${storeDir}/`)) {
+    throw new CacheError("INVALID", `${from} is of ${info.storePath}, outside of ${storeDir}`);
+  }
+  const storePath = within(from, () => parseStorePath(info.storePath, storeDir));
+  if (storePath.hash !== storePathHash) {
+    throw new CacheError("CORRUPT", `${from} is of another path, ${info.storePath}`);
+  }
+  requireTrust(storePath, info, from, keys);
+  const compression = parseNarCompression(info.compression);
+  if (compression === undefined) {
+    throw new CacheError(
+      "UNSUPPORTED",
+      `${info.storePath} is compressed as ${JSON.stringify(info.compression)}, which is not decoded here`,
+      { hint: "Copy it with Nix: nix copy --from the source, then flywheel push." },
+    );
+  }
+  return {
+    storePath,
+    narHash: info.narHash.bytes.toString("hex"),
+    narSize: info.narSize,
+    references: info.references,
+    ...(info.deriver === undefined ? {} : { deriver: info.deriver }),
+    ...(info.ca === undefined ? {} : { ca: info.ca }),
+    signatures: info.signatures,
+    compression,
+    fileHash: info.fileHash?.bytes.toString("hex"),
+    fileSize: info.fileSize,
+    location: info.url,
+  };
+}
+
+function requireTrust(
+  storePath: StorePath,
+  info: ReturnType<typeof parseNarInfo>,
+  from: string,
+  keys: readonly PublicKey[] | undefined,
+): void {
+  if (keys === undefined) return;
+  const { ca, references, signatures } = info;
+  if (ca !== undefined && within(from, () => isContentAddressed(storePath, { ca, references }))) {
+    return;
+  }
+  const fingerprint = narInfoFingerprint({ ...info, storeDir: storePath.storeDir });
+  if (signatures.some((signature) => isBy(keys, fingerprint, signature))) return;
+  const names = keys.map(({ name }) => name).join(", ");
+  throw new CacheError(
+    "FORBIDDEN",
+    signatures.length === 0
+      ? `${storePath.path} is not signed`
+      : `${storePath.path} has no valid signature by ${names}`,
+    { hint: "Give the source's public key with --key." },
+  );
+}
+
+/** A malformed signature is no signature, as for Nix. */
+function isBy(keys: readonly PublicKey[], fingerprint: string, signature: string): boolean {
+  try {
+    return verifySignature(keys, fingerprint, signature);
+  } catch {
+    return false;
+  }
+}
+
+function within<T>(from: string, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof CacheError)) throw error;
+    throw new CacheError("CORRUPT", `${from}: ${error.message}`, { cause: error });
+  }
+}
