@@ -18,7 +18,7 @@ export function createPushProgress(isQuiet: boolean, context: CliContext): PushP
 }
 
 /** Tells nothing but warnings. */
-export function createQuietProgress(context: CliContext): PushProgress {
+function createQuietProgress(context: CliContext): PushProgress {
   return {
     onEvent: (event) => {
       if (event.type === "warning") warn(context, event.message);
@@ -28,7 +28,7 @@ export function createQuietProgress(context: CliContext): PushProgress {
 }
 
 /** One line for each thing that happens: for logs. */
-export function createLineProgress(context: CliContext): PushProgress {
+function createLineProgress(context: CliContext): PushProgress {
   return {
     onEvent: (event) => {
       const line = describeEvent(event);

@@ -42,7 +42,7 @@ function requireUrl(location: string, base: URL): URL {
 }
 
 /** Reads with patience: what breaks is asked for again. */
-export class HttpReader {
+class HttpReader {
   readonly #downloader: Downloader;
   readonly #options: HttpFilesOptions;
 

@@ -48,16 +48,16 @@ broken off goes on when it is run again. Needs the push permission.`,
     }),
     allCaches: flag("Each cache of the database into the view of its name"),
     withSettings: flag("Take over who may read, priority, upstream keys and retention, too"),
-    withKeys: flag("With the settings take over the key that signs, so that no client notices"),
+    withKeys: flag("Take over settings and the key that signs, so that no client notices"),
     ...ROOT_OPTIONS,
     dryRun: flag("Say how much would be imported, send nothing"),
   },
   environment: SERVER_ENVIRONMENT,
   examples: [
     {
-      comment: "Take a path with all it refers to from another cache",
+      comment: "Take the paths of a list, with all they refer to, from another cache",
       command:
-        "flywheel import main --from https://cache.example.org --key example-1:vLLaQ7DU1JMnyJkJbRjcGlzZBW0yEcR2qqmT4RkZtRs= /nix/store/0c5b8vw40dr178xlpddw65q9gf1h2186-hello-2.12",
+        'flywheel import main --from https://cache.example.org --key "$KEY" --paths-from paths.txt',
     },
     {
       comment: "Take all of a static cache in a folder",
@@ -66,7 +66,7 @@ broken off goes on when it is run again. Needs the push permission.`,
     {
       comment: "Move all caches of an Attic server here, with their keys",
       command:
-        "flywheel import --from-attic-database server.db --storage /var/lib/atticd/storage --all-caches --all --with-settings --with-keys",
+        "flywheel import --from-attic-database server.db --storage storage --all-caches --all --with-keys",
     },
   ],
   async run({ options, args }, context) {
