@@ -7,20 +7,21 @@
 	}
 }
 const { createRequire, enableCompileCache } = process.getBuiltinModule("node:module");
-const { createHash, createPublicKey, randomBytes, randomUUID, timingSafeEqual, verify } = process.getBuiltinModule("node:crypto");
+const { createHash, createPrivateKey, createPublicKey, randomBytes, randomUUID, timingSafeEqual, verify } = process.getBuiltinModule("node:crypto");
 const { constants, createBrotliDecompress, createGunzip, createZstdCompress, createZstdDecompress, gunzipSync, zstdDecompress } = process.getBuiltinModule("node:zlib");
+const { Readable, Writable, pipeline } = process.getBuiltinModule("node:stream");
 const { isUtf8 } = process.getBuiltinModule("node:buffer");
 const { setTimeout: setTimeout$1 } = process.getBuiltinModule("node:timers/promises");
 const { connect, createServer } = process.getBuiltinModule("node:net");
-const { Agent: Agent$3, createServer: createServer$1, get, request: request$1 } = process.getBuiltinModule("node:http");
-const { Readable, Writable, pipeline } = process.getBuiltinModule("node:stream");
+const { Agent: Agent$4, createServer: createServer$1, get, request: request$1 } = process.getBuiltinModule("node:http");
 const { once } = process.getBuiltinModule("node:events");
 const { parseArgs, promisify } = process.getBuiltinModule("node:util");
 const { performance: performance$1 } = process.getBuiltinModule("node:perf_hooks");
 const { connect: connect$1 } = process.getBuiltinModule("node:tls");
-const { access, appendFile, chmod, lstat, mkdir, mkdtemp, open, readFile: readFile$2, readdir, readlink, realpath, rename, rm, stat, unlink, writeFile } = process.getBuiltinModule("node:fs/promises");
+const { fileURLToPath } = process.getBuiltinModule("node:url");
+const { access, appendFile, chmod, lstat, mkdir, mkdtemp, open, opendir, readFile: readFile$2, readdir, readlink, realpath, rename, rm, stat, unlink, writeFile } = process.getBuiltinModule("node:fs/promises");
 const path = process.getBuiltinModule("node:path");
-const { basename, delimiter, dirname, isAbsolute, join, resolve } = process.getBuiltinModule("node:path");
+const { basename, delimiter, dirname, isAbsolute, join, normalize, resolve } = process.getBuiltinModule("node:path");
 const { close, constants: constants$1, createReadStream, createWriteStream, fstat, lstat: lstat$1, open: open$1, read, readFileSync, readdir: readdir$1, readlink: readlink$1, watch } = process.getBuiltinModule("node:fs");
 const { availableParallelism, homedir, setPriority, tmpdir, userInfo } = process.getBuiltinModule("node:os");
 const { execFile, spawn } = process.getBuiltinModule("node:child_process");
@@ -30,9 +31,14 @@ const { setFlagsFromString } = process.getBuiltinModule("node:v8");
 const { runInNewContext } = process.getBuiltinModule("node:vm");
 const { pipeline: pipeline$1 } = process.getBuiltinModule("node:stream/promises");
 const { lookup } = process.getBuiltinModule("node:dns/promises");
-const { Agent: Agent$4, request: request$2 } = process.getBuiltinModule("node:https");
+const { Agent: Agent$5, request: request$2 } = process.getBuiltinModule("node:https");
 // \0rolldown/runtime.js
+var __create = Object.create;
 var __defProp = Object.defineProperty;
+var __getOwnPropDesc = Object.getOwnPropertyDescriptor;
+var __getOwnPropNames = Object.getOwnPropertyNames;
+var __getProtoOf = Object.getPrototypeOf;
+var __hasOwnProp = Object.prototype.hasOwnProperty;
 var __esmMin = (fn, res, err) => () => {
 	if (err) throw err[0];
 	try {
@@ -51,6 +57,20 @@ var __exportAll = (all, flags) => {
 	if (!(flags & 1)) __defProp(target, Symbol.toStringTag, { value: "Module" });
 	return flags & 2 ? target : Object.preventExtensions(target);
 };
+var __copyProps = (to, from, except, desc) => {
+	if (from && typeof from === "object" || typeof from === "function") for (var keys = __getOwnPropNames(from), i = 0, n = keys.length, key; i < n; i++) {
+		key = keys[i];
+		if (!__hasOwnProp.call(to, key) && key !== except) __defProp(to, key, {
+			get: ((k) => from[k]).bind(null, key),
+			enumerable: !(desc = __getOwnPropDesc(from, key)) || desc.enumerable
+		});
+	}
+	return to;
+};
+var __toESM = (mod, isNodeMode, target) => (target = mod != null ? __create(__getProtoOf(mod)) : {}, __copyProps(isNodeMode || !mod || !mod.__esModule || !__hasOwnProp.call(mod, "default") ? __defProp(target, "default", {
+	value: mod,
+	enumerable: true
+}) : target, mod));
 var __require = /* #__PURE__ */ (() => createRequire(import.meta.url))();
 // packages/cli/src/bundled/async-disposable-stack.ts
 /**
@@ -517,11 +537,11 @@ function list(placeholder, help, parse, more = {}) {
 	};
 }
 // packages/cli/src/bundled/up.ts
-var up_exports = /* @__PURE__ */ __exportAll({ command: () => command$44 });
-var command$44;
+var up_exports = /* @__PURE__ */ __exportAll({ command: () => command$46 });
+var command$46;
 var init_up = __esmMin((() => {
 	init_src$6();
-	command$44 = defineCommand({
+	command$46 = defineCommand({
 		name: "up",
 		summary: "Run a cache of your own on this machine",
 		description: "This flywheel is the bundle for CI jobs, which holds no server.",
@@ -1014,6 +1034,28 @@ function minValue(requirement, message$1) {
 		message: message$1,
 		"~run"(dataset, config$1) {
 			if (dataset.typed && !(dataset.value >= this.requirement)) _addIssue(this, "value", dataset, config$1, { received: dataset.value instanceof Date ? dataset.value.toJSON() : /* @__PURE__ */ _stringify(dataset.value) });
+			return dataset;
+		}
+	};
+}
+/* @__NO_SIDE_EFFECTS__ */
+function parseJson$2(config$1, message$1) {
+	return {
+		kind: "transformation",
+		type: "parse_json",
+		reference: parseJson$2,
+		config: config$1,
+		message: message$1,
+		async: false,
+		"~run"(dataset, config$2) {
+			try {
+				dataset.value = JSON.parse(dataset.value, this.config?.reviver);
+			} catch (error) {
+				if (error instanceof Error) {
+					_addIssue(this, "JSON", dataset, config$2, { received: `"${error.message}"` });
+					dataset.typed = false;
+				} else throw error;
+			}
 			return dataset;
 		}
 	};
@@ -1763,11 +1805,11 @@ var init_dist = __esmMin((() => {
 	ABORT_EARLY_CONFIG = { abortEarly: true };
 }));
 // packages/trust/src/token-grant.ts
-var text$6, ABSENT, TOKEN_GRANT_SCHEMA;
+var text$6, ABSENT$1, TOKEN_GRANT_SCHEMA;
 var init_token_grant = __esmMin((() => {
 	init_dist();
 	text$6 = /* @__PURE__ */ optional(/* @__PURE__ */ string());
-	ABSENT = {
+	ABSENT$1 = {
 		tenant: void 0,
 		run: void 0,
 		attempt: void 0,
@@ -1805,7 +1847,7 @@ var init_token_grant = __esmMin((() => {
 		rule: /* @__PURE__ */ string(),
 		reason: /* @__PURE__ */ string()
 	}), /* @__PURE__ */ transform((grant) => ({
-		...ABSENT,
+		...ABSENT$1,
 		...grant
 	})));
 }));
@@ -1824,7 +1866,7 @@ function permissionsFor(claims, cacheName) {
 * @throws {CacheError} `INVALID` naming the claim that is missing or malformed.
 */
 function parseTokenClaims(payload) {
-	const claims = parse(PAYLOAD, payload, "");
+	const claims = parse$1(PAYLOAD, payload, "");
 	const { aud, exp, nbf } = claims;
 	const ours = claims[ADMIN_NAMESPACE];
 	return {
@@ -1840,10 +1882,10 @@ function parseTokenClaims(payload) {
 	};
 }
 function parsePermissions(pattern, value) {
-	const flags = parse(FLAGS$1, value, `${ATTIC_NAMESPACE}.caches.${pattern}`);
+	const flags = parse$1(FLAGS$1, value, `${ATTIC_NAMESPACE}.caches.${pattern}`);
 	return new Set(CACHE_PERMISSIONS.filter((name) => flags[PERMISSION_CODES[name]] === 1));
 }
-function parse(schema, value, where) {
+function parse$1(schema, value, where) {
 	const parsed = /* @__PURE__ */ safeParse(schema, value, { abortEarly: true });
 	if (parsed.success) return parsed.output;
 	const [issue] = parsed.issues;
@@ -10721,6 +10763,15 @@ function formatHash$1(hash, format) {
 function parseSha256Hex(text) {
 	return HEX_SHA256.test(text) ? text : parseHash$1(text, "sha256").bytes.toString("hex");
 }
+/**
+* Turns 64 hex digits into the bare 52 nix32 characters.
+*
+* @throws {CacheError} `INVALID` when the text is not 64 lowercase hex digits.
+*/
+function sha256HexToNix32(hex) {
+	if (!HEX_SHA256.test(hex)) throw invalid$4(hex, "64 lowercase hex digits are wanted here");
+	return encodeNix32(Buffer.from(hex, "hex"));
+}
 function decodeValue(value, algorithm, isSri, whole) {
 	const byteLength = BYTE_LENGTHS[algorithm];
 	if (!isSri && value.length === byteLength * 2 && /^[0-9a-fA-F]*$/.test(value)) return Buffer.from(value, "hex");
@@ -10919,7 +10970,7 @@ function parseNarInfo(text) {
 	};
 	const optional = (name, parse) => {
 		const value = fields.get(name);
-		return value === void 0 || value === "" ? void 0 : within(name, () => parse(value));
+		return value === void 0 || value === "" ? void 0 : within$1(name, () => parse(value));
 	};
 	const narHash = required("NarHash");
 	const narSize = required("NarSize");
@@ -10929,14 +10980,14 @@ function parseNarInfo(text) {
 	const system = optional("System", (value) => value);
 	const ca = optional("CA", (value) => formatContentAddress(parseContentAddress(value)));
 	const info = {
-		storePath: within("StorePath", () => parseAnyStorePath(required("StorePath"))),
+		storePath: within$1("StorePath", () => parseAnyStorePath(required("StorePath"))),
 		url: required("URL"),
 		compression: fields.get("Compression") || "bzip2",
 		...fileHash === void 0 ? {} : { fileHash },
 		...fileSize === void 0 ? {} : { fileSize },
-		narHash: within("NarHash", () => parseHash$1(narHash, "sha256")),
-		narSize: within("NarSize", () => parseSize(narSize)),
-		references: within("References", () => parseReferences(fields.get("References") ?? "")),
+		narHash: within$1("NarHash", () => parseHash$1(narHash, "sha256")),
+		narSize: within$1("NarSize", () => parseSize(narSize)),
+		references: within$1("References", () => parseReferences(fields.get("References") ?? "")),
 		...deriver === void 0 ? {} : { deriver },
 		...system === void 0 ? {} : { system },
 		...ca === void 0 ? {} : { ca },
@@ -10944,6 +10995,32 @@ function parseNarInfo(text) {
 	};
 	if (info.narSize === 0) throw corrupt$1("NarSize is 0");
 	return info;
+}
+/**
+* Formats a narinfo byte for byte as Nix writes it: Nix's field order, hashes in nix32, one space after
+* each colon (also after `References:` when there are none), a final newline.
+*
+* References are written in the order given; Nix sorts them.
+*
+* @throws {CacheError} `INVALID` when a value holds a line break and would forge another field.
+*/
+function formatNarInfo(info) {
+	const lines = [
+		`StorePath: ${info.storePath}`,
+		`URL: ${info.url}`,
+		`Compression: ${info.compression}`,
+		...info.fileHash === void 0 ? [] : [`FileHash: ${formatHash$1(info.fileHash, "nix32")}`],
+		...info.fileSize === void 0 ? [] : [`FileSize: ${info.fileSize}`],
+		`NarHash: ${formatHash$1(info.narHash, "nix32")}`,
+		`NarSize: ${info.narSize}`,
+		`References: ${info.references.join(" ")}`,
+		...info.deriver === void 0 ? [] : [`Deriver: ${info.deriver}`],
+		...info.system === void 0 ? [] : [`System: ${info.system}`],
+		...info.signatures.map((signature) => `Sig: ${signature}`),
+		...info.ca === void 0 ? [] : [`CA: ${info.ca}`]
+	];
+	for (const line of lines) if (hasControlCharacter(line)) throw new CacheError("INVALID", `A narinfo value holds a control character: ${quote$1(line)}`);
+	return `${lines.join("\n")}\n`;
 }
 function readFields(text) {
 	const fields = /* @__PURE__ */ new Map();
@@ -10984,7 +11061,7 @@ function parseSize(value) {
 	if (!Number.isSafeInteger(size)) throw new Error("it is not a number of bytes");
 	return size;
 }
-function within(name, read) {
+function within$1(name, read) {
 	try {
 		return read();
 	} catch (error) {
@@ -11066,12 +11143,40 @@ var init_nix_cache_info = __esmMin((() => {
 }));
 // packages/nix-store/src/signature.ts
 /**
+* Parses a secret key as Nix writes it: `<name>:<base64 of seed and public key>`.
+*
+* Surrounding white space is dropped, because key files end in a newline.
+*
+* @throws {CacheError} `INVALID` when it is malformed or its two halves do not belong together. The message
+*   never shows the key.
+*/
+function parseSecretKey(text) {
+	const { name, bytes } = parseNamed(text, 64, "secret key");
+	const keyObject = toKeyObject(bytes.subarray(0, 32));
+	if (!rawPublicKey(keyObject).equals(bytes.subarray(32))) throw new CacheError("INVALID", `The secret key ${name} does not match its own public half`);
+	return {
+		name,
+		keyObject
+	};
+}
+/** The public half of a secret key, under the same name. */
+function toPublicKey(key) {
+	return {
+		name: key.name,
+		bytes: rawPublicKey(key.keyObject)
+	};
+}
+/**
 * Parses an entry of `trusted-public-keys`: `<name>:<base64 of 32 bytes>`.
 *
 * @throws {CacheError} `INVALID` when it is malformed.
 */
 function parsePublicKey(text) {
 	return parseNamed(text, 32, "public key");
+}
+/** Formats a public key for `trusted-public-keys`. */
+function formatPublicKey(key) {
+	return `${key.name}:${key.bytes.toString("base64")}`;
 }
 /**
 * Parses a `Sig` value.
@@ -11127,6 +11232,21 @@ function keyObjectOf(key) {
 	publicKeyObjects.set(key, keyObject);
 	return keyObject;
 }
+function toKeyObject(seed) {
+	const der = Buffer.concat([PKCS8_PREFIX, seed]);
+	return createPrivateKey({
+		key: der,
+		format: "der",
+		type: "pkcs8"
+	});
+}
+function rawPublicKey(key) {
+	const spki = createPublicKey(key).export({
+		format: "der",
+		type: "spki"
+	});
+	return Buffer.from(spki.subarray(SPKI_PREFIX.length));
+}
 function parseNamed(text, byteLength, kind) {
 	const [name, bytes] = splitNamed(text.trim());
 	if (name === void 0 || bytes?.length !== byteLength) throw new CacheError("INVALID", `The ${kind} is malformed: <name>:<base64 of ${byteLength} bytes> is wanted`);
@@ -11146,12 +11266,12 @@ function splitNamed(text) {
 function requireKeyName(name) {
 	if (!/^[^\s:\p{Cc}]+$/u.test(name)) throw new CacheError("INVALID", `${JSON.stringify(name.slice(0, 80))} is no key name`, { hint: "Use a name without colons and spaces, such as cache.example.org-1." });
 }
-var SPKI_PREFIX, publicKeyObjects;
+var PKCS8_PREFIX, SPKI_PREFIX, publicKeyObjects;
 var init_signature = __esmMin((() => {
 	init_src$6();
 	init_hash();
 	init_store_path();
-	Buffer.from("302e020100300506032b657004220420", "hex");
+	PKCS8_PREFIX = Buffer.from("302e020100300506032b657004220420", "hex");
 	SPKI_PREFIX = Buffer.from("302a300506032b6570032100", "hex");
 	publicKeyObjects = /* @__PURE__ */ new WeakMap();
 }));
@@ -11727,6 +11847,78 @@ var init_zstd_decoder = __esmMin((() => {
 		}
 	};
 }));
+// packages/nix-store/src/nar-decompress.ts
+/** What a narinfo's `Compression` means; `undefined` for one that we do not decode. */
+function parseNarCompression(name) {
+	return COMPRESSIONS.find((compression) => compression === name);
+}
+/**
+* Undoes a NAR's compression, strictly: damaged and cut streams, and bytes after the end, are errors.
+* A chunk is good until the next is asked for.
+*
+* @throws {CacheError} `CORRUPT` or `TRUNCATED`; errors of the source as they are.
+*/
+function decompressNar(source, compression, { xz, signal, maxWindowLog }) {
+	switch (compression) {
+		case "none": return source;
+		case "zstd": return decodeZstd(source, {
+			signal,
+			consumerIsDone: true,
+			...maxWindowLog === void 0 ? {} : { maxWindowLog }
+		});
+		case "xz": return xz(source, signal);
+		case "gzip": return decodeThrough(source, createGunzip(), compression);
+		default: return decodeThrough(source, createBrotliDecompress(), compression);
+	}
+}
+async function* decodeThrough(source, decoder, compression) {
+	let received = 0;
+	let sourceFailure;
+	const input = Readable.from((async function* () {
+		try {
+			for await (const chunk of source) {
+				received += chunk.length;
+				yield chunk;
+			}
+		} catch (error) {
+			sourceFailure = { error };
+			throw error;
+		}
+	})(), {
+		objectMode: false,
+		highWaterMark: 0
+	});
+	input.on("error", (error) => decoder.destroy(error));
+	try {
+		for await (const chunk of input.pipe(decoder)) yield chunk;
+	} catch (cause) {
+		if (sourceFailure !== void 0) throw sourceFailure.error;
+		throw damaged$1(compression, cause);
+	} finally {
+		input.destroy();
+		decoder.destroy();
+	}
+	if (decoder.bytesWritten < received) throw damaged$1(compression, /* @__PURE__ */ new Error("bytes after its end"));
+}
+function damaged$1(compression, cause) {
+	const isCut = /unexpected end|premature/i.test(String(cause));
+	return new CacheError(isCut ? "TRUNCATED" : "CORRUPT", `The ${compression} stream is ${isCut ? "cut short" : "damaged"}`, {
+		cause,
+		hint: "Send it again; the bytes that arrived do not decompress."
+	});
+}
+var COMPRESSIONS;
+var init_nar_decompress = __esmMin((() => {
+	init_src$6();
+	init_zstd_decoder();
+	COMPRESSIONS = [
+		"none",
+		"gzip",
+		"br",
+		"zstd",
+		"xz"
+	];
+}));
 // packages/nix-store/src/zstd-scanner.ts
 var init_zstd_scanner = __esmMin((() => {
 	init_nar_encoding();
@@ -11903,7 +12095,7 @@ var init_nar_listing = __esmMin((() => {
 *   directories are nested deeper than current Nix reads, `TRUNCATED` or `CORRUPT` when contents are shorter or
 *   longer than their `sizeBytes`.
 */
-async function* writeNar(entries) {
+async function* writeNar$1(entries) {
 	const framer = new NarFramer();
 	const chunker = new Chunker();
 	for await (const entry of entries) {
@@ -12086,6 +12278,7 @@ var init_src$4 = __esmMin((() => {
 	init_nar_encoder();
 	init_nar_encoding();
 	init_nar_parts();
+	init_nar_decompress();
 	init_zstd_decoder();
 	init_zstd_frames();
 	init_zstd_scanner();
@@ -39937,6 +40130,363 @@ var init_response_error = __esmMin((() => {
 		STORAGE_FULL: "Free space on the server, or delete paths that nobody needs."
 	};
 }));
+// packages/cache-client/src/file-error.ts
+/** `ENOENT` and its like, when `error` is a system error. */
+function systemCodeOf(error) {
+	const code = error instanceof Error && "code" in error ? error.code : void 0;
+	return typeof code === "string" ? code : void 0;
+}
+/** Turns a system error met while reading a store path into an error of ours. */
+function toFileError(error, path) {
+	if (error instanceof CacheError) return error;
+	const systemCode = systemCodeOf(error) ?? "of an unknown error";
+	const [code, words] = CODES$1[systemCode] ?? ["INTERNAL", `cannot be read: ${systemCode}`];
+	return new CacheError(code, `${path} ${words}`, { cause: error });
+}
+var CODES$1;
+var init_file_error = __esmMin((() => {
+	init_src$6();
+	CODES$1 = {
+		ENOENT: ["NOT_FOUND", "does not exist"],
+		ENOTDIR: ["NOT_FOUND", "does not exist"],
+		EACCES: ["FORBIDDEN", "may not be read by this user"],
+		EPERM: ["FORBIDDEN", "may not be read by this user"],
+		EIO: ["CORRUPT", "cannot be read: the disk reports an error"],
+		ELOOP: ["CORRUPT", "changed while it was read"],
+		EMFILE: ["UNAVAILABLE", "cannot be opened: this process has too many files open"],
+		ENFILE: ["UNAVAILABLE", "cannot be opened: this machine has too many files open"],
+		ENXIO: ["UNSUPPORTED", "is a socket or a device, which no NAR can hold"]
+	};
+}));
+// packages/cache-client/src/read-file.ts
+/**
+* Where chunks of large files come from. Either each is the consumer's to keep, or the same few are used again and
+* again: a chunk is good until two more have been asked for, of this file or the next.
+*/
+function createBufferSource(reuseBuffers) {
+	if (!reuseBuffers) return (sizeBytes) => Buffer.allocUnsafeSlow(sizeBytes);
+	const buffers = [];
+	let next = 0;
+	return (sizeBytes) => {
+		let buffer = buffers[next];
+		if (buffer === void 0 || buffer.length < sizeBytes) {
+			buffer = Buffer.allocUnsafeSlow(sizeBytes);
+			buffers[next] = buffer;
+		}
+		next = (next + 1) % REUSED_BUFFERS;
+		return buffer;
+	};
+}
+/**
+* Opens the regular file at `path`; a small one is read at once, in four system calls, a
+* larger one chunk by chunk when its contents are iterated. Nothing stays open in between.
+*
+* @param shown - The path for messages.
+* @throws {CacheError} `UNSUPPORTED` when it is no regular file, `CORRUPT` when it changes while it is
+* read; system errors as they are.
+*/
+async function openRegularFile(path, shown, { wholeBytes, nextBuffer }) {
+	const descriptor = await openFile(path, FLAGS);
+	try {
+		const stats = await statFile(descriptor);
+		requireRegular(stats, shown);
+		const executable = (stats.mode & constants$1.S_IXUSR) !== 0;
+		if (stats.size > wholeBytes) {
+			const contents = readLarge(path, shown, stats, nextBuffer);
+			return {
+				sizeBytes: stats.size,
+				executable,
+				contents
+			};
+		}
+		const contents = await readWhole$2(descriptor, stats.size, shown);
+		return {
+			sizeBytes: stats.size,
+			executable,
+			contents: [contents]
+		};
+	} finally {
+		await closeFile(descriptor);
+	}
+}
+function requireRegular(stats, shown) {
+	if (!stats.isFile()) throw unsupportedFile(shown);
+}
+/** The error for what a NAR cannot hold. */
+function unsupportedFile(shown) {
+	return new CacheError("UNSUPPORTED", `${shown} is no regular file, directory or symbolic link`, { hint: "A NAR cannot hold sockets, pipes or devices; remove it and rebuild the path." });
+}
+async function readWhole$2(descriptor, sizeBytes, shown) {
+	const buffer = Buffer.allocUnsafe(sizeBytes + 1);
+	let length = 0;
+	while (length <= sizeBytes) {
+		const readBytes = await readAt(descriptor, buffer, length, buffer.length - length, length);
+		if (readBytes === 0) break;
+		length += readBytes;
+	}
+	if (length !== sizeBytes) throw changed(shown);
+	return buffer.subarray(0, sizeBytes);
+}
+async function* readLarge(path, shown, seen, nextBuffer) {
+	const descriptor = await openFile(path, FLAGS);
+	let ahead;
+	try {
+		requireUnchanged(seen, await statFile(descriptor), shown);
+		const readChunk = (offset) => {
+			if (offset >= seen.size) return void 0;
+			const chunkBytes = Math.min(CHUNK_BYTES, seen.size - offset);
+			const target = nextBuffer(chunkBytes).subarray(0, chunkBytes);
+			const chunk = readExactly(descriptor, offset, target, shown);
+			chunk.catch(() => {});
+			return chunk;
+		};
+		ahead = readChunk(0);
+		for (let offset = 0; ahead !== void 0;) {
+			const chunk = await ahead;
+			offset += chunk.length;
+			ahead = readChunk(offset);
+			yield chunk;
+		}
+		requireUnchanged(seen, await statFile(descriptor), shown);
+	} finally {
+		await ahead?.catch(() => {});
+		await closeFile(descriptor);
+	}
+}
+async function readExactly(descriptor, position, target, shown) {
+	for (let length = 0; length < target.length;) {
+		const left = target.length - length;
+		const readBytes = await readAt(descriptor, target, length, left, position + length);
+		if (readBytes === 0) throw changed(shown);
+		length += readBytes;
+	}
+	return target;
+}
+function readAt(descriptor, buffer, offset, length, position) {
+	const { promise, resolve, reject } = Promise.withResolvers();
+	read(descriptor, buffer, offset, length, position, (error, readBytes) => {
+		if (error === null) resolve(readBytes);
+		else reject(error);
+	});
+	return promise;
+}
+function requireUnchanged(before, after, shown) {
+	if (!(before.ino === after.ino && before.dev === after.dev && before.size === after.size && before.mtimeMs === after.mtimeMs && before.ctimeMs === after.ctimeMs)) throw changed(shown);
+}
+function changed(shown) {
+	return new CacheError("CORRUPT", `${shown} changed while it was read`, { hint: "Something writes to the Nix store; repair the path and try again." });
+}
+var openFile, statFile, closeFile, FLAGS, CHUNK_BYTES, REUSED_BUFFERS;
+var init_read_file$1 = __esmMin((() => {
+	init_src$6();
+	openFile = promisify(open$1);
+	statFile = promisify(fstat);
+	closeFile = promisify(close);
+	FLAGS = constants$1.O_RDONLY | constants$1.O_NOFOLLOW | constants$1.O_NONBLOCK;
+	CHUNK_BYTES = 2 ** 20;
+	REUSED_BUFFERS = 4;
+}));
+// packages/cache-client/src/dump-store-path.ts
+/**
+* Serializes the file, directory or symbolic link at `realPath` as a NAR, as `nix-store --dump` does.
+*
+* Memory is bounded whatever the sizes: a few MiB for one dump. Names are bytes and sorted as bytes.
+* Stopping the iteration closes every file.
+*
+* @throws {CacheError} `NOT_FOUND`, `FORBIDDEN` or `CORRUPT` when something cannot be read or changes
+* meanwhile; `UNSUPPORTED` for sockets, pipes and devices; `CANCELLED`.
+*/
+function dumpStorePath(realPath, options = {}) {
+	return writeNar$1(readEntries$1(realPath, options, false));
+}
+/**
+* As {@link dumpStorePath}, for a consumer that copies: a chunk is good only until two more have been
+* asked for. Large files then leave no garbage behind.
+*/
+function dumpForCopying(realPath, options = {}) {
+	return writeNar$1(readEntries$1(realPath, options, true));
+}
+async function* readEntries$1(realPath, options, reuseBuffers) {
+	const { signal } = options;
+	const nextBuffer = createBufferSource(reuseBuffers);
+	const pending = [];
+	for await (const found of walk(realPath, options.caseHack ?? process.platform === "darwin")) {
+		if (signal?.aborted === true) throw cancelled(signal, `Reading ${realPath}`);
+		const entry = readEntry(found, nextBuffer);
+		entry.catch(() => {});
+		pending.push(entry);
+		if (pending.length < READ_AHEAD_ENTRIES) continue;
+		const first = pending.shift();
+		if (first !== void 0) yield await first;
+	}
+	for (const entry of pending) yield await entry;
+}
+/** Lists the tree depth first, in the order a NAR has its entries. */
+async function* walk(realPath, caseHack) {
+	const file = Buffer.from(realPath).toString("latin1");
+	const stack = [{
+		path: [],
+		file,
+		kind: await readRootKind(file)
+	}];
+	for (let found = stack.pop(); found !== void 0; found = stack.pop()) {
+		yield found;
+		if (found.kind !== "directory") continue;
+		for (const child of (await listDirectory(found, caseHack)).toReversed()) stack.push(child);
+	}
+}
+async function readRootKind(file) {
+	try {
+		return kindOf(await statLink(toPathBytes(file)));
+	} catch (error) {
+		throw toFileError(error, show(file));
+	}
+}
+async function listDirectory(directory, caseHack) {
+	const named = (await readChildren(directory.file)).map((child) => {
+		const onDisk = child.name.toString("latin1");
+		const hackAt = caseHack ? onDisk.indexOf(CASE_HACK) : -1;
+		return {
+			child,
+			onDisk,
+			name: hackAt === -1 ? onDisk : onDisk.slice(0, hackAt)
+		};
+	});
+	named.sort((a, b) => a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
+	return named.map(({ child, onDisk, name }, index) => {
+		if (named[index - 1]?.name === name) throw new CacheError("CORRUPT", `${show(directory.file)} has two entries named ${show(name)}`, { hint: "They differ only by their case-hack suffix; repair the path." });
+		return {
+			path: [...directory.path, Buffer.from(name, "latin1")],
+			file: `${directory.file}/${onDisk}`,
+			kind: kindOf(child)
+		};
+	});
+}
+async function readChildren(file) {
+	try {
+		return await readNames(toPathBytes(file), {
+			encoding: "buffer",
+			withFileTypes: true
+		});
+	} catch (error) {
+		throw toFileError(error, show(file));
+	}
+}
+async function readEntry({ path, file, kind }, nextBuffer) {
+	try {
+		if (kind === "directory") return {
+			type: "directory",
+			path
+		};
+		if (kind === "symlink") return {
+			type: "symlink",
+			path,
+			target: await readTarget(toPathBytes(file), { encoding: "buffer" })
+		};
+		if (kind === "other") throw unsupportedFile(show(file));
+		return {
+			type: "regular",
+			path,
+			...await openRegularFile(toPathBytes(file), show(file), {
+				wholeBytes: WHOLE_FILE_BYTES,
+				nextBuffer
+			})
+		};
+	} catch (error) {
+		throw toFileError(error, show(file));
+	}
+}
+function kindOf(item) {
+	if (item.isFile()) return "regular";
+	if (item.isDirectory()) return "directory";
+	return item.isSymbolicLink() ? "symlink" : "other";
+}
+function toPathBytes(file) {
+	return Buffer.from(file, "latin1");
+}
+function show(file) {
+	return toPathBytes(file).toString("utf8");
+}
+var READ_AHEAD_ENTRIES, WHOLE_FILE_BYTES, CASE_HACK, readNames, readTarget, statLink;
+var init_dump_store_path = __esmMin((() => {
+	init_src$6();
+	init_src$4();
+	init_cancellation();
+	init_file_error();
+	init_read_file$1();
+	READ_AHEAD_ENTRIES = 16;
+	WHOLE_FILE_BYTES = 131072;
+	CASE_HACK = "~nix~case~hack~";
+	readNames = promisify(readdir$1);
+	readTarget = promisify(readlink$1);
+	statLink = promisify(lstat$1);
+}));
+// packages/cache-client/src/checked-nar.ts
+/**
+* Reads a path's NAR from disk and holds it against what the Nix database says. The last chunk is kept
+* back until hash and size are known to be right, so a damaged path never leaves as a whole body.
+*
+* @throws {CacheError} `CORRUPT` when they differ; whatever {@link dumpStorePath} throws.
+*/
+async function* readCheckedNar(path, options = {}) {
+	const { onRead, signal } = options;
+	const dump = options.consumerCopies === true ? dumpForCopying : dumpStorePath;
+	const hash = createHash("sha256");
+	let narBytes = 0;
+	let held;
+	for await (const chunk of dump(path.realPath, { signal })) {
+		hash.update(chunk);
+		narBytes += chunk.length;
+		if (narBytes > path.narSize) throw damaged(path, `more than the ${path.narSize} bytes`);
+		onRead?.(narBytes);
+		if (held !== void 0) yield held;
+		held = chunk;
+	}
+	if (narBytes !== path.narSize) throw damaged(path, `${narBytes} bytes instead of the ${path.narSize}`);
+	const narHash = hash.digest("hex");
+	if (narHash !== path.narHash) throw damaged(path, `the hash sha256:${narHash} instead of the sha256:${path.narHash}`);
+	if (held !== void 0) yield held;
+}
+function damaged({ storePath: { path } }, found) {
+	return new CacheError("CORRUPT", `${path} is damaged on this machine: its NAR has ${found} that Nix recorded`, { hint: `Repair it with "nix-store --repair-path ${path}", or delete and rebuild it.` });
+}
+var init_checked_nar = __esmMin((() => {
+	init_src$6();
+	init_dump_store_path();
+}));
+// packages/cache-client/src/nar-source.ts
+/** The machine's own store. What is damaged there ends the push. */
+function createDiskSource(paths) {
+	const realPaths = new Map(paths.map((path) => [path.storePath.path, path]));
+	return { readNar: (path, options) => {
+		const local = realPaths.get(path.storePath.path);
+		if (local === void 0) throw new Error(`${path.storePath.path} is no path of this push`);
+		return readCheckedNar(local, options);
+	} };
+}
+/** Whether a refusal by a server says something of one NAR only. */
+function concernsOneNar(error) {
+	return REFUSALS_OF_ONE.has(error.code);
+}
+var NarSourceError, REFUSALS_OF_ONE;
+var init_nar_source = __esmMin((() => {
+	init_src$6();
+	init_checked_nar();
+	NarSourceError = class extends CacheError {
+		constructor(error) {
+			super(error.code, error.message, {
+				hint: error.hint,
+				cause: error
+			});
+		}
+	};
+	REFUSALS_OF_ONE = /* @__PURE__ */ new Set([
+		"CORRUPT",
+		"INVALID",
+		"TOO_LARGE",
+		"UNSUPPORTED"
+	]);
+}));
 // packages/cache-client/src/retry.ts
 /**
 * How long to wait before the next attempt, or `undefined` to give up.
@@ -39955,9 +40505,11 @@ function planRetryMs(policy, state, random) {
 }
 /**
 * Tells whether the same request may succeed later: trouble on the network, 408, 429, a 5xx that is
-* not a statement about the request, or a body that arrived cut short. Anything rejected is final.
+* not a statement about the request, or a body that arrived cut short. Anything rejected is final, and
+* so is what a source says: it has tried again itself.
 */
 function isTransient(error) {
+	if (error instanceof NarSourceError) return false;
 	if (error instanceof ResponseError) {
 		if (error.code === "TRUNCATED") return true;
 		return error.status === 408 || error.status === 429 || error.status >= 500 && !FINAL_SERVER_STATUSES.has(error.status);
@@ -40025,6 +40577,7 @@ var DEFAULT_RETRY_POLICY, FINAL_SERVER_STATUSES;
 var init_retry = __esmMin((() => {
 	init_src$6();
 	init_cancellation();
+	init_nar_source();
 	init_response_error();
 	DEFAULT_RETRY_POLICY = {
 		maxAttempts: 6,
@@ -40042,9 +40595,9 @@ var init_retry = __esmMin((() => {
 // packages/cache-client/src/http-client.ts
 /** Creates a client with connections of its own; dispose it to close them. */
 function createHttpClient(options = {}) {
-	const idleTimeoutMs = options.idleTimeoutMs ?? DEFAULT_IDLE_TIMEOUT_MS;
+	const idleTimeoutMs = options.idleTimeoutMs ?? DEFAULT_IDLE_TIMEOUT_MS$1;
 	const { token } = options;
-	const agent = new import_undici$2.Agent({
+	const agent = new import_undici$3.Agent({
 		allowH2: false,
 		headersTimeout: 0,
 		bodyTimeout: 0,
@@ -40063,13 +40616,13 @@ function createHttpClient(options = {}) {
 }
 async function send(agent, session, method, url, options) {
 	try {
-		var _usingCtx$49 = _usingCtx();
+		var _usingCtx$54 = _usingCtx();
 		const line = `${method} ${url.origin}${url.pathname}`;
 		const { signal } = options;
 		throwIfCancelled(signal, line);
 		const controller = new AbortController();
-		_usingCtx$49.u(onAbort(signal, () => controller.abort()));
-		const idle = _usingCtx$49.u(createIdleTimer(session.idleTimeoutMs, () => controller.abort(new CacheError("TIMEOUT", `${line} made no progress for ${formatDurationMs(session.idleTimeoutMs)}`, { hint: "The server or the network between is too slow; try again or lower the concurrency." }))));
+		_usingCtx$54.u(onAbort(signal, () => controller.abort()));
+		const idle = _usingCtx$54.u(createIdleTimer(session.idleTimeoutMs, () => controller.abort(new CacheError("TIMEOUT", `${line} made no progress for ${formatDurationMs(session.idleTimeoutMs)}`, { hint: "The server or the network between is too slow; try again or lower the concurrency." }))));
 		const body = options.body === void 0 ? void 0 : new OutgoingBody(options.body, controller, idle, options.onSent);
 		const headers = {
 			"user-agent": USER_AGENT$1,
@@ -40080,14 +40633,14 @@ async function send(agent, session, method, url, options) {
 		if (options.json !== void 0) headers["content-type"] = "application/json";
 		if (options.contentLength !== void 0) headers["content-length"] = String(options.contentLength);
 		try {
-			const response = await (0, import_undici$2.request)(url, {
+			const response = await (0, import_undici$3.request)(url, {
 				dispatcher: agent,
 				method,
 				headers,
 				body: asBody(body) ?? (options.json === void 0 ? null : JSON.stringify(options.json)),
 				signal: controller.signal
 			});
-			const text = await readText$2(response.body, line, idle);
+			const text = await readText$3(response.body, line, idle);
 			if (response.statusCode >= 200 && response.statusCode < 300) return {
 				status: response.statusCode,
 				text,
@@ -40116,15 +40669,15 @@ async function send(agent, session, method, url, options) {
 			await body?.finished();
 		}
 	} catch (_) {
-		_usingCtx$49.e = _;
+		_usingCtx$54.e = _;
 	} finally {
-		_usingCtx$49.d();
+		_usingCtx$54.d();
 	}
 }
 function asBody(body) {
 	return body;
 }
-async function readText$2(body, line, idle) {
+async function readText$3(body, line, idle) {
 	const chunks = [];
 	let sizeBytes = 0;
 	for await (const chunk of body) {
@@ -40159,15 +40712,15 @@ function createIdleTimer(timeoutMs, onIdle) {
 		}
 	};
 }
-var import_undici$2, DEFAULT_IDLE_TIMEOUT_MS, MAX_RESPONSE_BYTES, USER_AGENT$1, MIN_TOKEN_CHARS, OutgoingBody;
+var import_undici$3, DEFAULT_IDLE_TIMEOUT_MS$1, MAX_RESPONSE_BYTES, USER_AGENT$1, MIN_TOKEN_CHARS, OutgoingBody;
 var init_http_client = __esmMin((() => {
 	init_src$6();
-	import_undici$2 = require_undici();
+	import_undici$3 = require_undici();
 	init_cancellation();
 	init_network_error$1();
 	init_response_error();
 	init_retry();
-	DEFAULT_IDLE_TIMEOUT_MS = 12e4;
+	DEFAULT_IDLE_TIMEOUT_MS$1 = 12e4;
 	MAX_RESPONSE_BYTES = 64 * 2 ** 20;
 	USER_AGENT$1 = "gloriousflywheel-cache-client";
 	MIN_TOKEN_CHARS = 8;
@@ -40544,12 +41097,21 @@ function createAdminClient(options) {
 		},
 		listViews: async () => (await ask(Views, "GET", "views")).views.map(toViewInfo),
 		viewStats: (name) => ask(Stats, "GET", `views/${requireViewName(name)}/stats`),
+		async *listPaths(view) {
+			for (let after = "";;) {
+				const path = `views/${requireViewName(view)}/paths?limit=${PATHS_PER_PAGE}&after=${after}`;
+				const { paths, next } = await ask(PathsPage, "GET", path);
+				for (const { storePath } of paths) yield storePath;
+				if (next === void 0) return;
+				after = next;
+			}
+		},
 		deletePath: async (view, storePathHash) => {
 			const path = `views/${requireViewName(view)}/paths/${encodeURIComponent(storePathHash)}`;
 			await tell("DELETE", path);
 		},
 		listKeys: (view) => ask(Keys, "GET", keysPath(view)),
-		addKey: (view) => ask(Key, "POST", keysPath(view), {}),
+		addKey: (view, secretKey) => ask(Key, "POST", keysPath(view), secretKey === void 0 ? {} : { keypair: secretKey }),
 		retireKey: async (view, name) => {
 			await tell("DELETE", `${keysPath(view)}/${encodeURIComponent(name)}`);
 		},
@@ -40631,7 +41193,7 @@ function formatNewToken(token) {
 		expiresInSeconds: token.expiresInSeconds
 	};
 }
-var DEFAULT_PRIORITY$1, DEFAULT_UPSTREAM_KEY_NAMES, QUESTION_ATTEMPTS, Views, DeletedOverlays, Stats, Key, Keys, Token, Info;
+var DEFAULT_PRIORITY$1, DEFAULT_UPSTREAM_KEY_NAMES, PATHS_PER_PAGE, QUESTION_ATTEMPTS, Views, PathsPage, DeletedOverlays, Stats, Key, Keys, Token, Info;
 var init_admin_client$1 = __esmMin((() => {
 	init_src$6();
 	init_dist();
@@ -40647,6 +41209,7 @@ var init_admin_client$1 = __esmMin((() => {
 	init_wire_scrub();
 	DEFAULT_PRIORITY$1 = 41;
 	DEFAULT_UPSTREAM_KEY_NAMES = ["cache.nixos.org-1"];
+	PATHS_PER_PAGE = 5e3;
 	QUESTION_ATTEMPTS = 3;
 	Views = /* @__PURE__ */ object({ views: /* @__PURE__ */ array(/* @__PURE__ */ object({
 		name: /* @__PURE__ */ string(),
@@ -40659,6 +41222,10 @@ var init_admin_client$1 = __esmMin((() => {
 		compressionLevel: /* @__PURE__ */ nullish(/* @__PURE__ */ number()),
 		createdAt: /* @__PURE__ */ nullish(/* @__PURE__ */ string())
 	})) });
+	PathsPage = /* @__PURE__ */ object({
+		paths: /* @__PURE__ */ array(/* @__PURE__ */ object({ storePath: /* @__PURE__ */ string() })),
+		next: /* @__PURE__ */ optional(/* @__PURE__ */ string())
+	});
 	DeletedOverlays = /* @__PURE__ */ object({ deleted: /* @__PURE__ */ array(/* @__PURE__ */ string()) });
 	Stats = /* @__PURE__ */ object({
 		paths: /* @__PURE__ */ number(),
@@ -40930,13 +41497,13 @@ async function readTokenFile$2(path) {
 }
 async function askForge({ url, requestToken: token }, audience, signal) {
 	try {
-		var _usingCtx$48 = _usingCtx();
+		var _usingCtx$53 = _usingCtx();
 		const address = URL.parse(url);
 		if (address === null || !/^https?:$/.test(address.protocol)) throw new CacheError("CONFIG", "ACTIONS_ID_TOKEN_REQUEST_URL is no address");
 		address.searchParams.set("audience", audience);
 		const line = `GET ${address.origin}${address.pathname}`;
 		const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
-		const http = _usingCtx$48.a(createHttpClient({
+		const http = _usingCtx$53.a(createHttpClient({
 			token,
 			idleTimeoutMs: REQUEST_TIMEOUT_MS
 		}));
@@ -40949,9 +41516,9 @@ async function askForge({ url, requestToken: token }, audience, signal) {
 			throw new CacheError("TIMEOUT", `${line}: the forge gave no identity token in 10 s`, { cause: error });
 		}
 	} catch (_) {
-		_usingCtx$48.e = _;
+		_usingCtx$53.e = _;
 	} finally {
-		await _usingCtx$48.d();
+		await _usingCtx$53.d();
 	}
 }
 function requireAudience(token, audience, source) {
@@ -41025,922 +41592,6 @@ var init_runner_config = __esmMin((() => {
 		audience: text$1,
 		identityTokenFile: text$1
 	});
-}));
-// packages/cache-client/src/file-error.ts
-/** `ENOENT` and its like, when `error` is a system error. */
-function systemCodeOf(error) {
-	const code = error instanceof Error && "code" in error ? error.code : void 0;
-	return typeof code === "string" ? code : void 0;
-}
-/** Turns a system error met while reading a store path into an error of ours. */
-function toFileError(error, path) {
-	if (error instanceof CacheError) return error;
-	const systemCode = systemCodeOf(error) ?? "of an unknown error";
-	const [code, words] = CODES$1[systemCode] ?? ["INTERNAL", `cannot be read: ${systemCode}`];
-	return new CacheError(code, `${path} ${words}`, { cause: error });
-}
-var CODES$1;
-var init_file_error = __esmMin((() => {
-	init_src$6();
-	CODES$1 = {
-		ENOENT: ["NOT_FOUND", "does not exist"],
-		ENOTDIR: ["NOT_FOUND", "does not exist"],
-		EACCES: ["FORBIDDEN", "may not be read by this user"],
-		EPERM: ["FORBIDDEN", "may not be read by this user"],
-		EIO: ["CORRUPT", "cannot be read: the disk reports an error"],
-		ELOOP: ["CORRUPT", "changed while it was read"],
-		EMFILE: ["UNAVAILABLE", "cannot be opened: this process has too many files open"],
-		ENFILE: ["UNAVAILABLE", "cannot be opened: this machine has too many files open"],
-		ENXIO: ["UNSUPPORTED", "is a socket or a device, which no NAR can hold"]
-	};
-}));
-// packages/cache-client/src/read-file.ts
-/**
-* Where chunks of large files come from. Either each is the consumer's to keep, or the same few are used again and
-* again: a chunk is good until two more have been asked for, of this file or the next.
-*/
-function createBufferSource(reuseBuffers) {
-	if (!reuseBuffers) return (sizeBytes) => Buffer.allocUnsafeSlow(sizeBytes);
-	const buffers = [];
-	let next = 0;
-	return (sizeBytes) => {
-		let buffer = buffers[next];
-		if (buffer === void 0 || buffer.length < sizeBytes) {
-			buffer = Buffer.allocUnsafeSlow(sizeBytes);
-			buffers[next] = buffer;
-		}
-		next = (next + 1) % REUSED_BUFFERS;
-		return buffer;
-	};
-}
-/**
-* Opens the regular file at `path`; a small one is read at once, in four system calls, a
-* larger one chunk by chunk when its contents are iterated. Nothing stays open in between.
-*
-* @param shown - The path for messages.
-* @throws {CacheError} `UNSUPPORTED` when it is no regular file, `CORRUPT` when it changes while it is
-* read; system errors as they are.
-*/
-async function openRegularFile(path, shown, { wholeBytes, nextBuffer }) {
-	const descriptor = await openFile(path, FLAGS);
-	try {
-		const stats = await statFile(descriptor);
-		requireRegular(stats, shown);
-		const executable = (stats.mode & constants$1.S_IXUSR) !== 0;
-		if (stats.size > wholeBytes) {
-			const contents = readLarge(path, shown, stats, nextBuffer);
-			return {
-				sizeBytes: stats.size,
-				executable,
-				contents
-			};
-		}
-		const contents = await readWhole$1(descriptor, stats.size, shown);
-		return {
-			sizeBytes: stats.size,
-			executable,
-			contents: [contents]
-		};
-	} finally {
-		await closeFile(descriptor);
-	}
-}
-function requireRegular(stats, shown) {
-	if (!stats.isFile()) throw unsupportedFile(shown);
-}
-/** The error for what a NAR cannot hold. */
-function unsupportedFile(shown) {
-	return new CacheError("UNSUPPORTED", `${shown} is no regular file, directory or symbolic link`, { hint: "A NAR cannot hold sockets, pipes or devices; remove it and rebuild the path." });
-}
-async function readWhole$1(descriptor, sizeBytes, shown) {
-	const buffer = Buffer.allocUnsafe(sizeBytes + 1);
-	let length = 0;
-	while (length <= sizeBytes) {
-		const readBytes = await readAt(descriptor, buffer, length, buffer.length - length, length);
-		if (readBytes === 0) break;
-		length += readBytes;
-	}
-	if (length !== sizeBytes) throw changed(shown);
-	return buffer.subarray(0, sizeBytes);
-}
-async function* readLarge(path, shown, seen, nextBuffer) {
-	const descriptor = await openFile(path, FLAGS);
-	let ahead;
-	try {
-		requireUnchanged(seen, await statFile(descriptor), shown);
-		const readChunk = (offset) => {
-			if (offset >= seen.size) return void 0;
-			const chunkBytes = Math.min(CHUNK_BYTES, seen.size - offset);
-			const target = nextBuffer(chunkBytes).subarray(0, chunkBytes);
-			const chunk = readExactly(descriptor, offset, target, shown);
-			chunk.catch(() => {});
-			return chunk;
-		};
-		ahead = readChunk(0);
-		for (let offset = 0; ahead !== void 0;) {
-			const chunk = await ahead;
-			offset += chunk.length;
-			ahead = readChunk(offset);
-			yield chunk;
-		}
-		requireUnchanged(seen, await statFile(descriptor), shown);
-	} finally {
-		await ahead?.catch(() => {});
-		await closeFile(descriptor);
-	}
-}
-async function readExactly(descriptor, position, target, shown) {
-	for (let length = 0; length < target.length;) {
-		const left = target.length - length;
-		const readBytes = await readAt(descriptor, target, length, left, position + length);
-		if (readBytes === 0) throw changed(shown);
-		length += readBytes;
-	}
-	return target;
-}
-function readAt(descriptor, buffer, offset, length, position) {
-	const { promise, resolve, reject } = Promise.withResolvers();
-	read(descriptor, buffer, offset, length, position, (error, readBytes) => {
-		if (error === null) resolve(readBytes);
-		else reject(error);
-	});
-	return promise;
-}
-function requireUnchanged(before, after, shown) {
-	if (!(before.ino === after.ino && before.dev === after.dev && before.size === after.size && before.mtimeMs === after.mtimeMs && before.ctimeMs === after.ctimeMs)) throw changed(shown);
-}
-function changed(shown) {
-	return new CacheError("CORRUPT", `${shown} changed while it was read`, { hint: "Something writes to the Nix store; repair the path and try again." });
-}
-var openFile, statFile, closeFile, FLAGS, CHUNK_BYTES, REUSED_BUFFERS;
-var init_read_file$1 = __esmMin((() => {
-	init_src$6();
-	openFile = promisify(open$1);
-	statFile = promisify(fstat);
-	closeFile = promisify(close);
-	FLAGS = constants$1.O_RDONLY | constants$1.O_NOFOLLOW | constants$1.O_NONBLOCK;
-	CHUNK_BYTES = 2 ** 20;
-	REUSED_BUFFERS = 4;
-}));
-// packages/cache-client/src/dump-store-path.ts
-/**
-* Serializes the file, directory or symbolic link at `realPath` as a NAR, as `nix-store --dump` does.
-*
-* Memory is bounded whatever the sizes: a few MiB for one dump. Names are bytes and sorted as bytes.
-* Stopping the iteration closes every file.
-*
-* @throws {CacheError} `NOT_FOUND`, `FORBIDDEN` or `CORRUPT` when something cannot be read or changes
-* meanwhile; `UNSUPPORTED` for sockets, pipes and devices; `CANCELLED`.
-*/
-function dumpStorePath(realPath, options = {}) {
-	return writeNar(readEntries$1(realPath, options, false));
-}
-/**
-* As {@link dumpStorePath}, for a consumer that copies: a chunk is good only until two more have been
-* asked for. Large files then leave no garbage behind.
-*/
-function dumpForCopying(realPath, options = {}) {
-	return writeNar(readEntries$1(realPath, options, true));
-}
-async function* readEntries$1(realPath, options, reuseBuffers) {
-	const { signal } = options;
-	const nextBuffer = createBufferSource(reuseBuffers);
-	const pending = [];
-	for await (const found of walk(realPath, options.caseHack ?? process.platform === "darwin")) {
-		if (signal?.aborted === true) throw cancelled(signal, `Reading ${realPath}`);
-		const entry = readEntry(found, nextBuffer);
-		entry.catch(() => {});
-		pending.push(entry);
-		if (pending.length < READ_AHEAD_ENTRIES) continue;
-		const first = pending.shift();
-		if (first !== void 0) yield await first;
-	}
-	for (const entry of pending) yield await entry;
-}
-/** Lists the tree depth first, in the order a NAR has its entries. */
-async function* walk(realPath, caseHack) {
-	const file = Buffer.from(realPath).toString("latin1");
-	const stack = [{
-		path: [],
-		file,
-		kind: await readRootKind(file)
-	}];
-	for (let found = stack.pop(); found !== void 0; found = stack.pop()) {
-		yield found;
-		if (found.kind !== "directory") continue;
-		for (const child of (await listDirectory(found, caseHack)).toReversed()) stack.push(child);
-	}
-}
-async function readRootKind(file) {
-	try {
-		return kindOf(await statLink(toPathBytes(file)));
-	} catch (error) {
-		throw toFileError(error, show(file));
-	}
-}
-async function listDirectory(directory, caseHack) {
-	const named = (await readChildren(directory.file)).map((child) => {
-		const onDisk = child.name.toString("latin1");
-		const hackAt = caseHack ? onDisk.indexOf(CASE_HACK) : -1;
-		return {
-			child,
-			onDisk,
-			name: hackAt === -1 ? onDisk : onDisk.slice(0, hackAt)
-		};
-	});
-	named.sort((a, b) => a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
-	return named.map(({ child, onDisk, name }, index) => {
-		if (named[index - 1]?.name === name) throw new CacheError("CORRUPT", `${show(directory.file)} has two entries named ${show(name)}`, { hint: "They differ only by their case-hack suffix; repair the path." });
-		return {
-			path: [...directory.path, Buffer.from(name, "latin1")],
-			file: `${directory.file}/${onDisk}`,
-			kind: kindOf(child)
-		};
-	});
-}
-async function readChildren(file) {
-	try {
-		return await readNames(toPathBytes(file), {
-			encoding: "buffer",
-			withFileTypes: true
-		});
-	} catch (error) {
-		throw toFileError(error, show(file));
-	}
-}
-async function readEntry({ path, file, kind }, nextBuffer) {
-	try {
-		if (kind === "directory") return {
-			type: "directory",
-			path
-		};
-		if (kind === "symlink") return {
-			type: "symlink",
-			path,
-			target: await readTarget(toPathBytes(file), { encoding: "buffer" })
-		};
-		if (kind === "other") throw unsupportedFile(show(file));
-		return {
-			type: "regular",
-			path,
-			...await openRegularFile(toPathBytes(file), show(file), {
-				wholeBytes: WHOLE_FILE_BYTES,
-				nextBuffer
-			})
-		};
-	} catch (error) {
-		throw toFileError(error, show(file));
-	}
-}
-function kindOf(item) {
-	if (item.isFile()) return "regular";
-	if (item.isDirectory()) return "directory";
-	return item.isSymbolicLink() ? "symlink" : "other";
-}
-function toPathBytes(file) {
-	return Buffer.from(file, "latin1");
-}
-function show(file) {
-	return toPathBytes(file).toString("utf8");
-}
-var READ_AHEAD_ENTRIES, WHOLE_FILE_BYTES, CASE_HACK, readNames, readTarget, statLink;
-var init_dump_store_path = __esmMin((() => {
-	init_src$6();
-	init_src$4();
-	init_cancellation();
-	init_file_error();
-	init_read_file$1();
-	READ_AHEAD_ENTRIES = 16;
-	WHOLE_FILE_BYTES = 131072;
-	CASE_HACK = "~nix~case~hack~";
-	readNames = promisify(readdir$1);
-	readTarget = promisify(readlink$1);
-	statLink = promisify(lstat$1);
-}));
-// packages/cache-client/src/may-push.ts
-/** Whether a token says that it may push to a view; the server decides. */
-function mayPush(token, view) {
-	if (token === void 0) return false;
-	const decoded = decodeTokenUnverified(token);
-	if (decoded === void 0) return true;
-	try {
-		return permissionsFor(parseTokenClaims(decoded.payload), view).has("push");
-	} catch {
-		return true;
-	}
-}
-var init_may_push = __esmMin((() => {
-	init_src$5();
-}));
-// packages/cache-client/src/checked-nar.ts
-/**
-* Reads a path's NAR from disk and holds it against what the Nix database says. The last chunk is kept
-* back until hash and size are known to be right, so a damaged path never leaves as a whole body.
-*
-* @throws {CacheError} `CORRUPT` when they differ; whatever {@link dumpStorePath} throws.
-*/
-async function* readCheckedNar(path, options = {}) {
-	const { onRead, signal } = options;
-	const dump = options.consumerCopies === true ? dumpForCopying : dumpStorePath;
-	const hash = createHash("sha256");
-	let narBytes = 0;
-	let held;
-	for await (const chunk of dump(path.realPath, { signal })) {
-		hash.update(chunk);
-		narBytes += chunk.length;
-		if (narBytes > path.narSize) throw damaged(path, `more than the ${path.narSize} bytes`);
-		onRead?.(narBytes);
-		if (held !== void 0) yield held;
-		held = chunk;
-	}
-	if (narBytes !== path.narSize) throw damaged(path, `${narBytes} bytes instead of the ${path.narSize}`);
-	const narHash = hash.digest("hex");
-	if (narHash !== path.narHash) throw damaged(path, `the hash sha256:${narHash} instead of the sha256:${path.narHash}`);
-	if (held !== void 0) yield held;
-}
-function damaged({ storePath: { path } }, found) {
-	return new CacheError("CORRUPT", `${path} is damaged on this machine: its NAR has ${found} that Nix recorded`, { hint: `Repair it with "nix-store --repair-path ${path}", or delete and rebuild it.` });
-}
-var init_checked_nar = __esmMin((() => {
-	init_src$6();
-	init_dump_store_path();
-}));
-// packages/cache-client/src/push-session.ts
-/**
-* Uploads one path with retries and events. Memory is taken for the time of an attempt only: an upload
-* that waits for its next try holds nothing.
-*
-* @param memoryBytes - The most an attempt keeps in memory.
-* @param attempt - May give the memory back before its end, such as when only the answer is still to come.
-*/
-async function uploadWithRetry(session, path, memoryBytes, signal, attempt) {
-	const storePath = path.storePath.path;
-	const { narSize } = path;
-	return reportUpload(session, path, () => withRetry(async (number) => {
-		try {
-			var _usingCtx$47 = _usingCtx();
-			const lease = _usingCtx$47.u(await session.budget.acquire(memoryBytes, signal));
-			session.emit({
-				type: "upload-started",
-				storePath,
-				narSize,
-				attempt: number
-			});
-			return await attempt(createProgress$1(session, path), () => lease[Symbol.dispose]());
-		} catch (_) {
-			_usingCtx$47.e = _;
-		} finally {
-			_usingCtx$47.d();
-		}
-	}, retryOptions(session, `upload of ${storePath}`, signal)));
-}
-/** Runs an upload, its repetitions included, and tells when it is done. */
-async function reportUpload({ emit, retry }, path, run) {
-	const startedMs = retry.clock.nowMs();
-	const result = await run();
-	const durationMs = retry.clock.nowMs() - startedMs;
-	const storePath = path.storePath.path;
-	const { narSize } = path;
-	emit({
-		type: "upload-done",
-		storePath,
-		narSize,
-		sentBytes: result.sentBytes,
-		result: result.result,
-		durationMs
-	});
-	return result;
-}
-/** The options of {@link withRetry} for one step of a push, which reports its retries. */
-function retryOptions({ retry, emit }, what, signal) {
-	return {
-		what,
-		...retry,
-		signal,
-		onRetry: (notice) => emit({
-			type: "retry",
-			what,
-			...notice
-		})
-	};
-}
-/** Counts one attempt, and tells about it every MiB. */
-function createProgress$1({ emit }, path) {
-	const storePath = path.storePath.path;
-	let narBytes = 0;
-	let sentBytes = 0;
-	let nextAt = PROGRESS_STEP_BYTES;
-	const report = () => {
-		if (narBytes + sentBytes < nextAt) return;
-		nextAt = narBytes + sentBytes + PROGRESS_STEP_BYTES;
-		emit({
-			type: "upload-progress",
-			storePath,
-			narSize: path.narSize,
-			narBytes,
-			sentBytes
-		});
-	};
-	return {
-		onRead: (bytes) => {
-			narBytes = bytes;
-			report();
-		},
-		onSent: (bytes) => {
-			sentBytes = bytes;
-			report();
-		}
-	};
-}
-/**
-* Frames of one NAR compressed at the same time: together with the other NARs of several frames as many as there
-* are cores, within Node's pool.
-*/
-function encoderConcurrency(frames, largeNars = 1) {
-	const cores = Math.min(availableParallelism(), MAX_ENCODER_CONCURRENCY);
-	return Math.max(1, Math.min(frames, Math.ceil(cores / largeNars)));
-}
-/** What the encoder keeps: for each frame in flight a block, a frame and zstd's window; and a block to fill. */
-function encoderMemoryBytes(narSize, concurrency) {
-	const block = Math.min(narSize, NAR_ENCODING.frameBytes);
-	const window = Math.min(narSize, 4 * 2 ** 20);
-	const readAhead = Math.min(narSize, 4 * 2 ** 20);
-	return (2 * block + window) * concurrency + block + readAhead + 65536;
-}
-var PROGRESS_STEP_BYTES, MAX_ENCODER_CONCURRENCY;
-var init_push_session = __esmMin((() => {
-	init_src$4();
-	init_retry();
-	PROGRESS_STEP_BYTES = 2 ** 20;
-	MAX_ENCODER_CONCURRENCY = 4;
-}));
-// packages/cache-client/src/run-parallel.ts
-/**
-* Runs `task` for every item, in order of the list as far as `after` allows. The first failure stops
-* the rest: no new task starts, running ones see their signal fire, and once all are quiet that first
-* error is thrown.
-*
-* @throws {CacheError} `CANCELLED` when the caller's signal fires.
-*/
-async function runParallel(items, task, options) {
-	try {
-		var _usingCtx$46 = _usingCtx();
-		throwIfCancelled(options.signal, "The work");
-		if (items.length === 0) return;
-		const controller = new AbortController();
-		_usingCtx$46.u(onAbort(options.signal, () => controller.abort(options.signal?.reason)));
-		const order = createOrder(items, options.after);
-		const { promise, resolve } = Promise.withResolvers();
-		let running = 0;
-		let failure;
-		const startNext = () => {
-			for (let free = options.concurrency - running; free > 0 && !controller.signal.aborted; free -= 1) {
-				const item = order.take();
-				if (item === void 0) break;
-				running += 1;
-				run(item.value);
-			}
-			if (running === 0) resolve();
-		};
-		const run = async (item) => {
-			try {
-				await task(item, controller.signal);
-				order.finish(item);
-			} catch (error) {
-				failure ??= { error };
-				controller.abort(error);
-			}
-			running -= 1;
-			startNext();
-		};
-		startNext();
-		await promise;
-		throwIfCancelled(options.signal, "The work");
-		if (failure !== void 0) throw failure.error;
-		if (order.unfinished > 0) throw new Error("Items wait for each other in a circle");
-	} catch (_) {
-		_usingCtx$46.e = _;
-	} finally {
-		_usingCtx$46.d();
-	}
-}
-function createOrder(items, after) {
-	const known = new Set(items);
-	const waitsFor = /* @__PURE__ */ new Map();
-	const followers = /* @__PURE__ */ new Map();
-	for (const item of after === void 0 ? [] : items) {
-		const needed = new Set(after?.(item));
-		needed.delete(item);
-		let count = 0;
-		for (const other of needed) {
-			if (!known.has(other)) continue;
-			count += 1;
-			const list = followers.get(other);
-			if (list === void 0) followers.set(other, [item]);
-			else list.push(item);
-		}
-		if (count > 0) waitsFor.set(item, count);
-	}
-	const ready = items.filter((item) => !waitsFor.has(item)).map((value) => ({ value }));
-	let next = 0;
-	let unfinished = items.length;
-	return {
-		take: () => {
-			const first = ready[next];
-			if (first !== void 0) next += 1;
-			return first;
-		},
-		finish: (item) => {
-			unfinished -= 1;
-			for (const follower of followers.get(item) ?? []) {
-				const count = (waitsFor.get(follower) ?? 0) - 1;
-				waitsFor.set(follower, count);
-				if (count === 0) ready.push({ value: follower });
-			}
-		},
-		get unfinished() {
-			return unfinished;
-		}
-	};
-}
-var init_run_parallel = __esmMin((() => {
-	init_cancellation();
-}));
-// packages/cache-client/src/wire-attic.ts
-async function* prepend(head, rest) {
-	yield head;
-	yield* rest;
-}
-/** Attic's `UploadPathNarInfo`. References sorted: an atticd signs them in the order they come. */
-function formatUploadPathNarInfo(view, path) {
-	return {
-		cache: view,
-		store_path_hash: path.storePath.hash,
-		store_path: path.storePath.path,
-		references: path.references.toSorted(),
-		system: null,
-		deriver: path.deriver ?? null,
-		sigs: path.signatures,
-		ca: path.ca ?? null,
-		nar_hash: `sha256:${path.narHash}`,
-		nar_size: path.narSize
-	};
-}
-var MAX_HASHES_PER_QUESTION, Missing$1, AtticWire;
-var init_wire_attic = __esmMin((() => {
-	init_dist();
-	init_cache_config();
-	MAX_HASHES_PER_QUESTION = 5e4;
-	Missing$1 = /* @__PURE__ */ object({ missing_paths: /* @__PURE__ */ array(/* @__PURE__ */ string()) });
-	AtticWire = class {
-		#http;
-		#api;
-		#view;
-		/** @param endpoint - The server's base, with a trailing slash. */
-		constructor(http, endpoint, view) {
-			this.#http = http;
-			this.#api = new URL("_api/v1/", endpoint);
-			this.#view = view;
-		}
-		async findMissing(storePathHashes, signal) {
-			const url = new URL("get-missing-paths", this.#api);
-			const json = {
-				cache: this.#view,
-				store_path_hashes: storePathHashes
-			};
-			const { text } = await this.#http.send("POST", url, {
-				json,
-				signal
-			});
-			return new Set(parseAnswer(Missing$1, text, `POST ${url.href}`).missing_paths);
-		}
-		/**
-		* Uploads a NAR as it is, its metadata as preamble: a header would run into the limits of proxies.
-		*
-		* @returns Whether the server said it knew the NAR already; a 2xx without JSON means it did not.
-		*/
-		async uploadPath(path, nar, options) {
-			const url = new URL("upload-path", this.#api);
-			const preamble = Buffer.from(JSON.stringify(formatUploadPathNarInfo(this.#view, path)));
-			const { text, sentBytes } = await this.#http.send("PUT", url, {
-				headers: { "x-attic-nar-info-preamble-size": String(preamble.length) },
-				contentLength: preamble.length + path.narSize,
-				body: (signal) => prepend(preamble, nar(signal)),
-				...options
-			});
-			return {
-				isDeduplicated: /"kind"\s*:\s*"Deduplicated"/.test(text),
-				sentBytes
-			};
-		}
-	};
-}));
-// packages/cache-client/src/push-attic.ts
-/** Asks an atticd which of the paths it lacks, in batches its JSON limit allows. */
-async function findMissingAttic(wire, paths, session) {
-	const missing = /* @__PURE__ */ new Set();
-	const hashes = paths.map(({ storePath }) => storePath.hash);
-	for (let start = 0; start < hashes.length; start += MAX_HASHES_PER_QUESTION) {
-		const batch = hashes.slice(start, start + MAX_HASHES_PER_QUESTION);
-		const answer = await withRetry(() => wire.findMissing(batch, session.signal), retryOptions(session, "question for missing paths", session.signal));
-		for (const hash of answer) missing.add(hash);
-	}
-	return missing;
-}
-/**
-* Pushes to an atticd, which makes each path visible as it arrives: a path is uploaded only after those
-* it refers to, so that what is visible is closed at any time.
-*/
-async function pushAttic(wire, missing, session) {
-	const byBaseName = new Map(missing.map((path) => [path.storePath.baseName, path]));
-	const conflicts = [];
-	const total = {
-		uploaded: 0,
-		deduplicated: 0,
-		narBytes: 0,
-		sentBytes: 0
-	};
-	await runParallel(missing, async (path, signal) => {
-		const { result, sentBytes } = await uploadWithRetry(session, path, Math.min(RAW_UPLOAD_MEMORY_BYTES, path.narSize + 65536), signal, ({ onRead, onSent }) => uploadPath(wire, path, {
-			onRead,
-			onSent,
-			signal,
-			session
-		}));
-		total.sentBytes += sentBytes;
-		if (result === "conflict") conflicts.push({
-			storePath: path.storePath.path,
-			narHash: path.narHash
-		});
-		if (result === "uploaded") {
-			total.uploaded += 1;
-			total.narBytes += path.narSize;
-		} else total.deduplicated += 1;
-	}, {
-		concurrency: session.concurrency,
-		signal: session.signal,
-		after: (path) => path.references.map((name) => byBaseName.get(name)).filter((other) => other !== void 0)
-	});
-	return {
-		...total,
-		conflicts
-	};
-}
-async function uploadPath(wire, path, { onRead, onSent, signal, session }) {
-	try {
-		const { isDeduplicated, sentBytes } = await wire.uploadPath(path, (bodySignal) => readCheckedNar(path, {
-			onRead,
-			signal: bodySignal
-		}), {
-			onSent,
-			signal
-		});
-		return {
-			result: isDeduplicated ? "deduplicated" : "uploaded",
-			sentBytes
-		};
-	} catch (error) {
-		if (isCacheError(error, "CONFLICT")) {
-			session.emit({
-				type: "warning",
-				message: error.message
-			});
-			return {
-				result: "conflict",
-				sentBytes: 0
-			};
-		}
-		if (isTransient(error) && !(error instanceof ResponseError) && await isPresent(wire, path, signal)) return {
-			result: "deduplicated",
-			sentBytes: 0
-		};
-		throw error;
-	}
-}
-async function isPresent(wire, path, signal) {
-	try {
-		return !(await wire.findMissing([path.storePath.hash], signal)).has(path.storePath.hash);
-	} catch (error) {
-		if (signal.aborted) throw error;
-		return false;
-	}
-}
-var RAW_UPLOAD_MEMORY_BYTES;
-var init_push_attic = __esmMin((() => {
-	init_src$6();
-	init_checked_nar();
-	init_push_session();
-	init_response_error();
-	init_retry();
-	init_run_parallel();
-	init_wire_attic();
-	RAW_UPLOAD_MEMORY_BYTES = 4 * 2 ** 20;
-}));
-// packages/cache-client/src/push-parts.ts
-/**
-* Uploads one NAR in parts: several at a time, each repeated alone when it fails. Parts that the server has
-* are not sent again, whoever sent them and however long ago; the NAR is read and checked whole in any case.
-*
-* @returns `undefined` when the server has no room for another upload in parts; nothing was sent then.
-* @throws {CacheError} `CORRUPT` when the path is damaged on this machine; `CANCELLED`; otherwise what the
-*   server or the network said. The parts that arrived wait for the next push.
-*/
-async function uploadInParts(wire, path, options) {
-	const upload = new PartsUpload(wire, path, options);
-	const begun = await upload.begin();
-	if (begun === void 0) return void 0;
-	return reportUpload(options.session, path, () => upload.run(begun));
-}
-/** Whether the server says that the upload as we know it is no more: ended, expired, damaged, or in need of parts. */
-function isOver(error) {
-	return error instanceof ResponseError && [
-		"NOT_FOUND",
-		"CORRUPT",
-		"CONFLICT"
-	].includes(error.code);
-}
-var MAX_ROUNDS, FRAMES_AT_ONCE, MAX_PARTS_AT_ONCE, MORE_ATTEMPTS, COMPLETION_PAUSE_MS, PartsUpload;
-var init_push_parts = __esmMin((() => {
-	init_src$6();
-	init_src$4();
-	init_cancellation();
-	init_checked_nar();
-	init_push_session();
-	init_response_error();
-	init_retry();
-	MAX_ROUNDS = 3;
-	FRAMES_AT_ONCE = 1;
-	MAX_PARTS_AT_ONCE = 2;
-	MORE_ATTEMPTS = 4;
-	COMPLETION_PAUSE_MS = 500;
-	PartsUpload = class {
-		#wire;
-		#path;
-		#options;
-		#sentBytes = 0;
-		/** Whether the NAR may have been taken in because of us. */
-		#hasCompleted = false;
-		constructor(wire, path, options) {
-			this.#wire = wire;
-			this.#path = path;
-			this.#options = options;
-		}
-		/** Opens the upload or finds it; `undefined` when the server refuses to have one more. */
-		async begin() {
-			const { partBytes, session, signal } = this.#options;
-			try {
-				return await this.#retry("upload", () => this.#wire.begin(this.#path, partBytes, signal));
-			} catch (error) {
-				if (!(error instanceof ResponseError) || error.code !== "CONFLICT") throw error;
-				session.emit({
-					type: "warning",
-					message: error.message
-				});
-				return;
-			}
-		}
-		async run(first) {
-			let begun = first;
-			for (let round = 1;; round += 1) {
-				if ("fileHash" in begun) return this.#result(begun);
-				try {
-					await this.#sendMissing(begun, round);
-					this.#hasCompleted = true;
-					return this.#result(await this.#complete(begun.id));
-				} catch (error) {
-					if (round === MAX_ROUNDS || !isOver(error)) throw error;
-					const what = this.#what("upload");
-					this.#options.session.emit({
-						type: "retry",
-						what,
-						attempt: round,
-						delayMs: 0,
-						error
-					});
-					if (round > 1 && error.code === "CONFLICT") await this.#giveUp(begun.id);
-					const again = await this.begin();
-					if (again === void 0) throw error;
-					begun = again;
-				}
-			}
-		}
-		#result({ kind, fileHash }) {
-			return {
-				result: kind !== "Deduplicated" || this.#hasCompleted ? "uploaded" : "deduplicated",
-				sentBytes: this.#sentBytes,
-				fileHash
-			};
-		}
-		async #sendMissing(upload, round) {
-			try {
-				var _usingCtx$45 = _usingCtx();
-				const { session, partBytes } = this.#options;
-				const { narSize, storePath } = this.#path;
-				const memoryBytes = encoderMemoryBytes(narSize, FRAMES_AT_ONCE) + 2 * partBytes;
-				_usingCtx$45.u(await session.budget.acquire(memoryBytes, this.#options.signal));
-				session.emit({
-					type: "upload-started",
-					storePath: storePath.path,
-					narSize,
-					attempt: round
-				});
-				const stop = new AbortController();
-				_usingCtx$45.u(onAbort(this.#options.signal, () => stop.abort(this.#options.signal.reason)));
-				const progress = createProgress$1(session, this.#path);
-				const present = new Set(upload.parts);
-				const room = createByteBudget(partBytes / 2);
-				const running = /* @__PURE__ */ new Set();
-				const failures = [];
-				const parts = encodeNarParts(readCheckedNar(this.#path, {
-					onRead: progress.onRead,
-					signal: stop.signal,
-					consumerCopies: true
-				}), {
-					narSize,
-					partBytes
-				}, {
-					isWanted: (number) => !present.has(number),
-					level: upload.level,
-					concurrency: FRAMES_AT_ONCE,
-					blocks: this.#options.blocks,
-					sizeBytes: narSize,
-					signal: stop.signal
-				});
-				try {
-					for await (const part of parts) {
-						const sizeBytes = part.pieces.reduce((sum, piece) => sum + piece.length, 0);
-						const lease = await room.acquire(sizeBytes, stop.signal);
-						const sending = this.#sendPart(upload.id, part, sizeBytes, stop.signal, progress).catch((error) => {
-							failures.push(error);
-							stop.abort(error);
-						}).finally(() => {
-							lease[Symbol.dispose]();
-							running.delete(sending);
-						});
-						running.add(sending);
-						if (running.size >= MAX_PARTS_AT_ONCE) await Promise.race(running);
-					}
-				} catch (error) {
-					failures.push(error);
-					stop.abort(error);
-				}
-				await Promise.all(running);
-				if (failures.length > 0) throw failures[0];
-			} catch (_) {
-				_usingCtx$45.e = _;
-			} finally {
-				_usingCtx$45.d();
-			}
-		}
-		async #sendPart(id, { number, pieces }, sizeBytes, signal, { onSent }) {
-			const hash = createHash("sha256");
-			for (const piece of pieces) hash.update(piece);
-			const part = {
-				number,
-				pieces,
-				sizeBytes,
-				sha256: hash.digest("hex")
-			};
-			try {
-				await this.#retry(`part ${number}`, () => this.#wire.putPart(id, part, signal), signal);
-			} catch (error) {
-				if (!isCacheError(error, "CONFLICT")) throw error;
-				return;
-			}
-			this.#sentBytes += sizeBytes;
-			onSent(this.#sentBytes);
-		}
-		async #giveUp(id) {
-			try {
-				await this.#wire.giveUp(id, this.#options.signal);
-			} catch (error) {
-				if (!isCacheError(error, "NOT_FOUND") && !isCacheError(error, "CONFLICT")) throw error;
-			}
-		}
-		async #complete(id) {
-			const { session, signal } = this.#options;
-			for (;;) {
-				const answer = await this.#retry("completion", () => this.#wire.complete(id, signal));
-				if (answer !== "running") return answer;
-				await session.retry.clock.sleep(COMPLETION_PAUSE_MS, signal);
-			}
-		}
-		#what(step) {
-			return `${step} of ${this.#path.storePath.path}`;
-		}
-		#retry(step, attempt, signal = this.#options.signal) {
-			const options = retryOptions(this.#options.session, this.#what(step), signal);
-			const { policy } = options;
-			const maxAttempts = policy.maxAttempts + MORE_ATTEMPTS;
-			return withRetry(attempt, {
-				...options,
-				policy: {
-					...policy,
-					maxAttempts
-				}
-			});
-		}
-	};
 }));
 // packages/cache-client/src/nar-receipt.ts
 var Receipt;
@@ -42037,7 +41688,7 @@ function formatClosurePath({ path, fileHash }) {
 		signatures: path.signatures
 	};
 }
-var MAX_PATHS_PER_REQUEST, Missing, Commit, Incomplete, FlywheelWire;
+var MAX_PATHS_PER_REQUEST, Missing$1, Commit, Incomplete, FlywheelWire;
 var init_wire_flywheel = __esmMin((() => {
 	init_src$4();
 	init_dist();
@@ -42045,7 +41696,7 @@ var init_wire_flywheel = __esmMin((() => {
 	init_nar_receipt();
 	init_wire_parts();
 	MAX_PATHS_PER_REQUEST = 2e4;
-	Missing = /* @__PURE__ */ object({
+	Missing$1 = /* @__PURE__ */ object({
 		missingPaths: /* @__PURE__ */ array(/* @__PURE__ */ string()),
 		missingNars: /* @__PURE__ */ array(/* @__PURE__ */ string())
 	});
@@ -42082,7 +41733,7 @@ var init_wire_flywheel = __esmMin((() => {
 				json,
 				signal
 			});
-			const answer = parseAnswer(Missing, text, `POST ${url.href}`);
+			const answer = parseAnswer(Missing$1, text, `POST ${url.href}`);
 			return {
 				missingPaths: new Set(answer.missingPaths),
 				missingNars: new Set(answer.missingNars.map((hash) => parseSha256Hex(`sha256:${hash}`)))
@@ -42182,6 +41833,2237 @@ var init_split_commits = __esmMin((() => {
 	init_wire_flywheel();
 	MAX_COMMIT_BYTES = 48 * 2 ** 20;
 }));
+// packages/cache-client/src/leave-out.ts
+/**
+* Sets aside the paths that `reasonOf` has a reason against, and all that need one of these, so that what is left is as
+* closed as it was.
+*/
+function leaveOut(paths, reasonOf) {
+	const sound = [];
+	const failed = [];
+	const failedNames = /* @__PURE__ */ new Set();
+	for (const path of sortByReferences(paths)) {
+		const needed = path.references.find((baseName) => failedNames.has(baseName));
+		const error = reasonOf(path) ?? (needed === void 0 ? void 0 : withoutReference(path, needed));
+		if (error === void 0) {
+			sound.push(path);
+			continue;
+		}
+		failedNames.add(path.storePath.baseName);
+		failed.push({
+			storePath: path.storePath.path,
+			error
+		});
+	}
+	return {
+		sound,
+		failed
+	};
+}
+/** Why a path is left out although nothing is wrong with it. */
+function withoutReference({ storePath }, reference) {
+	return new CacheError("NOT_FOUND", `${storePath.path} is left out: it refers to ${reference}, which cannot be had`);
+}
+var init_leave_out = __esmMin((() => {
+	init_src$6();
+	init_split_commits();
+}));
+// packages/cache-client/src/run-parallel.ts
+/**
+* Runs `task` for every item, in order of the list as far as `after` allows. The first failure stops
+* the rest: no new task starts, running ones see their signal fire, and once all are quiet that first
+* error is thrown.
+*
+* @throws {CacheError} `CANCELLED` when the caller's signal fires.
+*/
+async function runParallel(items, task, options) {
+	try {
+		var _usingCtx$52 = _usingCtx();
+		throwIfCancelled(options.signal, "The work");
+		if (items.length === 0) return;
+		const controller = new AbortController();
+		_usingCtx$52.u(onAbort(options.signal, () => controller.abort(options.signal?.reason)));
+		const order = createOrder(items, options.after);
+		const { promise, resolve } = Promise.withResolvers();
+		let running = 0;
+		let failure;
+		const startNext = () => {
+			for (let free = options.concurrency - running; free > 0 && !controller.signal.aborted; free -= 1) {
+				const item = order.take();
+				if (item === void 0) break;
+				running += 1;
+				run(item.value);
+			}
+			if (running === 0) resolve();
+		};
+		const run = async (item) => {
+			try {
+				await task(item, controller.signal);
+				order.finish(item);
+			} catch (error) {
+				failure ??= { error };
+				controller.abort(error);
+			}
+			running -= 1;
+			startNext();
+		};
+		startNext();
+		await promise;
+		throwIfCancelled(options.signal, "The work");
+		if (failure !== void 0) throw failure.error;
+		if (order.unfinished > 0) throw new Error("Items wait for each other in a circle");
+	} catch (_) {
+		_usingCtx$52.e = _;
+	} finally {
+		_usingCtx$52.d();
+	}
+}
+function createOrder(items, after) {
+	const known = new Set(items);
+	const waitsFor = /* @__PURE__ */ new Map();
+	const followers = /* @__PURE__ */ new Map();
+	for (const item of after === void 0 ? [] : items) {
+		const needed = new Set(after?.(item));
+		needed.delete(item);
+		let count = 0;
+		for (const other of needed) {
+			if (!known.has(other)) continue;
+			count += 1;
+			const list = followers.get(other);
+			if (list === void 0) followers.set(other, [item]);
+			else list.push(item);
+		}
+		if (count > 0) waitsFor.set(item, count);
+	}
+	const ready = items.filter((item) => !waitsFor.has(item)).map((value) => ({ value }));
+	let next = 0;
+	let unfinished = items.length;
+	return {
+		take: () => {
+			const first = ready[next];
+			if (first !== void 0) next += 1;
+			return first;
+		},
+		finish: (item) => {
+			unfinished -= 1;
+			for (const follower of followers.get(item) ?? []) {
+				const count = (waitsFor.get(follower) ?? 0) - 1;
+				waitsFor.set(follower, count);
+				if (count === 0) ready.push({ value: follower });
+			}
+		},
+		get unfinished() {
+			return unfinished;
+		}
+	};
+}
+var init_run_parallel = __esmMin((() => {
+	init_cancellation();
+}));
+// packages/cache-client/src/import/collect-closure.ts
+/**
+* Asks a source for the narinfos of paths and of all they refer to, level by level, without what a view has: that is
+* closed already.
+*
+* @throws {CacheError} what ends the work; see `createPatientSource`.
+*/
+async function collectClosure(question) {
+	const { source, seen, signal } = question;
+	const paths = [];
+	const absentRoots = [];
+	const wrong = /* @__PURE__ */ new Map();
+	let alreadyPresent = 0;
+	let elsewhere = 0;
+	let level = question.roots;
+	for (let depth = 0; level.length > 0; depth += 1) {
+		for (const hash of level) seen.add(hash);
+		const missing = await question.findMissing(level);
+		alreadyPresent += level.length - missing.size;
+		const next = /* @__PURE__ */ new Set();
+		await runParallel([...missing], async (hash, taskSignal) => {
+			try {
+				const path = await source.find(hash, taskSignal);
+				if (path === void 0 && depth === 0) absentRoots.push(hash);
+				else if (path === void 0) elsewhere += 1;
+				else {
+					paths.push(path);
+					for (const reference of path.references) next.add(reference.slice(0, 32));
+				}
+			} catch (error) {
+				if (!(error instanceof NarSourceError)) throw error;
+				wrong.set(hash, error);
+			}
+		}, {
+			concurrency: QUESTIONS_AT_ONCE,
+			signal
+		});
+		level = question.followsReferences ? [...next].filter((hash) => !seen.has(hash)) : [];
+	}
+	return {
+		paths,
+		alreadyPresent,
+		absentRoots,
+		elsewhere,
+		wrong
+	};
+}
+var QUESTIONS_AT_ONCE;
+var init_collect_closure = __esmMin((() => {
+	init_nar_source();
+	init_run_parallel();
+	QUESTIONS_AT_ONCE = 16;
+}));
+// packages/cache-client/src/import/patient-source.ts
+/**
+* Tells failures of single paths, which are thrown as `NarSourceError`, from those of the source as a whole, which are
+* thrown as they are and end the work.
+*/
+function createPatientSource(source) {
+	let silences = 0;
+	const answered = () => {
+		silences = 0;
+	};
+	const judge = (error) => {
+		if (!(error instanceof CacheError) || FINAL.has(error.code)) return error;
+		if (!SILENT.has(error.code)) return new NarSourceError(error);
+		silences += 1;
+		if (silences < MAX_SILENCES) return new NarSourceError(error);
+		return new CacheError(error.code, `${source.name} does not answer: ${error.message}`, {
+			cause: error,
+			hint: "Run the same command again later: it goes on where it was."
+		});
+	};
+	return {
+		name: source.name,
+		storeDir: source.storeDir,
+		find: async (storePathHash, signal) => {
+			try {
+				const path = await source.find(storePathHash, signal);
+				answered();
+				return path;
+			} catch (error) {
+				throw judge(error);
+			}
+		},
+		async *read(path, signal) {
+			try {
+				for await (const chunk of source.read(path, signal)) {
+					answered();
+					yield chunk;
+				}
+			} catch (error) {
+				throw judge(error);
+			}
+		},
+		list: (signal) => source.list(signal),
+		[Symbol.asyncDispose]: () => source[Symbol.asyncDispose]()
+	};
+}
+var MAX_SILENCES, SILENT, FINAL;
+var init_patient_source = __esmMin((() => {
+	init_src$6();
+	init_nar_source();
+	MAX_SILENCES = 5;
+	SILENT = /* @__PURE__ */ new Set(["UNAVAILABLE", "TIMEOUT"]);
+	FINAL = /* @__PURE__ */ new Set([
+		"UNAUTHENTICATED",
+		"CANCELLED",
+		"CONFIG"
+	]);
+}));
+// packages/cache-client/src/import/transfer-paths.ts
+/**
+* Brings paths from a source to a target, some roots with their closures at a time. What fails is told by an event, left
+* out together with all that needs it, and does not hinder the rest.
+*
+* @throws {CacheError} what ended the work: the source or the target cannot be reached, a token is refused, `CANCELLED`.
+*/
+async function transferPaths(options) {
+	const run = new TransferRun(options);
+	let batch = /* @__PURE__ */ new Set();
+	for await (const hash of options.roots) {
+		if (!run.isNew(hash)) continue;
+		batch.add(hash);
+		if (batch.size < ROOTS_AT_ONCE) continue;
+		await run.take([...batch]);
+		batch = /* @__PURE__ */ new Set();
+	}
+	await run.take([...batch]);
+	return run.summary();
+}
+var ROOTS_AT_ONCE, TransferRun;
+var init_transfer_paths = __esmMin((() => {
+	init_src$6();
+	init_clock$1();
+	init_leave_out();
+	init_collect_closure();
+	init_patient_source();
+	ROOTS_AT_ONCE = 256;
+	TransferRun = class {
+		#options;
+		#source;
+		#startedMs = systemClock.nowMs();
+		#seen = /* @__PURE__ */ new Set();
+		/** Hashes of what cannot be had, for those of later batches that need it. */
+		#failed = /* @__PURE__ */ new Set();
+		#total = {
+			added: 0,
+			alreadyPresent: 0,
+			elsewhere: 0,
+			narBytes: 0,
+			fileBytes: 0
+		};
+		constructor(options) {
+			this.#options = options;
+			this.#source = createPatientSource(options.source);
+		}
+		isNew(hash) {
+			return !this.#seen.has(hash);
+		}
+		async take(roots) {
+			const { followsReferences, signal, target } = this.#options;
+			const { paths, wrong, absentRoots, alreadyPresent, elsewhere } = await collectClosure({
+				source: this.#source,
+				roots,
+				followsReferences,
+				seen: this.#seen,
+				findMissing: (hashes) => target.findMissing(hashes),
+				signal
+			});
+			this.#total.alreadyPresent += alreadyPresent;
+			this.#total.elsewhere += elsewhere;
+			for (const hash of absentRoots) {
+				const message = `${this.#source.name} has no path ${hash}`;
+				this.#fail(hash, new CacheError("NOT_FOUND", message));
+			}
+			for (const [hash, error] of wrong) this.#fail(hash, error);
+			const { sound, failed } = leaveOut(paths, (path) => this.#whyNot(path));
+			for (const { storePath, error } of failed) this.#fail(storePath, error);
+			if (sound.length === 0) return;
+			const delivery = await target.deliver(this.#source, sound);
+			for (const { storePath, error } of delivery.failed) this.#fail(storePath, error);
+			this.#total.added += delivery.added;
+			this.#total.alreadyPresent += delivery.alreadyPresent;
+			this.#total.narBytes += delivery.narBytes;
+			this.#total.fileBytes += delivery.fileBytes;
+		}
+		summary() {
+			const { added, alreadyPresent, elsewhere, narBytes, fileBytes } = this.#total;
+			return {
+				paths: this.#seen.size,
+				added,
+				alreadyPresent,
+				failed: this.#failed.size,
+				elsewhere,
+				narBytes,
+				fileBytes,
+				durationMs: systemClock.nowMs() - this.#startedMs
+			};
+		}
+		#whyNot(path) {
+			const needed = path.references.find((baseName) => this.#failed.has(baseName.slice(0, 32)));
+			return needed === void 0 ? void 0 : withoutReference(path, needed);
+		}
+		/** @param path - A store path, or its hash. */
+		#fail(path, error) {
+			this.#failed.add(path.slice(path.lastIndexOf("/") + 1).slice(0, 32));
+			this.#options.onEvent({
+				type: "failed",
+				path,
+				error
+			});
+		}
+	};
+}));
+// node_modules/.pnpm/xz-decompress@0.2.3/node_modules/xz-decompress/dist/package/xz-decompress.js
+var require_xz_decompress = /* @__PURE__ */ __commonJSMin(((exports, module, this$1) => {
+	/*!
+	* Based on xzwasm (c) Steve Sanderson. License: MIT - https://github.com/SteveSanderson/xzwasm
+	* Contains xz-embedded by Lasse Collin and Igor Pavlov. License: Public domain - https://tukaani.org/xz/embedded.html
+	* and walloc (c) 2020 Igalia, S.L. License: MIT - https://github.com/wingo/walloc
+	*/
+	(function webpackUniversalModuleDefinition(root, factory) {
+		if (typeof exports === "object" && typeof module === "object") module.exports = factory(__require("stream/web"));
+		else if (typeof define === "function" && define.amd) define(["stream/web"], factory);
+		else if (typeof exports === "object") exports["xz-decompress"] = factory(__require("stream/web"));
+		else root["xz-decompress"] = factory(root["stream/web"]);
+	})(this$1, (__WEBPACK_EXTERNAL_MODULE__2__) => {
+		return (() => {
+			"use strict";
+			var __webpack_modules__ = [
+				,
+				((module) => {
+					module.exports = "data:application/wasm;base64,AGFzbQEAAAABOApgAX8Bf2ABfwBgAABgA39/fwF/YAABf2ACf38AYAN/f34BfmACf38Bf2AEf39/fwF/YAN/f38AAyEgAAABAgMDAwMEAQUAAgMCBgcIBwUDAAMHAQcABwcBAwkFAwEAAgYIAX8BQfCgBAsHTgUGbWVtb3J5AgAOY3JlYXRlX2NvbnRleHQACA9kZXN0cm95X2NvbnRleHQACQxzdXBwbHlfaW5wdXQACg9nZXRfbmV4dF9vdXRwdXQACwqQYCDfAgEFf0EAIQECQCAAQQdqIgJBEEkNAEEBIQEgAkEDdiIDQQJGDQBBAiEBIAJBIEkNAEEDIQEgA0EERg0AQQQhASACQTBJDQBBBSEBIANBBkYNAEEGIQEgAkHIAEkNAEEHIQEgAkHYAEkNAEEIIQEgAkGIAUkNAEEJIQEgAkGIAkkNACAAEIGAgIAAIgBBCGpBACAAGw8LAkACQCABQQJ0QcCIgIAAaiIEKAIAIgANAEEAIQACQAJAQQAoAuSIgIAAIgJFDQBBACACKAIANgLkiICAAAwBC0EAEIGAgIAAIgJFDQILIAJBgIB8cSIAIAJBCHZB/wFxIgJyIAE6AAAgACACQQh0ckGAAmohAEEAIQJBACABQQJ0QYCIgIAAaigCACIDayEFIAMhAQNAIAAgBWoiACACNgIAIAAhAiABIANqIgFBgQJJDQALIAQgADYCAAsgBCAAKAIANgIACyAAC/QHAQh/QQAoArCIgIAAIQECQAJAAkACQAJAQQAtALSIgIAARQ0AQQBBADoAtIiAgAAgAUUNAUGwiICAACECA0ACQAJAIAFBCGoiAyABKAIEIgRqIgVBCHZB/wFxIgYNACABIQIMAQsCQANAIAVBgIB8cSAGai0AAEH+AUcNAUGwiICAACEGA0AgBiIHKAIAIgYgBUcNAAsgByAFKAIANgIAIAEgBCAFKAIEakEIaiIENgIEIAcgAiACIAVGGyECIAMgBGoiBUEIdkH/AXEiBg0ACwsgAigCACECCyACKAIAIgENAAtBACgCsIiAgAAhAQsgAUUNACAAQYcCakGAfnEhCEF/IQJBsIiAgAAhBEEAIQNBsIiAgAAhBgNAIAYhBwJAIAEiBigCBCIFIABJDQAgBSACTw0AIAUhAiAHIQQgBiEDIAVBCGogCEcNACAHIQQgBSECIAYhAwwECyAGKAIAIgENAAsgAw0CDAELQbCIgIAAIQQLPwBBEHQhASAAQYgCaiEHQQAhAwJAAkBBACgCuIiAgAAiAkUNAEEAIQUgASEGDAELQQAgAUHwoISAAEH//wNqQYCAfHEiBmsiAjYCuIiAgAAgAiEFCwJAIAcgBU0NACACQQF2IgIgByAFayIHIAIgB0sbQf//A2oiB0EQdkAAQX9GDQJBAEEAKAK4iICAACAHQYCAfHEiA2o2AriIgIAACyAGRQ0BIAZB/wE6AAEgBkEAKAKwiICAADYCgAIgBkGEAmogAyAFakGAgHxxQfh9aiICNgIAIAZBgAJqIQMLIANBgIB8cSIGIANBCHZB/wFxckH/AToAACAEIAMoAgA2AgACQCACIABrQYB+cSIFDQAgAw8LIAMhAQJAIAYgBUF/cyADQQhqIgQgAmoiB2pBgIB8cUYNACAEQf//A3EhBQJAIABB9/0DSw0AIAYgBEEIdkH/AXFqQf4BOgAAIANBACgCsIiAgAA2AgAgA0GAgAQgBWsiBTYCBEEAIAM2ArCIgIAAEIOAgIAAIAZBhIIEaiACIAVrQfh9aiIFNgIAIAZBgYAEakH/AToAACAGQYCCBGohASAFIABrQYB+cSEFDAELIAIgBWogACAFakH//3tqQYCAfHFrQYCAeGohBSADIQELIAEgASgCBCAFazYCBCAFQfgBaiEGIAcgBWtBCHZB/wFxIQUCQANAIAYiB0GAfmohBiAFIgQNAUEBIQUgB0H4AUcNAAsLAkAgB0H4AUYNACACIANqIAZrQYCAfHEiBSAEakH+AToAACAFIARBCHRqIgVBACgCsIiAgAA2AgAgBSAGNgIEQQAgBTYCsIiAgAAQg4CAgAALIAEPC0EAC3wBAn8CQCAARQ0AAkAgAEGAgHxxIABBCHZB/wFxciIBLQAAIgJB/wFHDQAgAEF4aiIAQQAoArCIgIAANgIAQQAgADYCsIiAgAAgAUH+AToAAEEAQQE6ALSIgIAADwsgACACQQJ0QcCIgIAAaiICKAIANgIAIAIgADYCAAsLawECfwJAQQAoArCIgIAAIgAoAgRB/wFLDQAgAEGAgHxxIgEgAEEIdkH/AXEiAHJBCToAAEEAQQAoArCIgIAAKAIANgKwiICAACABIABBCHRyIgBBACgC5IiAgAA2AgBBACAANgLkiICAAAsLTgECfwJAIAAgAUYNACACRQ0AA0ACQCAALQAAIgMgAS0AACIERg0AQQFBfyADIARLGw8LIAFBAWohASAAQQFqIQAgAkF/aiICDQALC0EAC3gBAX8CQAJAIAAgAU8NACACRQ0BIAAhAwNAIAMgAS0AADoAACABQQFqIQEgA0EBaiEDIAJBf2oiAg0ADAILCyAAIAFNDQAgAkUNACABQX9qIQEgAEF/aiEDA0AgAyACaiABIAJqLQAAOgAAIAJBf2oiAg0ACwsgAAssAQF/AkAgAkUNACAAIQMDQCADIAE6AAAgA0EBaiEDIAJBf2oiAg0ACwsgAAt/AQF/AkACQCABIAByIAJyQQNxRQ0AIAJFDQEgACEDA0AgAyABLQAAOgAAIAFBAWohASADQQFqIQMgAkF/aiICDQAMAgsLIAJBBEkNACACQQJ2IQIgACEDA0AgAyABKAIANgIAIAFBBGohASADQQRqIQMgAkF/aiICDQALCyAAC4gBAQJ/AkBBAC0A6IiAgAANAEEAQQE6AOiIgIAAEIyAgIAAEI6AgIAAC0GggAgQgICAgAAiAEGAgAQ2AgBBAkGAgIAgEJeAgIAAIQEgAEEUakKAgICAgIDAADcCACAAQRBqIABBoIAEajYCACAAQQhqQgA3AgAgACAAQSBqNgIEIAAgATYCHCAACxUAIAAoAhwQmICAgAAgABCCgICAAAsWACAAQQxqIAE2AgAgAEEIakEANgIACxsAIAAoAhwgAEEEaiAAQQxqKAIARRCWgICAAAtUAQN/QQAhAANAQQghASAAIQIDQEEAIAJBAXFrQaCG4u1+cSACQQF2cyECIAFBf2oiAQ0ACyAAQQJ0QfCIgIAAaiACNgIAIABBAWoiAEGAAkcNAAsLTgACQCABRQ0AIAJBf3MhAgNAIAJB/wFxIAAtAABzQQJ0QfCIgIAAaigCACACQQh2cyECIABBAWohACABQX9qIgENAAsgAkF/cyECCyACC10DAX4BfwF+QgAhAANAQQghASAAIQIDQEIAIAJCAYN9QsKenLzd8pW2SYMgAkIBiIUhAiABQX9qIgENAAsgAKdBA3RB8JCAgABqIAI3AwAgAEIBfCIAQoACUg0ACwtPAAJAIAFFDQAgAkJ/hSECA0AgAkL/AYMgADEAAIWnQQN0QfCQgIAAaikDACACQgiIhSECIABBAWohACABQX9qIgENAAsgAkJ/hSECCyACC8oQAgx/An4CQAJAIAAoAiRFDQAgACgCACECDAELQQAhAiAAQQA6ACggAEIANwMAIABCADcDGCAAQcgAakEAQeQAEIaAgIAAGiAAQawBakEMNgIACyAAIAEoAgQiAzYCECAAQeAAaiEEIABByABqIQUgAEG2AWohBiAAQbABaiEHIABBqAFqIQggASgCECEJAkACQAJAAkADQAJAAkACQAJAAkACQAJAAkACQAJAAkACQAJAAkACQCACDgoBAgAEBQYHCAkKDwsgASgCACEKIAAoAqgBIQIgACgCrAEhCyABKAIEIQwgASgCCCENDAILIAcgACgCqAEiDGogASgCACABKAIEIgJqIAEoAgggAmsiAiAAKAKsASAMayIMIAIgDEkbIgIQh4CAgAAaIAEgASgCBCACajYCBEEAIQwgAEEAIAAoAqgBIAJqIgIgAiAAKAKsASILRhs2AqgBIAIgC0cNESAAQQE2AgACQCAHQaiIgIAAQQYQhICAgABFDQBBBSEMDBILIAZBAkEAEI2AgIAAIAAoALgBRw0QQQYhDCAGLQAADREgACAALQC3ASICNgIgIAJBBEsNEUEBIAJ0QRNxRQ0RCyABKAIEIgwgASgCCCINRg0OAkAgASgCACIKIAxqLQAAIgsNACAAIAw2AhAgASAMQQFqNgIEQQYhAgwMC0EAIQIgAEEANgKoASAAQQI2AgAgACALQQJ0QQRqIgs2AqwBIAAgCzYCQAsgByACaiAKIAxqIA0gDGsiDCALIAJrIgIgDCACSRsiAhCHgICAABogASABKAIEIAJqNgIEQQAhDCAAQQAgACgCqAEgAmoiAiACIAAoAqwBIgtGGzYCqAEgAiALRw0PIAAgAkF8aiICNgKsAUEHIQwgByACQQAQjYCAgAAgByAAKAKsASICaigAAEcNDyAAQQI2AqgBIAAtALEBIgtBP3ENDAJAAkAgC0HAAHFFDQAgACAHIAggAhCRgICAAEEBRw0RIAAgACkDCDcDMCAAKAKsASECIAAtALEBIQsMAQsgAEJ/NwMwC0J/IQ4CQCALwEF/Sg0AIAAgByAIIAIQkYCAgABBAUcNECAAKAKsASECIAApAwghDgsgACAONwM4IAIgACgCqAEiC2tBAkkNDyAAIAtBAWoiCjYCqAEgCCALakEIai0AAEEhRw0MIAAgC0ECaiINNgKoASAIIApqQQhqLQAAQQFHDQwgAiANRg0PIAAgC0EDajYCqAEgACgCsAkgCCANakEIai0AABCcgICAACIMDQ8gACgCrAEiAiAAKAKoASIMIAIgDEsbIQ0CQANAIA0gDEYNASAAIAxBAWoiAjYCqAEgACAMaiELIAIhDCALQbABai0AAA0ODAALCyAFQgA3AwAgAEEANgKoASAAQQM2AgAgBUEIakIANwMACyAAIAEoAgQ2AhAgACABKAIQNgIUIAAoArAJIAEQmYCAgAAhDCAAIAApA0ggASgCBCAAKAIQa618Ig43A0ggACAAKQNQIAEoAhAgACgCFCICayILrXwiDzcDUCAOIAApAzBWDQ0gDyAAKQM4Vg0NAkACQAJAAkAgACgCIEF/ag4EAAMDAQMLIAEoAgwgAmogCyAAKAIYEI2AgIAArSEODAELIAEoAgwgAmogCyAAKQMYEI+AgIAAIQ4LIAAgDjcDGAsgDEEBRw0OAkAgACkDMCIOQn9RDQAgDiAFKQMAUg0OCwJAIAApAzgiDkJ/UQ0AQQchDCAOIAApA1BSDQ8LIAAgACkDSCAANQJAfCAAKQNgfCIPNwNgQgQhDgJAAkACQCAAKAIgQX9qDgQBAgIAAgtCCCEOCyAEIA4gD3w3AwALIAAgACkDaCAAKQNQfDcDaCAAIARBGCAAKAJwEI2AgIAANgJwIABBBDYCACAAIAApA1hCAXw3A1gLAkAgBSkDACIOQgODUA0AIA5CAXwhDiABKAIEIQwgASgCCCELA0AgCyAMRg0NIAEgDEEBaiICNgIEIAEoAgAgDGotAAANDiAFIA43AwAgDkIDgyEPIA5CAXwhDiACIQwgD0IAUg0ACwsgAEEFNgIAC0EBIQIgACgCIEF/ag4EBgcHBQcLIAAgARCSgICAACIMQQFHDQsgAEEHNgIAC0EAIAAoAhBrIQUgAEGAAWopAwAhDiABKAIEIQwCQANAIA4gBSAMaq18QgODUA0BAkAgDCABKAIIRw0AIAAgARCTgICAAAwLCyABIAxBAWoiAjYCBCABKAIAIAxqIQsgAiEMIAstAAANCwwACwsgACABEJOAgIAAQQchDCAEIABBkAFqQRgQhICAgAANCiAAQQg2AgALIAAgAUEgEJSAgIAAIgxBAUcNCSAAQQk2AgBBDCELIABBDDYCrAEMAQsgACgCrAEhCwsgByAAKAKoASIMaiABKAIAIAEoAgQiAmogASgCCCACayICIAsgDGsiDCACIAxJGyICEIeAgIAAGiABIAEoAgQgAmo2AgRBACEMIABBACAAKAKoASACaiICIAIgACgCrAEiC0YbNgKoASACIAtHDQcgABCVgICAACEMDAcLQQEhAiAAIAFBwAAQlICAgAAiDEEBRw0GDAELQQEhAiAAIAFBIBCUgICAACIMQQFHDQULIAAgAjYCAAwACwtBBiEMDAILQQAhDAwBC0EHIQwLAkACQCAAKAIkDQACQAJAIAwOAgADAQtBB0EIIAEoAgQgASgCCEYbIQwLIAEgCTYCECABIAM2AgQgDA8LAkAgDA0AIAMgASgCBEcNACAJIAEoAhBHDQAgAC0AKCEBIABBAToAKCABQQN0DwsgAEEAOgAoCyAMC6YBAQN/AkAgACgCBCIEDQAgAEIANwMICyACKAIAIgUgAyAFIANLGyEGA0ACQCAGIAVHDQBBAA8LIAEgBWotAAAhAyACIAVBAWoiBTYCACAAIANB/wBxrSAErYYgACkDCIQ3AwgCQAJAIAPAIgNBAEgNAAJAIAMNAEEHIQMgBA0CCyAAQQA2AgRBAQ8LQQchAyAAIARBB2oiBDYCBCAEQT9HDQELCyADC6ECAgN/AX4gAEGQAWohAiABQQRqIQMDQAJAIAAgASgCACADIAEoAggQkYCAgAAiBEEBRg0AIABBgAFqIgMgAykDACABKAIEIAAoAhAiA2siAq18NwMAIAAgAyABKAIAaiACIAAoAhgQjYCAgACtNwMYIAQPCwJAAkACQAJAAkAgACgCeA4DAAIBAwsgACAAKQMIIgU3A4gBAkAgBSAAKQNYUQ0AQQcPCyAAQQE2AngMAwsgACAAKQOYASAAKQMIfDcDmAEgACACQRggACgCoAEQjYCAgAA2AqABIABBATYCeCAAIAApA4gBQn98IgU3A4gBDAILIABBAjYCeCAAIAApA5ABIAApAwh8NwOQAQsgACkDiAEhBQsgBUIAUg0AC0EBC0ABAn8gAEGAAWoiAiACKQMAIAEoAgQgACgCECICayIDrXw3AwAgACACIAEoAgBqIAMgACgCGBCNgICAAK03AxgLfAEEfyABKAIEIQMgASgCCCEEA0ACQCAEIANHDQBBAA8LIAEgA0EBaiIFNgIEAkAgASgCACADai0AACAAKQMYIAAoAgQiA62Ip0H/AXFGDQBBBw8LIAAgA0EIaiIGNgIEIAUhAyAGIAJJDQALIABBADYCBCAAQgA3AxhBAQtvAQF/QQchAQJAIABBugFqLwAAQdm0AUcNACAAQbQBakEGQQAQjYCAgAAgAEGwAWooAABHDQAgAEGAAWopAwBCAoggADUAtAFSDQAgAEG4AWotAAANAEEBQQcgACgCICAAQbkBai0AAEYbIQELIAELwAIBA38CQAJAAkAgACgCJA0AIABBADoAKCAAQQA2AgBBASECDAELAkAgACgCAEEKRw0AQQAhAwwCC0ECIQMMAQtBASEDCwJAAkADQAJAAkACQAJAIAMOAwABAwMLIAEoAgQiAyABKAIIIgRGDQQgASgCACEFAkADQCAFIANqLQAADQEgASADQQFqIgM2AgQgACAAKAIEQQFqQQNxNgIEIAQgA0YNBgwACwsCQCAAKAIERQ0AQQcPCyAAKAIkRQ0BIABBADoAKCAAQQA2AgBBASEDDAMLIABCADcDGCAAQQA2AgQgAEHIAGpBAEHkABCGgICAABogAEGsAWpBDDYCAAtBAiEDDAELIAAgARCQgICAACIDQQFHDQIgAEEKNgIAQQAhAwwACwsCQCACDQBBAA8LQQdBASAAKAIEGyEDCyADC3UBAX8CQEG4CRCAgICAACICRQ0AIAIgADYCJCACIAAgARCbgICAACIANgKwCQJAIABFDQAgAkEAOgAoIAJCADcDACACQgA3AxggAkHIAGpBAEHkABCGgICAABogAkGsAWpBDDYCACACDwsgAhCCgICAAAtBAAseAAJAIABFDQAgACgCsAkQnYCAgAAgABCCgICAAAsL3RABCn8gAEHo3QFqIQIgAEHUAGohAyAAQRxqIgRBCGohBQJAAkADQCAAKAJAIQYCQAJAAkACQAJAAkACQAJAAkACQAJAAkACQAJAAkAgASgCBCIHIAEoAghJDQAgBkEHRg0BDBELIAYOCQECAwQFBgcACQ4LIAAoAkwhBgwHC0EBIQYgASAHQQFqNgIEIAEoAgAgB2otAAAiB0UNCAJAAkAgB0HfAUsNACAHQQFHDQELIABBgAI7AVACQCAAKAI8DQAgACABKAIMIAEoAhAiBmo2AhggACABKAIUIAZrNgIsCyAEQgA3AgAgBUIANwIADAoLIAAtAFBFDQkMDQsgASAHQQFqNgIEIAEoAgAgB2otAAAhByAAQQI2AkAgACAHQQh0IAAoAkhqNgJIDAsLIAEgB0EBajYCBCABKAIAIAdqLQAAIQcgAEEDNgJAIAAgByAAKAJIakEBajYCSAwKCyABIAdBAWo2AgQgASgCACAHai0AACEHIABBBDYCQCAAIAdBCHQ2AkwMCQsgASAHQQFqNgIEIAEoAgAgB2otAAAhByAAIAAoAkQ2AkAgACAHIAAoAkxqQQFqNgJMDAgLIAEgB0EBajYCBEEHIQYgASgCACAHai0AACIHQeABSw0DQQAhCAJAAkAgB0EtTw0AQQAhCQwBCyAHQVNqIgcgB0H/AXFBLW4iCUEtbGshByAJQQFqIQkLIABBfyAJdEF/czYCdAJAIAdB/wFxQQlJDQAgB0F3aiIHIAdB/wFxQQluIghBCWxrIQcgCEEBaiEICyAAIAg2AnAgACAHQf8BcSIHNgJsIAggB2pBBEsNAyADQgA3AgAgA0EIakIANwIAIANBEGpBADYCACAAQX8gCHRBf3M2AnBB+AAhBwNAIAAgB2pBgAg7AQAgB0ECaiIHQeTdAUcNAAsgAEEGNgJAIABBBTYCCCAAQv////8PNwIACyAAKAJMIgpBBUkNBwJAIAAoAggiB0UNACAHQX9qIQYgASgCBCEHIAEoAgghCQNAIAkgB0YNCiABIAdBAWoiCDYCBCABKAIAIAdqLQAAIQcgACAGNgIIIAAgByAAKAIEQQh0cjYCBCAIIQcgBkF/aiIGQX9HDQALCyAAQQc2AkAgACAKQXtqIgY2AkwLIAAgACgCICIHIAEoAhQgASgCEGsiCCAAKAJIIgkgCCAJSRsiCGogACgCLCIJIAkgB2sgCEsbNgIoIAEoAggiCiABKAIEIghrIQcCQAJAAkAgACgC5N0BIgkNACAGDQFBACEGCyACIAlqIAEoAgAgCGpBKiAJayIIIAYgCWsiBiAIIAZJGyIGIAcgBiAHSRsiBxCHgICAABoCQAJAIAAoAuTdASIIIAdqIgYgACgCTEcNACACIAhqIAdqQQBBPyAGaxCGgICAABogACgC5N0BIAdqIQYMAQsCQCAGQRRLDQAgACAGNgLk3QEgASABKAIEIAdqNgIEDAMLIAZBa2ohBgsgAEEANgIQIAAgAjYCDCAAIAY2AhRBByEGIAAQmoCAgABFDQMgACgCECIIIAAoAuTdASIJIAdqSw0DIAAgACgCTCAIayIGNgJMAkAgCCAJTw0AIAAgCSAIayIHNgLk3QEgAiACIAhqIAcQhYCAgAAaDAILIABBADYC5N0BIAEgASgCBCAIIAlraiIINgIEIAEoAggiCiAIayEHCwJAIAdBFUkNACAAIAg2AhAgACABKAIANgIMIAAgCkFraiAIIAZqIAcgBkEVakkbNgIUQQchBiAAEJqAgIAARQ0DIAAoAkwiByAAKAIQIgggASgCBGsiCUkNAyABIAg2AgQgACAHIAlrIgY2AkwgASgCCCAIayIHQRRLDQELIAIgASgCACAIaiAHIAYgByAGSRsiBxCHgICAABogACAHNgLk3QEgASABKAIEIAdqNgIECyAAKAIgIgYgACgCHCIIayEHAkAgACgCPEUNAAJAIAYgACgCLEcNACAAQQA2AiALIAEoAgwgASgCEGogACgCGCAIaiAHEIeAgIAAGiAAKAIgIQYLIAAgBjYCHCABIAEoAhAgB2oiCDYCECAAIAAoAkgiBiAHazYCSAJAIAYgB0cNAEEHIQYgACgCTA0CIAAoAmgNAiAAKAIEDQIgAEEANgJADAQLQQAhBiAIIAEoAhRGDQEgASgCBCABKAIIRw0FIAAoAuTdASAAKAJMTw0FDAELAkADQCAAKAJMIghFDQFBACEGIAEoAggiCSAHTQ0CIAEoAhQiCiABKAIQIgtNDQIgACAIIAkgB2siBiAKIAtrIgkgBiAJSRsiBiAAKAIsIAAoAiAiCWsiCiAGIApJGyIGIAggBiAISRsiBms2AkwgCSAAKAIYaiABKAIAIAdqIAYQhYCAgAAaIAAgACgCICAGaiIHNgIgAkAgACgCJCAHTw0AIAAgBzYCJAsCQCAAKAI8RQ0AAkAgByAAKAIsRw0AIABBADYCIAsgASgCDCABKAIQaiABKAIAIAEoAgRqIAYQhYCAgAAaIAAoAiAhBwsgACAHNgIcIAEgASgCECAGajYCECABIAEoAgQgBmoiBzYCBAwACwsgAEEANgJADAQLIAYPCyAHwEF/Sg0BIABBATYCQCAAIAdBEHRBgID8AHE2AkgCQCAHQcABSQ0AIABBBTYCRCAAQQA6AFEMAwsgAC0AUQ0DIABBBjYCRCAHQaABSQ0CIANCADcCACADQRBqQQA2AgAgA0EIakIANwIAQfgAIQcDQCAAIAdqQYAIOwEAIAdBAmoiB0Hk3QFHDQALCyAAQQU2AgggAEL/////DzcCAAwBCyAHQQJLDQEgAEKDgICAgAE3AkAMAAsLQQcPC0EAC5wYARR/IABBGGohAQJAIABBIGooAgAiAiAAQShqKAIAIgNPDQAgAEHoAGoiBCgCAEUNACABIAQgACgCVBCegICAABogACgCKCEDIAAoAiAhAgsCQCACIANPDQAgAEHYC2ohBSAAQbwNaiEGIABB3A1qIQcgAEHoAGohCCAAQeAVaiEJIABB1ABqIQoDQCAAKAIQIgsgACgCFEsNASAAIAAoAmQiDEEFdGogACgCdCACcSINQQF0aiIOQfgAaiEPAkACQCAAKAIAIgNBgICACEkNACAAKAIEIRAMAQsgACADQQh0IgM2AgAgACALQQFqIgQ2AhAgACAAKAIEQQh0IAAoAgwgC2otAAByIhA2AgQgBCELCwJAAkAgECADQQt2IA8vAQAiEWwiBE8NACAAIAQ2AgAgDyARQYAQIBFrQQV2ajsBACACQX9qIQMCQCACDQAgACgCLCADaiEDCwJAAkAgACgCJCIRDQBBACEDDAELIAEoAgAgA2otAAAhAwsgACAAKAJwIAJxIAAoAmwiD3QgA0EIIA9rdmpBgAxsakHkHWohDgJAAkAgDEEGSw0AQQEhAwNAIA4gA0EBdCIDaiEQAkACQCAAKAIAIgRBgICACEkNACAAKAIEIQwMAQsgACAEQQh0IgQ2AgAgACAAKAIQIg9BAWo2AhAgACAAKAIEQQh0IA8gACgCDGotAAByIgw2AgQLAkACQCAMIARBC3YgEC8BACIRbCIPSQ0AIAAgDCAPazYCBCAEIA9rIQ8gA0EBciEDIBEgEUEFdmshBAwBCyARQYAQIBFrQQV2aiEECyAAIA82AgAgECAEOwEAIANBgAJJDQALIAAoAiAhAgwBCyACIAAoAlQiD0F/c2ohAwJAIAIgD0sNACAAKAIsIANqIQMLAkACQCARDQBBACESDAELIAEoAgAgA2otAAAhEgtBASEDQYACIQ8DQCAOIBJBAXQiEiAPcSITIA9qIANqQQF0aiERAkACQCAEQf///wdNDQAgBCENDAELIAAgBEEIdCINNgIAIAAgC0EBaiIENgIQIAAgEEEIdCAAKAIMIAtqLQAAciIQNgIEIAQhCwsCQAJAIBAgDUELdiARLwEAIgxsIgRPIhQNACAMQYAQIAxrQQV2aiEMDAELIAAgECAEayIQNgIEIA0gBGshBCAMIAxBBXZrIQxBACEPCyAAIAQ2AgAgESAMOwEAIA8gE3MhDyADQQF0IBRyIgNBgAJJDQALCyAAIAJBAWo2AiAgACgCGCACaiADOgAAAkAgACgCJCAAKAIgIgJPDQAgACACNgIkC0EAIQMCQCAAKAJkIgRBBEkNAAJAIARBCUsNACAEQX1qIQMMAQsgBEF6aiEDCyAAIAM2AmQMAQsgACADIARrIgM2AgAgACAQIARrIgQ2AgQgDyARIBFBBXZrOwEAIAAgDEEBdGoiEkH4A2ohDwJAAkAgA0H///8HTQ0AIAshEwwBCyAAIANBCHQiAzYCACAAIAtBAWoiEzYCECAAIARBCHQgACgCDCALai0AAHIiBDYCBAsCQAJAIAQgA0ELdiAPLwEAIhBsIhFJDQAgACADIBFrIgw2AgAgACAEIBFrIgM2AgQgDyAQIBBBBXZrOwEAIBJBkARqIQ8CQAJAIAxB////B00NACATIREMAQsgACAMQQh0Igw2AgAgACATQQFqIhE2AhAgACADQQh0IAAoAgwgE2otAAByIgM2AgQLAkACQCADIAxBC3YgDy8BACIQbCIETw0AIAAgBDYCACAPIBBBgBAgEGtBBXZqOwEAIA5B2ARqIQ8CQCAEQf///wdLDQAgACAEQQh0IgQ2AgAgACARQQFqNgIQIAAgA0EIdCAAKAIMIBFqLQAAciIDNgIECwJAIAMgBEELdiAPLwEAIhBsIhFJDQAgACAEIBFrNgIAIAAgAyARazYCBCAPIBAgEEEFdms7AQAMAgsgACARNgIAIA8gEEGAECAQa0EFdmo7AQAgAEEBNgJoIABBCUELIAAoAmRBB0kbNgJkDAMLIAAgDCAEayIMNgIAIAAgAyAEayIDNgIEIA8gECAQQQV2azsBACASQagEaiEEAkACQCAMQf///wdNDQAgESEODAELIAAgDEEIdCIMNgIAIAAgEUEBaiIONgIQIAAgA0EIdCAAKAIMIBFqLQAAciIDNgIECwJAAkAgAyAMQQt2IAQvAQAiD2wiEE8NACAAIBA2AgAgBCAPQYAQIA9rQQV2ajsBACAAKAJYIQMMAQsgACAMIBBrIhE2AgAgACADIBBrIgM2AgQgBCAPIA9BBXZrOwEAIBJBwARqIQ8CQCARQf///wdLDQAgACARQQh0IhE2AgAgACAOQQFqNgIQIAAgA0EIdCAAKAIMIA5qLQAAciIDNgIECwJAAkAgAyARQQt2IA8vAQAiEGwiBE8NACAQQYAQIBBrQQV2aiEQIAAoAlwhAwwBCyAAIAMgBGs2AgQgACgCYCEDIAAgACgCXDYCYCARIARrIQQgECAQQQV2ayEQCyAAIAQ2AgAgDyAQOwEAIAAgACgCWDYCXAsgACAAKAJUNgJYIAAgAzYCVAsgAEEIQQsgACgCZEEHSRs2AmQgACAJIA0Qn4CAgAAMAQsgACARNgIAIA8gEEGAECAQa0EFdmo7AQAgACAAKAJcNgJgIAAgACkCVDcCWCAAQQdBCiAAKAJkQQdJGzYCZCAAIAcgDRCfgICAACAKIAAoAmgiA0F+akEDIANBBkkbQQd0akGEB2ohDUEBIQMDQCANIANBAXQiA2ohEAJAAkAgACgCACIEQYCAgAhJDQAgACgCBCEMDAELIAAgBEEIdCIENgIAIAAgACgCECIPQQFqNgIQIAAgACgCBEEIdCAPIAAoAgxqLQAAciIMNgIECwJAAkAgDCAEQQt2IBAvAQAiEWwiD0kNACAAIAwgD2s2AgQgBCAPayEPIANBAXIhAyARIBFBBXZrIQQMAQsgEUGAECARa0EFdmohBAsgACAPNgIAIBAgBDsBACADQcAASQ0ACwJAIANBQGoiBEEDSw0AIAAgBDYCVAwBCyAAIANBAXFBAnIiDzYCVCAEQQF2IRACQCAEQQ1LDQAgACAPIBBBf2oiDnQiBDYCVEEBIQ8gBSAEQQF0akHAACADa0EBdGpBfmohEkEAIQwDQCASIA9BAXQiD2ohEAJAAkAgACgCACIDQYCAgAhJDQAgACgCBCENDAELIAAgA0EIdCIDNgIAIAAgACgCECIEQQFqNgIQIAAgACgCBEEIdCAEIAAoAgxqLQAAciINNgIECwJAAkAgDSADQQt2IBAvAQAiEWwiBEkNACAAIA0gBGs2AgQgACAAKAJUQQEgDHRqNgJUIAMgBGshBCAPQQFyIQ8gESARQQV2ayEDDAELIBFBgBAgEWtBBXZqIQMLIAAgBDYCACAQIAM7AQAgDiAMQQFqIgxHDQAMAgsLIBBBe2ohECAAKAIEIQQgACgCACEDA0ACQCADQf///wdLDQAgACADQQh0IgM2AgAgACAAKAIQIhFBAWo2AhAgBEEIdCARIAAoAgxqLQAAciEECyAAIANBAXYiAzYCACAAIAQgA2siBEEfdSIRIA9BAXRqQQFqIg82AlQgACARIANxIARqIgQ2AgQgEEF/aiIQDQALIAAgD0EEdDYCVEEAIQxBASEPA0AgBiAPQQF0Ig9qIRACQAJAIAAoAgAiA0GAgIAISQ0AIAAoAgQhDQwBCyAAIANBCHQiAzYCACAAIAAoAhAiBEEBajYCECAAIAAoAgRBCHQgBCAAKAIMai0AAHIiDTYCBAsCQAJAIA0gA0ELdiAQLwEAIhFsIgRJDQAgACANIARrNgIEIAAgACgCVEEBIAx0ajYCVCADIARrIQQgD0EBciEPIBEgEUEFdmshAwwBCyARQYAQIBFrQQV2aiEDCyAAIAQ2AgAgECADOwEAIAxBAWoiDEEERw0ACwsCQCABIAggACgCVBCegICAAA0AQQAPCyAAKAIgIQILIAIgACgCKEkNAAsLQQEhAwJAIAAoAgAiBEH///8HSw0AIAAgBEEIdDYCAEEBIQMgACAAKAIQIgRBAWo2AhAgACAAKAIEQQh0IAQgACgCDGotAAByNgIECyADC3ABAX8CQEGo3gEQgICAgAAiAkUNACACQTRqIAE2AgAgAkE8aiAANgIAAkACQAJAIABBf2oOAgABAgsgAiABEICAgIAAIgA2AhggAA0BIAIQgoCAgAAMAgsgAkEANgIYIAJBOGpBADYCAAsgAg8LQQAL0gEBAn9BBiECAkAgAUEnSw0AIABBMGogAUEBcUECciABQQF2QQtqdCIBNgIAAkACQCAAQTxqKAIAIgNFDQBBBCECIAEgAEE0aigCAEsNAiAAQSxqIAE2AgAgA0ECRw0AIABBOGoiAygCACABTw0AIAAgATYCOCAAKAIYEIKAgIAAIAAgACgCMBCAgICAACIBNgIYIAENAEEDIQIMAQtBACECIABBADYCQCAAQdAAakEBOgAAIABB6ABqQQA2AgAgAEHk3QFqIQMLIANBADYCAAsgAgsjAAJAIABBPGooAgBFDQAgACgCGBCCgICAAAsgABCCgICAAAvHAQEDf0EAIQMCQCAAKAIMIAJNDQAgACgCGCACTQ0AIAEgASgCACIDIAAoAhAgACgCCCIEayIFIAMgBSADSRsiBWs2AgAgBCACQX9zaiEDAkAgBCACSw0AIAAoAhQgA2ohAwsDQCAAKAIAIgIgA2otAAAhASAAIAAoAggiBEEBajYCCCACIARqIAE6AABBACADQQFqIgMgAyAAKAIURhshAyAFQX9qIgUNAAtBASEDIAAoAgwgACgCCCIFTw0AIAAgBTYCDAsgAwvoBAEGfwJAAkAgACgCACIDQYCAgAhJDQAgACgCBCEEDAELIAAgA0EIdCIDNgIAIAAgACgCECIFQQFqNgIQIAAgACgCBEEIdCAFIAAoAgxqLQAAciIENgIECwJAAkAgBCADQQt2IAEvAQAiBWwiBk8NACAAIAY2AgAgASAFQYAQIAVrQQV2ajsBACABIAJBBHRqQQRqIQdBCCEIQQIhAQwBCyAAIAMgBmsiAzYCACAAIAQgBmsiBDYCBCABIAUgBUEFdms7AQACQCADQf///wdLDQAgACADQQh0IgM2AgAgACAAKAIQIgVBAWo2AhAgACAEQQh0IAUgACgCDGotAAByIgQ2AgQLAkAgBCADQQt2IAEvAQIiBWwiBk8NACAAIAY2AgAgASAFQYAQIAVrQQV2ajsBAiABIAJBBHRqQYQCaiEHQQghCEEKIQEMAQsgACADIAZrNgIAIAAgBCAGazYCBCABIAUgBUEFdms7AQIgAUGEBGohB0GAAiEIQRIhAQsgAEHoAGogATYCAEEBIQEDQCAHIAFBAXQiAWohBAJAAkAgACgCACIDQYCAgAhJDQAgACgCBCECDAELIAAgA0EIdCIDNgIAIAAgACgCECIFQQFqNgIQIAAgACgCBEEIdCAFIAAoAgxqLQAAciICNgIECwJAAkAgAiADQQt2IAQvAQAiBmwiBUkNACAAIAIgBWs2AgQgAyAFayEFIAFBAXIhASAGIAZBBXZrIQMMAQsgBkGAECAGa0EFdmohAwsgACAFNgIAIAQgAzsBACABIAhJDQALIABB6ABqIgAgASAIayAAKAIAajYCAAsLNQEAQYAICy4IAAAAEAAAABgAAAAgAAAAKAAAADAAAABAAAAAUAAAAIAAAAAAAQAA/Td6WFoA";
+				}),
+				((module) => {
+					module.exports = __WEBPACK_EXTERNAL_MODULE__2__;
+				})
+			];
+			var __webpack_module_cache__ = {};
+			function __webpack_require__(moduleId) {
+				var cachedModule = __webpack_module_cache__[moduleId];
+				if (cachedModule !== void 0) return cachedModule.exports;
+				var module = __webpack_module_cache__[moduleId] = { exports: {} };
+				__webpack_modules__[moduleId](module, module.exports, __webpack_require__);
+				return module.exports;
+			}
+			(() => {
+				__webpack_require__.d = (exports, definition) => {
+					for (var key in definition) if (__webpack_require__.o(definition, key) && !__webpack_require__.o(exports, key)) Object.defineProperty(exports, key, {
+						enumerable: true,
+						get: definition[key]
+					});
+				};
+			})();
+			(() => {
+				__webpack_require__.o = (obj, prop) => Object.prototype.hasOwnProperty.call(obj, prop);
+			})();
+			(() => {
+				__webpack_require__.r = (exports) => {
+					if (typeof Symbol !== "undefined" && Symbol.toStringTag) Object.defineProperty(exports, Symbol.toStringTag, { value: "Module" });
+					Object.defineProperty(exports, "__esModule", { value: true });
+				};
+			})();
+			var __webpack_exports__ = {};
+			(() => {
+				__webpack_require__.r(__webpack_exports__);
+				__webpack_require__.d(__webpack_exports__, { XzReadableStream: () => XzReadableStream });
+				var _dist_native_xz_decompress_wasm__WEBPACK_IMPORTED_MODULE_0__ = __webpack_require__(1);
+				const ReadableStream = globalThis.ReadableStream || __webpack_require__(2).ReadableStream;
+				const XZ_OK = 0;
+				const XZ_STREAM_END = 1;
+				class XzContext {
+					constructor(moduleInstance) {
+						this.exports = moduleInstance.exports;
+						this.memory = this.exports.memory;
+						this.ptr = this.exports.create_context();
+						this._refresh();
+						this.bufSize = this.mem32[0];
+						this.inStart = this.mem32[1] - this.ptr;
+						this.inEnd = this.inStart + this.bufSize;
+						this.outStart = this.mem32[4] - this.ptr;
+					}
+					supplyInput(sourceDataUint8Array) {
+						this._refresh();
+						this.mem8.subarray(this.inStart, this.inEnd).set(sourceDataUint8Array, 0);
+						this.exports.supply_input(this.ptr, sourceDataUint8Array.byteLength);
+						this._refresh();
+					}
+					getNextOutput() {
+						const result = this.exports.get_next_output(this.ptr);
+						this._refresh();
+						if (result !== XZ_OK && result !== XZ_STREAM_END) throw new Error(`get_next_output failed with error code ${result}`);
+						return {
+							outChunk: this.mem8.slice(this.outStart, this.outStart + this.mem32[5]),
+							finished: result === XZ_STREAM_END
+						};
+					}
+					needsMoreInput() {
+						return this.mem32[2] === this.mem32[3];
+					}
+					outputBufferIsFull() {
+						return this.mem32[5] === this.bufSize;
+					}
+					resetOutputBuffer() {
+						this.outPos = this.mem32[5] = 0;
+					}
+					dispose() {
+						this.exports.destroy_context(this.ptr);
+						this.exports = null;
+					}
+					_refresh() {
+						if (this.memory.buffer !== this.mem8?.buffer) {
+							this.mem8 = new Uint8Array(this.memory.buffer, this.ptr);
+							this.mem32 = new Uint32Array(this.memory.buffer, this.ptr);
+						}
+					}
+				}
+				class ContextMutex {
+					constructor() {
+						this.locked = false;
+						this.waitQueue = [];
+					}
+					async acquire() {
+						if (!this.locked) {
+							this.locked = true;
+							return;
+						}
+						return new Promise((resolve) => {
+							this.waitQueue.push(resolve);
+						});
+					}
+					release() {
+						if (this.waitQueue.length > 0) this.waitQueue.shift()();
+						else this.locked = false;
+					}
+				}
+				class XzReadableStream extends ReadableStream {
+					static _moduleInstancePromise;
+					static _moduleInstance;
+					static _contextMutex = new ContextMutex();
+					static async _getModuleInstance() {
+						const base64Wasm = _dist_native_xz_decompress_wasm__WEBPACK_IMPORTED_MODULE_0__.replace("data:application/wasm;base64,", "");
+						const wasmBytes = Uint8Array.from(atob(base64Wasm), (c) => c.charCodeAt(0)).buffer;
+						const module = await WebAssembly.instantiate(wasmBytes, {});
+						XzReadableStream._moduleInstance = module.instance;
+					}
+					constructor(compressedStream) {
+						let xzContext;
+						let unconsumedInput = null;
+						const compressedReader = compressedStream.getReader();
+						super({
+							async start(controller) {
+								await XzReadableStream._contextMutex.acquire();
+								try {
+									if (!XzReadableStream._moduleInstance) await (XzReadableStream._moduleInstancePromise || (XzReadableStream._moduleInstancePromise = XzReadableStream._getModuleInstance()));
+									xzContext = new XzContext(XzReadableStream._moduleInstance);
+								} catch (error) {
+									XzReadableStream._contextMutex.release();
+									throw error;
+								}
+							},
+							async pull(controller) {
+								try {
+									if (xzContext.needsMoreInput()) {
+										if (unconsumedInput === null || unconsumedInput.byteLength === 0) {
+											const { done, value } = await compressedReader.read();
+											if (!done) unconsumedInput = value;
+										}
+										const nextInputLength = Math.min(xzContext.bufSize, unconsumedInput.byteLength);
+										xzContext.supplyInput(unconsumedInput.subarray(0, nextInputLength));
+										unconsumedInput = unconsumedInput.subarray(nextInputLength);
+									}
+									const nextOutputResult = xzContext.getNextOutput();
+									controller.enqueue(nextOutputResult.outChunk);
+									xzContext.resetOutputBuffer();
+									if (nextOutputResult.finished) {
+										xzContext.dispose();
+										XzReadableStream._contextMutex.release();
+										controller.close();
+									}
+								} catch (error) {
+									if (xzContext) xzContext.dispose();
+									XzReadableStream._contextMutex.release();
+									throw error;
+								}
+							},
+							cancel() {
+								try {
+									if (xzContext) xzContext.dispose();
+									return compressedReader.cancel();
+								} finally {
+									XzReadableStream._contextMutex.release();
+								}
+							}
+						});
+					}
+				}
+			})();
+			return __webpack_exports__;
+		})();
+	});
+}));
+// packages/cache-client/src/import/decode-xz.ts
+/**
+* Decodes an xz stream in this thread: a command line has nobody else to answer meanwhile.
+*
+* @throws {CacheError} `CORRUPT` or `TRUNCATED`; errors of the source as they are.
+*/
+async function* decodeXz(source, signal) {
+	const { default: xz } = await Promise.resolve().then(() => /* @__PURE__ */ __toESM(require_xz_decompress(), 1));
+	const chunks = source[Symbol.asyncIterator]();
+	let failure;
+	const input = new ReadableStream({ async pull(controller) {
+		try {
+			signal?.throwIfAborted();
+			let next = await chunks.next();
+			while (next.done !== true && next.value.length === 0) next = await chunks.next();
+			if (next.done === true) controller.close();
+			else controller.enqueue(next.value);
+		} catch (error) {
+			failure = { error };
+			controller.error(error);
+		}
+	} }, { highWaterMark: 0 });
+	try {
+		for await (const chunk of new xz.XzReadableStream(input)) yield Buffer.from(chunk);
+	} catch (cause) {
+		if (failure !== void 0) throw failure.error;
+		const isCut = /error code 8$|reading 'byteLength'/.test(String(cause));
+		throw new CacheError(isCut ? "TRUNCATED" : "CORRUPT", `The xz stream is ${isCut ? "cut short" : "damaged"}`, { cause });
+	} finally {
+		await chunks.return?.();
+	}
+}
+var init_decode_xz = __esmMin((() => {
+	init_src$6();
+}));
+// packages/cache-client/src/import/verified-nar.ts
+/**
+* Reads a path's NAR from a source, uncompressed, and holds file and NAR against what the narinfo says. The last chunk is
+* kept back until all of it is known to be right.
+*
+* @throws {CacheError} `CORRUPT` or `TRUNCATED` when they differ; whatever the source throws.
+*/
+async function* readVerifiedNar(source, path, { onRead, signal }) {
+	const check = createCheck(path);
+	const nar = decompressNar(tap(source.read(path, signal), (chunk) => check.file(chunk)), path.compression, {
+		xz: decodeXz,
+		signal
+	});
+	let held;
+	for await (const chunk of naming(path, nar)) {
+		const narBytes = check.nar(chunk);
+		onRead?.(narBytes);
+		if (held !== void 0) yield held;
+		held = path.compression === "zstd" ? Buffer.from(chunk) : chunk;
+	}
+	check.end();
+	if (held !== void 0) yield held;
+}
+/**
+* The same, with the file's own bytes as what comes out: for those that need no other encoding.
+*/
+async function* readVerifiedFile(source, path, { onRead, signal }) {
+	const check = createCheck(path);
+	const passed = [];
+	const nar = decompressNar(tap(source.read(path, signal), (chunk) => {
+		check.file(chunk);
+		passed.push(chunk);
+	}), path.compression, {
+		xz: decodeXz,
+		signal
+	});
+	for await (const chunk of naming(path, nar)) {
+		const narBytes = check.nar(chunk);
+		onRead?.(narBytes);
+		while (passed.length > 1) yield passed.shift() ?? Buffer.alloc(0);
+	}
+	check.end();
+	yield* passed;
+}
+async function* tap(chunks, onChunk) {
+	for await (const chunk of chunks) {
+		onChunk(chunk);
+		yield chunk;
+	}
+}
+/** What is wrong with the bytes of one path says nothing of the others, and decoders know no path. */
+async function* naming({ storePath }, chunks) {
+	try {
+		yield* chunks;
+	} catch (error) {
+		if (!(error instanceof CacheError) || !OF_THE_BYTES.has(error.code)) throw error;
+		if (error instanceof NarSourceError) throw error;
+		const message = `${storePath.path}: ${error.message}`;
+		throw new NarSourceError(new CacheError(error.code, message, { cause: error }));
+	}
+}
+function createCheck(path) {
+	const { storePath, narHash, narSize, fileHash, fileSize } = path;
+	const wrong = (reason) => new NarSourceError(new CacheError("CORRUPT", `${storePath.path}: the source's ${reason}`));
+	const ofFile = createHash("sha256");
+	const ofNar = createHash("sha256");
+	let fileBytes = 0;
+	let narBytes = 0;
+	return {
+		file: (chunk) => {
+			fileBytes += chunk.length;
+			if (fileSize !== void 0 && fileBytes > fileSize) throw wrong(`file is longer than the ${fileSize} bytes of its narinfo`);
+			if (fileHash !== void 0) ofFile.update(chunk);
+		},
+		nar: (chunk) => {
+			narBytes += chunk.length;
+			if (narBytes > narSize) throw wrong(`NAR is longer than the ${narSize} bytes of its narinfo`);
+			ofNar.update(chunk);
+			return narBytes;
+		},
+		end: () => {
+			if (narBytes !== narSize) throw wrong(`NAR has ${narBytes} bytes, its narinfo says ${narSize}`);
+			if (fileSize !== void 0 && fileBytes !== fileSize) throw wrong(`file has ${fileBytes} bytes, its narinfo says ${fileSize}`);
+			const nar = ofNar.digest("hex");
+			if (nar !== narHash) throw wrong(`NAR hashes to sha256:${nar}, not to sha256:${narHash}`);
+			const file = ofFile.digest("hex");
+			if (fileHash !== void 0 && file !== fileHash) throw wrong(`file hashes to sha256:${file}, not to sha256:${fileHash}`);
+		}
+	};
+}
+var OF_THE_BYTES;
+var init_verified_nar = __esmMin((() => {
+	init_src$6();
+	init_src$4();
+	init_nar_source();
+	init_decode_xz();
+	OF_THE_BYTES = /* @__PURE__ */ new Set([
+		"CORRUPT",
+		"TRUNCATED",
+		"TOO_LARGE",
+		"UNSUPPORTED"
+	]);
+}));
+// packages/cache-client/src/export/export-paths.ts
+/**
+* Writes paths of a cache as a static binary cache: `nix-cache-info`, `<hash>.narinfo` with the signatures as they are, and
+* `nar/<file hash>.nar.<extension>`. Any web server, and Nix itself by `file://`, serves that.
+*
+* Every file is verified while it is written and named when it is whole, and a narinfo comes when its NAR and its references
+* are there: a reader finds whole closures or nothing, also in an export that was broken off. What the folder has is kept,
+* so that such an export goes on.
+*
+* @throws {CacheError} what ended the work: the source cannot be reached, the folder cannot be written, `CANCELLED`.
+*/
+async function exportPaths(options) {
+	const { source, directory, priority, roots, followsReferences, signal } = options;
+	const { concurrency = DEFAULT_CONCURRENCY$1, onEvent = () => {} } = options;
+	const about = formatNixCacheInfo({
+		storeDir: source.storeDir,
+		wantMassQuery: true,
+		priority
+	});
+	const present = await onDisk(directory, async () => {
+		await mkdir(join(directory, "nar"), { recursive: true });
+		await replaceText(join(directory, "nix-cache-info"), about);
+		return readPresent(directory);
+	});
+	return transferPaths({
+		source,
+		roots,
+		followsReferences,
+		onEvent,
+		signal,
+		target: {
+			findMissing: (hashes) => Promise.resolve(new Set(hashes.filter((hash) => !present.has(hash)))),
+			deliver: (patient, paths) => deliver(patient, paths, {
+				directory,
+				concurrency,
+				signal
+			})
+		}
+	});
+}
+async function deliver(source, paths, { directory, concurrency, signal }) {
+	const files = /* @__PURE__ */ new Map();
+	const failures = /* @__PURE__ */ new Map();
+	await runParallel(paths, async (path, taskSignal) => {
+		try {
+			const file = await onDisk(directory, () => writeNar(source, path, directory, taskSignal));
+			files.set(path.storePath.hash, file);
+		} catch (error) {
+			if (!(error instanceof NarSourceError)) throw error;
+			failures.set(path.storePath.hash, error);
+		}
+	}, {
+		concurrency,
+		signal
+	});
+	const { sound, failed } = leaveOut(paths, ({ storePath }) => failures.get(storePath.hash));
+	let narBytes = 0;
+	let fileBytes = 0;
+	for (const path of sound) {
+		const file = files.get(path.storePath.hash);
+		if (file === void 0) throw new Error(`${path.storePath.path} was not written`);
+		const place = join(directory, `${path.storePath.hash}.narinfo`);
+		await onDisk(directory, () => replaceText(place, describe$4(path, file)));
+		narBytes += path.narSize;
+		fileBytes += file.sizeBytes;
+	}
+	return {
+		added: sound.length,
+		alreadyPresent: 0,
+		failed,
+		narBytes,
+		fileBytes
+	};
+}
+function urlOf(sha256, { compression }) {
+	return `nar/${sha256HexToNix32(sha256)}.nar${EXTENSIONS[compression]}`;
+}
+/** Writes the file unless it is there: it has its name only since it was verified. */
+async function writeNar(source, path, directory, signal) {
+	if (path.fileHash !== void 0) {
+		const url = urlOf(path.fileHash, path);
+		const found = await stat(join(directory, url)).catch(() => void 0);
+		if (found !== void 0 && found.size === path.fileSize) return {
+			url,
+			sha256: path.fileHash,
+			sizeBytes: found.size
+		};
+	}
+	const temporary = join(directory, "nar", `.${path.storePath.hash}.partial`);
+	const hash = createHash("sha256");
+	let sizeBytes = 0;
+	try {
+		try {
+			var _usingCtx$51 = _usingCtx();
+			const file = _usingCtx$51.a(await open(temporary, "w"));
+			for await (const chunk of readVerifiedFile(source, path, { signal })) {
+				hash.update(chunk);
+				sizeBytes += chunk.length;
+				await file.writeFile(chunk);
+			}
+			await file.datasync();
+		} catch (_) {
+			_usingCtx$51.e = _;
+		} finally {
+			await _usingCtx$51.d();
+		}
+		const sha256 = hash.digest("hex");
+		const url = urlOf(sha256, path);
+		await rename(temporary, join(directory, url));
+		return {
+			url,
+			sha256,
+			sizeBytes
+		};
+	} catch (error) {
+		await rm(temporary, { force: true });
+		throw error;
+	}
+}
+function describe$4(path, { url, sha256, sizeBytes }) {
+	const { storePath, compression, narHash, narSize, references, deriver, ca, signatures } = path;
+	return formatNarInfo({
+		storePath: storePath.path,
+		url,
+		compression,
+		fileHash: parseHash$1(sha256, "sha256"),
+		fileSize: sizeBytes,
+		narHash: parseHash$1(narHash, "sha256"),
+		narSize,
+		references: [...references].sort(),
+		...deriver === void 0 ? {} : { deriver },
+		...ca === void 0 ? {} : { ca },
+		signatures
+	});
+}
+async function readPresent(directory) {
+	const hashes = (await readdir(directory)).filter((name) => name.endsWith(".narinfo")).map((name) => name.slice(0, -8));
+	return new Set(hashes.filter((hash) => isStorePathHash(hash)));
+}
+async function replaceText(path, text) {
+	await writeFile(`${path}.partial`, text, { flush: true });
+	await rename(`${path}.partial`, path);
+}
+/** A full disk or a folder that may not be written ends the export, whatever path came to it. */
+async function onDisk(directory, work) {
+	try {
+		return await work();
+	} catch (error) {
+		if (error instanceof CacheError) throw error;
+		throw error instanceof Error && "code" in error && error.code === "ENOSPC" ? new CacheError("STORAGE_FULL", `The disk of ${directory} is full`, { cause: error }) : toFileError(error, directory);
+	}
+}
+var DEFAULT_CONCURRENCY$1, EXTENSIONS;
+var init_export_paths = __esmMin((() => {
+	init_src$6();
+	init_src$4();
+	init_file_error();
+	init_transfer_paths();
+	init_verified_nar();
+	init_leave_out();
+	init_nar_source();
+	init_run_parallel();
+	DEFAULT_CONCURRENCY$1 = 5;
+	EXTENSIONS = {
+		none: "",
+		gzip: ".gz",
+		br: ".br",
+		zstd: ".zst",
+		xz: ".xz"
+	};
+}));
+// packages/cache-client/src/import/find-names.ts
+/**
+* The store path hashes that a text names, in any format that writes file names as they are: lines, HTML, JSON, XML.
+* Memory is one piece of the text.
+*/
+async function* findNames(pieces, pattern) {
+	const decoder = new TextDecoder();
+	let rest = "";
+	for await (const piece of pieces) {
+		const words = (rest + decoder.decode(piece, { stream: true })).split(AROUND);
+		rest = words.pop() ?? "";
+		if (rest.length > MAX_NAME_CHARS) rest = rest.slice(0, MAX_NAME_CHARS);
+		yield* hashesOf(words, pattern);
+	}
+	yield* hashesOf([rest], pattern);
+}
+/** The same of a text that is there as a whole. */
+function* hashesOf(words, pattern) {
+	for (const word of words) {
+		const hash = word.slice(0, 32);
+		const behind = word.slice(32);
+		if ((behind === ".narinfo" || pattern === "paths" && (behind === "" || behind.startsWith("-"))) && isStorePathHash(hash)) yield hash;
+	}
+}
+var AROUND, MAX_NAME_CHARS;
+var init_find_names = __esmMin((() => {
+	init_src$4();
+	AROUND = /[^0-9A-Za-z._+?=-]+/;
+	MAX_NAME_CHARS = 300;
+}));
+// packages/cache-client/src/import/folder-files.ts
+/** Opens a static cache in a folder of this machine, as `nix copy --to file://…` makes them. */
+function openFolderFiles(folder) {
+	return {
+		name: folder,
+		readText: async (file, { maxBytes, signal }) => {
+			const path = join(folder, file);
+			try {
+				const { size } = await stat(path);
+				if (size > maxBytes) throw new CacheError("TOO_LARGE", `${path} has more than ${maxBytes} bytes`);
+				return await readFile$2(path, {
+					encoding: "utf8",
+					signal
+				});
+			} catch (error) {
+				if (systemCodeOf(error) === "ENOENT") return void 0;
+				throw toFileError(error, path);
+			}
+		},
+		stream: (location, signal) => readWhole$1(inside(folder, location), signal),
+		async *listHashes() {
+			try {
+				for await (const { name } of await opendir(folder)) yield* hashesOf([name], "narinfos");
+			} catch (error) {
+				throw toFileError(error, folder);
+			}
+		},
+		[Symbol.asyncDispose]: () => Promise.resolve()
+	};
+}
+/** Reads a file of this machine from its beginning to its end. @throws {CacheError} what the disk says. */
+async function* readWhole$1(path, signal) {
+	try {
+		yield* createReadStream(path, {
+			highWaterMark: READ_BYTES$1,
+			signal
+		});
+	} catch (error) {
+		if (signal?.aborted === true) throw new CacheError("CANCELLED", `Reading ${path} was cancelled`, { cause: error });
+		throw toFileError(error, path);
+	}
+}
+/** A narinfo may name any file; only those of the cache are meant. */
+function inside(folder, location) {
+	const relative = normalize(location);
+	if (/^[a-z]+:/i.test(location) || relative.startsWith("..") || relative.startsWith("/")) throw new CacheError("INVALID", `${JSON.stringify(location)} lies outside of ${folder}`);
+	return join(folder, relative);
+}
+var READ_BYTES$1;
+var init_folder_files = __esmMin((() => {
+	init_src$6();
+	init_file_error();
+	init_find_names();
+	READ_BYTES$1 = 262144;
+}));
+// packages/cache-client/src/import/attic-database.ts
+/**
+* Opens the database of an Attic server without changing it.
+*
+* @param file - Better a copy than the file of a running server.
+* @throws {CacheError} `NOT_FOUND` when there is no such file; `UNSUPPORTED` when it is no database of Attic's.
+*/
+async function openAtticDatabase(file) {
+	const { DatabaseSync } = await import("node:sqlite");
+	const open = () => {
+		try {
+			return new DatabaseSync(file, { readOnly: true });
+		} catch (cause) {
+			throw new CacheError("NOT_FOUND", `The database ${file} cannot be opened`, { cause });
+		}
+	};
+	const database = open();
+	const query = (sql, ...values) => {
+		try {
+			return database.prepare(sql).all(...values);
+		} catch (cause) {
+			throw new CacheError("UNSUPPORTED", `${file} is no database of an Attic server`, {
+				cause,
+				hint: "It is the SQLite file that `database.url` of the server's configuration names."
+			});
+		}
+	};
+	try {
+		query("SELECT 1 FROM chunkref LIMIT 1");
+	} catch (error) {
+		database.close();
+		throw error;
+	}
+	const rows = () => query("SELECT * FROM cache WHERE deleted_at IS NULL ORDER BY name").map((row) => parse(CacheRow, row, `A cache of ${file}`));
+	return {
+		listCaches: () => rows().map((row) => describeCache(row, query)),
+		openSource: (cache, storage) => {
+			const found = rows().find(({ name }) => name === cache);
+			if (found === void 0) throw new CacheError("NOT_FOUND", `${file} has no cache ${JSON.stringify(cache)}`, { hint: `It has ${rows().map(({ name }) => name).join(", ") || "none"}.` });
+			return createSource({
+				file,
+				query,
+				storage,
+				cache: found
+			});
+		},
+		[Symbol.dispose]: () => database.close()
+	};
+}
+function describeCache(row, query) {
+	const pins = query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'pin'").length === 0 ? [] : query("SELECT name, store_path FROM pin WHERE cache_id = ? ORDER BY name", row.id);
+	return {
+		name: row.name,
+		config: {
+			isPublic: row.is_public !== 0,
+			storeDir: row.store_dir,
+			priority: row.priority,
+			upstreamCacheKeyNames: row.upstream_cache_key_names,
+			retentionPeriod: typeof row.retention_period === "number" ? { seconds: row.retention_period } : "global"
+		},
+		secretKey: row.keypair,
+		pins: new Map(pins.map((pin) => [String(pin["name"]), String(pin["store_path"])]))
+	};
+}
+function createSource({ file, query, storage, cache }) {
+	const storeDir = cache.store_dir;
+	const name = `the cache ${cache.name} in ${file}`;
+	const find = (storePathHash) => {
+		const [row] = query(`SELECT o.store_path, o."references", o.deriver, o.sigs, o.ca, o.nar_id,
+         n.state, n.nar_hash, n.nar_size
+       FROM object AS o JOIN nar AS n ON n.id = o.nar_id
+       WHERE o.cache_id = ? AND o.store_path_hash = ?`, cache.id, storePathHash);
+		return row === void 0 ? void 0 : toSourcePath(row, storePathHash, storeDir);
+	};
+	async function* read({ storePath, location }, signal) {
+		const chunks = query(`SELECT c.compression, c.remote_file FROM chunkref AS r LEFT JOIN chunk AS c ON c.id = r.chunk_id
+       WHERE r.nar_id = ? ORDER BY r.seq`, Number(location));
+		for (const [index, raw] of chunks.entries()) {
+			const what = `${storePath.path}: chunk ${index + 1} of ${chunks.length}`;
+			const { compression, remote_file: remote } = parse(ChunkRow, raw, what);
+			if (remote === null || remote === void 0) throw new CacheError("NOT_FOUND", `${what} is not in the database any more`);
+			const known = parseNarCompression(compression === "brotli" ? "br" : compression ?? "");
+			if (known === void 0) throw new CacheError("UNSUPPORTED", `${what} is compressed as ${compression}`);
+			const bytes = readChunk(storage, remote, what, signal);
+			for await (const piece of decompressNar(bytes, known, {
+				xz: decodeXz,
+				signal
+			})) yield Buffer.from(piece);
+		}
+	}
+	return {
+		name,
+		storeDir,
+		find: (storePathHash) => Promise.resolve().then(() => find(storePathHash)),
+		read,
+		async *list() {
+			for (let after = "";;) {
+				const found = query(`SELECT store_path_hash FROM object WHERE cache_id = ? AND store_path_hash > ?
+           ORDER BY store_path_hash LIMIT ?`, cache.id, after, HASHES_AT_ONCE).map((row) => String(row["store_path_hash"]));
+				yield* found;
+				const last = found.at(-1);
+				if (last === void 0) return;
+				after = last;
+			}
+		},
+		[Symbol.asyncDispose]: () => Promise.resolve()
+	};
+}
+function toSourcePath(raw, storePathHash, storeDir) {
+	const row = parse(ObjectRow, raw, `The row of ${storePathHash}`);
+	if (row.state !== "V") throw new CacheError("NOT_FOUND", `The upload of ${row.store_path} was never finished`);
+	return {
+		storePath: parseStorePath(row.store_path, storeDir),
+		narHash: parseSha256Hex(row.nar_hash),
+		narSize: row.nar_size,
+		references: row.references.map((name) => parseStorePathBaseName(name, storeDir).baseName),
+		...row.deriver ? { deriver: row.deriver } : {},
+		...row.ca ? { ca: row.ca } : {},
+		signatures: row.sigs,
+		compression: "none",
+		fileHash: void 0,
+		fileSize: void 0,
+		location: String(row.nar_id)
+	};
+}
+async function* readChunk(storage, remote, what, signal) {
+	const name = "Local" in remote ? remote.Local.name : remote.S3.key;
+	if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)) throw new CacheError("CORRUPT", `${what} has a file name that is none`);
+	const places = [join(storage, name.slice(0, 1), name.slice(0, 2), name), join(storage, name)];
+	for (const place of places) {
+		let hasBegun = false;
+		try {
+			for await (const chunk of readWhole$1(place, signal)) {
+				hasBegun = true;
+				yield chunk;
+			}
+			return;
+		} catch (error) {
+			const cause = error instanceof CacheError ? error.cause : void 0;
+			if (hasBegun || systemCodeOf(cause) !== "ENOENT") throw error;
+		}
+	}
+	throw new CacheError("NOT_FOUND", `${what} is missing in ${storage}`);
+}
+function parse(schema, row, what) {
+	const result = /* @__PURE__ */ safeParse(schema, row);
+	if (result.success) return result.output;
+	const issue = result.issues[0];
+	throw new CacheError("CORRUPT", `${what}: ${/* @__PURE__ */ getDotPath(issue) ?? "it"}: ${issue.message}`);
+}
+var HASHES_AT_ONCE, CacheRow, ObjectRow, ChunkRow;
+var init_attic_database = __esmMin((() => {
+	init_src$6();
+	init_src$4();
+	init_dist();
+	init_file_error();
+	init_decode_xz();
+	init_folder_files();
+	HASHES_AT_ONCE = 1e3;
+	CacheRow = /* @__PURE__ */ object({
+		id: /* @__PURE__ */ number(),
+		name: /* @__PURE__ */ string(),
+		keypair: /* @__PURE__ */ string(),
+		is_public: /* @__PURE__ */ number(),
+		store_dir: /* @__PURE__ */ string(),
+		priority: /* @__PURE__ */ number(),
+		upstream_cache_key_names: /* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ parseJson$2(), /* @__PURE__ */ array(/* @__PURE__ */ string())),
+		retention_period: /* @__PURE__ */ nullish(/* @__PURE__ */ number())
+	});
+	ObjectRow = /* @__PURE__ */ object({
+		store_path: /* @__PURE__ */ string(),
+		references: /* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ parseJson$2(), /* @__PURE__ */ array(/* @__PURE__ */ string())),
+		deriver: /* @__PURE__ */ nullish(/* @__PURE__ */ string()),
+		sigs: /* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ parseJson$2(), /* @__PURE__ */ array(/* @__PURE__ */ string())),
+		ca: /* @__PURE__ */ nullish(/* @__PURE__ */ string()),
+		nar_id: /* @__PURE__ */ number(),
+		state: /* @__PURE__ */ string(),
+		nar_hash: /* @__PURE__ */ string(),
+		nar_size: /* @__PURE__ */ number()
+	});
+	ChunkRow = /* @__PURE__ */ object({
+		compression: /* @__PURE__ */ nullish(/* @__PURE__ */ string()),
+		remote_file: /* @__PURE__ */ nullish(/* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ parseJson$2(), /* @__PURE__ */ union([/* @__PURE__ */ object({ Local: /* @__PURE__ */ object({ name: /* @__PURE__ */ string() }) }), /* @__PURE__ */ object({ S3: /* @__PURE__ */ object({ key: /* @__PURE__ */ string() }) })])))
+	});
+}));
+// packages/cache-client/src/import/import-paths.ts
+/**
+* Brings paths of another cache into a view: whole closures, references before those that refer to them, each NAR verified
+* on its way by us and once more by the server.
+*
+* What is wrong or missing is told by an event, left out together with all that needs it, and does not hinder the rest. What
+* the view has is not asked for again, so that an import that was broken off goes on when it is run again.
+*
+* @throws {CacheError} `INVALID` when source and view have other store directories; what ended the work: the source or
+*   the server cannot be reached, a token is refused, `CANCELLED`.
+*/
+async function importPaths(options) {
+	const { cache, source, roots, followsReferences, concurrency, signal } = options;
+	const { onEvent = () => {}, dryRun = false } = options;
+	const storeDir = cache.config.storeDir ?? source.storeDir;
+	if (storeDir !== source.storeDir) throw new CacheError("INVALID", `${source.name} holds paths of ${source.storeDir}, the view ${cache.view} takes those of ${storeDir}`, { hint: "Name a view that was made for this store directory." });
+	return transferPaths({
+		source,
+		roots,
+		followsReferences,
+		onEvent,
+		signal,
+		target: {
+			findMissing: (hashes) => cache.findMissingHashes(hashes, {
+				signal,
+				onEvent
+			}),
+			deliver: async (patient, paths) => {
+				const pushed = await cache.pushFrom(narSourceOf(patient, paths), paths, {
+					concurrency,
+					dryRun,
+					upstreamKeyNames: [],
+					onEvent,
+					signal
+				});
+				return {
+					added: dryRun ? pushed.missing : pushed.uploaded + pushed.deduplicated,
+					alreadyPresent: pushed.alreadyPresent,
+					failed: pushed.failed,
+					narBytes: pushed.narBytes,
+					fileBytes: pushed.sentBytes
+				};
+			}
+		}
+	});
+}
+/** What a push reads from: each path's file as its narinfo describes it. */
+function narSourceOf(source, paths) {
+	const byPath = new Map(paths.map((path) => [path.storePath.path, path]));
+	const find = ({ storePath }) => {
+		const path = byPath.get(storePath.path);
+		if (path === void 0) throw new Error(`${storePath.path} is no path of this import`);
+		return path;
+	};
+	return {
+		readNar: (path, options) => readVerifiedNar(source, find(path), options),
+		readEncoded: (path, options) => {
+			const found = find(path);
+			return found.compression === "zstd" ? readVerifiedFile(source, found, options) : void 0;
+		}
+	};
+}
+var init_import_paths = __esmMin((() => {
+	init_src$6();
+	init_transfer_paths();
+	init_verified_nar();
+}));
+// packages/cache-client/src/import/check-nar-info.ts
+/**
+* Reads a narinfo and holds it against what was asked for: the path, the store directory, a signature by one of the
+* keys. A path that its own content address proves needs none, as in Nix.
+*
+* @param from - Where it came from, for messages.
+* @throws {CacheError} `CORRUPT` when it is none, or of another path; `FORBIDDEN` when no key signed it; `INVALID` for
+*   another store directory; `UNSUPPORTED` for a compression that we do not decode.
+*/
+function checkNarInfo$1(text, storePathHash, from, { storeDir, keys }) {
+	if (/^\s*</.test(text)) throw new CacheError("CORRUPT", `${from} is a web page, no narinfo`);
+	const info = within(from, () => parseNarInfo(text));
+	if (!info.storePath.startsWith(`${storeDir}/`)) throw new CacheError("INVALID", `${from} is of ${info.storePath}, outside of ${storeDir}`);
+	const storePath = within(from, () => parseStorePath(info.storePath, storeDir));
+	if (storePath.hash !== storePathHash) throw new CacheError("CORRUPT", `${from} is of another path, ${info.storePath}`);
+	requireTrust(storePath, info, from, keys);
+	const compression = parseNarCompression(info.compression);
+	if (compression === void 0) throw new CacheError("UNSUPPORTED", `${info.storePath} is compressed as ${JSON.stringify(info.compression)}, which is not decoded here`, { hint: "Copy it with Nix: nix copy --from the source, then flywheel push." });
+	return {
+		storePath,
+		narHash: info.narHash.bytes.toString("hex"),
+		narSize: info.narSize,
+		references: info.references,
+		...info.deriver === void 0 ? {} : { deriver: info.deriver },
+		...info.ca === void 0 ? {} : { ca: info.ca },
+		signatures: info.signatures,
+		compression,
+		fileHash: info.fileHash?.bytes.toString("hex"),
+		fileSize: info.fileSize,
+		location: info.url
+	};
+}
+function requireTrust(storePath, info, from, keys) {
+	if (keys === void 0) return;
+	const { ca, references, signatures } = info;
+	if (ca !== void 0 && within(from, () => isContentAddressed(storePath, {
+		ca,
+		references
+	}))) return;
+	const fingerprint = narInfoFingerprint({
+		...info,
+		storeDir: storePath.storeDir
+	});
+	if (signatures.some((signature) => isBy(keys, fingerprint, signature))) return;
+	const names = keys.map(({ name }) => name).join(", ");
+	throw new CacheError("FORBIDDEN", signatures.length === 0 ? `${storePath.path} is not signed` : `${storePath.path} has no valid signature by ${names}`, { hint: "Give the source's public key with --key." });
+}
+/** A malformed signature is no signature, as for Nix. */
+function isBy(keys, fingerprint, signature) {
+	try {
+		return verifySignature(keys, fingerprint, signature);
+	} catch {
+		return false;
+	}
+}
+function within(from, read) {
+	try {
+		return read();
+	} catch (error) {
+		if (!(error instanceof CacheError)) throw error;
+		throw new CacheError("CORRUPT", `${from}: ${error.message}`, { cause: error });
+	}
+}
+var init_check_nar_info = __esmMin((() => {
+	init_src$6();
+	init_src$4();
+}));
+// packages/cache-client/src/import/binary-cache-source.ts
+/**
+* A binary cache that is read like Nix reads it.
+*
+* @param keys - Whose signatures count, as in `trusted-public-keys`; `undefined` believes the source.
+* @throws {CacheError} `UNSUPPORTED` when it is no binary cache; `INVALID` for a key that is none.
+*/
+async function openBinaryCache(files, keys, signal) {
+	const publicKeys = keys?.map((key) => parsePublicKey(key));
+	const about = await files.readText("nix-cache-info", {
+		maxBytes: MAX_TEXT_BYTES,
+		signal
+	});
+	const storeDir = about === void 0 ? DEFAULT_STORE_DIR : readStoreDir$1(about, files.name);
+	const rules = {
+		storeDir,
+		keys: publicKeys
+	};
+	return {
+		name: files.name,
+		storeDir,
+		find: async (storePathHash, findSignal) => {
+			const file = `${storePathHash}.narinfo`;
+			const options = {
+				maxBytes: MAX_TEXT_BYTES,
+				signal: findSignal
+			};
+			const text = await files.readText(file, options);
+			return text === void 0 ? void 0 : checkNarInfo$1(text, storePathHash, `${file} of ${files.name}`, rules);
+		},
+		read: ({ location }, readSignal) => files.stream(location, readSignal),
+		list: (listSignal) => files.listHashes(listSignal),
+		[Symbol.asyncDispose]: () => files[Symbol.asyncDispose]()
+	};
+}
+function readStoreDir$1(text, name) {
+	try {
+		if (/^\s*</.test(text)) throw new Error("It is a web page");
+		return parseNixCacheInfo(text).storeDir;
+	} catch (error) {
+		throw new CacheError("UNSUPPORTED", `${name} is no binary cache: its nix-cache-info is none`, {
+			cause: error,
+			hint: "Name the address below which Nix finds nix-cache-info."
+		});
+	}
+}
+var MAX_TEXT_BYTES;
+var init_binary_cache_source = __esmMin((() => {
+	init_src$6();
+	init_src$4();
+	init_check_nar_info();
+	MAX_TEXT_BYTES = 2 ** 20;
+}));
+// packages/cache-client/src/http-download.ts
+/** Creates a downloader with connections of its own. */
+function createDownloader(options) {
+	const { base, token } = options;
+	const idleTimeoutMs = options.idleTimeoutMs ?? DEFAULT_IDLE_TIMEOUT_MS;
+	const agent = new import_undici$2.Agent({
+		headersTimeout: idleTimeoutMs,
+		bodyTimeout: 0
+	});
+	const ask = async (url, startByte, controller) => (0, import_undici$2.request)(url, {
+		dispatcher: agent,
+		method: "GET",
+		headers: {
+			"user-agent": "gloriousflywheel-cache-client",
+			accept: "*/*",
+			...startByte > 0 && { range: `bytes=${startByte}-` },
+			...token !== void 0 && url.origin === base.origin && { authorization: `Bearer ${token}` }
+		},
+		signal: controller.signal
+	});
+	return {
+		open: async (start, { startByte = 0, signal }) => {
+			const line = `GET ${start.origin}${start.pathname}`;
+			throwIfCancelled(signal, line);
+			const controller = new AbortController();
+			let url = start;
+			for (let redirects = 0;; redirects += 1) {
+				const following = onAbort(signal, () => controller.abort());
+				try {
+					const response = await ask(url, startByte, controller);
+					const { statusCode, headers, body } = response;
+					const location = single(headers["location"]);
+					if (REDIRECTS$1.has(statusCode) && location !== void 0 && redirects < MAX_REDIRECTS$2) {
+						await body.dump();
+						url = requireHttp(location, url, line);
+						continue;
+					}
+					if (ABSENT.has(statusCode)) {
+						await body.dump();
+						return;
+					}
+					const isEncoded = !["", "identity"].includes(single(headers["content-encoding"]) ?? "");
+					if (statusCode !== 200 && statusCode !== 206 || isEncoded) throw isEncoded && statusCode < 300 ? new CacheError("UNSUPPORTED", `${line} is content-encoded, which nobody asked for`) : await refusal$1(line, response);
+					return {
+						status: statusCode,
+						contentType: single(headers["content-type"]),
+						body: readBody$2(body, {
+							line,
+							idleTimeoutMs,
+							controller,
+							signal
+						})
+					};
+				} catch (error) {
+					controller.abort();
+					if (signal?.aborted === true) throw cancelled(signal, line);
+					throw error instanceof CacheError ? error : toNetworkError(error, line);
+				} finally {
+					following[Symbol.dispose]();
+				}
+			}
+		},
+		[Symbol.asyncDispose]: () => agent.destroy()
+	};
+}
+function single(value) {
+	return typeof value === "string" ? value : value?.[0];
+}
+function requireHttp(location, from, line) {
+	const url = URL.parse(location, from.href);
+	const isDowngrade = from.protocol === "https:" && url?.protocol !== "https:";
+	if (url !== null && /^https?:$/.test(url.protocol) && !isDowngrade) return url;
+	throw new CacheError("UNSUPPORTED", `${line} redirects to what is not followed`, { hint: "Name the source by an address that answers itself." });
+}
+async function refusal$1(line, { statusCode, headers, body }) {
+	const chunks = [];
+	let sizeBytes = 0;
+	for await (const chunk of body) {
+		sizeBytes += chunk.length;
+		if (sizeBytes > MAX_ERROR_BYTES) break;
+		chunks.push(chunk);
+	}
+	return toResponseError({
+		request: line,
+		status: statusCode,
+		body: Buffer.concat(chunks).toString("utf8"),
+		contentType: single(headers["content-type"]),
+		location: single(headers["location"]),
+		requestId: single(headers["x-request-id"]),
+		retryAfterMs: parseRetryAfterMs(single(headers["retry-after"]), Date.now())
+	});
+}
+/** The deadline runs while a byte is waited for, and stands still while the last one is worked on. */
+async function* readBody$2(body, { line, idleTimeoutMs, controller, signal }) {
+	try {
+		var _usingCtx$50 = _usingCtx();
+		_usingCtx$50.u(onAbort(signal, () => controller.abort()));
+		const chunks = body[Symbol.asyncIterator]();
+		let isIdle = false;
+		try {
+			for (;;) {
+				const timer = setTimeout(() => {
+					isIdle = true;
+					controller.abort();
+				}, idleTimeoutMs);
+				const next = await chunks.next().finally(() => clearTimeout(timer));
+				if (next.done === true) return;
+				yield next.value;
+			}
+		} catch (error) {
+			if (isIdle) {
+				const time = formatDurationMs(idleTimeoutMs);
+				throw new CacheError("TIMEOUT", `${line} stood still for ${time}`, { cause: error });
+			}
+			if (signal?.aborted === true) throw cancelled(signal, line);
+			throw error instanceof CacheError ? error : toNetworkError(error, line);
+		} finally {
+			controller.abort();
+			await chunks.return?.();
+		}
+	} catch (_) {
+		_usingCtx$50.e = _;
+	} finally {
+		_usingCtx$50.d();
+	}
+}
+var import_undici$2, DEFAULT_IDLE_TIMEOUT_MS, MAX_REDIRECTS$2, MAX_ERROR_BYTES, ABSENT, REDIRECTS$1;
+var init_http_download = __esmMin((() => {
+	init_src$6();
+	import_undici$2 = require_undici();
+	init_cancellation();
+	init_network_error$1();
+	init_response_error();
+	init_retry();
+	DEFAULT_IDLE_TIMEOUT_MS = 6e4;
+	MAX_REDIRECTS$2 = 5;
+	MAX_ERROR_BYTES = 65536;
+	ABSENT = /* @__PURE__ */ new Set([
+		403,
+		404,
+		410
+	]);
+	REDIRECTS$1 = /* @__PURE__ */ new Set([
+		301,
+		302,
+		303,
+		307,
+		308
+	]);
+}));
+// packages/cache-client/src/import/list-hashes.ts
+/**
+* Lists a cache by what its address answers: a web server's directory page, or the XML of an S3 bucket, page by page.
+* A given index may also be a plain list of store paths, or our own server's list of a view.
+*
+* @throws {CacheError} `UNSUPPORTED` when nothing in the answer names a path.
+*/
+async function* listHashes(reader, { base, index }, signal) {
+	const first = index ?? withQuery(base, { "list-type": "2" });
+	const pattern = index === void 0 ? "narinfos" : "paths";
+	let found = 0;
+	for (let url = first; url !== void 0;) {
+		const download = await reader.open(url, signal);
+		if (download === void 0) break;
+		const body = download.body[Symbol.asyncIterator]();
+		const head = await readHead(body);
+		if (!/<ListBucketResult|^\s*\{\s*"paths"/.test(head.toString("latin1"))) {
+			for await (const hash of findNames(joined(head, body), pattern)) {
+				found += 1;
+				yield hash;
+			}
+			break;
+		}
+		const page = await readPage(joined(head, body), url);
+		for (const hash of hashesOf(page.split(/[^0-9A-Za-z._+?=-]+/), pattern)) {
+			found += 1;
+			yield hash;
+		}
+		url = nextPage(page, first);
+	}
+	if (found > 0) return;
+	throw new CacheError("UNSUPPORTED", `${first.href} does not list what the cache holds`, { hint: "Name what does with --index: a list of store paths, one a line, or an address of one." });
+}
+function nextPage(page, first) {
+	const after = /"next"\s*:\s*"([^"\\]+)"\s*\}\s*$/.exec(page)?.[1];
+	if (after !== void 0) return withQuery(first, { after });
+	if (!/<IsTruncated>true<\/IsTruncated>/.test(page)) return void 0;
+	const token = /<NextContinuationToken>([^<]+)<\/NextContinuationToken>/.exec(page)?.[1];
+	if (token === void 0) return void 0;
+	return withQuery(first, {
+		"list-type": "2",
+		"continuation-token": unescapeXml(token)
+	});
+}
+function unescapeXml(text) {
+	return text.replaceAll("&#43;", "+").replaceAll("&#x3D;", "=").replaceAll("&amp;", "&");
+}
+function withQuery(url, parameters) {
+	const result = new URL(url);
+	for (const [name, value] of Object.entries(parameters)) result.searchParams.set(name, value);
+	return result;
+}
+async function readHead(body) {
+	const chunks = [];
+	let sizeBytes = 0;
+	while (sizeBytes < HEAD_BYTES) {
+		const next = await body.next();
+		if (next.done === true) break;
+		chunks.push(next.value);
+		sizeBytes += next.value.length;
+	}
+	return Buffer.concat(chunks);
+}
+async function* joined(head, body) {
+	try {
+		yield head;
+		for (let next = await body.next(); next.done !== true; next = await body.next()) yield next.value;
+	} finally {
+		await body.return?.();
+	}
+}
+async function readPage(pieces, url) {
+	const chunks = [];
+	let sizeBytes = 0;
+	for await (const piece of pieces) {
+		sizeBytes += piece.length;
+		if (sizeBytes > MAX_PAGE_BYTES) throw new CacheError("TOO_LARGE", `A page of the listing ${url.href} is too large`);
+		chunks.push(piece);
+	}
+	return Buffer.concat(chunks).toString("utf8");
+}
+var MAX_PAGE_BYTES, HEAD_BYTES;
+var init_list_hashes = __esmMin((() => {
+	init_src$6();
+	init_find_names();
+	MAX_PAGE_BYTES = 16 * 2 ** 20;
+	HEAD_BYTES = 512;
+}));
+// packages/cache-client/src/import/http-files.ts
+/** Opens a static cache behind HTTP. Nothing is asked yet. */
+function openHttpFiles(options) {
+	const { base } = options;
+	const downloader = createDownloader(options);
+	const reader = new HttpReader(downloader, options);
+	return {
+		name: base.href,
+		readText: (file, { maxBytes, signal }) => reader.text(new URL(file, base), maxBytes, signal),
+		stream: (location, signal) => reader.stream(requireUrl(location, base), signal),
+		listHashes: (signal) => listHashes(reader, options, signal),
+		[Symbol.asyncDispose]: () => downloader[Symbol.asyncDispose]()
+	};
+}
+function requireUrl(location, base) {
+	const url = URL.parse(location, base.href);
+	if (url !== null && /^https?:$/.test(url.protocol)) return url;
+	throw new CacheError("INVALID", `${JSON.stringify(location)} is no address of a file`);
+}
+async function readText$2({ body }, maxBytes, url) {
+	const chunks = [];
+	let sizeBytes = 0;
+	for await (const chunk of body) {
+		sizeBytes += chunk.length;
+		if (sizeBytes > maxBytes) throw new CacheError("TOO_LARGE", `${url.href} has more than ${maxBytes} bytes`);
+		chunks.push(chunk);
+	}
+	return Buffer.concat(chunks).toString("utf8");
+}
+var HttpReader;
+var init_http_files = __esmMin((() => {
+	init_src$6();
+	init_http_download();
+	init_retry();
+	init_list_hashes();
+	HttpReader = class {
+		#downloader;
+		#options;
+		constructor(downloader, options) {
+			this.#downloader = downloader;
+			this.#options = options;
+		}
+		async text(url, maxBytes, signal) {
+			const { retry: policy, clock, random } = this.#options;
+			const attempt = async () => {
+				const download = await this.#downloader.open(url, { signal });
+				return download && await readText$2(download, maxBytes, url);
+			};
+			return withRetry(attempt, {
+				what: `GET ${url.href}`,
+				policy,
+				clock,
+				random,
+				signal
+			});
+		}
+		/**
+		* Whatever was received is not asked for again: the rest by a range, or where the server knows none, by reading over
+		* what is there already. Each attempt that brings something is a new first one.
+		*/
+		async *stream(url, signal) {
+			const { retry: policy, clock, random } = this.#options;
+			let received = 0;
+			let failedAttempts = 0;
+			let firstFailureMs = 0;
+			for (;;) try {
+				const download = await this.#downloader.open(url, {
+					startByte: received,
+					signal
+				});
+				if (download === void 0) throw new CacheError("NOT_FOUND", `There is no file ${url.href}`);
+				let skip = download.status === 206 ? 0 : received;
+				for await (const chunk of download.body) {
+					const piece = chunk.subarray(Math.min(skip, chunk.length));
+					skip -= chunk.length - piece.length;
+					if (piece.length === 0) continue;
+					received += piece.length;
+					failedAttempts = 0;
+					yield piece;
+				}
+				return;
+			} catch (error) {
+				if (!isTransient(error)) throw error;
+				failedAttempts += 1;
+				if (failedAttempts === 1) firstFailureMs = clock.nowMs();
+				const elapsedMs = clock.nowMs() - firstFailureMs;
+				const delayMs = planRetryMs(policy, {
+					failedAttempts,
+					elapsedMs,
+					retryAfterMs: void 0
+				}, random());
+				if (delayMs === void 0) throw error;
+				await clock.sleep(delayMs, signal);
+			}
+		}
+		/** A listing, whose end nobody knows: once, without another try. */
+		async open(url, signal) {
+			const { retry: policy, clock, random } = this.#options;
+			const attempt = () => this.#downloader.open(url, { signal });
+			return withRetry(attempt, {
+				what: `GET ${url.href}`,
+				policy,
+				clock,
+				random,
+				signal
+			});
+		}
+	};
+}));
+// packages/cache-client/src/import/open-source.ts
+/**
+* Opens a binary cache to import from.
+*
+* @throws {CacheError} `INVALID` for an address or key that is none; `UNSUPPORTED` when no binary cache is there; what the
+*   network says.
+*/
+async function openSource(options) {
+	const { url, keys, token, index, signal } = options;
+	if (url.startsWith("file:")) return openBinaryCache(openFolderFiles(toFolder(url)), keys, signal);
+	const files = openHttpFiles({
+		base: parseServerUrl(url),
+		token,
+		index: index === void 0 ? void 0 : requireAddress(index),
+		retry: {
+			...DEFAULT_RETRY_POLICY,
+			...options.retry
+		},
+		clock: systemClock,
+		random: Math.random,
+		idleTimeoutMs: options.idleTimeoutMs
+	});
+	try {
+		return await openBinaryCache(files, keys, signal);
+	} catch (error) {
+		await files[Symbol.asyncDispose]();
+		throw error;
+	}
+}
+/**
+* Opens a cache of an Attic server. Its own key is believed when none is given: the server says it over the connection
+* that the token goes over.
+*
+* @throws {CacheError} as the server says; otherwise as {@link openSource}.
+*/
+async function openAtticSource(options) {
+	try {
+		var _usingCtx$49 = _usingCtx();
+		const { server, cache, token, signal } = options;
+		const config = await _usingCtx$49.a(createAdminClient({
+			server,
+			token,
+			signal
+		})).viewConfig(cache);
+		const { publicKey } = config;
+		const keys = options.keys ?? (publicKey === void 0 ? void 0 : [publicKey]);
+		const url = new URL(`${requireViewName(cache)}/`, parseServerUrl(server)).href;
+		return {
+			source: await openSource({
+				...options,
+				url,
+				keys
+			}),
+			config
+		};
+	} catch (_) {
+		_usingCtx$49.e = _;
+	} finally {
+		await _usingCtx$49.d();
+	}
+}
+function toFolder(url) {
+	try {
+		return fileURLToPath(url);
+	} catch (cause) {
+		throw new CacheError("INVALID", `${JSON.stringify(url)} names no folder of this machine`, {
+			cause,
+			hint: "Write it with three slashes: file:///srv/cache."
+		});
+	}
+}
+function requireAddress(text) {
+	const url = URL.parse(text);
+	if (url !== null && /^https?:$/.test(url.protocol) && url.username === "") return url;
+	throw new CacheError("INVALID", `${JSON.stringify(text)} is no address of an index`);
+}
+var init_open_source = __esmMin((() => {
+	init_src$6();
+	init_admin_client$1();
+	init_clock$1();
+	init_retry();
+	init_server_url();
+	init_binary_cache_source();
+	init_folder_files();
+	init_http_files();
+}));
+// packages/cache-client/src/may-push.ts
+/** Whether a token says that it may push to a view; the server decides. */
+function mayPush(token, view) {
+	if (token === void 0) return false;
+	const decoded = decodeTokenUnverified(token);
+	if (decoded === void 0) return true;
+	try {
+		return permissionsFor(parseTokenClaims(decoded.payload), view).has("push");
+	} catch {
+		return true;
+	}
+}
+var init_may_push = __esmMin((() => {
+	init_src$5();
+}));
+// packages/cache-client/src/push-session.ts
+/**
+* Uploads one path with retries and events. Memory is taken for the time of an attempt only: an upload
+* that waits for its next try holds nothing.
+*
+* @param memoryBytes - The most an attempt keeps in memory.
+* @param attempt - May give the memory back before its end, such as when only the answer is still to come.
+*/
+async function uploadWithRetry(session, path, memoryBytes, signal, attempt) {
+	const storePath = path.storePath.path;
+	const { narSize } = path;
+	return reportUpload(session, path, () => withRetry(async (number) => {
+		try {
+			var _usingCtx$48 = _usingCtx();
+			const lease = _usingCtx$48.u(await session.budget.acquire(memoryBytes, signal));
+			session.emit({
+				type: "upload-started",
+				storePath,
+				narSize,
+				attempt: number
+			});
+			return await attempt(createProgress(session, path), () => lease[Symbol.dispose]());
+		} catch (_) {
+			_usingCtx$48.e = _;
+		} finally {
+			_usingCtx$48.d();
+		}
+	}, retryOptions(session, `upload of ${storePath}`, signal)));
+}
+/** Runs an upload, its repetitions included, and tells when it is done. */
+async function reportUpload({ emit, retry }, path, run) {
+	const startedMs = retry.clock.nowMs();
+	const result = await run();
+	const durationMs = retry.clock.nowMs() - startedMs;
+	const storePath = path.storePath.path;
+	const { narSize } = path;
+	emit({
+		type: "upload-done",
+		storePath,
+		narSize,
+		sentBytes: result.sentBytes,
+		result: result.result,
+		durationMs
+	});
+	return result;
+}
+/** The options of {@link withRetry} for one step of a push, which reports its retries. */
+function retryOptions({ retry, emit }, what, signal) {
+	return {
+		what,
+		...retry,
+		signal,
+		onRetry: (notice) => emit({
+			type: "retry",
+			what,
+			...notice
+		})
+	};
+}
+/** Counts one attempt, and tells about it every MiB. */
+function createProgress({ emit }, path) {
+	const storePath = path.storePath.path;
+	let narBytes = 0;
+	let sentBytes = 0;
+	let nextAt = PROGRESS_STEP_BYTES;
+	const report = () => {
+		if (narBytes + sentBytes < nextAt) return;
+		nextAt = narBytes + sentBytes + PROGRESS_STEP_BYTES;
+		emit({
+			type: "upload-progress",
+			storePath,
+			narSize: path.narSize,
+			narBytes,
+			sentBytes
+		});
+	};
+	return {
+		onRead: (bytes) => {
+			narBytes = bytes;
+			report();
+		},
+		onSent: (bytes) => {
+			sentBytes = bytes;
+			report();
+		}
+	};
+}
+/**
+* Frames of one NAR compressed at the same time: together with the other NARs of several frames as many as there
+* are cores, within Node's pool.
+*/
+function encoderConcurrency(frames, largeNars = 1) {
+	const cores = Math.min(availableParallelism(), MAX_ENCODER_CONCURRENCY);
+	return Math.max(1, Math.min(frames, Math.ceil(cores / largeNars)));
+}
+/** What the encoder keeps: for each frame in flight a block, a frame and zstd's window; and a block to fill. */
+function encoderMemoryBytes(narSize, concurrency) {
+	const block = Math.min(narSize, NAR_ENCODING.frameBytes);
+	const window = Math.min(narSize, 4 * 2 ** 20);
+	const readAhead = Math.min(narSize, 4 * 2 ** 20);
+	return (2 * block + window) * concurrency + block + readAhead + 65536;
+}
+var PROGRESS_STEP_BYTES, MAX_ENCODER_CONCURRENCY;
+var init_push_session = __esmMin((() => {
+	init_src$4();
+	init_retry();
+	PROGRESS_STEP_BYTES = 2 ** 20;
+	MAX_ENCODER_CONCURRENCY = 4;
+}));
+// packages/cache-client/src/wire-attic.ts
+async function* prepend(head, rest) {
+	yield head;
+	yield* rest;
+}
+/** Attic's `UploadPathNarInfo`. References sorted: an atticd signs them in the order they come. */
+function formatUploadPathNarInfo(view, path) {
+	return {
+		cache: view,
+		store_path_hash: path.storePath.hash,
+		store_path: path.storePath.path,
+		references: path.references.toSorted(),
+		system: null,
+		deriver: path.deriver ?? null,
+		sigs: path.signatures,
+		ca: path.ca ?? null,
+		nar_hash: `sha256:${path.narHash}`,
+		nar_size: path.narSize
+	};
+}
+var MAX_HASHES_PER_QUESTION, Missing, AtticWire;
+var init_wire_attic = __esmMin((() => {
+	init_dist();
+	init_cache_config();
+	MAX_HASHES_PER_QUESTION = 5e4;
+	Missing = /* @__PURE__ */ object({ missing_paths: /* @__PURE__ */ array(/* @__PURE__ */ string()) });
+	AtticWire = class {
+		#http;
+		#api;
+		#view;
+		/** @param endpoint - The server's base, with a trailing slash. */
+		constructor(http, endpoint, view) {
+			this.#http = http;
+			this.#api = new URL("_api/v1/", endpoint);
+			this.#view = view;
+		}
+		async findMissing(storePathHashes, signal) {
+			const url = new URL("get-missing-paths", this.#api);
+			const json = {
+				cache: this.#view,
+				store_path_hashes: storePathHashes
+			};
+			const { text } = await this.#http.send("POST", url, {
+				json,
+				signal
+			});
+			return new Set(parseAnswer(Missing, text, `POST ${url.href}`).missing_paths);
+		}
+		/**
+		* Uploads a NAR as it is, its metadata as preamble: a header would run into the limits of proxies.
+		*
+		* @returns Whether the server said it knew the NAR already; a 2xx without JSON means it did not.
+		*/
+		async uploadPath(path, nar, options) {
+			const url = new URL("upload-path", this.#api);
+			const preamble = Buffer.from(JSON.stringify(formatUploadPathNarInfo(this.#view, path)));
+			const { text, sentBytes } = await this.#http.send("PUT", url, {
+				headers: { "x-attic-nar-info-preamble-size": String(preamble.length) },
+				contentLength: preamble.length + path.narSize,
+				body: (signal) => prepend(preamble, nar(signal)),
+				...options
+			});
+			return {
+				isDeduplicated: /"kind"\s*:\s*"Deduplicated"/.test(text),
+				sentBytes
+			};
+		}
+	};
+}));
+// packages/cache-client/src/push-attic.ts
+/** Asks an atticd which of the paths it lacks, in batches its JSON limit allows. */
+async function findMissingAttic(wire, paths, session) {
+	return findMissingHashes(wire, paths.map(({ storePath }) => storePath.hash), session);
+}
+/** The same by store path hashes alone; our server answers it too. */
+async function findMissingHashes(wire, hashes, session) {
+	const missing = /* @__PURE__ */ new Set();
+	for (let start = 0; start < hashes.length; start += MAX_HASHES_PER_QUESTION) {
+		const batch = hashes.slice(start, start + MAX_HASHES_PER_QUESTION);
+		const answer = await withRetry(() => wire.findMissing(batch, session.signal), retryOptions(session, "question for missing paths", session.signal));
+		for (const hash of answer) missing.add(hash);
+	}
+	return missing;
+}
+/**
+* Pushes to an atticd, which makes each path visible as it arrives: a path is uploaded only after those
+* it refers to, so that what is visible is closed at any time.
+*/
+async function pushAttic(wire, missing, session) {
+	const byBaseName = new Map(missing.map((path) => [path.storePath.baseName, path]));
+	const conflicts = [];
+	const total = {
+		uploaded: 0,
+		deduplicated: 0,
+		narBytes: 0,
+		sentBytes: 0
+	};
+	await runParallel(missing, async (path, signal) => {
+		const { result, sentBytes } = await uploadWithRetry(session, path, Math.min(RAW_UPLOAD_MEMORY_BYTES, path.narSize + 65536), signal, ({ onRead, onSent }) => uploadPath(wire, path, {
+			onRead,
+			onSent,
+			signal,
+			session
+		}));
+		total.sentBytes += sentBytes;
+		if (result === "conflict") conflicts.push({
+			storePath: path.storePath.path,
+			narHash: path.narHash
+		});
+		if (result === "uploaded") {
+			total.uploaded += 1;
+			total.narBytes += path.narSize;
+		} else total.deduplicated += 1;
+	}, {
+		concurrency: session.concurrency,
+		signal: session.signal,
+		after: (path) => path.references.map((name) => byBaseName.get(name)).filter((other) => other !== void 0)
+	});
+	return {
+		...total,
+		conflicts,
+		failed: []
+	};
+}
+async function uploadPath(wire, path, { onRead, onSent, signal, session }) {
+	try {
+		const { isDeduplicated, sentBytes } = await wire.uploadPath(path, (bodySignal) => session.source.readNar(path, {
+			onRead,
+			signal: bodySignal
+		}), {
+			onSent,
+			signal
+		});
+		return {
+			result: isDeduplicated ? "deduplicated" : "uploaded",
+			sentBytes
+		};
+	} catch (error) {
+		if (isCacheError(error, "CONFLICT")) {
+			session.emit({
+				type: "warning",
+				message: error.message
+			});
+			return {
+				result: "conflict",
+				sentBytes: 0
+			};
+		}
+		if (isTransient(error) && !(error instanceof ResponseError) && await isPresent(wire, path, signal)) return {
+			result: "deduplicated",
+			sentBytes: 0
+		};
+		throw error;
+	}
+}
+async function isPresent(wire, path, signal) {
+	try {
+		return !(await wire.findMissing([path.storePath.hash], signal)).has(path.storePath.hash);
+	} catch (error) {
+		if (signal.aborted) throw error;
+		return false;
+	}
+}
+var RAW_UPLOAD_MEMORY_BYTES;
+var init_push_attic = __esmMin((() => {
+	init_src$6();
+	init_push_session();
+	init_response_error();
+	init_retry();
+	init_run_parallel();
+	init_wire_attic();
+	RAW_UPLOAD_MEMORY_BYTES = 4 * 2 ** 20;
+}));
+// packages/cache-client/src/push-parts.ts
+/**
+* Uploads one NAR in parts: several at a time, each repeated alone when it fails. Parts that the server has
+* are not sent again, whoever sent them and however long ago; the NAR is read and checked whole in any case.
+*
+* @returns `undefined` when the server has no room for another upload in parts; nothing was sent then.
+* @throws {CacheError} `CORRUPT` when the path is damaged on this machine; `CANCELLED`; otherwise what the
+*   server or the network said. The parts that arrived wait for the next push.
+*/
+async function uploadInParts(wire, path, options) {
+	const upload = new PartsUpload(wire, path, options);
+	const begun = await upload.begin();
+	if (begun === void 0) return void 0;
+	return reportUpload(options.session, path, () => upload.run(begun));
+}
+/** Whether the server says that the upload as we know it is no more: ended, expired, damaged, or in need of parts. */
+function isOver(error) {
+	return error instanceof ResponseError && [
+		"NOT_FOUND",
+		"CORRUPT",
+		"CONFLICT"
+	].includes(error.code);
+}
+var MAX_ROUNDS, FRAMES_AT_ONCE, MAX_PARTS_AT_ONCE, MORE_ATTEMPTS, COMPLETION_PAUSE_MS, PartsUpload;
+var init_push_parts = __esmMin((() => {
+	init_src$6();
+	init_src$4();
+	init_cancellation();
+	init_push_session();
+	init_response_error();
+	init_retry();
+	MAX_ROUNDS = 3;
+	FRAMES_AT_ONCE = 1;
+	MAX_PARTS_AT_ONCE = 2;
+	MORE_ATTEMPTS = 4;
+	COMPLETION_PAUSE_MS = 500;
+	PartsUpload = class {
+		#wire;
+		#path;
+		#options;
+		#sentBytes = 0;
+		/** Whether the NAR may have been taken in because of us. */
+		#hasCompleted = false;
+		constructor(wire, path, options) {
+			this.#wire = wire;
+			this.#path = path;
+			this.#options = options;
+		}
+		/** Opens the upload or finds it; `undefined` when the server refuses to have one more. */
+		async begin() {
+			const { partBytes, session, signal } = this.#options;
+			try {
+				return await this.#retry("upload", () => this.#wire.begin(this.#path, partBytes, signal));
+			} catch (error) {
+				if (!(error instanceof ResponseError) || error.code !== "CONFLICT") throw error;
+				session.emit({
+					type: "warning",
+					message: error.message
+				});
+				return;
+			}
+		}
+		async run(first) {
+			let begun = first;
+			for (let round = 1;; round += 1) {
+				if ("fileHash" in begun) return this.#result(begun);
+				try {
+					await this.#sendMissing(begun, round);
+					this.#hasCompleted = true;
+					return this.#result(await this.#complete(begun.id));
+				} catch (error) {
+					if (round === MAX_ROUNDS || !isOver(error)) throw error;
+					const what = this.#what("upload");
+					this.#options.session.emit({
+						type: "retry",
+						what,
+						attempt: round,
+						delayMs: 0,
+						error
+					});
+					if (round > 1 && error.code === "CONFLICT") await this.#giveUp(begun.id);
+					const again = await this.begin();
+					if (again === void 0) throw error;
+					begun = again;
+				}
+			}
+		}
+		#result({ kind, fileHash }) {
+			return {
+				result: kind !== "Deduplicated" || this.#hasCompleted ? "uploaded" : "deduplicated",
+				sentBytes: this.#sentBytes,
+				fileHash
+			};
+		}
+		async #sendMissing(upload, round) {
+			try {
+				var _usingCtx$47 = _usingCtx();
+				const { session, partBytes } = this.#options;
+				const { narSize, storePath } = this.#path;
+				const memoryBytes = encoderMemoryBytes(narSize, FRAMES_AT_ONCE) + 2 * partBytes;
+				_usingCtx$47.u(await session.budget.acquire(memoryBytes, this.#options.signal));
+				session.emit({
+					type: "upload-started",
+					storePath: storePath.path,
+					narSize,
+					attempt: round
+				});
+				const stop = new AbortController();
+				_usingCtx$47.u(onAbort(this.#options.signal, () => stop.abort(this.#options.signal.reason)));
+				const progress = createProgress(session, this.#path);
+				const present = new Set(upload.parts);
+				const room = createByteBudget(partBytes / 2);
+				const running = /* @__PURE__ */ new Set();
+				const failures = [];
+				const parts = encodeNarParts(session.source.readNar(this.#path, {
+					onRead: progress.onRead,
+					signal: stop.signal,
+					consumerCopies: true
+				}), {
+					narSize,
+					partBytes
+				}, {
+					isWanted: (number) => !present.has(number),
+					level: upload.level,
+					concurrency: FRAMES_AT_ONCE,
+					blocks: this.#options.blocks,
+					sizeBytes: narSize,
+					signal: stop.signal
+				});
+				try {
+					for await (const part of parts) {
+						const sizeBytes = part.pieces.reduce((sum, piece) => sum + piece.length, 0);
+						const lease = await room.acquire(sizeBytes, stop.signal);
+						const sending = this.#sendPart(upload.id, part, sizeBytes, stop.signal, progress).catch((error) => {
+							failures.push(error);
+							stop.abort(error);
+						}).finally(() => {
+							lease[Symbol.dispose]();
+							running.delete(sending);
+						});
+						running.add(sending);
+						if (running.size >= MAX_PARTS_AT_ONCE) await Promise.race(running);
+					}
+				} catch (error) {
+					failures.push(error);
+					stop.abort(error);
+				}
+				await Promise.all(running);
+				if (failures.length > 0) throw failures[0];
+			} catch (_) {
+				_usingCtx$47.e = _;
+			} finally {
+				_usingCtx$47.d();
+			}
+		}
+		async #sendPart(id, { number, pieces }, sizeBytes, signal, { onSent }) {
+			const hash = createHash("sha256");
+			for (const piece of pieces) hash.update(piece);
+			const part = {
+				number,
+				pieces,
+				sizeBytes,
+				sha256: hash.digest("hex")
+			};
+			try {
+				await this.#retry(`part ${number}`, () => this.#wire.putPart(id, part, signal), signal);
+			} catch (error) {
+				if (!isCacheError(error, "CONFLICT")) throw error;
+				return;
+			}
+			this.#sentBytes += sizeBytes;
+			onSent(this.#sentBytes);
+		}
+		async #giveUp(id) {
+			try {
+				await this.#wire.giveUp(id, this.#options.signal);
+			} catch (error) {
+				if (!isCacheError(error, "NOT_FOUND") && !isCacheError(error, "CONFLICT")) throw error;
+			}
+		}
+		async #complete(id) {
+			const { session, signal } = this.#options;
+			for (;;) {
+				const answer = await this.#retry("completion", () => this.#wire.complete(id, signal));
+				if (answer !== "running") return answer;
+				await session.retry.clock.sleep(COMPLETION_PAUSE_MS, signal);
+			}
+		}
+		#what(step) {
+			return `${step} of ${this.#path.storePath.path}`;
+		}
+		#retry(step, attempt, signal = this.#options.signal) {
+			const options = retryOptions(this.#options.session, this.#what(step), signal);
+			const { policy } = options;
+			const maxAttempts = policy.maxAttempts + MORE_ATTEMPTS;
+			return withRetry(attempt, {
+				...options,
+				policy: {
+					...policy,
+					maxAttempts
+				}
+			});
+		}
+	};
+}));
 // packages/cache-client/src/push-flywheel.ts
 /** Asks our server what a view lacks, in as few requests as it allows. */
 async function findMissingFlywheel(wire, paths, session) {
@@ -42218,7 +44100,8 @@ var MAX_REPAIRS, MAX_IDLE_BLOCKS, FlywheelPush;
 var init_push_flywheel = __esmMin((() => {
 	init_src$6();
 	init_src$4();
-	init_checked_nar();
+	init_leave_out();
+	init_nar_source();
 	init_push_parts();
 	init_push_session();
 	init_response_error();
@@ -42237,6 +44120,8 @@ var init_push_flywheel = __esmMin((() => {
 		/** What the server stored for a NAR hash. */
 		#fileHashes = /* @__PURE__ */ new Map();
 		#uploadedNars = /* @__PURE__ */ new Set();
+		/** Why a NAR could not be uploaded, where the push goes on without it. */
+		#failedNars = /* @__PURE__ */ new Map();
 		#blocks = createBlockPool(MAX_IDLE_BLOCKS);
 		#narBytes = 0;
 		#sentBytes = 0;
@@ -42255,10 +44140,19 @@ var init_push_flywheel = __esmMin((() => {
 			for (const path of this.#kept.values()) if (missingNars.has(path.narHash) && !byNarHash.has(path.narHash)) byNarHash.set(path.narHash, path);
 			const paths = [...byNarHash.values()].sort((a, b) => b.narSize - a.narSize);
 			const largeNars = paths.filter(({ narSize }) => framesOf(narSize) > 1).length;
-			await runParallel(paths, (path, signal) => this.#uploadNar(path, largeNars, signal), {
+			await runParallel(paths, (path, signal) => this.#tryNar(path, largeNars, signal), {
 				concurrency: this.#session.concurrency,
 				signal: this.#session.signal
 			});
+		}
+		async #tryNar(path, largeNars, signal) {
+			try {
+				await this.#uploadNar(path, largeNars, signal);
+			} catch (error) {
+				const isOfThis = error instanceof NarSourceError || error instanceof ResponseError && concernsOneNar(error);
+				if (!this.#session.skipsFailed || !isOfThis) throw error;
+				this.#failedNars.set(path.narHash, error);
+			}
 		}
 		async #uploadNar(path, largeNars, signal) {
 			const upload = await this.#uploadInParts(path, signal) ?? await this.#uploadWhole(path, largeNars, signal);
@@ -42284,12 +44178,14 @@ var init_push_flywheel = __esmMin((() => {
 			const level = this.#session.compressionLevel;
 			return uploadWithRetry(this.#session, path, encoderMemoryBytes(path.narSize, concurrency), signal, async ({ onRead, onSent }, giveMemoryBack) => {
 				const blocks = this.#blocks;
+				const { source } = this.#session;
 				async function* body(bodySignal) {
-					yield* encodeNar(readCheckedNar(path, {
+					const options = {
 						onRead,
 						signal: bodySignal,
 						consumerCopies: true
-					}), {
+					};
+					yield* source.readEncoded?.(path, options) ?? encodeNar(source.readNar(path, options), {
 						concurrency,
 						sizeBytes: path.narSize,
 						blocks,
@@ -42326,7 +44222,7 @@ var init_push_flywheel = __esmMin((() => {
 			const unchanged = /* @__PURE__ */ new Set();
 			const conflicts = /* @__PURE__ */ new Map();
 			for (let repairs = 0;; repairs += 1) try {
-				for (const batch of splitCommits([...this.#toCommit.values()])) {
+				for (const batch of splitCommits(this.#soundPaths().sound)) {
 					const answer = await this.#commit(batch);
 					for (const hash of answer.created) created.add(hash);
 					for (const hash of answer.unchanged) unchanged.add(hash);
@@ -42343,6 +44239,9 @@ var init_push_flywheel = __esmMin((() => {
 				conflicts: conflicts.size
 			});
 			return this.#summarize([...conflicts.values()]);
+		}
+		#soundPaths() {
+			return leaveOut([...this.#toCommit.values()], ({ narHash }) => this.#failedNars.get(narHash));
 		}
 		#commit(batch) {
 			const { signal } = this.#session;
@@ -42398,18 +44297,57 @@ var init_push_flywheel = __esmMin((() => {
 		#summarize(conflicts) {
 			const counted = /* @__PURE__ */ new Set();
 			let uploaded = 0;
-			for (const { narHash } of this.#toCommit.values()) {
+			const { sound, failed } = this.#soundPaths();
+			for (const { narHash } of sound) {
 				if (!this.#uploadedNars.has(narHash) || counted.has(narHash)) continue;
 				counted.add(narHash);
 				uploaded += 1;
 			}
 			return {
 				uploaded,
-				deduplicated: this.#toCommit.size - uploaded,
+				deduplicated: sound.length - uploaded,
 				conflicts,
+				failed,
 				narBytes: this.#narBytes,
 				sentBytes: this.#sentBytes
 			};
+		}
+	};
+}));
+// packages/cache-client/src/push-protocol.ts
+var FlywheelProtocol, AtticProtocol;
+var init_push_protocol = __esmMin((() => {
+	init_push_attic();
+	init_push_flywheel();
+	FlywheelProtocol = class {
+		#wire;
+		constructor(wire) {
+			this.#wire = wire;
+		}
+		findMissing(paths, asking) {
+			return findMissingFlywheel(this.#wire, paths, asking);
+		}
+		push(kept, missing, session) {
+			return pushFlywheel(this.#wire, kept, missing, session);
+		}
+	};
+	AtticProtocol = class {
+		#wire;
+		constructor(wire) {
+			this.#wire = wire;
+		}
+		/** An atticd does not tell about NARs: every missing path is sent, and may be a duplicate. */
+		async findMissing(paths, asking) {
+			const missingPaths = await findMissingAttic(this.#wire, paths, asking);
+			const missing = paths.filter(({ storePath }) => missingPaths.has(storePath.hash));
+			return {
+				missingPaths,
+				missingNars: new Set(missing.map(({ narHash }) => narHash))
+			};
+		}
+		push(kept, { missingPaths }, session) {
+			const missing = kept.filter(({ storePath }) => missingPaths.has(storePath.hash));
+			return pushAttic(this.#wire, missing, session);
 		}
 	};
 }));
@@ -42483,10 +44421,12 @@ async function openCache(options) {
 			retry,
 			budget: createByteBudget(options.memoryBytes ?? DEFAULT_MEMORY_BYTES)
 		};
-		if (config.flywheel === void 0) return createCache("attic", url, view, config, shared, new AtticProtocol(http, url, view));
+		if (config.flywheel === void 0) {
+			const wire = new AtticWire(http, url, view);
+			return createCache("attic", url, view, config, shared, new AtticProtocol(wire), wire);
+		}
 		const api = warning === void 0 ? url : new URL("_flywheel/v1/", base);
-		const wire = new FlywheelWire(http, api, view);
-		return createCache("flywheel", base, view, config, shared, new FlywheelProtocol(wire));
+		return createCache("flywheel", base, view, config, shared, new FlywheelProtocol(new FlywheelWire(http, api, view)), new AtticWire(http, base, view));
 	} catch (error) {
 		await http[Symbol.asyncDispose]();
 		throw error;
@@ -42511,7 +44451,12 @@ async function readConfig(http, base, view, { signal }, retry, emit) {
 	});
 	return parseCacheConfig(text, `GET ${url.href}`);
 }
-function createCache(kind, server, view, config, shared, protocol) {
+function createCache(kind, server, view, config, shared, protocol, attic) {
+	const pushFrom = (source, paths, options, skipsFailed) => push(paths, {
+		...options,
+		source,
+		skipsFailed
+	}, config, shared, protocol);
 	return {
 		kind,
 		server: server.href,
@@ -42529,7 +44474,20 @@ function createCache(kind, server, view, config, shared, protocol) {
 				narHashes: answer.missingNars
 			};
 		},
-		push: (paths, options = {}) => push(paths, options, config, shared, protocol),
+		push: async (paths, options = {}) => {
+			const { failed: _, ...summary } = await pushFrom(createDiskSource(paths), paths, options, false);
+			return summary;
+		},
+		pushFrom: (source, paths, options = {}) => {
+			if (kind === "flywheel") return pushFrom(source, paths, options, true);
+			const message = `${server.href} is no GloriousFlywheel server: it takes no import`;
+			return Promise.reject(new CacheError("UNSUPPORTED", message));
+		},
+		findMissingHashes: (storePathHashes, { onEvent = () => {}, signal } = {}) => findMissingHashes(attic, storePathHashes, {
+			...shared,
+			emit: onEvent,
+			signal
+		}),
 		[Symbol.asyncDispose]: () => shared.http[Symbol.asyncDispose]()
 	};
 }
@@ -42541,6 +44499,8 @@ async function push(given, options, config, shared, protocol) {
 		concurrency: chooseConcurrency(options.concurrency, config.flywheel?.maxConcurrentUploads),
 		compressionLevel: config.flywheel?.compressionLevel,
 		uploadParts: config.flywheel?.uploadParts,
+		source: options.source,
+		skipsFailed: options.skipsFailed,
 		emit,
 		signal: options.signal
 	};
@@ -42568,6 +44528,7 @@ async function push(given, options, config, shared, protocol) {
 		uploaded: 0,
 		deduplicated: 0,
 		conflicts: [],
+		failed: [],
 		narBytes: 0,
 		sentBytes: 0
 	} : await protocol.push(kept, answer, session);
@@ -42591,14 +44552,15 @@ function requireStoreDir(paths, storeDir) {
 	if (stranger === void 0) return;
 	throw new CacheError("INVALID", `${stranger.storePath.path} cannot go into a view whose store directory is ${storeDir}`, { hint: "Name a view made for this store directory." });
 }
-var DEFAULT_CONCURRENCY, DEFAULT_MEMORY_BYTES, DISCOVERY_ATTEMPTS, FlywheelProtocol, AtticProtocol;
+var DEFAULT_CONCURRENCY, DEFAULT_MEMORY_BYTES, DISCOVERY_ATTEMPTS;
 var init_open_cache = __esmMin((() => {
 	init_src$6();
 	init_cache_config();
 	init_clock$1();
 	init_http_client();
+	init_nar_source();
 	init_push_attic();
-	init_push_flywheel();
+	init_push_protocol();
 	init_retry();
 	init_server_url();
 	init_wire_attic();
@@ -42606,37 +44568,6 @@ var init_open_cache = __esmMin((() => {
 	DEFAULT_CONCURRENCY = 5;
 	DEFAULT_MEMORY_BYTES = 64 * 2 ** 20;
 	DISCOVERY_ATTEMPTS = 3;
-	FlywheelProtocol = class {
-		#wire;
-		constructor(wire) {
-			this.#wire = wire;
-		}
-		findMissing(paths, asking) {
-			return findMissingFlywheel(this.#wire, paths, asking);
-		}
-		push(kept, missing, session) {
-			return pushFlywheel(this.#wire, kept, missing, session);
-		}
-	};
-	AtticProtocol = class {
-		#wire;
-		constructor(http, endpoint, view) {
-			this.#wire = new AtticWire(http, endpoint, view);
-		}
-		/** An atticd does not tell about NARs: every missing path is sent, and may be a duplicate. */
-		async findMissing(paths, asking) {
-			const missingPaths = await findMissingAttic(this.#wire, paths, asking);
-			const missing = paths.filter(({ storePath }) => missingPaths.has(storePath.hash));
-			return {
-				missingPaths,
-				missingNars: new Set(missing.map(({ narHash }) => narHash))
-			};
-		}
-		push(kept, { missingPaths }, session) {
-			const missing = kept.filter(({ storePath }) => missingPaths.has(storePath.hash));
-			return pushAttic(this.#wire, missing, session);
-		}
-	};
 }));
 // packages/cache-client/src/nix-command.ts
 /**
@@ -43362,15 +45293,21 @@ var src_exports$1 = /* @__PURE__ */ __exportAll({
 	createExchangeClient: () => createExchangeClient,
 	describeRetry: () => describeRetry,
 	dumpStorePath: () => dumpStorePath,
+	exportPaths: () => exportPaths,
 	findIdentity: () => findIdentity,
+	findNames: () => findNames,
 	formatBazelRc: () => formatBazelRc,
 	formatBazelRelease: () => formatBazelRelease,
+	importPaths: () => importPaths,
 	isAtLeast: () => isAtLeast,
 	isGrpc: () => isGrpc,
 	keepChanged: () => keepChanged,
 	mayPush: () => mayPush,
 	obtainIdentityToken: () => obtainIdentityToken,
+	openAtticDatabase: () => openAtticDatabase,
+	openAtticSource: () => openAtticSource,
 	openCache: () => openCache,
+	openSource: () => openSource,
 	parseBazelRelease: () => parseBazelRelease,
 	parseServerUrl: () => parseServerUrl,
 	queryClosure: () => queryClosure,
@@ -43389,6 +45326,11 @@ var init_src$3 = __esmMin((() => {
 	init_exchange_client();
 	init_identity_source();
 	init_runner_config();
+	init_export_paths();
+	init_attic_database();
+	init_find_names();
+	init_import_paths();
+	init_open_source();
 	init_dump_store_path();
 	init_may_push();
 	init_open_cache();
@@ -43412,7 +45354,7 @@ var init_src$3 = __esmMin((() => {
 */
 async function checkServer(check, context) {
 	try {
-		var _usingCtx$44 = _usingCtx();
+		var _usingCtx$46 = _usingCtx();
 		const { server, token, view } = check;
 		const notes = [];
 		const warnings = describeToken(token, context.nowMs());
@@ -43439,7 +45381,7 @@ async function checkServer(check, context) {
 		} finally {
 			await _usingCtx3.d();
 		}
-		const admin = _usingCtx$44.a(createAdminClient({
+		const admin = _usingCtx$46.a(createAdminClient({
 			server,
 			token,
 			signal: context.signal
@@ -43464,9 +45406,9 @@ async function checkServer(check, context) {
 			warnings
 		};
 	} catch (_) {
-		_usingCtx$44.e = _;
+		_usingCtx$46.e = _;
 	} finally {
-		await _usingCtx$44.d();
+		await _usingCtx$46.d();
 	}
 }
 function describeToken(token, nowMs) {
@@ -43710,9 +45652,9 @@ var init_read_secret = __esmMin((() => {
 /** Gets an identity token anew and exchanges it. Notices go to the user. */
 async function exchangeIdentity(server, { source, audience, view, mode }, context) {
 	try {
-		var _usingCtx$43 = _usingCtx();
+		var _usingCtx$45 = _usingCtx();
 		const { createExchangeClient, obtainIdentityToken } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
-		const client = _usingCtx$43.a(createExchangeClient({
+		const client = _usingCtx$45.a(createExchangeClient({
 			server,
 			signal: context.signal
 		}));
@@ -43724,9 +45666,9 @@ async function exchangeIdentity(server, { source, audience, view, mode }, contex
 		for (const notice of exchanged.notices) warn(context, notice);
 		return exchanged;
 	} catch (_) {
-		_usingCtx$43.e = _;
+		_usingCtx$45.e = _;
 	} finally {
-		await _usingCtx$43.d();
+		await _usingCtx$45.d();
 	}
 }
 /**
@@ -43868,7 +45810,7 @@ var init_usage_error = __esmMin((() => {
 	};
 }));
 // packages/cli/src/commands/login.ts
-var login_exports = /* @__PURE__ */ __exportAll({ command: () => command$43 });
+var login_exports = /* @__PURE__ */ __exportAll({ command: () => command$45 });
 async function readToken$1(tokenFile, context) {
 	const explicit = await readExplicitToken(tokenFile, context);
 	if (explicit !== void 0) return explicit;
@@ -43902,7 +45844,7 @@ async function save(name, url, token, options, context) {
 	const place = abbreviate(clientConfigPath(context), context.env);
 	note(context, `Saved ${name}${defaultServer === name ? ", the default server" : ""}, ${token === void 0 ? "without a token" : "with its token"} in ${place}.`);
 }
-var command$43;
+var command$45;
 var init_login = __esmMin((() => {
 	init_src$6();
 	init_check_server();
@@ -43911,7 +45853,7 @@ var init_login = __esmMin((() => {
 	init_server_options();
 	init_usage_error();
 	init_user_folders();
-	command$43 = defineCommand({
+	command$45 = defineCommand({
 		name: "login",
 		summary: "Remember a server and the token for it",
 		description: `The token comes from --token-file, FLYWHEEL_TOKEN, standard input, or you are asked for it. It is
@@ -44463,7 +46405,7 @@ var init_report_changes = __esmMin((() => {
 	init_user_folders();
 }));
 // packages/cli/src/commands/logout.ts
-var logout_exports = /* @__PURE__ */ __exportAll({ command: () => command$42 });
+var logout_exports = /* @__PURE__ */ __exportAll({ command: () => command$44 });
 /** The name of a saved server, given its name or address. */
 async function findName(wanted, { servers }) {
 	if (Object.hasOwn(servers, wanted)) return wanted;
@@ -44491,7 +46433,7 @@ async function forgetInBazel(url, context) {
 	await applyChanges(changes);
 	reportChanges(changes, context);
 }
-var command$42;
+var command$44;
 var init_logout = __esmMin((() => {
 	init_src$3();
 	init_bazel_files();
@@ -44501,7 +46443,7 @@ var init_logout = __esmMin((() => {
 	init_plan_use();
 	init_report_changes();
 	init_user_folders();
-	command$42 = defineCommand({
+	command$44 = defineCommand({
 		name: "logout",
 		summary: "Forget a server and the token for it",
 		description: `Removes what login saved of the server, and what use and use bazel configured for its views.
@@ -44542,10 +46484,10 @@ The token itself stays good until it expires or is revoked. Doing it twice is th
 	});
 }));
 // packages/cli/src/commands/exchange.ts
-var exchange_exports = /* @__PURE__ */ __exportAll({ command: () => command$41 });
+var exchange_exports = /* @__PURE__ */ __exportAll({ command: () => command$43 });
 async function prepare(options, context) {
 	try {
-		var _usingCtx$42 = _usingCtx();
+		var _usingCtx$44 = _usingCtx();
 		const { chooseAudience, createExchangeClient, findIdentity, readRunnerConfig } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
 		const runner = await readRunnerConfig(context.env);
 		const config = await readClientConfig(context);
@@ -44554,7 +46496,7 @@ async function prepare(options, context) {
 		if (!options.printToken && options.output === void 0 && known.token !== void 0 && known.identity === void 0) throw new CacheError("CONFIG", `There is a token of \`flywheel login\` for ${url}`, { hint: "Write the new one elsewhere with --output FILE, or run `flywheel logout` first." });
 		const found = findIdentity(context.env, runner);
 		if (found.kind === "none") throw new CacheError("CONFIG", "There is no identity to exchange", { hint: found.hint });
-		const discovery = await _usingCtx$42.a(createExchangeClient({
+		const discovery = await _usingCtx$44.a(createExchangeClient({
 			server: url,
 			signal: context.signal
 		})).discover();
@@ -44573,9 +46515,9 @@ async function prepare(options, context) {
 			}
 		};
 	} catch (_) {
-		_usingCtx$42.e = _;
+		_usingCtx$44.e = _;
 	} finally {
-		await _usingCtx$42.d();
+		await _usingCtx$44.d();
 	}
 }
 /** A workflow that forbids its jobs to write caches is obeyed; it can never allow more. */
@@ -44611,7 +46553,7 @@ function describeGrant({ grant, expiresAt }, context) {
 	note(context, `Reads ${read.join(", then ")}; ${what}; until ${expiresAt}.`);
 	if (trust === "untrusted") warn(context, "The job is not trusted: what it builds is not kept.");
 }
-var command$41;
+var command$43;
 var init_exchange = __esmMin((() => {
 	init_src$3();
 	init_src$6();
@@ -44620,7 +46562,7 @@ var init_exchange = __esmMin((() => {
 	init_server_options();
 	init_usage_error();
 	init_user_folders();
-	command$41 = defineCommand({
+	command$43 = defineCommand({
 		name: "exchange",
 		summary: "Exchange a CI job's identity for a token of the server",
 		description: `Needs no secret: the forge says which job this is, the server's policy what that job may do. The identity
@@ -44695,18 +46637,18 @@ function formatFacts(facts) {
 	return facts.map(([name, value]) => `${name.padEnd(width)}  ${value}`.trimEnd());
 }
 // packages/cli/src/commands/whoami.ts
-var whoami_exports = /* @__PURE__ */ __exportAll({ command: () => command$40 });
+var whoami_exports = /* @__PURE__ */ __exportAll({ command: () => command$42 });
 async function findRefusal(choice, context) {
 	if (choice.token === void 0) return void 0;
 	try {
 		try {
-			var _usingCtx$41 = _usingCtx();
-			await _usingCtx$41.a(await openAdminClient(choice, context)).listViews();
+			var _usingCtx$43 = _usingCtx();
+			await _usingCtx$43.a(await openAdminClient(choice, context)).listViews();
 			return;
 		} catch (_) {
-			_usingCtx$41.e = _;
+			_usingCtx$43.e = _;
 		} finally {
-			await _usingCtx$41.d();
+			await _usingCtx$43.d();
 		}
 	} catch (error) {
 		if (isCacheError(error, "UNAUTHENTICATED")) return error;
@@ -44788,12 +46730,12 @@ function formatExpiry(expiresAt, nowMs) {
 	const leftMs = Date.parse(expiresAt) - nowMs;
 	return leftMs < 0 ? `${expiresAt} (expired)` : `${expiresAt} (in ${formatDurationMs(leftMs)})`;
 }
-var command$40;
+var command$42;
 var init_whoami = __esmMin((() => {
 	init_src$6();
 	init_src$5();
 	init_server_options();
-	command$40 = defineCommand({
+	command$42 = defineCommand({
 		name: "whoami",
 		summary: "Show who the server takes you for, and until when",
 		description: `Tenant, trust, why, and what may be read and written, as the token says. The server is asked whether it takes
@@ -44822,7 +46764,7 @@ the token: a revoked one is told, and the command fails.`,
 	});
 }));
 // packages/cli/src/commands/use.ts
-var use_exports = /* @__PURE__ */ __exportAll({ command: () => command$39 });
+var use_exports = /* @__PURE__ */ __exportAll({ command: () => command$41 });
 async function configure(scope, cache, token, { isDryRun, context }) {
 	requireOneWord(cache.substituter);
 	for (const key of cache.publicKeys) parsePublicKey(key);
@@ -44884,7 +46826,7 @@ function requireOneWord(substituter) {
 function lastSegment(url) {
 	return decodeURIComponent(new URL(url).pathname.split("/").findLast((part) => part !== "") ?? "");
 }
-var command$39;
+var command$41;
 var init_use = __esmMin((() => {
 	init_src$3();
 	init_src$6();
@@ -44894,7 +46836,7 @@ var init_use = __esmMin((() => {
 	init_plan_use();
 	init_server_options();
 	init_report_changes();
-	command$39 = defineCommand({
+	command$41 = defineCommand({
 		name: "use",
 		summary: "Configure Nix to substitute from a view",
 		description: `Adds the view's address and public keys to nix.conf and, for a private view, the token to the netrc
@@ -44930,14 +46872,14 @@ files you had. Doing it twice is the same as doing it once.`,
 		],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$40 = _usingCtx();
+				var _usingCtx$42 = _usingCtx();
 				const scope = options.system ? "system" : "user";
 				const [named = options.view] = args;
 				if (options.undo) return undo$1(scope, args[0], options, context);
 				const choice = await chooseServer(options, context);
 				const view = requireView(named, choice);
 				const { openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
-				const cache = _usingCtx$40.a(await openCache({
+				const cache = _usingCtx$42.a(await openCache({
 					...choice,
 					view,
 					signal: context.signal
@@ -44954,9 +46896,9 @@ files you had. Doing it twice is the same as doing it once.`,
 					context
 				});
 			} catch (_) {
-				_usingCtx$40.e = _;
+				_usingCtx$42.e = _;
 			} finally {
-				await _usingCtx$40.d();
+				await _usingCtx$42.d();
 			}
 		}
 	});
@@ -44990,12 +46932,12 @@ var init_credential_script = __esmMin((() => {
 	init_src$6();
 }));
 // packages/cli/src/commands/use-bazel.ts
-var use_bazel_exports = /* @__PURE__ */ __exportAll({ command: () => command$38 });
+var use_bazel_exports = /* @__PURE__ */ __exportAll({ command: () => command$40 });
 async function findEndpoint(choice, view, options, context) {
 	try {
-		var _usingCtx$39 = _usingCtx();
+		var _usingCtx$41 = _usingCtx();
 		const { openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
-		const { isPublic = false, flywheel } = _usingCtx$39.a(await openCache({
+		const { isPublic = false, flywheel } = _usingCtx$41.a(await openCache({
 			...choice,
 			view,
 			signal: context.signal
@@ -45010,9 +46952,9 @@ async function findEndpoint(choice, view, options, context) {
 			isPublic
 		};
 	} catch (_) {
-		_usingCtx$39.e = _;
+		_usingCtx$41.e = _;
 	} finally {
-		await _usingCtx$39.d();
+		await _usingCtx$41.d();
 	}
 }
 async function chooseCredential(facts, { options, paths }, context) {
@@ -45044,7 +46986,7 @@ async function undo(paths, isDryRun, context) {
 	reportChanges(changes, context);
 	note(context, "Bazel no longer uses the cache.");
 }
-var command$38;
+var command$40;
 var init_use_bazel = __esmMin((() => {
 	init_src$3();
 	init_src$6();
@@ -45054,7 +46996,7 @@ var init_use_bazel = __esmMin((() => {
 	init_server_options();
 	init_report_changes();
 	init_user_folders();
-	command$38 = defineCommand({
+	command$40 = defineCommand({
 		name: "use bazel",
 		summary: "Configure Bazel to use a view as its remote cache",
 		description: `Writes an rc file of its own, and one line into your .bazelrc that brings it in. The settings fit the
@@ -45155,6 +47097,11 @@ var init_parse_number = __esmMin((() => {
 	init_src$6();
 }));
 // packages/cli/src/push-progress.ts
+/** How a push is shown: on a terminal, in a log, or, when `isQuiet`, hardly at all. */
+function createPushProgress(isQuiet, context) {
+	if (isQuiet) return createQuietProgress(context);
+	return context.stderr.isTTY === true && context.env["CI"] === void 0 ? createBarProgress(context) : createLineProgress(context);
+}
 /** Tells nothing but warnings. */
 function createQuietProgress(context) {
 	return {
@@ -45249,12 +47196,12 @@ function formatBar(state) {
 /** What an event says in one line; `undefined` when it is not worth one. */
 function describeEvent(event) {
 	switch (event.type) {
-		case "planned": return `${count$3(event.paths, "path")}: ${event.missing} missing, ${event.alreadyPresent} there already, ${event.skipped} skipped; ${count$3(event.uploads, "upload")} of ${formatSizeBytes(event.uploadBytes)}`;
+		case "planned": return `${count$4(event.paths, "path")}: ${event.missing} missing, ${event.alreadyPresent} there already, ${event.skipped} skipped; ${count$4(event.uploads, "upload")} of ${formatSizeBytes(event.uploadBytes)}`;
 		case "skipped": return event.reason;
 		case "upload-done": return `${event.result} ${event.storePath} (${formatSizeBytes(event.narSize)}, ${formatSizeBytes(event.sentBytes)} sent, ${formatDurationMs(event.durationMs)})`;
 		case "retry": return `trying the ${event.what} again in ${formatDurationMs(event.delayMs)}: ${event.error.message}`;
 		case "warning": return event.message;
-		case "committed": return `${count$3(event.created, "path")} became visible`;
+		case "committed": return `${count$4(event.created, "path")} became visible`;
 		default: return;
 	}
 }
@@ -45262,12 +47209,12 @@ function describeEvent(event) {
 function describeSummary(summary) {
 	const { uploaded, deduplicated, alreadyPresent, missing } = summary;
 	const rest = `${alreadyPresent} there already, ${summary.skipped.reduce((sum, group) => sum + group.storePaths.length, 0)} skipped`;
-	if (summary.dryRun) return `Would push ${count$3(missing, "path")}; ${rest}.`;
+	if (summary.dryRun) return `Would push ${count$4(missing, "path")}; ${rest}.`;
 	const sent = uploaded === 0 ? "" : ` (${formatSizeBytes(summary.narBytes)}, ${formatSizeBytes(summary.sentBytes)} sent)`;
 	const shared = deduplicated === 0 ? "" : `, ${deduplicated} deduplicated`;
-	return `Pushed ${count$3(uploaded, "path")}${sent}${shared} in ${formatDurationMs(summary.durationMs)}; ${rest}.`;
+	return `Pushed ${count$4(uploaded, "path")}${sent}${shared} in ${formatDurationMs(summary.durationMs)}; ${rest}.`;
 }
-function count$3(number, noun) {
+function count$4(number, noun) {
 	return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
 var REDRAW_MS, CLEAR_LINE;
@@ -45289,12 +47236,8 @@ async function readLines(context) {
 }
 var init_read_lines = __esmMin((() => {}));
 // packages/cli/src/commands/push.ts
-var push_exports = /* @__PURE__ */ __exportAll({ command: () => command$37 });
-function createProgress(isQuiet, context) {
-	if (isQuiet) return createQuietProgress(context);
-	return context.stderr.isTTY === true && context.env["CI"] === void 0 ? createBarProgress(context) : createLineProgress(context);
-}
-var command$37;
+var push_exports = /* @__PURE__ */ __exportAll({ command: () => command$39 });
+var command$39;
 var init_push = __esmMin((() => {
 	init_src$6();
 	init_parse_number();
@@ -45302,7 +47245,7 @@ var init_push = __esmMin((() => {
 	init_read_lines();
 	init_server_options();
 	init_usage_error();
-	command$37 = defineCommand({
+	command$39 = defineCommand({
 		name: "push",
 		summary: "Upload store paths with all they refer to",
 		description: `Paths that the view has, and paths that an upstream cache has signed, are left out. On our own
@@ -45351,11 +47294,11 @@ server the whole closure becomes visible at once, or not at all.`,
 			const view = requireView(options.view, choice);
 			const { openCache, queryClosure } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
 			const { signal } = context;
-			const progress = createProgress(options.json, context);
+			const progress = createPushProgress(options.json, context);
 			try {
 				try {
-					var _usingCtx$38 = _usingCtx();
-					const cache = _usingCtx$38.a(await openCache({
+					var _usingCtx$40 = _usingCtx();
+					const cache = _usingCtx$40.a(await openCache({
 						...choice,
 						view,
 						signal,
@@ -45384,9 +47327,9 @@ server the whole closure becomes visible at once, or not at all.`,
 					}));
 					else note(context, describeSummary(summary));
 				} catch (_) {
-					_usingCtx$38.e = _;
+					_usingCtx$40.e = _;
 				} finally {
-					await _usingCtx$38.d();
+					await _usingCtx$40.d();
 				}
 			} catch (error) {
 				progress.end();
@@ -46379,18 +48322,18 @@ async function openJobCredentials({ server, credentials: settings }, files, cont
 		logger: context.logger,
 		renew: async () => {
 			try {
-				var _usingCtx$37 = _usingCtx();
+				var _usingCtx$39 = _usingCtx();
 				const found = findIdentity(context.env, await readRunnerConfig(context.env));
 				if (found.kind === "none") throw new CacheError("CONFIG", "There is no identity to exchange", { hint: found.hint });
 				const identity = await obtainIdentityToken(found.source, audience);
-				return (await _usingCtx$37.a(createExchangeClient({ server })).exchange(identity, {
+				return (await _usingCtx$39.a(createExchangeClient({ server })).exchange(identity, {
 					view,
 					mode
 				})).token;
 			} catch (_) {
-				_usingCtx$37.e = _;
+				_usingCtx$39.e = _;
 			} finally {
-				await _usingCtx$37.d();
+				await _usingCtx$39.d();
 			}
 		},
 		onRenewed: (renewed) => replaceFile(files.token, `${renewed}\n`, { mode: 384 })
@@ -47938,12 +49881,12 @@ var start_nix_face_exports = /* @__PURE__ */ __exportAll({ startNixFace: () => s
 */
 async function startNixFace$1(options) {
 	try {
-		var _usingCtx$36 = _usingCtx();
+		var _usingCtx$38 = _usingCtx();
 		const { secret, upstream: cache, credentials, statistics, logger } = options;
 		const { prefetch = true, nowMs = () => performance.now() } = options;
 		const deadlineMs = options.deadlineMs ?? DEFAULT_DEADLINE_MS;
 		const stallMs = options.stallMs ?? DEFAULT_STALL_MS;
-		const opened = _usingCtx$36.a(new AsyncDisposableStack());
+		const opened = _usingCtx$38.a(new AsyncDisposableStack());
 		const health = createUpstreamHealth({
 			origin: cacheUrlOf(cache).origin,
 			statistics,
@@ -48002,9 +49945,9 @@ async function startNixFace$1(options) {
 			[Symbol.asyncDispose]: () => owned.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$36.e = _;
+		_usingCtx$38.e = _;
 	} finally {
-		await _usingCtx$36.d();
+		await _usingCtx$38.d();
 	}
 }
 function portOf(address) {
@@ -60443,10 +62386,10 @@ var start_bazel_face_exports = /* @__PURE__ */ __exportAll({ startBazelFace: () 
 /** Starts passing calls on; it takes them when the promise resolves, whether the cache can be reached or not. */
 async function startBazelFace$1(options) {
 	try {
-		var _usingCtx$35 = _usingCtx();
+		var _usingCtx$37 = _usingCtx();
 		const { statistics, logger, secret, credentials } = options;
 		const { spoolBytes = DEFAULT_SPOOL_BYTES$1, spoolDirectory } = options;
-		const resources = _usingCtx$35.a(new AsyncDisposableStack());
+		const resources = _usingCtx$37.a(new AsyncDisposableStack());
 		const breaker = createCircuitBreaker({ onChange: (state) => {
 			logger.info("the cache's breaker changed", { state });
 			statistics.breaker("bazel", state);
@@ -60487,9 +62430,9 @@ async function startBazelFace$1(options) {
 			[Symbol.asyncDispose]: () => owned.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$35.e = _;
+		_usingCtx$37.e = _;
 	} finally {
-		await _usingCtx$35.d();
+		await _usingCtx$37.d();
 	}
 }
 function receiversOf(context) {
@@ -60713,14 +62656,14 @@ var init_summary_file = __esmMin((() => {
 */
 async function runAgent(options) {
 	try {
-		var _usingCtx$34 = _usingCtx();
+		var _usingCtx$36 = _usingCtx();
 		const { env, logger, drainOnly } = options;
 		const files = sessionFiles(options.folder);
 		const settings = await readSettings$1(files);
 		const previous = drainOnly ? await readSummary(files.summary) : void 0;
 		const stop = new AbortController();
 		const stopped = AbortSignal.any([options.signal, stop.signal]);
-		const owned = _usingCtx$34.a(new AsyncDisposableStack());
+		const owned = _usingCtx$36.a(new AsyncDisposableStack());
 		let writer;
 		const statistics = createStatistics({
 			startedAt: new Date(settings.startedAt),
@@ -60802,9 +62745,9 @@ async function runAgent(options) {
 			logger.warn("the session's end cannot be noted", { error: describeError(error) });
 		});
 	} catch (_) {
-		_usingCtx$34.e = _;
+		_usingCtx$36.e = _;
 	} finally {
-		await _usingCtx$34.d();
+		await _usingCtx$36.d();
 	}
 }
 async function openUploads(settings, context) {
@@ -61198,17 +63141,17 @@ function formatSummary(summary, report) {
 	if (report?.unused !== void 0) rows.push(["Named by a later step, not used", report.unused.join(", ")]);
 	const { nix, bazel, uploads } = summary;
 	if (nix !== void 0) {
-		rows.push(["Nix", `${count$2(nix.hits, "path")} from the cache, ${formatSizeBytes(nix.bytes)}`]);
+		rows.push(["Nix", `${count$3(nix.hits, "path")} from the cache, ${formatSizeBytes(nix.bytes)}`]);
 		const views = Object.entries(nix.views);
 		const isOwnOnly = views.every(([view]) => view === setup?.cache);
-		for (const [view, { hits, bytes }] of isOwnOnly ? [] : views) rows.push([`Nix, from ${view}`, `${count$2(hits, "path")}, ${formatSizeBytes(bytes)}`]);
+		for (const [view, { hits, bytes }] of isOwnOnly ? [] : views) rows.push([`Nix, from ${view}`, `${count$3(hits, "path")}, ${formatSizeBytes(bytes)}`]);
 		const misses = Object.entries(MISSES).map(([reason, words]) => [nix.misses[reason], words]).filter(([number]) => number > 0).map(([number, words]) => `${number} ${words}`);
 		if (misses.length > 0) rows.push(["Nix, not from the cache", misses.join(", ")]);
 	}
 	if (bazel !== void 0) {
 		const { actionHits, actionMisses, bytesDown, bytesUp } = bazel;
 		const traffic = `${formatSizeBytes(bytesDown)} down, ${formatSizeBytes(bytesUp)} up`;
-		rows.push(["Bazel", `${actionHits} of ${count$2(actionHits + actionMisses, "action")}, ${traffic}`]);
+		rows.push(["Bazel", `${actionHits} of ${count$3(actionHits + actionMisses, "action")}, ${traffic}`]);
 	}
 	if (uploads !== void 0) {
 		const words = [
@@ -61216,7 +63159,7 @@ function formatSummary(summary, report) {
 			[uploads.failed, "refused"],
 			[uploads.left, "not pushed"]
 		].filter(([number]) => number > 0).map(([number, what]) => `${number} ${what}`);
-		const pushed = `${count$2(uploads.pushed, "path")}, ${formatSizeBytes(uploads.bytes)}`;
+		const pushed = `${count$3(uploads.pushed, "path")}, ${formatSizeBytes(uploads.bytes)}`;
 		rows.push(["Pushed", [pushed, ...words].join(", ")]);
 	}
 	for (const { face, opened, openMs } of summary.breakers) {
@@ -61233,7 +63176,7 @@ function formatSummary(summary, report) {
 function describeStatus({ status }, setup) {
 	return setup === void 0 ? status : `${status}: ${setup.reason}`;
 }
-function count$2(number, what) {
+function count$3(number, what) {
 	return `${number} ${what}${number === 1 ? "" : "s"}`;
 }
 /** Whatever it is, it stays text in one cell. */
@@ -61733,12 +63676,12 @@ function noServer(env) {
 }
 async function openServer(server, runner, request, context) {
 	try {
-		var _usingCtx$33 = _usingCtx();
+		var _usingCtx$35 = _usingCtx();
 		const { env, stopwatch } = context;
 		const view = request.view ?? (env["FLYWHEEL_VIEW"] || env["ATTIC_CACHE"] || void 0);
 		if (request.token !== void 0) return openWithToken(server, view, request, context);
 		const found = findIdentity(env, runner);
-		const client = _usingCtx$33.a(createExchangeClient({
+		const client = _usingCtx$35.a(createExchangeClient({
 			server,
 			signal: context.signal
 		}));
@@ -61786,9 +63729,9 @@ async function openServer(server, runner, request, context) {
 			...wish
 		});
 	} catch (_) {
-		_usingCtx$33.e = _;
+		_usingCtx$35.e = _;
 	} finally {
-		await _usingCtx$33.d();
+		await _usingCtx$35.d();
 	}
 }
 /**
@@ -62363,10 +64306,10 @@ var init_run_setup = __esmMin((() => {
 		}
 		async run(leftPaths) {
 			try {
-				var _usingCtx$32 = _usingCtx();
+				var _usingCtx$34 = _usingCtx();
 				const { env, self } = this.#context;
 				const parent = this.#request.temporaryDirectory ?? (env["RUNNER_TEMP"] || tmpdir());
-				const early = _usingCtx$32.a(createEarlyAgent(parent, {
+				const early = _usingCtx$34.a(createEarlyAgent(parent, {
 					self,
 					env,
 					drainOnly: false
@@ -62393,9 +64336,9 @@ var init_run_setup = __esmMin((() => {
 					leftPaths
 				});
 			} catch (_) {
-				_usingCtx$32.e = _;
+				_usingCtx$34.e = _;
 			} finally {
-				await _usingCtx$32.d();
+				await _usingCtx$34.d();
 			}
 		}
 		/** The job has a session: only what it does not have yet is configured, the rest is reported. */
@@ -62996,7 +64939,7 @@ var init_uploader = __esmMin((() => {
 */
 async function runUploadWorker({ files, env, logger }) {
 	try {
-		var _usingCtx$31 = _usingCtx();
+		var _usingCtx$33 = _usingCtx();
 		const { promise: ended, resolve: end } = Promise.withResolvers();
 		process.on("disconnect", () => end());
 		const settings = await readSettings$1(files);
@@ -63008,7 +64951,7 @@ async function runUploadWorker({ files, env, logger }) {
 		};
 		const renewals = [];
 		const excluded = uploads.exclude.map((source) => new RegExp(source));
-		const target = _usingCtx$31.a(createUploadTarget({
+		const target = _usingCtx$33.a(createUploadTarget({
 			server: settings.server,
 			view: write,
 			nix,
@@ -63021,7 +64964,7 @@ async function runUploadWorker({ files, env, logger }) {
 				return promise;
 			}
 		}));
-		const uploader = _usingCtx$31.a(startUploader({
+		const uploader = _usingCtx$33.a(startUploader({
 			spool: await openSpool({
 				queueFile: files.queue,
 				journalFile: files.journal
@@ -63065,9 +65008,9 @@ async function runUploadWorker({ files, env, logger }) {
 		if (!process.connected) end();
 		await ended;
 	} catch (_) {
-		_usingCtx$31.e = _;
+		_usingCtx$33.e = _;
 	} finally {
-		await _usingCtx$31.d();
+		await _usingCtx$33.d();
 	}
 }
 var init_upload_worker = __esmMin((() => {
@@ -63121,19 +65064,19 @@ function describeWatchEvent(event) {
 	switch (event.type) {
 		case "watching": return `Watching ${event.storeDir}; what becomes valid goes to ${event.view} at ${event.server}`;
 		case "pushed": return `pushed ${nameAll(event.storePaths)}: ${event.uploaded} uploaded (${formatSizeBytes(event.sentBytes)} sent), ${event.deduplicated} deduplicated, ${event.alreadyPresent} there already, ${event.skipped} skipped, in ${formatDurationMs(event.durationMs)}`;
-		case "retry": return `${count$1(event.waiting)} wait, trying again in ${formatDurationMs(event.delayMs)}: ${event.message}`;
+		case "retry": return `${count$2(event.waiting)} wait, trying again in ${formatDurationMs(event.delayMs)}: ${event.message}`;
 		case "refused": return `refused ${event.storePath}: ${event.message}`;
 		case "gone": return `gone before it was pushed: ${event.storePath}`;
 		case "warning": return event.message;
-		case "draining": return `Stopping; ${count$1(event.waiting)} may be pushed for ${formatDurationMs(event.atMostMs)} more`;
-		default: return `Stopped: ${count$1(event.pushed)} pushed, ${event.refused} refused, ${event.unpushed.length} left`;
+		case "draining": return `Stopping; ${count$2(event.waiting)} may be pushed for ${formatDurationMs(event.atMostMs)} more`;
+		default: return `Stopped: ${count$2(event.pushed)} pushed, ${event.refused} refused, ${event.unpushed.length} left`;
 	}
 }
 function nameAll(storePaths) {
 	const [first = ""] = storePaths;
 	return storePaths.length === 1 ? first : `${first} and ${storePaths.length - 1} more`;
 }
-function count$1(paths) {
+function count$2(paths) {
 	return `${paths} path${paths === 1 ? "" : "s"}`;
 }
 var init_watch_events = __esmMin((() => {
@@ -63151,7 +65094,7 @@ var init_watch_events = __esmMin((() => {
 */
 async function watchStore(options) {
 	try {
-		var _usingCtx$30 = _usingCtx();
+		var _usingCtx$32 = _usingCtx();
 		const { store, rules, emit, signal, nowMs } = options;
 		const queue = createUploadQueue({ random: options.random });
 		const alarm = createAlarm();
@@ -63173,7 +65116,7 @@ async function watchStore(options) {
 			touched.add(name);
 			alarm.ring();
 		};
-		const watcher = _usingCtx$30.u(watchFolder(store.storeDir, touch, (message) => emit({
+		const watcher = _usingCtx$32.u(watchFolder(store.storeDir, touch, (message) => emit({
 			type: "warning",
 			message
 		})));
@@ -63301,9 +65244,9 @@ async function watchStore(options) {
 			unpushed: queue.list()
 		};
 	} catch (_) {
-		_usingCtx$30.e = _;
+		_usingCtx$32.e = _;
 	} finally {
-		_usingCtx$30.d();
+		_usingCtx$32.d();
 	}
 }
 function createAlarm() {
@@ -63360,7 +65303,7 @@ var init_watch_store$1 = __esmMin((() => {
 	MAX_SLEEP_MS = 2 ** 31 - 1;
 }));
 // packages/cli/src/commands/watch-store.ts
-var watch_store_exports = /* @__PURE__ */ __exportAll({ command: () => command$36 });
+var watch_store_exports = /* @__PURE__ */ __exportAll({ command: () => command$38 });
 async function openConnection(options, emit, context) {
 	const { openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
 	const open = async (signal) => {
@@ -63426,7 +65369,7 @@ function positiveDurationMs(given) {
 	if (durationMs > 0) return durationMs;
 	throw new CacheError("INVALID", `${JSON.stringify(given)} is too short`);
 }
-var DEFAULT_DRAIN_MS, DEFAULT_POLL_MS, NIX_TIMEOUT_MS$1, command$36;
+var DEFAULT_DRAIN_MS, DEFAULT_POLL_MS, NIX_TIMEOUT_MS$1, command$38;
 var init_watch_store = __esmMin((() => {
 	init_src$6();
 	init_src$4();
@@ -63439,7 +65382,7 @@ var init_watch_store = __esmMin((() => {
 	DEFAULT_DRAIN_MS = 6e4;
 	DEFAULT_POLL_MS = 6e4;
 	NIX_TIMEOUT_MS$1 = 3e5;
-	command$36 = defineCommand({
+	command$38 = defineCommand({
 		name: "watch-store",
 		summary: "Push new store paths as they appear",
 		description: `Watches this machine's Nix store. What becomes valid is pushed with all it refers to, two seconds after
@@ -63529,6 +65472,471 @@ is still pushed, for as long as --drain says. Exit code 0: everything was pushed
 				requireComplete(result);
 			} finally {
 				await connection[Symbol.asyncDispose]();
+			}
+		}
+	});
+}));
+// packages/cli/src/transfer/carry-settings.ts
+/**
+* Gives a view what its origin's server says of the cache: who may read, priority, upstream keys, how long unused paths
+* are kept; and, when asked, the key that signs. Makes the view when there is none.
+*
+* @throws {CacheError} `UNSUPPORTED` for an origin that says none of it; what the server says.
+*/
+async function carrySettings(admin, { view, source, config, secretKey }, withKeys, context) {
+	if (config === void 0) throw new CacheError("UNSUPPORTED", `${source.name} says nothing of a view's settings`, { hint: "Leave --with-settings out, and use flywheel view create and view configure." });
+	const { isPublic, storeDir, priority, upstreamCacheKeyNames, retentionPeriod } = config;
+	const settings = {
+		...isPublic === void 0 ? {} : { isPublic },
+		...priority === void 0 ? {} : { priority },
+		...upstreamCacheKeyNames === void 0 ? {} : { upstreamCacheKeyNames }
+	};
+	const keypair = withKeys ? secretKey : void 0;
+	if (await exists(admin, view)) {
+		await admin.configureView(view, settings);
+		if (keypair !== void 0) await addKeyOnce(admin, view, keypair);
+	} else await admin.createView(view, {
+		...settings,
+		...storeDir === void 0 ? {} : { storeDir },
+		...keypair === void 0 ? {} : { keypair }
+	});
+	if (typeof retentionPeriod === "object") await admin.configureView(view, { retentionPeriod });
+	const key = keypair === void 0 ? "" : `, and its key ${parseSecretKey(keypair).name}`;
+	note(context, `${view} has the settings of ${source.name}${key}.`);
+}
+async function exists(admin, view) {
+	try {
+		await admin.viewConfig(view);
+		return true;
+	} catch (error) {
+		if (isCacheError(error, "NOT_FOUND")) return false;
+		throw error;
+	}
+}
+async function addKeyOnce(admin, view, keypair) {
+	const publicKey = formatPublicKey(toPublicKey(parseSecretKey(keypair)));
+	const { keys } = await admin.listKeys(view);
+	if (keys.some((key) => key.publicKey === publicKey)) return;
+	await admin.addKey(view, keypair);
+}
+/** Pins what its origin pins, as far as the view has it, and returns how many pins failed. */
+async function carryPins(admin, { view, pins = /* @__PURE__ */ new Map() }, context) {
+	let failed = 0;
+	for (const [name, storePath] of pins) try {
+		await admin.putPin(view, name, storePath);
+	} catch (error) {
+		if (!(error instanceof CacheError) || error.code === "CANCELLED") throw error;
+		failed += 1;
+		warn(context, `the pin ${name} was not carried over: ${describeError(error)}`);
+	}
+	const kept = pins.size - failed;
+	if (kept > 0) note(context, `${view} keeps what ${kept} of the source's pins kept.`);
+	return failed;
+}
+var init_carry_settings = __esmMin((() => {
+	init_src$6();
+	init_src$4();
+}));
+// packages/cli/src/transfer/open-origins.ts
+/** @throws {UsageError} when the command line does not say plainly what is imported from where. */
+function requireOrigin(options, view) {
+	if ([
+		options.from,
+		options.fromAttic,
+		options.fromAtticDatabase
+	].filter((kind) => kind !== void 0).length !== 1) throw new UsageError("import needs one of --from, --from-attic and --from-attic-database", "Such as `flywheel import main --from https://cache.example.org --key example-1:… PATH`.");
+	if (view === void 0 && !options.allCaches) throw new UsageError("Into which VIEW?");
+	if (view !== void 0 && options.allCaches) throw new UsageError("--all-caches takes no VIEW", "Each goes into the view of its own name.");
+	const isDatabase = options.fromAtticDatabase !== void 0;
+	if (options.from !== void 0 && options.key.length > 0 === options.unsigned) throw new UsageError("--from needs either --key or --unsigned", "With --key, what nobody trusted has signed is refused, as Nix does.");
+	if (options.fromAttic !== void 0 && options.cache === void 0) throw new UsageError("--from-attic needs --cache NAME");
+	if (options.fromAttic !== void 0 && options.all) throw new UsageError("An Attic server has no list of what it holds", "Give PATH… or --paths-from FILE, or import --from-attic-database.");
+	if (isDatabase && options.storage === void 0) throw new UsageError("--from-attic-database needs --storage DIR");
+	if (isDatabase && options.cache === void 0 !== options.allCaches) throw new UsageError("--from-attic-database needs either --cache NAME or --all-caches");
+	if (options.allCaches && !(isDatabase && options.all)) throw new UsageError("--all-caches goes with --from-attic-database and --all");
+	if (options.withKeys && !isDatabase) throw new UsageError("--with-keys needs --from-attic-database: no server gives its secret away");
+}
+/** Opens what is imported. The caller closes it. */
+async function openOrigins(options, view, context) {
+	const client = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
+	const { signal } = context;
+	const { sourceTokenFile, index, fromAttic, fromAtticDatabase, storage = "", cache = "" } = options;
+	const token = sourceTokenFile === void 0 ? void 0 : await readTokenFile$1(sourceTokenFile, context);
+	const given = options.key.length === 0 ? void 0 : options.key;
+	const name = view ?? "";
+	if (fromAtticDatabase !== void 0) {
+		const file = resolve(context.workingDirectory, fromAtticDatabase);
+		const database = await client.openAtticDatabase(file);
+		const caches = database.listCaches().filter((one) => options.allCaches || one.name === cache);
+		const folder = resolve(context.workingDirectory, storage);
+		return {
+			origins: (caches.length === 0 ? [cache] : caches.map((one) => one.name)).map((one, position) => ({
+				view: view ?? one,
+				source: database.openSource(one, folder),
+				...caches[position]
+			})),
+			close: () => Promise.resolve(database[Symbol.dispose]())
+		};
+	}
+	if (fromAttic !== void 0) {
+		const { source, config } = await client.openAtticSource({
+			server: fromAttic,
+			cache,
+			token,
+			keys: options.unsigned ? void 0 : given,
+			signal
+		});
+		return {
+			origins: [{
+				view: name,
+				source,
+				config
+			}],
+			close: () => source[Symbol.asyncDispose]()
+		};
+	}
+	const source = await client.openSource({
+		url: options.from ?? "",
+		keys: given,
+		token,
+		index,
+		signal
+	});
+	return {
+		origins: [{
+			view: name,
+			source
+		}],
+		close: () => source[Symbol.asyncDispose]()
+	};
+}
+var init_open_origins = __esmMin((() => {
+	init_read_secret();
+	init_usage_error();
+}));
+// packages/cli/src/store-path-argument.ts
+/** The hash of a store path that was given in full or by its hash. @throws {UsageError} when it is neither. */
+function readStorePathHash(path) {
+	if (isStorePathHash(path)) return path;
+	try {
+		return parseStorePath(path, path.slice(0, Math.max(0, path.lastIndexOf("/")))).hash;
+	} catch (error) {
+		if (isCacheError(error)) throw new UsageError(error.message, "Give a full store path, or its hash.");
+		throw error;
+	}
+}
+var init_store_path_argument = __esmMin((() => {
+	init_src$6();
+	init_src$4();
+	init_usage_error();
+}));
+// packages/cli/src/transfer/read-roots.ts
+/** @throws {UsageError} when the command line names no paths, or names them twice over. */
+function requireRoots(paths, options) {
+	const isNamed = paths.length > 0 || options.pathsFrom !== void 0;
+	if (options.all && isNamed) throw new UsageError("--all and paths exclude each other");
+	if (!options.all && !isNamed) throw new UsageError("Which paths?", "Give PATH…, --paths-from FILE or --all.");
+	if (options.pathsFrom === "-" && options.tokenFile === "-") throw new UsageError("Standard input cannot hold both the paths and the token");
+}
+/** The hashes of the paths that the command line names. @throws {UsageError} for one that is no store path. */
+async function* readRoots(paths, pathsFrom, context) {
+	for (const path of paths) yield readStorePathHash(path);
+	if (pathsFrom === void 0) return;
+	const { findNames } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
+	yield* findNames(pathsFrom === "-" ? context.stdin : createReadStream(resolve(context.workingDirectory, pathsFrom)), "paths");
+}
+var ROOT_OPTIONS;
+var init_read_roots = __esmMin((() => {
+	init_parse_number();
+	init_store_path_argument();
+	init_usage_error();
+	ROOT_OPTIONS = {
+		all: flag$2("All there is, as far as it can be listed"),
+		pathsFrom: text$7("FILE", "Also the paths that FILE names, one a line; - is standard input", { completes: "file" }),
+		noClosure: flag$2("The paths alone, without what they refer to"),
+		jobs: value("N", "NARs at the same time", wholeNumber(1, 256), { short: "j" }),
+		json: flag$2("Print a summary as one line of JSON, and no progress")
+	};
+}));
+// packages/cli/src/transfer/report.ts
+/** Shows an import or export while it runs: one line for each path that fails, whatever else is shown. */
+function createTransferProgress(isQuiet, context) {
+	const progress = createPushProgress(isQuiet, context);
+	return {
+		onEvent: (event) => {
+			if (event.type !== "failed") return progress.onEvent(event);
+			progress.end();
+			warn(context, `${event.error.message.includes(event.path) ? "" : `${event.path}: `}${describeError(event.error)}`);
+		},
+		end: () => progress.end()
+	};
+}
+/** Prints a summary, as words or as JSON with `facts` before it. */
+function printTransfer(summary, words, facts, isJson, context) {
+	if (isJson) {
+		printLine(context, JSON.stringify({
+			...facts,
+			...summary
+		}));
+		return;
+	}
+	const { added, alreadyPresent, failed, elsewhere, narBytes, fileBytes, durationMs } = summary;
+	const bytes = added === 0 || words.isDryRun === true ? "" : ` (${formatSizeBytes(narBytes)}, ${formatSizeBytes(fileBytes)} compressed)`;
+	const isOthers = elsewhere === 0 ? "" : `, ${elsewhere} of another cache`;
+	note(context, `${words.done} ${count$1(added)}${bytes} ${words.where} in ${formatDurationMs(durationMs)}; ${alreadyPresent} there already, ${failed} failed${isOthers}.`);
+}
+/** @throws {CacheError} when anything failed: a script should notice. */
+function requireNoFailures(failed, what) {
+	if (failed === 0) return;
+	throw new CacheError("CORRUPT", `${count$1(failed)} could not be ${what}; the lines above say why`, { hint: "Run the same command again to try them once more; what is there already is skipped." });
+}
+function count$1(paths) {
+	return `${paths} path${paths === 1 ? "" : "s"}`;
+}
+var init_report = __esmMin((() => {
+	init_src$6();
+	init_push_progress();
+}));
+// packages/cli/src/commands/import.ts
+var import_exports = /* @__PURE__ */ __exportAll({ command: () => command$37 });
+/** Imports one cache and returns how many paths failed. */
+async function importInto({ view, source }, paths, choice, options, context) {
+	const { importPaths, openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
+	const { signal } = context;
+	const progress = createTransferProgress(options.json, context);
+	const { onEvent } = progress;
+	try {
+		try {
+			var _usingCtx3 = _usingCtx();
+			const cache = _usingCtx3.a(await openCache({
+				...choice,
+				view,
+				signal,
+				onEvent
+			}));
+			const summary = await importPaths({
+				source,
+				cache,
+				roots: options.all ? source.list(signal) : readRoots(paths, options.pathsFrom, context),
+				followsReferences: !options.noClosure,
+				concurrency: options.jobs,
+				dryRun: options.dryRun,
+				onEvent,
+				signal
+			});
+			progress.end();
+			const words = {
+				where: `into ${view}`,
+				isDryRun: options.dryRun
+			};
+			const done = options.dryRun ? "Would import" : "Imported";
+			const facts = {
+				server: cache.server,
+				view,
+				source: source.name
+			};
+			printTransfer(summary, {
+				done,
+				...words
+			}, facts, options.json, context);
+			return summary.failed;
+		} catch (_) {
+			_usingCtx3.e = _;
+		} finally {
+			await _usingCtx3.d();
+		}
+	} catch (error) {
+		progress.end();
+		if (!signal.aborted) throw error;
+		throw new CacheError("CANCELLED", "The import was interrupted", {
+			cause: error,
+			hint: "Run the same command again: it goes on where it was."
+		});
+	}
+}
+var command$37;
+var init_import = __esmMin((() => {
+	init_src$6();
+	init_server_options();
+	init_carry_settings();
+	init_open_origins();
+	init_read_roots();
+	init_report();
+	command$37 = defineCommand({
+		name: "import",
+		summary: "Bring store paths from another cache into a view",
+		description: `From any Nix binary cache, from an Attic server, or from an Attic server's database and storage. Each path
+comes with all it refers to, keeps its signatures, and is verified by us and by the server. What is wrong is told in one
+line and left out, with what needs it; the exit code is 1 then. What the view has is skipped, so that an import that was
+broken off goes on when it is run again. Needs the push permission.`,
+		args: [{
+			name: "VIEW",
+			help: "The view to bring them into",
+			isOptional: true,
+			completes: "nothing"
+		}, {
+			name: "PATH",
+			help: "A store path of the source, or its hash",
+			isOptional: true,
+			isRepeated: true,
+			completes: "nothing"
+		}],
+		options: {
+			...SERVER_OPTIONS,
+			from: text$7("URL", "A binary cache: http(s)://… or file:///…"),
+			key: list("KEY", "A public key of the source; its signatures count", (key) => key),
+			unsigned: flag$2("Believe the source: take what nobody has signed"),
+			index: text$7("URL", "What lists the source for --all, when its own address does not"),
+			fromAttic: text$7("URL", "An Attic server, whose cache --cache names"),
+			cache: text$7("NAME", "The Attic cache"),
+			sourceTokenFile: text$7("FILE", "Take the token for the source from FILE", { completes: "file" }),
+			fromAtticDatabase: text$7("FILE", "An Attic server's SQLite database, read only", { completes: "file" }),
+			storage: text$7("FOLDER", "Its local storage, or a copy of its bucket", { completes: "directory" }),
+			allCaches: flag$2("Each cache of the database into the view of its name"),
+			withSettings: flag$2("Take over who may read, priority, upstream keys and retention, too"),
+			withKeys: flag$2("Take over settings and the key that signs, so that no client notices"),
+			...ROOT_OPTIONS,
+			dryRun: flag$2("Say how much would be imported, send nothing")
+		},
+		environment: SERVER_ENVIRONMENT,
+		examples: [
+			{
+				comment: "Take the paths of a list, with all they refer to, from another cache",
+				command: "flywheel import main --from https://cache.example.org --key \"$KEY\" --paths-from paths.txt"
+			},
+			{
+				comment: "Take all of a static cache in a folder",
+				command: "flywheel import main --from file:///srv/cache --unsigned --all"
+			},
+			{
+				comment: "Move all caches of an Attic server here, with their keys",
+				command: "flywheel import --from-attic-database server.db --storage storage --all-caches --all --with-keys"
+			}
+		],
+		async run({ options, args }, context) {
+			const [view, ...paths] = args;
+			requireOrigin(options, view);
+			requireRoots(paths, options);
+			const choice = await chooseServer(options, context);
+			const { origins, close } = await openOrigins(options, view, context);
+			let failed = 0;
+			try {
+				for (const origin of origins) failed += await importOrigin(origin, paths);
+			} finally {
+				await close();
+			}
+			requireNoFailures(failed, "imported");
+			async function importOrigin(origin, named) {
+				try {
+					var _usingCtx$31 = _usingCtx();
+					const admin = _usingCtx$31.a(await openAdminClient(choice, context));
+					if (options.withSettings || options.withKeys) await carrySettings(admin, origin, options.withKeys, context);
+					return await importInto(origin, named, choice, options, context) + (options.dryRun ? 0 : await carryPins(admin, origin, context));
+				} catch (_) {
+					_usingCtx$31.e = _;
+				} finally {
+					await _usingCtx$31.d();
+				}
+			}
+		}
+	});
+}));
+// packages/cli/src/commands/export.ts
+var export_exports = /* @__PURE__ */ __exportAll({ command: () => command$36 });
+var command$36;
+var init_export = __esmMin((() => {
+	init_src$6();
+	init_server_options();
+	init_store_path_argument();
+	init_read_roots();
+	init_report();
+	init_usage_error();
+	command$36 = defineCommand({
+		name: "export",
+		summary: "Write a view's store paths as a static binary cache",
+		description: `Files that any web server can serve, and Nix reads with \`file://\`: nix-cache-info, narinfos with the view's
+signatures, and the NARs as they are stored. Each is verified, and a narinfo comes when its NAR and its references are
+there. What the folder has is kept, so that an export that was broken off goes on. Needs the pull permission, and
+the configure permission for --all.`,
+		args: [{
+			name: "VIEW",
+			help: "The view",
+			completes: "nothing"
+		}, {
+			name: "PATH",
+			help: "A store path of the view, or its hash",
+			isOptional: true,
+			isRepeated: true,
+			completes: "nothing"
+		}],
+		options: {
+			...SERVER_OPTIONS,
+			to: text$7("FOLDER", "Where to write; it may hold an earlier export", { completes: "directory" }),
+			...ROOT_OPTIONS
+		},
+		environment: SERVER_ENVIRONMENT,
+		examples: [{
+			comment: "Take everything with you",
+			command: "flywheel export main --to /srv/cache --all"
+		}],
+		async run({ options, args }, context) {
+			try {
+				var _usingCtx$30 = _usingCtx();
+				const [view = "", ...paths] = args;
+				if (options.to === void 0) throw new UsageError("Where --to?");
+				requireRoots(paths, options);
+				const choice = await chooseServer(options, context);
+				const { exportPaths, openSource } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
+				const { signal } = context;
+				const { server, token } = choice;
+				const directory = resolve(context.workingDirectory, options.to);
+				const admin = _usingCtx$30.a(await openAdminClient(choice, context));
+				const { publicKey, priority, flywheel } = await admin.viewConfig(view);
+				const keys = flywheel?.publicKeys ?? (publicKey === void 0 ? void 0 : [publicKey]);
+				const url = new URL(`${view}/`, server).href;
+				const source = _usingCtx$30.a(await openSource({
+					url,
+					keys,
+					token,
+					signal
+				}));
+				async function* listAll() {
+					for await (const path of admin.listPaths(view)) yield readStorePathHash(path);
+				}
+				const progress = createTransferProgress(options.json, context);
+				try {
+					const summary = await exportPaths({
+						source,
+						directory,
+						priority,
+						roots: options.all ? listAll() : readRoots(paths, options.pathsFrom, context),
+						followsReferences: !options.noClosure,
+						concurrency: options.jobs,
+						onEvent: progress.onEvent,
+						signal
+					});
+					progress.end();
+					printTransfer(summary, {
+						done: "Exported",
+						where: `to ${directory}`
+					}, {
+						server,
+						view,
+						directory
+					}, options.json, context);
+					requireNoFailures(summary.failed, "exported");
+				} catch (error) {
+					progress.end();
+					if (!signal.aborted) throw error;
+					throw new CacheError("CANCELLED", "The export was interrupted", {
+						cause: error,
+						hint: "Run the same command again: it goes on where it was."
+					});
+				}
+			} catch (_) {
+				_usingCtx$30.e = _;
+			} finally {
+				await _usingCtx$30.d();
 			}
 		}
 	});
@@ -64427,22 +66835,6 @@ and uploaded of its Bazel face are counted from the server's start.`,
 			}
 		}
 	});
-}));
-// packages/cli/src/store-path-argument.ts
-/** The hash of a store path that was given in full or by its hash. @throws {UsageError} when it is neither. */
-function readStorePathHash(path) {
-	if (isStorePathHash(path)) return path;
-	try {
-		return parseStorePath(path, path.slice(0, Math.max(0, path.lastIndexOf("/")))).hash;
-	} catch (error) {
-		if (isCacheError(error)) throw new UsageError(error.message, "Give a full store path, or its hash.");
-		throw error;
-	}
-}
-var init_store_path_argument = __esmMin((() => {
-	init_src$6();
-	init_src$4();
-	init_usage_error();
 }));
 // packages/cli/src/commands/path-delete.ts
 var path_delete_exports = /* @__PURE__ */ __exportAll({ command: () => command$24 });
@@ -67028,8 +69420,8 @@ var init_gather_network = __esmMin((() => {
 // packages/cli/src/doctor/http-session.ts
 function openHttpSession(options) {
 	const agents = {
-		"http:": new Agent$3({ keepAlive: true }),
-		"https:": new Agent$4({
+		"http:": new Agent$4({ keepAlive: true }),
+		"https:": new Agent$5({
 			keepAlive: true,
 			...options.ca === void 0 ? {} : { ca: options.ca }
 		})
@@ -69562,6 +71954,16 @@ var init_command_table = __esmMin((() => {
 			name: "watch-store",
 			summary: "Push new store paths as they appear",
 			load: () => Promise.resolve().then(() => (init_watch_store(), watch_store_exports))
+		},
+		{
+			name: "import",
+			summary: "Bring store paths from another cache into a view",
+			load: () => Promise.resolve().then(() => (init_import(), import_exports))
+		},
+		{
+			name: "export",
+			summary: "Write a view's store paths as a static binary cache",
+			load: () => Promise.resolve().then(() => (init_export(), export_exports))
 		},
 		{
 			name: "setup",
