@@ -43489,7 +43489,7 @@ async function openSource(options) {
 	const files = openHttpFiles({
 		base: parseServerUrl(url),
 		token,
-		index: index === void 0 ? void 0 : requireAddress(index),
+		index: index === void 0 ? void 0 : requireAddress$1(index),
 		retry: {
 			...DEFAULT_RETRY_POLICY,
 			...options.retry
@@ -43547,7 +43547,7 @@ function toFolder(url) {
 		});
 	}
 }
-function requireAddress(text) {
+function requireAddress$1(text) {
 	const url = URL.parse(text);
 	if (url !== null && /^https?:$/.test(url.protocol) && url.username === "") return url;
 	throw new CacheError("INVALID", `${JSON.stringify(text)} is no address of an index`);
