@@ -2,6 +2,7 @@ import { parseArgs } from "node:util";
 
 import { AGENT_STAGES, type AgentStage, benchAgent } from "./agent/bench-agent.ts";
 import { benchBazel, type BazelStage, BAZEL_STAGES } from "./bazel/bench-bazel.ts";
+import { benchHooks } from "./hooks/bench-hooks.ts";
 import { benchNix, STAGES, type Stage } from "./nix/bench-nix.ts";
 import { benchTrust } from "./trust/bench-trust.ts";
 
@@ -31,7 +32,10 @@ usage: pnpm bench trust [--quick] [--rounds N]
 usage: pnpm bench agent [--quick] [--only STAGE,…] [--rounds N]
   what a job's agent brings Nix: far from the server, and on a fast link
   --quick         one round, a smaller closure on the fast link; docs/benchmarks.md stays as it is
-  --only          of ${AGENT_STAGES.join(", ")}`;
+  --only          of ${AGENT_STAGES.join(", ")}
+
+usage: pnpm bench hooks [--quick] [--rounds N]
+  what the hooks of a runner add to a job, the server up, down and silent`;
 
 function readPairs(values: readonly string[] | undefined): Map<string, string> {
   return new Map(
@@ -72,7 +76,10 @@ async function main(): Promise<number> {
     },
   });
   const [plane] = positionals;
-  if (positionals.length !== 1 || !["nix", "bazel", "trust", "agent"].includes(plane ?? "")) {
+  if (
+    positionals.length !== 1 ||
+    !["nix", "bazel", "trust", "agent", "hooks"].includes(plane ?? "")
+  ) {
     process.stderr.write(`${USAGE}\n`);
     return 2;
   }
@@ -83,6 +90,10 @@ async function main(): Promise<number> {
   };
   if (plane === "trust") {
     await benchTrust(common);
+    return 0;
+  }
+  if (plane === "hooks") {
+    await benchHooks(common);
     return 0;
   }
   if (plane === "agent") {

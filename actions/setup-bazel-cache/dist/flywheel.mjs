@@ -64252,7 +64252,8 @@ async function runSetup(given, context) {
 		...given,
 		cacheMode
 	};
-	const limitMs = Math.max(1e3, request.timeoutSeconds * 1e3 - RESERVE_MS);
+	const givenMs = request.timeoutSeconds * 1e3;
+	const limitMs = givenMs - Math.min(MAX_RESERVE_MS, givenMs / 5);
 	const signal = AbortSignal.any([context.signal, AbortSignal.timeout(limitMs)]);
 	const setup = new Setup(request, {
 		...context,
@@ -64268,7 +64269,7 @@ async function runSetup(given, context) {
 		return setup.without("degraded", describeError(error));
 	}
 }
-var MAX_AGE_SECONDS, RESERVE_MS, DEFAULT_BAZEL, Setup, HARMLESS;
+var MAX_AGE_SECONDS, MAX_RESERVE_MS, DEFAULT_BAZEL, Setup, HARMLESS;
 var init_run_setup = __esmMin((() => {
 	init_src$6();
 	init_control_client();
@@ -64287,7 +64288,7 @@ var init_run_setup = __esmMin((() => {
 	init_try_hook();
 	init_unused_names();
 	MAX_AGE_SECONDS = 129600;
-	RESERVE_MS = 2e3;
+	MAX_RESERVE_MS = 2e3;
 	DEFAULT_BAZEL = {
 		rc: "user",
 		compression: true,
@@ -64316,7 +64317,8 @@ var init_run_setup = __esmMin((() => {
 				}));
 				if (namesServer(this.#request, env)) early.launch();
 				const [access, nix] = await Promise.all([openAccess(this.#request, {
-					...this.#context,
+					env: this.#context.env,
+					signal: AbortSignal.any([this.#context.signal, AbortSignal.timeout(this.#serverMs())]),
 					stopwatch: this.#stopwatch
 				}), this.#detectNix()]);
 				if (access.kind === "none") return this.without(access.status, access.reason, access.hint);
@@ -64441,6 +64443,16 @@ var init_run_setup = __esmMin((() => {
 				...hint !== void 0 && { hint }
 			});
 		}
+		/** What was given up because the time is over has one reason, whatever it was. */
+		#fail(code, error) {
+			if (!this.#context.signal.aborted) {
+				const hint = error instanceof CacheError ? error.hint : void 0;
+				this.#warn(code, error instanceof Error ? error.message : String(error), hint);
+			} else if (!this.#warnings.some((warning) => warning.code === "too-slow")) {
+				const { timeoutSeconds } = this.#request;
+				this.#warn("too-slow", `The set-up was not done within its ${timeoutSeconds} s`);
+			}
+		}
 		/** A tool that is missing is a trouble where it alone was asked for; others have what they asked for. */
 		#lack(code, message, hint) {
 			if (this.#request.kinds.length === 1) this.#warn(code, message, hint);
@@ -64460,6 +64472,10 @@ var init_run_setup = __esmMin((() => {
 			this.#lack("no-bazel", "There is no Bazel in PATH.", "Name Bazel's version with the input bazel-version, or in .bazelversion.");
 			return false;
 		}
+		/** Half of the time is the server's and the forge's: the rest of the work is this machine's. */
+		#serverMs() {
+			return this.#request.timeoutSeconds * 500;
+		}
 		#workspace() {
 			const { env, workingDirectory } = this.#context;
 			return this.#request.workspace ?? (env["GITHUB_WORKSPACE"] || workingDirectory);
@@ -64471,7 +64487,7 @@ var init_run_setup = __esmMin((() => {
 				if (nix === void 0) this.#lack("no-nix", "There is no Nix in PATH.", "Install Nix before this step.");
 				return nix;
 			} catch (error) {
-				this.#warn("nix-fails", describeError(error));
+				this.#fail("nix-fails", error);
 				return;
 			}
 		}
@@ -64576,7 +64592,7 @@ var init_run_setup = __esmMin((() => {
 					}));
 					substituter = conf.substituter;
 				} catch (error) {
-					this.#warn("nix-fails", describeError(error));
+					this.#fail("nix-fails", error);
 					if (pushMode === "hook") pushMode = "none";
 				}
 			}
@@ -64662,8 +64678,7 @@ var init_run_setup = __esmMin((() => {
 				this.#warnings.push(...warnings);
 				return bazel;
 			} catch (error) {
-				const hint = error instanceof CacheError ? error.hint : void 0;
-				this.#warn("bazel-fails", error instanceof Error ? error.message : String(error), hint);
+				this.#fail("bazel-fails", error);
 				return;
 			}
 		}

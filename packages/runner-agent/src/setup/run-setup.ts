@@ -54,8 +54,8 @@ export interface SetupContext {
 
 /** An agent that nobody ends, because its job is gone without a trace, ends by itself. */
 const MAX_AGE_SECONDS = 36 * 3600;
-/** What is left to be cleaned up with when the time is up. */
-const RESERVE_MS = 2000;
+/** What is left to be cleaned up with when the time is up: a fifth of it, and no more than that. */
+const MAX_RESERVE_MS = 2000;
 
 const DEFAULT_BAZEL: BazelRequest = { rc: "user", compression: true, download: "toplevel" };
 
@@ -69,7 +69,8 @@ export async function runSetup(given: SetupRequest, context: SetupContext): Prom
   const stopwatch = startStopwatch();
   const cacheMode = given.cacheMode ?? context.env["ACTIONS_CACHE_MODE"];
   const request: SetupRequest = { ...given, cacheMode };
-  const limitMs = Math.max(1000, request.timeoutSeconds * 1000 - RESERVE_MS);
+  const givenMs = request.timeoutSeconds * 1000;
+  const limitMs = givenMs - Math.min(MAX_RESERVE_MS, givenMs / 5);
   const signal = AbortSignal.any([context.signal, AbortSignal.timeout(limitMs)]);
   const setup = new Setup(request, { ...context, signal }, stopwatch);
   if (cacheMode === "none") {
@@ -104,7 +105,11 @@ class Setup {
     await using early = createEarlyAgent(parent, { self, env, drainOnly: false });
     if (namesServer(this.#request, env)) early.launch();
     const [access, nix] = await Promise.all([
-      openAccess(this.#request, { ...this.#context, stopwatch: this.#stopwatch }),
+      openAccess(this.#request, {
+        env: this.#context.env,
+        signal: AbortSignal.any([this.#context.signal, AbortSignal.timeout(this.#serverMs())]),
+        stopwatch: this.#stopwatch,
+      }),
       this.#detectNix(),
     ]);
     if (access.kind === "none") return this.without(access.status, access.reason, access.hint);
@@ -205,6 +210,17 @@ class Setup {
     this.#warnings.push({ code, message, ...(hint !== undefined && { hint }) });
   }
 
+  /** What was given up because the time is over has one reason, whatever it was. */
+  #fail(code: string, error: unknown): void {
+    if (!this.#context.signal.aborted) {
+      const hint = error instanceof CacheError ? error.hint : undefined;
+      this.#warn(code, error instanceof Error ? error.message : String(error), hint);
+    } else if (!this.#warnings.some((warning) => warning.code === "too-slow")) {
+      const { timeoutSeconds } = this.#request;
+      this.#warn("too-slow", `The set-up was not done within its ${timeoutSeconds} s`);
+    }
+  }
+
   /** A tool that is missing is a trouble where it alone was asked for; others have what they asked for. */
   #lack(code: string, message: string, hint?: string): void {
     if (this.#request.kinds.length === 1) this.#warn(code, message, hint);
@@ -228,6 +244,11 @@ class Setup {
     return false;
   }
 
+  /** Half of the time is the server's and the forge's: the rest of the work is this machine's. */
+  #serverMs(): number {
+    return this.#request.timeoutSeconds * 500;
+  }
+
   #workspace(): string {
     const { env, workingDirectory } = this.#context;
     return this.#request.workspace ?? (env["GITHUB_WORKSPACE"] || workingDirectory);
@@ -243,7 +264,7 @@ class Setup {
       }
       return nix;
     } catch (error) {
-      this.#warn("nix-fails", describeError(error));
+      this.#fail("nix-fails", error);
       return undefined;
     }
   }
@@ -354,7 +375,7 @@ class Setup {
         Object.assign(environment, await configureNix(conf, nix, { ...this.#context, files }));
         substituter = conf.substituter;
       } catch (error) {
-        this.#warn("nix-fails", describeError(error));
+        this.#fail("nix-fails", error);
         if (pushMode === "hook") pushMode = "none";
       }
     }
@@ -442,8 +463,7 @@ class Setup {
       this.#warnings.push(...warnings);
       return bazel;
     } catch (error) {
-      const hint = error instanceof CacheError ? error.hint : undefined;
-      this.#warn("bazel-fails", error instanceof Error ? error.message : String(error), hint);
+      this.#fail("bazel-fails", error);
       return undefined;
     }
   }
