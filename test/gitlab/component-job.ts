@@ -28,14 +28,15 @@ interface HiddenJob {
   readonly after_script: readonly string[];
 }
 
-/** The file of a component. */
-function templateFile(name: ComponentName): string {
-  return fileURLToPath(new URL(`../../gitlab/templates/${name}.yml`, import.meta.url));
+/** The text of a component's file. */
+export function readTemplate(name: ComponentName): Promise<string> {
+  const url = new URL(`../../gitlab/templates/${name}.yml`, import.meta.url);
+  return readFile(fileURLToPath(url), "utf8");
 }
 
 /** Reads a component as it is. */
 export async function readComponent(name: ComponentName): Promise<ComponentFile> {
-  const [spec, content] = parseAllDocuments(await readFile(templateFile(name), "utf8")).map(
+  const [spec, content] = parseAllDocuments(await readTemplate(name)).map(
     (document) => document.toJS() as Record<string, unknown>,
   );
   const { inputs } = (spec as { spec: Pick<ComponentFile, "inputs"> }).spec;
