@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import { performance } from "node:perf_hooks";
 
+import { freeMemory } from "./free-memory.ts";
 import type { GrpcTransport } from "./grpc-connection.ts";
 
 /** The longest that a timer of Node's takes. */
@@ -25,9 +26,13 @@ export function attachSocket<Connection extends GrpcTransport>(
     if (socket.destroyed) return;
     if (!socket.writableNeedDrain) {
       const pieces = connection.takeOutput();
-      if (pieces.length > 1) socket.cork();
-      for (const piece of pieces) socket.write(piece);
-      if (pieces.length > 1) socket.uncork();
+      const onWritten = tellAll(connection.takeSentMarks());
+      const last = pieces.length - 1;
+      if (last > 0) socket.cork();
+      for (let at = 0; at <= last; at += 1) {
+        socket.write(pieces[at] as Uint8Array, at === last ? onWritten : undefined);
+      }
+      if (last > 0) socket.uncork();
     }
     if (connection.isClosed) {
       if (!socket.writableNeedDrain) socket.destroySoon();
@@ -69,6 +74,7 @@ export function attachSocket<Connection extends GrpcTransport>(
     isReceiving = true;
     connection.receive(bytes, performance.now());
     isReceiving = false;
+    if (!connection.isInputKept) freeMemory(bytes);
     flush();
   });
   socket.on("drain", flush);
@@ -82,4 +88,13 @@ export function attachSocket<Connection extends GrpcTransport>(
   });
   scheduleFlush();
   return connection;
+}
+
+/** Calls them when a write went well. */
+function tellAll(marks: readonly (() => void)[]): ((error?: Error | null) => void) | undefined {
+  if (marks.length === 0) return undefined;
+  return (error) => {
+    if (error instanceof Error) return;
+    for (const mark of marks) mark();
+  };
 }

@@ -27,9 +27,11 @@ export interface ServerCall {
   /**
    * Sends a message, whole or in pieces. Pieces of 4 KiB and more go out without a copy and must not change.
    *
+   * @param onSent Called when nothing reads the pieces any more: their memory may be used again. Never when the call or
+   *   the connection ends before.
    * @returns false when enough waits: go on when `onDrain` comes. The message is taken all the same.
    */
-  sendMessage(message: Uint8Array | readonly Uint8Array[]): boolean;
+  sendMessage(message: Uint8Array | readonly Uint8Array[], onSent?: () => void): boolean;
   /**
    * Sends bytes of messages with their prefixes, as they came from elsewhere; they may begin and end inside of one.
    * They must not change.
@@ -55,7 +57,10 @@ export type CancelReason = "reset" | "deadline" | "connection";
 
 /** What happens on a call. The call is always passed, so one object can serve all calls of a method. */
 export interface CallReceiver {
-  /** A view of the bytes that were received, or of room of its own; keep a copy if it is kept for long. */
+  /**
+   * A view of the bytes that were received, or of room of its own; keep a copy if it is kept for long. Where requests
+   * share memory it is gone when the call is over, unless {@link ServerCall.holdMemory} keeps it: do not answer with it.
+   */
   onMessage(call: ServerCall, message: Uint8Array): void;
   /**
    * Instead of {@link onMessage}: what came, prefixes included, cut as it came, for whoever passes it on. Each piece
@@ -72,6 +77,8 @@ export interface CallReceiver {
    * then holds one stream window and one message at most.
    */
   readonly manualConsume?: boolean;
+  /** {@link onMessage} has done with a message when it returns: its memory is used again. */
+  readonly keepsNothing?: boolean;
   /** With `manualConsume`: the most bytes that the request will have, when its first messages have told. */
   requestBytes?(call: ServerCall): number | undefined;
 }

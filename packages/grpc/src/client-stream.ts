@@ -108,6 +108,10 @@ export class ClientStream extends GrpcStream implements ClientCall {
     return this.#receiver.manualConsume === true;
   }
 
+  protected get keepsNothing(): boolean {
+    return false;
+  }
+
   protected get takesBytes(): boolean {
     return this.#receiver.onBytes !== undefined;
   }

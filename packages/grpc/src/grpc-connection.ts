@@ -15,8 +15,12 @@ export interface GrpcTransport {
   readonly nextTickMs: number;
   /** Takes bytes as they arrived; they must not change afterwards. `nowMs` is any monotonic clock. */
   receive(bytes: Uint8Array, nowMs: number): void;
+  /** Whether something of what {@link receive} took last is still in use. */
+  readonly isInputKept: boolean;
   /** Everything to write now, in order. Not to be called while the transport is full: that is the back-pressure. */
   takeOutput(): Uint8Array[];
+  /** Who is to be called when what {@link takeOutput} gave last was written; nobody when that failed. */
+  takeSentMarks(): readonly (() => void)[];
   tick(nowMs: number): void;
   /** Ends when the open calls have ended; new ones are not taken. */
   drain(nowMs: number): void;
@@ -31,6 +35,7 @@ export abstract class GrpcConnection extends Http2Connection implements GrpcTran
   readonly assembly: AssemblyBudget;
   /** Where requests ask for memory beyond their first window; undefined where nobody has to ask. */
   readonly memory: RequestMemory | undefined;
+  isInputKept = false;
 
   protected constructor(
     isServer: boolean,
@@ -44,6 +49,11 @@ export abstract class GrpcConnection extends Http2Connection implements GrpcTran
     });
     this.memory = memory;
     this.assembly = { usedBytes: 0, maxBytes: options.limits.maxAssemblyBytes };
+  }
+
+  override receive(bytes: Uint8Array, nowMs: number): void {
+    this.isInputKept = false;
+    super.receive(bytes, nowMs);
   }
 
   /** A receiver threw. */

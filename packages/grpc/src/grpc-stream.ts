@@ -1,3 +1,4 @@
+import { freeMemory } from "./free-memory.ts";
 import type { GrpcConnection } from "./grpc-connection.ts";
 import { Http2Stream } from "./http2/stream.ts";
 import { type MessageProblem, MessageReader, type MessageSink } from "./message-reader.ts";
@@ -13,6 +14,8 @@ export abstract class GrpcStream extends Http2Stream implements MessageSink {
   #held: number[] | undefined;
   /** What others may share with this call, asked for when its first window does not do. */
   #lease: MemoryLease | undefined;
+  /** Memory of messages that the lease pays for. */
+  #rooms: Buffer[] | undefined;
 
   constructor(connection: GrpcConnection, id: number, sendWindowBytes: number) {
     super(id, sendWindowBytes, connection.firstWindowBytes);
@@ -33,6 +36,8 @@ export abstract class GrpcStream extends Http2Stream implements MessageSink {
   protected abstract deliver(message: Uint8Array): void;
   /** Whether its receiver takes bytes as they come; {@link deliver} gets them then. */
   protected abstract readonly takesBytes: boolean;
+  /** Whether its receiver has done with a message when it returns. */
+  protected abstract readonly keepsNothing: boolean;
   protected abstract fail(problem: MessageProblem): void;
 
   get writableBytes(): number {
@@ -57,7 +62,7 @@ export abstract class GrpcStream extends Http2Stream implements MessageSink {
   onData(bytes: Uint8Array, start: number, end: number): void {
     if (this.isOver) return;
     if (this.takesBytes) {
-      this.onMessageRead(bytes.subarray(start, end), end - start);
+      this.onMessageRead(bytes.subarray(start, end), end - start, undefined);
       return;
     }
     const problem = this.reader.read(bytes, start, end);
@@ -78,7 +83,7 @@ export abstract class GrpcStream extends Http2Stream implements MessageSink {
     return this.#lease !== undefined && this.#lease.sizeBytes > 0;
   }
 
-  onMessageRead(message: Uint8Array, wireBytes: number): void {
+  onMessageRead(message: Uint8Array, wireBytes: number, room: Buffer | undefined): void {
     if (this.holdsWindow) {
       // A message may be larger than the window; half of the window is enough to keep more from coming.
       const held = Math.min(wireBytes, this.connection.limits.streamWindowBytes / 2);
@@ -87,14 +92,23 @@ export abstract class GrpcStream extends Http2Stream implements MessageSink {
       this.connection.withhold(held);
     }
     this.deliver(message);
+    if (room === undefined) {
+      if (!this.keepsNothing) this.connection.isInputKept = true;
+    } else if (this.keepsNothing) freeMemory(room);
+    // Of a call of many messages nobody knows which are still in use.
+    else if (!this.holdsWindow && this.#lease !== undefined) (this.#rooms ??= []).push(room);
   }
 
   /** Queues a message and tells whether more is welcome. */
-  protected queueMessage(message: Uint8Array | readonly Uint8Array[]): boolean {
+  protected queueMessage(
+    message: Uint8Array | readonly Uint8Array[],
+    onSent?: () => void,
+  ): boolean {
     let length = 0;
     if (message instanceof Uint8Array) length = message.length;
     else for (const piece of message) length += piece.length;
     this.connection.sendMessage(this, message, length);
+    if (onSent !== undefined) this.connection.markSent(this, onSent);
     return this.#mayQueueMore();
   }
 
@@ -122,6 +136,8 @@ export abstract class GrpcStream extends Http2Stream implements MessageSink {
   /** Gives shared memory back, unless it is still in use. */
   protected releaseMemory(): void {
     if (this.holdsMemory) return;
+    for (const room of this.#rooms ?? []) freeMemory(room);
+    this.#rooms = undefined;
     this.#lease?.release();
     this.#lease = undefined;
   }

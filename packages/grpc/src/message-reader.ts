@@ -1,5 +1,6 @@
 import { gunzipSync } from "node:zlib";
 
+import { freeMemory } from "./free-memory.ts";
 import { GRPC_STATUS } from "./status.ts";
 
 const PREFIX_BYTES = 5;
@@ -19,8 +20,11 @@ export interface MessageProblem {
 
 /** What a reader asks of its call. */
 export interface MessageSink {
-  /** `wireBytes` is the message with its prefix, as it came. */
-  onMessageRead(message: Uint8Array, wireBytes: number): void;
+  /**
+   * `wireBytes` is the message with its prefix, as it came. The message is a view of what was received, unless it comes
+   * with `room`: memory of its own, for the sink to give back.
+   */
+  onMessageRead(message: Uint8Array, wireBytes: number, room: Buffer | undefined): void;
   /** Whether there is memory for a message that was unpacked to so many bytes. */
   hasRoomFor(unpackedBytes: number): boolean;
   /** Whether the call is over: nothing more is read then. */
@@ -89,7 +93,8 @@ export class MessageReader {
       const length = this.#length;
       if (this.#filled === 0 && end - position >= length) {
         this.#length = -1;
-        const problem = this.#deliver(bytes.subarray(position, position + length), length);
+        const message = bytes.subarray(position, position + length);
+        const problem = this.#deliver(message, length, undefined);
         if (problem !== undefined) return problem;
         position += length;
         continue;
@@ -104,10 +109,9 @@ export class MessageReader {
       }
       position = to;
       if (this.#filled === length) {
-        const message = (this.#room as Buffer).subarray(0, length);
-        this.release();
+        const room = this.#letGo();
         this.#length = -1;
-        const problem = this.#deliver(message, length);
+        const problem = this.#deliver(room.subarray(0, length), length, room);
         if (problem !== undefined) return problem;
       }
     }
@@ -122,9 +126,15 @@ export class MessageReader {
 
   /** Gives the memory of an incomplete message back; the call is over. */
   release(): void {
-    if (this.#room !== undefined && !this.#isPaidFor) this.#budget.usedBytes -= this.#room.length;
+    if (this.#room !== undefined) freeMemory(this.#letGo());
+  }
+
+  #letGo(): Buffer {
+    const room = this.#room as Buffer;
+    if (!this.#isPaidFor) this.#budget.usedBytes -= room.length;
     this.#room = undefined;
     this.#filled = 0;
+    return room;
   }
 
   #begin(bytes: Uint8Array, at: number): MessageProblem | undefined {
@@ -158,7 +168,10 @@ export class MessageReader {
         : Math.min(this.#length, Math.max(FIRST_ROOM_BYTES, needed, (room?.length ?? 0) * 4));
       if (!this.#isPaidFor && !this.#charge(size - (room?.length ?? 0))) return false;
       const larger = Buffer.allocUnsafe(size);
-      if (room !== undefined) larger.set(room.subarray(0, this.#filled));
+      if (room !== undefined) {
+        larger.set(room.subarray(0, this.#filled));
+        freeMemory(room);
+      }
       this.#room = larger;
       room = larger;
     }
@@ -173,9 +186,13 @@ export class MessageReader {
     return true;
   }
 
-  #deliver(message: Uint8Array, length: number): MessageProblem | undefined {
+  #deliver(
+    message: Uint8Array,
+    length: number,
+    room: Buffer | undefined,
+  ): MessageProblem | undefined {
     if (!this.#isCompressed) {
-      this.#sink.onMessageRead(message, length + PREFIX_BYTES);
+      this.#sink.onMessageRead(message, length + PREFIX_BYTES, room);
       return undefined;
     }
     let plain: Buffer;
@@ -190,7 +207,8 @@ export class MessageReader {
     if (!this.#sink.hasRoomFor(plain.length)) {
       return { status: GRPC_STATUS.UNAVAILABLE, message: "no memory to unpack a message just now" };
     }
-    this.#sink.onMessageRead(plain, length + PREFIX_BYTES);
+    if (room !== undefined) freeMemory(room);
+    this.#sink.onMessageRead(plain, length + PREFIX_BYTES, plain);
     return undefined;
   }
 

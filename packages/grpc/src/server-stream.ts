@@ -60,10 +60,10 @@ export class ServerStream extends GrpcStream implements ServerCall {
     else this.connection.sendHeaders(this, [...RESPONSE_HEAD, ...custom], false, false);
   }
 
-  sendMessage(message: Uint8Array | readonly Uint8Array[]): boolean {
+  sendMessage(message: Uint8Array | readonly Uint8Array[], onSent?: () => void): boolean {
     if (this.isOver) return true;
     this.sendHeaders();
-    return this.queueMessage(message);
+    return this.queueMessage(message, onSent);
   }
 
   sendBytes(bytes: Uint8Array): boolean {
@@ -187,6 +187,10 @@ export class ServerStream extends GrpcStream implements ServerCall {
 
   protected get takesBytes(): boolean {
     return this.receiver?.onBytes !== undefined;
+  }
+
+  protected get keepsNothing(): boolean {
+    return this.receiver?.keepsNothing === true;
   }
 
   protected get holdsMemory(): boolean {

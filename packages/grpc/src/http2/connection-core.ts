@@ -3,7 +3,7 @@ import { type FieldList, HpackEncoder } from "../hpack/encoder.ts";
 import { ClosedStreams } from "./closed-streams.ts";
 import { FrameWriter } from "./frame-writer.ts";
 import type { ConnectionLimits } from "./limits.ts";
-import { COPY_BELOW_BYTES, OutputBuffer } from "./output-buffer.ts";
+import { COPY_BELOW_BYTES, OutputBuffer, type SentMark } from "./output-buffer.ts";
 import {
   DEFAULT_WINDOW_BYTES,
   ERROR,
@@ -71,6 +71,7 @@ export abstract class ConnectionCore implements SendHost {
   readonly #onOutput: (() => void) | undefined;
   readonly #onEnd: ((end: ConnectionEnd) => void) | undefined;
   #isOutputSignalled = false;
+  #takenMarks: readonly SentMark[] = [];
 
   protected constructor(isServer: boolean, options: Http2ConnectionOptions) {
     const { limits, nowMs } = options;
@@ -133,6 +134,7 @@ export abstract class ConnectionCore implements SendHost {
     this.#isOutputSignalled = false;
     if (!this.isClosed) this.guard(() => this.scheduler.pump());
     const pieces = this.output.take();
+    this.#takenMarks = this.output.takeMarks();
     this.writer.controlBytes = 0;
     this.timers.onOutputTaken();
     if (!this.isClosed) {
@@ -140,6 +142,13 @@ export abstract class ConnectionCore implements SendHost {
       if (this.scheduler.isReady) this.signalOutput();
     }
     return pieces;
+  }
+
+  /** Who is to be called when the output that was taken last was written, and so everything before it. */
+  takeSentMarks(): readonly SentMark[] {
+    const marks = this.#takenMarks;
+    this.#takenMarks = [];
+    return marks;
   }
 
   /** Ends gracefully: the other end is told to open no more streams, twice, and what is open may finish. */
@@ -163,6 +172,7 @@ export abstract class ConnectionCore implements SendHost {
     if (!this.isClosed)
       this.#finish({ code: ERROR.NO_ERROR, message: "the transport was closed", isByPeer: true });
     this.output.take();
+    this.output.takeMarks();
   }
 
   protected addStream(stream: Http2Stream): void {
@@ -219,6 +229,11 @@ export abstract class ConnectionCore implements SendHost {
     else for (const piece of message) this.scheduler.push(stream, keep(piece));
     this.scheduler.enqueue(stream);
     if (this.scheduler.isReady) this.signalOutput();
+  }
+
+  /** Has somebody called when everything that a stream has sent was written; never when it ends before. */
+  markSent(stream: Http2Stream, mark: SentMark): void {
+    this.scheduler.mark(stream, mark);
   }
 
   /** The same with bytes that have their prefixes. */

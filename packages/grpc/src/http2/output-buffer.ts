@@ -6,6 +6,9 @@ const LARGEST_SLAB_BYTES = 64 * 1024;
 /** Below it a copy costs less than one more piece for the transport. */
 export const COPY_BELOW_BYTES = 4096;
 
+/** Called when the bytes before it were written, and may be used for something else. */
+export type SentMark = () => void;
+
 /** What is to be written next: small things side by side in one buffer, large ones as they are. */
 export class OutputBuffer {
   /** Everything that was not taken. */
@@ -17,6 +20,7 @@ export class OutputBuffer {
   #slabBytes = FIRST_SLAB_BYTES;
   #start = 0;
   #pieces: Uint8Array[] = [];
+  #marks: SentMark[] = [];
 
   /** Makes room for `length` bytes in {@link slab} at {@link position}, and counts them as written. */
   reserve(length: number): void {
@@ -76,6 +80,19 @@ export class OutputBuffer {
     this.position = this.slab.writeUInt32BE(value, this.position);
   }
 
+  /** Has somebody called when everything so far was written. */
+  mark(mark: SentMark): void {
+    this.#marks.push(mark);
+  }
+
+  /** Who is to be called when what {@link take} gave was written. */
+  takeMarks(): readonly SentMark[] {
+    if (this.#marks.length === 0) return NOBODY;
+    const marks = this.#marks;
+    this.#marks = [];
+    return marks;
+  }
+
   /** Everything in order; the caller owns it. */
   take(): Uint8Array[] {
     this.#endPiece();
@@ -93,3 +110,4 @@ export class OutputBuffer {
 }
 
 const EMPTY = Buffer.alloc(0);
+const NOBODY: readonly SentMark[] = [];

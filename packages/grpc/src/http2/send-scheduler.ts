@@ -1,4 +1,4 @@
-import type { OutputBuffer } from "./output-buffer.ts";
+import type { OutputBuffer, SentMark } from "./output-buffer.ts";
 import { FLAG, FRAME, FRAME_HEADER_BYTES } from "./protocol.ts";
 import type { Http2Stream } from "./stream.ts";
 
@@ -50,6 +50,12 @@ export class SendScheduler {
     if (stream.queuedBytes === 0) stream.queue = [];
     stream.queue.push(piece);
     stream.queuedBytes += piece.length;
+  }
+
+  /** Has somebody called when what is in a stream's queue was written; never when the stream ends before. */
+  mark(stream: Http2Stream, mark: SentMark): void {
+    if (stream.queuedBytes === 0) this.#host.output.mark(mark);
+    else stream.queue.push(mark);
   }
 
   /** Frames what may go out now. */
@@ -108,8 +114,14 @@ export class SendScheduler {
   #moveQueue(stream: Http2Stream, length: number): void {
     let left = length;
     let index = 0;
-    while (left > 0) {
-      const piece = stream.queue[index] as Uint8Array;
+    // What follows the last piece as well: all of it is gone then.
+    while (left > 0 || typeof stream.queue[index] === "function") {
+      const piece = stream.queue[index] as Uint8Array | SentMark;
+      if (typeof piece === "function") {
+        this.#host.output.mark(piece);
+        index += 1;
+        continue;
+      }
       const start = stream.queueOffset;
       const end = Math.min(piece.length, start + left);
       this.#host.output.append(piece, start, end);

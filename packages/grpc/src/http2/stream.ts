@@ -1,5 +1,6 @@
 import type { FieldList } from "../hpack/encoder.ts";
 import type { HeaderList } from "../hpack/header-list.ts";
+import type { SentMark } from "./output-buffer.ts";
 
 /** One stream of a connection: its state and what waits to be sent on it. The layer above says what events mean. */
 export abstract class Http2Stream {
@@ -15,8 +16,8 @@ export abstract class Http2Stream {
   /** content-length, -1 without one, and what came of it. */
   expectedBytes = -1;
   receivedBytes = 0;
-  /** Pieces that wait; the first begins at {@link queueOffset}. */
-  queue: Uint8Array[] = NOTHING;
+  /** Pieces that wait, and who is told when those before it are written; the first begins at {@link queueOffset}. */
+  queue: (Uint8Array | SentMark)[] = NOTHING;
   queueOffset = 0;
   queuedBytes = 0;
   sentBytes = 0;
@@ -51,7 +52,7 @@ export abstract class Http2Stream {
   abstract readonly keepsOthersWaiting: boolean;
 }
 
-const NOTHING: Uint8Array[] = [];
+const NOTHING: never[] = [];
 
 /** Whether content-length and DATA disagree (RFC 9113, section 8.1.1). */
 export function isLengthWrong(stream: Http2Stream, isEnd: boolean): boolean {
