@@ -116,3 +116,21 @@ test("an aborted signal ends decoding though the source is silent", async () => 
   await expect(decoding).rejects.toMatchObject({ code: "CANCELLED" });
   await expect(decode([], { signal: abort.signal })).rejects.toMatchObject({ code: "CANCELLED" });
 });
+
+test("a source that is copied may use its memory again for the next chunk", async () => {
+  const contents = [300_000, 1, 65_536, 700_000].map((size) =>
+    Buffer.from(Uint8Array.from({ length: size }, (_, at) => (at * at * size) >>> 3)),
+  );
+  const bytes = Buffer.concat([SKIPPABLE, ...contents.flatMap((each) => [frame(each), SKIPPABLE])]);
+  for (const pieceBytes of [7, 10_000, 262_144, bytes.length]) {
+    const piece = Buffer.alloc(pieceBytes);
+    const reused = async function* (): AsyncGenerator<Uint8Array> {
+      for (let at = 0; at < bytes.length; at += pieceBytes) {
+        yield piece.subarray(0, bytes.copy(piece, 0, at, at + pieceBytes));
+        piece.fill(0xff);
+      }
+    };
+    const decoded = await Array.fromAsync(decodeZstd(reused(), { copiesSource: true }));
+    expect(Buffer.concat(decoded).equals(Buffer.concat(contents))).toBe(true);
+  }
+});

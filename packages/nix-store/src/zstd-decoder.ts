@@ -13,6 +13,8 @@ export interface DecodeZstdOptions {
    * The consumer is done with a chunk when it asks for the next: its memory is freed then, and is no garbage.
    */
   readonly consumerIsDone?: boolean;
+  /** A chunk of the source is done with when the next is asked for: it may be used for something else then. */
+  readonly copiesSource?: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -25,8 +27,8 @@ const INPUT_BYTES = 256 * 1024;
  * whatever else is in the stream is an error.
  *
  * Decompression runs on Node's thread pool while the consumer works; memory is a window and a few
- * chunks, however large a frame claims to be. Source chunks are handed over: they must not change
- * after they were yielded. When the consumer stops early, the source is stopped too.
+ * chunks, however large a frame claims to be. Source chunks are handed over, unless they are copied: they must not
+ * change after they were yielded. When the consumer stops early, the source is stopped too.
  *
  * @throws {CacheError} `CORRUPT` for damaged data, a content size that is a lie, or trailing
  * garbage; `TRUNCATED` when the stream ends inside a frame or has no frame; `TOO_LARGE` for a window
@@ -49,7 +51,9 @@ export async function* decodeZstd(
   signal?.addEventListener("abort", onAbort, { once: true });
 
   let fedBytes = 0;
+  const input = options.copiesSource === true ? new CopiedInput() : new FrameInput();
   const feeding = feed(source, decoder, {
+    input,
     maxWindowBytes: 2 ** maxWindowLog,
     signal: stop.signal,
     onWrite: (sizeBytes) => (fedBytes += sizeBytes),
@@ -74,6 +78,7 @@ export async function* decodeZstd(
     decoder.destroy();
     stop.abort();
     await fed;
+    input.free();
   }
 }
 
@@ -111,19 +116,31 @@ function fromZlibError(error: unknown): unknown {
 }
 
 interface FeedOptions {
+  readonly input: DecoderInput;
   readonly maxWindowBytes: number;
   readonly signal: AbortSignal;
   readonly onWrite: (sizeBytes: number) => void;
 }
 
 /** Gathers what is to be decoded, each piece within one frame. */
-class FrameInput {
+interface DecoderInput {
+  /** What comes next is the last of its frame. */
+  endFrame(): void;
+  add(bytes: Uint8Array): void;
+  take(): readonly Uint8Array[];
+  /** The decoder has done with a piece. */
+  done(piece: Uint8Array): void;
+  /** Nothing more comes. */
+  free(): void;
+}
+
+/** Hands on what came, as it came when it is large. */
+class FrameInput implements DecoderInput {
   #parts: Uint8Array[] = [];
   #partBytes = 0;
   #ready: Uint8Array[] = [];
   #isFrameEnding = false;
 
-  /** What comes next is the last of its frame. */
   endFrame(): void {
     this.#isFrameEnding = true;
   }
@@ -145,6 +162,58 @@ class FrameInput {
     this.#ready = [];
     return ready;
   }
+
+  done(): void {}
+  free(): void {}
+}
+
+/** Copies what came into memory of its own, which it uses again. */
+class CopiedInput implements DecoderInput {
+  #room: Buffer | undefined;
+  #filled = 0;
+  #spare: Buffer[] = [];
+  #ready: Uint8Array[] = [];
+  #isFrameEnding = false;
+
+  endFrame(): void {
+    this.#isFrameEnding = true;
+  }
+
+  add(bytes: Uint8Array): void {
+    for (let at = 0; at < bytes.length;) {
+      const room = (this.#room ??= this.#spare.pop() ?? Buffer.allocUnsafeSlow(INPUT_BYTES));
+      const end = Math.min(bytes.length, at + room.length - this.#filled);
+      room.set(bytes.subarray(at, end), this.#filled);
+      this.#filled += end - at;
+      at = end;
+      if (this.#filled === room.length) this.#endPiece();
+    }
+    if (this.#isFrameEnding) this.#endPiece();
+    this.#isFrameEnding = false;
+  }
+
+  take(): readonly Uint8Array[] {
+    const ready = this.#ready;
+    this.#ready = [];
+    return ready;
+  }
+
+  done({ buffer }: Uint8Array): void {
+    this.#spare.push(Buffer.from(buffer));
+  }
+
+  free(): void {
+    for (const { buffer } of this.#spare) {
+      if (buffer instanceof ArrayBuffer) buffer.transfer(0);
+    }
+    this.#spare = [];
+  }
+
+  #endPiece(): void {
+    if (this.#room !== undefined) this.#ready.push(this.#room.subarray(0, this.#filled));
+    this.#room = undefined;
+    this.#filled = 0;
+  }
 }
 
 /**
@@ -159,7 +228,7 @@ async function feed(
   decoder: ZstdDecompress,
   options: FeedOptions,
 ): Promise<void> {
-  const input = new FrameInput();
+  const { input } = options;
   const reader = createZstdFrameReader({
     frame: (header) => requireDecodable(header, options.maxWindowBytes),
     frameEnd: () => input.endFrame(),
@@ -169,7 +238,7 @@ async function feed(
   const write = async (piece: Uint8Array): Promise<void> => {
     hasData = true;
     options.onWrite(piece.length);
-    if (!decoder.write(piece)) await writable(decoder);
+    if (!decoder.write(piece, () => input.done(piece))) await writable(decoder);
   };
   for await (const chunk of abortable(source, WHAT, options.signal)) {
     reader.write(chunk);

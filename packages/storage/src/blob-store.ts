@@ -1,5 +1,7 @@
 import type { Writable } from "node:stream";
 
+import type { ChunkBuffers } from "./chunk-buffers.ts";
+
 /** What was written, measured while it passed. */
 export interface Written {
   /** The SHA-256 of the bytes, 64 lowercase hex digits. */
@@ -26,6 +28,8 @@ export interface PutOptions {
   readonly expected?: { readonly sha256?: string; readonly sizeBytes?: number };
   readonly maxSizeBytes?: number;
   readonly signal?: AbortSignal | undefined;
+  /** Given every chunk of the source when nothing reads it any more; not those of a put that fails. */
+  readonly giveBack?: ((chunk: Uint8Array) => void) | undefined;
 }
 
 /** A part of a blob, in bytes. */
@@ -57,6 +61,8 @@ export interface StreamOptions {
    * want less.
    */
   readonly chunkBytes?: number | undefined;
+  /** Where the chunks' memory comes from, which then is not the consumer's: it gives each back when it has done with it. */
+  readonly buffers?: ChunkBuffers | undefined;
 }
 
 /**
@@ -69,7 +75,7 @@ export interface Blob extends AsyncDisposable {
   /** The part that is read. */
   readonly range: ByteRange;
   /**
-   * The bytes in order. Every chunk belongs to the consumer. A blob is read once, by this or by
+   * The bytes in order. Every chunk belongs to the consumer, unless it is lent from `buffers`. A blob is read once, by this or by
    * {@link Blob.sendTo}.
    */
   stream(options?: StreamOptions): AsyncIterable<Buffer>;

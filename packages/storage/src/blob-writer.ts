@@ -19,7 +19,7 @@ const MAX_BATCH_CHUNKS = 512;
 export async function writeBlob(
   source: AsyncIterable<Uint8Array>,
   file: FileHandle,
-  options: Pick<PutOptions, "expected" | "maxSizeBytes" | "signal">,
+  options: Pick<PutOptions, "expected" | "giveBack" | "maxSizeBytes" | "signal">,
 ): Promise<Written> {
   requireRoom(options);
   const hash = createHash("sha256");
@@ -30,7 +30,10 @@ export async function writeBlob(
 
   const writeBatch = async (): Promise<void> => {
     await writing;
-    writing = writeAll(file, batch);
+    const written = batch;
+    writing = writeAll(file, written).then(() => {
+      if (options.giveBack !== undefined) written.forEach(options.giveBack);
+    });
     // Awaited before the next batch, and at the end.
     writing.catch(() => {});
     batch = [];

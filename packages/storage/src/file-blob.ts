@@ -3,6 +3,7 @@ import type { Writable } from "node:stream";
 import { CacheError, cancelledError } from "@glorious/core";
 
 import type { Blob, ByteRange, StreamOptions } from "./blob-store.ts";
+import type { ChunkBuffers } from "./chunk-buffers.ts";
 import { sendRange } from "./file-blob-sender.ts";
 import type { OpenFile } from "./open-file.ts";
 import { fromReadError } from "./system-errors.ts";
@@ -34,9 +35,9 @@ export class FileBlob implements Blob {
     this.range = options.range;
   }
 
-  stream({ chunkBytes = CHUNK_BYTES }: StreamOptions = {}): AsyncIterable<Buffer> {
+  stream({ chunkBytes = CHUNK_BYTES, buffers }: StreamOptions = {}): AsyncIterable<Buffer> {
     this.#use();
-    return this.#chunks(chunkBytes);
+    return this.#chunks(chunkBytes, buffers);
   }
 
   async sendTo(writable: Writable, signal?: AbortSignal): Promise<void> {
@@ -62,10 +63,14 @@ export class FileBlob implements Blob {
     this.#isUsed = true;
   }
 
-  async *#chunks(chunkBytes: number): AsyncGenerator<Buffer, void, undefined> {
+  async *#chunks(
+    chunkBytes: number,
+    buffers: ChunkBuffers | undefined,
+  ): AsyncGenerator<Buffer, void, undefined> {
     let position = this.range.start;
     const readNext = async (): Promise<Buffer> => {
-      const chunk = Buffer.allocUnsafe(Math.min(chunkBytes, this.range.end - position));
+      const bytes = Math.min(chunkBytes, this.range.end - position);
+      const chunk = buffers?.take().subarray(0, bytes) ?? Buffer.allocUnsafe(bytes);
       return chunk.subarray(0, await this.#read(chunk, position));
     };
     let reading: Promise<Buffer> | undefined;
@@ -81,6 +86,7 @@ export class FileBlob implements Blob {
       }
     } finally {
       this.#file.close();
+      if (buffers !== undefined) reading?.then((chunk) => buffers.give(chunk)).catch(() => {});
     }
   }
 

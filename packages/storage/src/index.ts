@@ -12,6 +12,7 @@ export type {
   StreamOptions,
   Written,
 } from "./blob-store.ts";
+export { type ChunkBuffers, createChunkBuffers } from "./chunk-buffers.ts";
 export { type FsyncPolicy, makeDurableDirectory, syncDirectory } from "./durable-directory.ts";
 export { type FileLock, tryLockFile } from "./file-lock.ts";
 export { type FilesystemStoreOptions, openFilesystemStore } from "./filesystem-store.ts";

@@ -5,7 +5,7 @@ import { PassThrough, Readable, Writable } from "node:stream";
 
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 
-import type { Blob, BlobStore, PutOptions } from "../src/index.ts";
+import { type Blob, type BlobStore, createChunkBuffers, type PutOptions } from "../src/index.ts";
 
 /** An open store, empty when the test begins. */
 export interface BlobStoreFixture extends AsyncDisposable {
@@ -82,6 +82,28 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStoreFix
         const bytes = LARGE.subarray(0, 5000);
         await store.put(cut(bytes, 1), { key: "nar/tiny" });
         expect(await holds(await store.get("nar/tiny"), bytes)).toBe(true);
+      });
+
+      test("every chunk is given back once it was written, and may be used for something else", async () => {
+        const source = async function* (): AsyncGenerator<Buffer> {
+          const free: Buffer[] = [Buffer.alloc(100_000), Buffer.alloc(100_000)];
+          given = (chunk) => void free.push(chunk as Buffer);
+          for (let start = 0; start < LARGE.length; start += 100_000) {
+            const chunk = free.pop() ?? Buffer.alloc(100_000);
+            const bytes = LARGE.copy(chunk, 0, start, start + 100_000);
+            yield bytes === chunk.length ? chunk : chunk.subarray(0, bytes);
+          }
+        };
+        let given: (chunk: Uint8Array) => void = () => {};
+        let backBytes = 0;
+        const giveBack = (chunk: Uint8Array): void => {
+          backBytes += chunk.length;
+          given(chunk);
+        };
+        await store.put(source(), { key: "nar/lent", giveBack });
+
+        expect(backBytes).toBe(LARGE.length);
+        expect(await holds(await store.get("nar/lent"), LARGE)).toBe(true);
       });
 
       test("the key may depend on the bytes, and is asked for after the last of them", async () => {
@@ -275,6 +297,22 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStoreFix
 
         expect(Math.max(...chunks.map(({ length }) => length))).toBeLessThanOrEqual(10_000);
         expect(Buffer.concat(chunks).equals(LARGE)).toBe(true);
+      });
+
+      test("chunks that are lent come from where the reader said, and are its own again when it gave them back", async () => {
+        await put("nar/blob", LARGE);
+        const buffers = createChunkBuffers({ chunkBytes: 50_000, maxIdle: 4 });
+        const seen = new Set<ArrayBufferLike>();
+        const copies: Buffer[] = [];
+        await using blob = await store.get("nar/blob");
+        for await (const chunk of blob?.stream({ chunkBytes: 50_000, buffers }) ?? []) {
+          seen.add(chunk.buffer);
+          copies.push(Buffer.from(chunk));
+          buffers.give(chunk.fill(0));
+        }
+
+        expect(Buffer.concat(copies).equals(LARGE)).toBe(true);
+        expect(seen.size).toBeLessThanOrEqual(2);
       });
 
       test("an absent blob is undefined, and one in an absent namespace too", async () => {
