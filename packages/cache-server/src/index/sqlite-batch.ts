@@ -7,6 +7,8 @@ export interface WriteOperation {
   /** The name of a method of one of the writers. */
   readonly method: string;
   readonly parameters: readonly unknown[];
+  /** Memory of parameters that nobody else needs: a thread takes it over, and gives it back when the write is done. */
+  readonly handedOver?: readonly ArrayBuffer[] | undefined;
 }
 
 /** Makes the objects whose methods are the writes of a database; each runs inside a savepoint of its own. */

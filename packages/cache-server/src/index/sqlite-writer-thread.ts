@@ -26,6 +26,8 @@ function serve(database: DatabaseSync, createWriters: CreateWriters): void {
       return;
     }
     answer({ kind: "batch", outcomes: runBatch(message) });
+    // Else it would lie about until the collector comes by, which large memory outside of its heap hardly hurries.
+    for (const { handedOver } of message) handedOver?.forEach((memory) => memory.transfer(0));
   });
   answer({ kind: "ready" });
 }

@@ -102,7 +102,10 @@ class WriterThread implements SqliteWriter {
     if (this.#dead !== undefined) return Promise.reject(this.#dead);
     if (this.#waiting !== undefined) throw new Error("The writer is running a batch already");
     // First, because it throws for what cannot cross to the thread.
-    this.#worker.postMessage(operations, []);
+    this.#worker.postMessage(
+      operations,
+      operations.flatMap(({ handedOver }) => handedOver ?? []),
+    );
     this.#waiting = Promise.withResolvers();
     return this.#waiting.promise;
   }

@@ -17,6 +17,7 @@ import {
 } from "@glorious/reapi";
 
 import { contentAtHand, streamContent } from "../services/blob-content.ts";
+import { chunkPool } from "../services/chunk-pool.ts";
 import type { InstanceAccess } from "../services/instance-access.ts";
 import type { UploadSession, UploadSessions } from "../services/upload-session.ts";
 import type { BlobForm, StoredBlob } from "../store/bazel-store.ts";
@@ -149,11 +150,15 @@ async function send(
 ): Promise<void> {
   const limit = readLimit === 0 ? undefined : readLimit;
   const signal = signalOf(call);
-  for await (const chunk of streamContent(blob, form, { offset: readOffset, limit, signal })) {
+  const wish = { offset: readOffset, limit, signal, buffers: chunkPool };
+  for await (const chunk of streamContent(blob, form, wish)) {
     for (let at = 0; at < chunk.length; at += MAX_PIECE_BYTES) {
       if (call.isOver) return;
       const piece = chunk.subarray(at, at + MAX_PIECE_BYTES);
-      if (!call.sendMessage([encodeReadResponsePrefix(piece.length), piece])) await drained(call);
+      const isLast = at + piece.length === chunk.length;
+      const onSent = isLast ? () => chunkPool.give(chunk) : undefined;
+      const message = [encodeReadResponsePrefix(piece.length), piece];
+      if (!call.sendMessage(message, onSent)) await drained(call);
     }
   }
   call.finish(0);
@@ -281,7 +286,7 @@ function writeReceiver(context: CallContext, uploads: UploadSessions): CallRecei
   const takeMessage = (call: ServerCall, writing: Writing, message: Uint8Array): void => {
     const { access } = writing;
     if (access === undefined) {
-      writing.waiting.push(message);
+      writing.waiting.push(Buffer.from(message));
       return;
     }
     const { resourceName, writeOffset, finishWrite, data } = parseWriteRequest(message);
@@ -307,6 +312,7 @@ function writeReceiver(context: CallContext, uploads: UploadSessions): CallRecei
 
   return {
     manualConsume: true,
+    keepsNothing: true,
     requestBytes: (call) => (call.state as Writing | undefined)?.sizeBytes,
     onMessage(call, message) {
       try {

@@ -2,13 +2,11 @@ import { Readable } from "node:stream";
 import { createZstdCompress, constants, zstdCompressSync } from "node:zlib";
 
 import { CacheError } from "@glorious/core";
-import type { ByteRange } from "@glorious/storage";
+import type { ByteRange, ChunkBuffers } from "@glorious/storage";
 
 import type { BlobForm, StoredBlob } from "../store/bazel-store.ts";
-import { decodeBlob, decodeSmall } from "../store/zstd-form.ts";
-
-/** Hundreds of blobs may be on their way at once. */
-const CHUNK_BYTES = 128 * 1024;
+import { decodeBlob, decodeSmall, maxEncodedBytes } from "../store/zstd-form.ts";
+import { CHUNK_BYTES } from "./chunk-pool.ts";
 
 /** What of a blob is wanted. */
 export interface ContentOptions {
@@ -17,6 +15,8 @@ export interface ContentOptions {
   /** The most bytes to give, of the blob itself; all by default. */
   readonly limit?: number | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Where chunks may come from that the consumer gives back then; else they are its own. */
+  readonly buffers?: ChunkBuffers | undefined;
 }
 
 /** Content that was not stored as zstd is encoded for one reader: fast counts for more than small. */
@@ -27,7 +27,12 @@ export function contentAtHand(blob: StoredBlob, form: BlobForm): Buffer | undefi
   const { bytes } = blob;
   if (bytes === undefined) return undefined;
   if (blob.form === form) return bytes;
-  return form === "zstd" ? zstdCompressSync(bytes, ENCODER) : decodeSmall(bytes, blob.sizeBytes);
+  return form === "zstd" ? encodeSmall(bytes) : decodeSmall(bytes, blob.sizeBytes);
+}
+
+/** In memory of about its size: by default the encoder takes 16 KiB for a few bytes. */
+function encodeSmall(bytes: Buffer): Buffer {
+  return zstdCompressSync(bytes, { ...ENCODER, chunkSize: maxEncodedBytes(bytes.length) });
 }
 
 /** A whole blob in a form. */
@@ -52,7 +57,7 @@ export async function* streamContent(
   form: BlobForm,
   options: ContentOptions = {},
 ): AsyncGenerator<Buffer> {
-  const { offset = 0, limit, signal } = options;
+  const { offset = 0, limit, signal, buffers } = options;
   const end = limit === undefined ? blob.sizeBytes : Math.min(blob.sizeBytes, offset + limit);
   const isWhole = offset === 0 && end === blob.sizeBytes;
   if (isWhole || blob.bytes !== undefined) {
@@ -62,19 +67,20 @@ export async function* streamContent(
       return;
     }
     if (isWhole && blob.form === form) {
-      yield* streamStored(blob, undefined, signal);
+      yield* streamStored(blob, { signal, buffers });
       return;
     }
   }
-  const part = streamIdentity(blob, { start: offset, end }, signal);
-  yield* form === "zstd" ? encode(part, signal) : part;
+  const range = { start: offset, end };
+  if (form === "zstd") yield* encode(streamIdentity(blob, range, { signal }), signal);
+  else yield* streamIdentity(blob, range, { signal, buffers });
 }
 
 /** A part of the blob itself. */
 async function* streamIdentity(
   blob: StoredBlob,
   { start, end }: ByteRange,
-  signal: AbortSignal | undefined,
+  { signal, buffers }: StoredOptions,
 ): AsyncGenerator<Buffer> {
   if (start >= end) return;
   const atHand = contentAtHand(blob, "identity");
@@ -83,15 +89,12 @@ async function* streamIdentity(
     return;
   }
   if (blob.form === "identity") {
-    yield* streamStored(blob, { start, end }, signal);
+    yield* streamStored(blob, { range: { start, end }, signal, buffers });
     return;
   }
   let position = 0;
-  for await (const chunk of decodeBlob(
-    streamStored(blob, undefined, signal),
-    blob.sizeBytes,
-    signal,
-  )) {
+  const stored = streamStored(blob, { signal });
+  for await (const chunk of decodeBlob(stored, blob.sizeBytes, { signal })) {
     const from = Math.max(0, start - position);
     const to = Math.min(chunk.length, end - position);
     if (from < to) yield chunk.subarray(from, to);
@@ -100,17 +103,22 @@ async function* streamIdentity(
   }
 }
 
+interface StoredOptions {
+  readonly range?: ByteRange;
+  readonly signal: AbortSignal | undefined;
+  readonly buffers?: ChunkBuffers | undefined;
+}
+
 async function* streamStored(
   blob: StoredBlob,
-  range: ByteRange | undefined,
-  signal: AbortSignal | undefined,
+  { range, signal, buffers }: StoredOptions,
 ): AsyncGenerator<Buffer> {
   if (blob.bytes !== undefined) {
     yield blob.bytes;
     return;
   }
   await using open = await blob.open(range, signal);
-  yield* open.stream({ chunkBytes: CHUNK_BYTES });
+  yield* open.stream({ chunkBytes: CHUNK_BYTES, buffers });
 }
 
 async function* encode(

@@ -2,6 +2,7 @@ import { CacheError } from "@glorious/core";
 import { formatHash } from "@glorious/reapi";
 
 import type { BazelScope, BlobForm, BlobName } from "../store/bazel-store.ts";
+import { UploadBlocks } from "./upload-blocks.ts";
 
 /** A blob that comes in pieces, over one connection after the other if need be. */
 export interface UploadSession {
@@ -9,7 +10,7 @@ export interface UploadSession {
   readonly receivedBytes: number;
   /** Settles when the blob is stored, or will never be. */
   readonly outcome: Promise<"stored" | "present">;
-  /** Takes the next piece. @param onTaken Called when there is room for more. */
+  /** Takes a copy of the next piece. @param onTaken Called when there is room for more. */
   write(bytes: Uint8Array, onTaken: () => void): void;
   /** There is no more. */
   end(): void;
@@ -90,6 +91,7 @@ class Session implements UploadSession {
   receivedBytes = 0;
   readonly outcome: Promise<"stored" | "present">;
   readonly #events: SessionEvents;
+  readonly #blocks: UploadBlocks;
   readonly #queue: { readonly bytes: Buffer; readonly onTaken: () => void }[] = [];
   readonly #abort: AbortController = new AbortController();
   #wake: (() => void) | undefined;
@@ -105,7 +107,9 @@ class Session implements UploadSession {
   ) {
     this.#events = events;
     const { signal } = this.#abort;
-    this.outcome = scope.putBlob({ ...upload, source: this.#chunks(), signal });
+    const blocks = (this.#blocks = new UploadBlocks(upload.sizeBytes));
+    const giveBack = (chunk: Uint8Array): void => blocks.giveBack(chunk);
+    this.outcome = scope.putBlob({ ...upload, source: this.#chunks(), signal, giveBack });
     this.outcome
       .catch((error: unknown) => {
         this.#failure ??=
@@ -130,16 +134,17 @@ class Session implements UploadSession {
       onTaken();
       return;
     }
-    this.#queue.push({
-      bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength),
-      onTaken,
-    });
+    const pieces = this.#blocks.copy(bytes);
+    for (const [at, piece] of pieces.entries()) {
+      this.#queue.push({ bytes: piece, onTaken: at === pieces.length - 1 ? onTaken : () => {} });
+    }
     this.#wake?.();
   }
 
   end(): void {
     this.#attach();
     this.#isEnded = true;
+    this.#blocks.end();
     this.#wake?.();
   }
 

@@ -314,8 +314,23 @@ export class BazelIndex implements AsyncDisposable {
     method: Method,
     ...parameters: Parameters<IndexWrites[Method]>
   ): Promise<ReturnType<IndexWrites[Method]>> {
+    return await this.#write({ method, parameters });
+  }
+
+  /** As `write`, with memory of the parameters that is gone then. */
+  async writeHandingOver<Method extends keyof IndexWrites>(
+    handedOver: readonly ArrayBuffer[],
+    method: Method,
+    ...parameters: Parameters<IndexWrites[Method]>
+  ): Promise<ReturnType<IndexWrites[Method]>> {
+    return await this.#write({ method, parameters, handedOver });
+  }
+
+  async #write<Method extends keyof IndexWrites>(
+    operation: WriteOperation & { readonly method: Method },
+  ): Promise<ReturnType<IndexWrites[Method]>> {
     this.#requireOpen();
-    const outcome = await this.#queue.run({ method, parameters });
+    const outcome = await this.#queue.run(operation);
     if (outcome.kind === "failed") throw fromFailure(outcome.failure);
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- it comes from that very method
     return outcome.value as ReturnType<IndexWrites[Method]>;

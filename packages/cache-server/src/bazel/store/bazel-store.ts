@@ -26,6 +26,8 @@ export interface BlobUpload extends BlobName {
   /** The bytes as encoded. Chunks are handed over. */
   readonly source: Uint8Array | AsyncIterable<Buffer>;
   readonly signal?: AbortSignal | undefined;
+  /** Given chunks of the source when nothing reads them any more; those that it is not given are lost. */
+  readonly giveBack?: ((chunk: Uint8Array) => void) | undefined;
 }
 
 /** A blob that came as a whole; its bytes do not change. */

@@ -30,7 +30,8 @@ export interface NewBlobs {
   readonly hashes: Uint8Array;
   readonly forms: Uint8Array;
   readonly sizes: Int32Array;
-  readonly data: Uint8Array;
+  /** The only one in its memory. */
+  readonly data: Uint8Array<ArrayBuffer>;
   /** Where the bytes of each end. */
   readonly ends: Int32Array;
 }

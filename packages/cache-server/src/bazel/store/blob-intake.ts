@@ -93,9 +93,10 @@ async function takeLarge(
   chunks: AsyncIterable<Buffer>,
   files: BlobStore,
 ): Promise<NewObject> {
-  const { key, sizeBytes, signal } = upload;
+  const { key, sizeBytes, signal, giveBack } = upload;
   const file = newFileName(upload);
-  await files.put(chunks, { key: file, expected: { sha256: formatHash(key), sizeBytes }, signal });
+  const expected = { sha256: formatHash(key), sizeBytes };
+  await files.put(chunks, { key: file, expected, signal, giveBack });
   return { form: 0, sizeBytes, storedBytes: sizeBytes, file, data: undefined };
 }
 
@@ -105,6 +106,8 @@ async function takeLargeZstd(
   files: BlobStore,
 ): Promise<NewObject> {
   const { sizeBytes, signal } = upload;
+  // What decodes has done with a chunk when it asks for the next, what stores when it says so.
+  const giveBack = upload.giveBack && atSecondTime(upload.giveBack);
   const frames = watchFrames();
   const verified = Promise.withResolvers<void>();
   // Awaited by whoever names the file; a failure is also thrown by the stream itself.
@@ -114,6 +117,7 @@ async function takeLargeZstd(
     files.put(watched(copy, frames), {
       maxSizeBytes: maxEncodedBytes(sizeBytes),
       signal,
+      giveBack,
       key: async () => {
         await verified.promise;
         return file;
@@ -121,14 +125,16 @@ async function takeLargeZstd(
     });
   const verify = async (copy: AsyncIterable<Buffer>): Promise<void> => {
     try {
-      await requireStreamDigest(upload, decodeBlob(copy, sizeBytes, signal));
+      const content = decodeBlob(copy, sizeBytes, { signal, keepsNothing: true });
+      await requireStreamDigest(upload, content);
       verified.resolve();
     } catch (error) {
       verified.reject(error);
       throw error;
     }
   };
-  const [written] = await fanOut<[Written | undefined, void]>(chunks, [store, verify]);
+  const source = giveBack === undefined ? chunks : whenPassed(chunks, giveBack);
+  const [written] = await fanOut<[Written | undefined, void]>(source, [store, verify]);
   if (written === undefined) throw new Error("A verified upload was not stored");
   if (frames.isServable && written.sizeBytes < sizeBytes) {
     return { form: 1, sizeBytes, storedBytes: written.sizeBytes, file, data: undefined };
@@ -137,7 +143,8 @@ async function takeLargeZstd(
     const blob = await files.get(file, { signal });
     if (blob === undefined) throw new CacheError("UNAVAILABLE", "An upload is gone from the store");
     await using open = blob;
-    return await takeLarge(upload, decodeBlob(open.stream(), sizeBytes, signal), files);
+    const content = decodeBlob(open.stream(), sizeBytes, { signal });
+    return await takeLarge({ ...upload, giveBack: undefined }, content, files);
   } finally {
     await files.delete(file);
   }
@@ -254,6 +261,26 @@ function bufferOf(bytes: Uint8Array): Buffer {
 
 async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
   yield bytes;
+}
+
+/** Tells of each chunk when the next one is asked for. */
+async function* whenPassed(
+  chunks: AsyncIterable<Buffer>,
+  onPassed: (chunk: Buffer) => void,
+): AsyncGenerator<Buffer> {
+  for await (const chunk of chunks) {
+    yield chunk;
+    onPassed(chunk);
+  }
+}
+
+/** Passes on what comes for the second time. */
+function atSecondTime(pass: (chunk: Uint8Array) => void): (chunk: Uint8Array) => void {
+  const seen = new Set<Uint8Array>();
+  return (chunk) => {
+    if (seen.delete(chunk)) pass(chunk);
+    else seen.add(chunk);
+  };
 }
 
 async function* watched(

@@ -183,7 +183,7 @@ class StorePass {
     const { pace, signal } = this.#work;
     const hash = createHash("sha256");
     try {
-      for await (const piece of form === 0 ? stored : decodeBlob(stored, sizeBytes, signal)) {
+      for await (const piece of form === 0 ? stored : decodeBlob(stored, sizeBytes, { signal })) {
         for (let start = 0; start < piece.length; start += HASH_BYTES) {
           const part = piece.subarray(start, start + HASH_BYTES);
           hash.update(part);

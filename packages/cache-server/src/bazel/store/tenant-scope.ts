@@ -345,7 +345,11 @@ export class TenantScope implements BazelScope {
       const verifiedMs = state.nowMs();
       await state.writeAs(
         this.#actor,
-        (origin) => state.write("putBlobs", scopeId, taken.blobs, { accessed, verifiedMs, origin }),
+        (origin) => {
+          const common = { accessed, verifiedMs, origin };
+          const memory = [taken.blobs.data.buffer];
+          return state.index.writeHandingOver(memory, "putBlobs", scopeId, taken.blobs, common);
+        },
         () => {
           for (const place of taken.places) {
             const { key, sizeBytes } = blobs[place] as WholeBlob;

@@ -43,6 +43,13 @@ export function watchFrames(): FrameWatch {
   };
 }
 
+/** How a blob is decoded. */
+export interface DecodeBlobOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Neither side keeps a chunk when it asks for the next, so that no memory is left behind. */
+  readonly keepsNothing?: boolean;
+}
+
 /**
  * Decodes an encoding of at most `sizeBytes`.
  *
@@ -51,10 +58,16 @@ export function watchFrames(): FrameWatch {
 export async function* decodeBlob(
   source: AsyncIterable<Uint8Array>,
   sizeBytes: number,
-  signal?: AbortSignal,
+  { signal, keepsNothing = false }: DecodeBlobOptions = {},
 ): AsyncGenerator<Buffer> {
   let decodedBytes = 0;
-  for await (const chunk of decodeZstd(source, { maxWindowLog: MAX_WINDOW_LOG, signal })) {
+  const content = decodeZstd(source, {
+    maxWindowLog: MAX_WINDOW_LOG,
+    signal,
+    consumerIsDone: keepsNothing,
+    copiesSource: keepsNothing,
+  });
+  for await (const chunk of content) {
     decodedBytes += chunk.length;
     if (decodedBytes > sizeBytes) {
       throw new CacheError("CORRUPT", `The zstd data decodes to more than ${sizeBytes} bytes`, {
@@ -67,5 +80,9 @@ export async function* decodeBlob(
 
 /** Decodes small bytes that {@link FrameWatch} found servable. */
 export function decodeSmall(bytes: Uint8Array, sizeBytes: number): Buffer {
-  return zstdDecompressSync(bytes, { maxOutputLength: Math.max(1, sizeBytes) });
+  return zstdDecompressSync(bytes, {
+    maxOutputLength: Math.max(1, sizeBytes),
+    // A byte more than there is, so that it sees the end without another piece.
+    chunkSize: Math.max(64, sizeBytes + 1),
+  });
 }
