@@ -11701,8 +11701,8 @@ var init_zstd_frames = __esmMin((() => {
 * whatever else is in the stream is an error.
 *
 * Decompression runs on Node's thread pool while the consumer works; memory is a window and a few
-* chunks, however large a frame claims to be. Source chunks are handed over: they must not change
-* after they were yielded. When the consumer stops early, the source is stopped too.
+* chunks, however large a frame claims to be. Source chunks are handed over, unless they are copied: they must not
+* change after they were yielded. When the consumer stops early, the source is stopped too.
 *
 * @throws {CacheError} `CORRUPT` for damaged data, a content size that is a lie, or trailing
 * garbage; `TRUNCATED` when the stream ends inside a frame or has no frame; `TOO_LARGE` for a window
@@ -11720,7 +11720,9 @@ async function* decodeZstd(source, options = {}) {
 	};
 	signal?.addEventListener("abort", onAbort, { once: true });
 	let fedBytes = 0;
+	const input = options.copiesSource === true ? new CopiedInput() : new FrameInput();
 	const feeding = feed(source, decoder, {
+		input,
 		maxWindowBytes: 2 ** maxWindowLog,
 		signal: stop.signal,
 		onWrite: (sizeBytes) => fedBytes += sizeBytes
@@ -11743,6 +11745,7 @@ async function* decodeZstd(source, options = {}) {
 		decoder.destroy();
 		stop.abort();
 		await fed;
+		input.free();
 	}
 }
 /** Frees the memory of a chunk that reaches to the end of it: the decoder has gone on to another. */
@@ -11773,7 +11776,7 @@ function fromZlibError(error) {
 * write. So it only ever sees frames, and never the end of one together with the next.
 */
 async function feed(source, decoder, options) {
-	const input = new FrameInput();
+	const { input } = options;
 	const reader = createZstdFrameReader({
 		frame: (header) => requireDecodable(header, options.maxWindowBytes),
 		frameEnd: () => input.endFrame(),
@@ -11783,7 +11786,7 @@ async function feed(source, decoder, options) {
 	const write = async (piece) => {
 		hasData = true;
 		options.onWrite(piece.length);
-		if (!decoder.write(piece)) await writable(decoder);
+		if (!decoder.write(piece, () => input.done(piece))) await writable(decoder);
 	};
 	for await (const chunk of abortable(source, WHAT, options.signal)) {
 		reader.write(chunk);
@@ -11813,7 +11816,7 @@ function writable(decoder) {
 	if (decoder.destroyed) done();
 	return promise;
 }
-var OUTPUT_CHUNK_BYTES, INPUT_BYTES, WHAT, FrameInput;
+var OUTPUT_CHUNK_BYTES, INPUT_BYTES, WHAT, FrameInput, CopiedInput;
 var init_zstd_decoder = __esmMin((() => {
 	init_src$6();
 	init_zstd_frames();
@@ -11825,7 +11828,6 @@ var init_zstd_decoder = __esmMin((() => {
 		#partBytes = 0;
 		#ready = [];
 		#isFrameEnding = false;
-		/** What comes next is the last of its frame. */
 		endFrame() {
 			this.#isFrameEnding = true;
 		}
@@ -11844,6 +11846,47 @@ var init_zstd_decoder = __esmMin((() => {
 			const ready = this.#ready;
 			this.#ready = [];
 			return ready;
+		}
+		done() {}
+		free() {}
+	};
+	CopiedInput = class {
+		#room;
+		#filled = 0;
+		#spare = [];
+		#ready = [];
+		#isFrameEnding = false;
+		endFrame() {
+			this.#isFrameEnding = true;
+		}
+		add(bytes) {
+			for (let at = 0; at < bytes.length;) {
+				const room = this.#room ??= this.#spare.pop() ?? Buffer.allocUnsafeSlow(INPUT_BYTES);
+				const end = Math.min(bytes.length, at + room.length - this.#filled);
+				room.set(bytes.subarray(at, end), this.#filled);
+				this.#filled += end - at;
+				at = end;
+				if (this.#filled === room.length) this.#endPiece();
+			}
+			if (this.#isFrameEnding) this.#endPiece();
+			this.#isFrameEnding = false;
+		}
+		take() {
+			const ready = this.#ready;
+			this.#ready = [];
+			return ready;
+		}
+		done({ buffer }) {
+			this.#spare.push(Buffer.from(buffer));
+		}
+		free() {
+			for (const { buffer } of this.#spare) if (buffer instanceof ArrayBuffer) buffer.transfer(0);
+			this.#spare = [];
+		}
+		#endPiece() {
+			if (this.#room !== void 0) this.#ready.push(this.#room.subarray(0, this.#filled));
+			this.#room = void 0;
+			this.#filled = 0;
 		}
 	};
 }));
@@ -55934,6 +55977,21 @@ var init_esm = __esmMin((() => {
 	init_message$1();
 	init_proto_int64();
 }));
+// packages/grpc/src/free-memory.ts
+/**
+* Gives the memory of bytes back at once, when they are all there is in it; the collector comes by late, as large pieces
+* outside of its heap hardly count for it. Whoever still has a view of them finds it empty.
+*
+* Only for memory that no system call reads or writes any more.
+*/
+function freeMemory({ buffer, byteLength }) {
+	if (byteLength < LEAST_BYTES || byteLength !== buffer.byteLength) return;
+	if (buffer instanceof ArrayBuffer) buffer.transfer(0);
+}
+var LEAST_BYTES;
+var init_free_memory = __esmMin((() => {
+	LEAST_BYTES = 16384;
+}));
 // packages/grpc/src/attach-socket.ts
 /**
 * Lets a connection live on a plain or TLS socket, of either role: many frames per read, one write per turn. The
@@ -55950,9 +56008,11 @@ function attachSocket(socket, create) {
 		if (socket.destroyed) return;
 		if (!socket.writableNeedDrain) {
 			const pieces = connection.takeOutput();
-			if (pieces.length > 1) socket.cork();
-			for (const piece of pieces) socket.write(piece);
-			if (pieces.length > 1) socket.uncork();
+			const onWritten = tellAll(connection.takeSentMarks());
+			const last = pieces.length - 1;
+			if (last > 0) socket.cork();
+			for (let at = 0; at <= last; at += 1) socket.write(pieces[at], at === last ? onWritten : void 0);
+			if (last > 0) socket.uncork();
 		}
 		if (connection.isClosed) {
 			if (!socket.writableNeedDrain) socket.destroySoon();
@@ -55988,6 +56048,7 @@ function attachSocket(socket, create) {
 		isReceiving = true;
 		connection.receive(bytes, performance$1.now());
 		isReceiving = false;
+		if (!connection.isInputKept) freeMemory(bytes);
 		flush();
 	});
 	socket.on("drain", flush);
@@ -56000,8 +56061,17 @@ function attachSocket(socket, create) {
 	scheduleFlush();
 	return connection;
 }
+/** Calls them when a write went well. */
+function tellAll(marks) {
+	if (marks.length === 0) return void 0;
+	return (error) => {
+		if (error instanceof Error) return;
+		for (const mark of marks) mark();
+	};
+}
 var MAX_TIMER_MS;
 var init_attach_socket = __esmMin((() => {
+	init_free_memory();
 	MAX_TIMER_MS = 2 ** 31 - 1;
 }));
 // packages/grpc/src/http2/protocol.ts
@@ -56191,7 +56261,7 @@ var init_stream = __esmMin((() => {
 		/** content-length, -1 without one, and what came of it. */
 		expectedBytes = -1;
 		receivedBytes = 0;
-		/** Pieces that wait; the first begins at {@link queueOffset}. */
+		/** Pieces that wait, and who is told when those before it are written; the first begins at {@link queueOffset}. */
 		queue = NOTHING$4;
 		queueOffset = 0;
 		queuedBytes = 0;
@@ -56217,6 +56287,7 @@ var init_stream = __esmMin((() => {
 // packages/grpc/src/message-reader.ts
 var PREFIX_BYTES$2, FIRST_ROOM_BYTES, MessageReader;
 var init_message_reader = __esmMin((() => {
+	init_free_memory();
 	init_status();
 	PREFIX_BYTES$2 = 5;
 	FIRST_ROOM_BYTES = 16384;
@@ -56273,7 +56344,8 @@ var init_message_reader = __esmMin((() => {
 				const length = this.#length;
 				if (this.#filled === 0 && end - position >= length) {
 					this.#length = -1;
-					const problem = this.#deliver(bytes.subarray(position, position + length), length);
+					const message = bytes.subarray(position, position + length);
+					const problem = this.#deliver(message, length, void 0);
 					if (problem !== void 0) return problem;
 					position += length;
 					continue;
@@ -56286,10 +56358,9 @@ var init_message_reader = __esmMin((() => {
 				};
 				position = to;
 				if (this.#filled === length) {
-					const message = this.#room.subarray(0, length);
-					this.release();
+					const room = this.#letGo();
 					this.#length = -1;
-					const problem = this.#deliver(message, length);
+					const problem = this.#deliver(room.subarray(0, length), length, room);
 					if (problem !== void 0) return problem;
 				}
 			}
@@ -56301,9 +56372,14 @@ var init_message_reader = __esmMin((() => {
 		}
 		/** Gives the memory of an incomplete message back; the call is over. */
 		release() {
-			if (this.#room !== void 0 && !this.#isPaidFor) this.#budget.usedBytes -= this.#room.length;
+			if (this.#room !== void 0) freeMemory(this.#letGo());
+		}
+		#letGo() {
+			const room = this.#room;
+			if (!this.#isPaidFor) this.#budget.usedBytes -= room.length;
 			this.#room = void 0;
 			this.#filled = 0;
+			return room;
 		}
 		#begin(bytes, at) {
 			const flag = bytes[at];
@@ -56327,7 +56403,10 @@ var init_message_reader = __esmMin((() => {
 				const size = this.#isPaidFor ? this.#length : Math.min(this.#length, Math.max(FIRST_ROOM_BYTES, needed, (room?.length ?? 0) * 4));
 				if (!this.#isPaidFor && !this.#charge(size - (room?.length ?? 0))) return false;
 				const larger = Buffer.allocUnsafe(size);
-				if (room !== void 0) larger.set(room.subarray(0, this.#filled));
+				if (room !== void 0) {
+					larger.set(room.subarray(0, this.#filled));
+					freeMemory(room);
+				}
 				this.#room = larger;
 				room = larger;
 			}
@@ -56340,9 +56419,9 @@ var init_message_reader = __esmMin((() => {
 			this.#budget.usedBytes += bytes;
 			return true;
 		}
-		#deliver(message, length) {
+		#deliver(message, length, room) {
 			if (!this.#isCompressed) {
-				this.#sink.onMessageRead(message, length + PREFIX_BYTES$2);
+				this.#sink.onMessageRead(message, length + PREFIX_BYTES$2, room);
 				return;
 			}
 			let plain;
@@ -56359,7 +56438,8 @@ var init_message_reader = __esmMin((() => {
 				status: GRPC_STATUS.UNAVAILABLE,
 				message: "no memory to unpack a message just now"
 			};
-			this.#sink.onMessageRead(plain, length + PREFIX_BYTES$2);
+			if (room !== void 0) freeMemory(room);
+			this.#sink.onMessageRead(plain, length + PREFIX_BYTES$2, plain);
 		}
 		#tooLarge(what) {
 			return {
@@ -56372,6 +56452,7 @@ var init_message_reader = __esmMin((() => {
 // packages/grpc/src/grpc-stream.ts
 var GrpcStream;
 var init_grpc_stream = __esmMin((() => {
+	init_free_memory();
 	init_stream();
 	init_message_reader();
 	GrpcStream = class extends Http2Stream {
@@ -56383,6 +56464,8 @@ var init_grpc_stream = __esmMin((() => {
 		#held;
 		/** What others may share with this call, asked for when its first window does not do. */
 		#lease;
+		/** Memory of messages that the lease pays for. */
+		#rooms;
 		constructor(connection, id, sendWindowBytes) {
 			super(id, sendWindowBytes, connection.firstWindowBytes);
 			this.connection = connection;
@@ -56406,7 +56489,7 @@ var init_grpc_stream = __esmMin((() => {
 		onData(bytes, start, end) {
 			if (this.isOver) return;
 			if (this.takesBytes) {
-				this.onMessageRead(bytes.subarray(start, end), end - start);
+				this.onMessageRead(bytes.subarray(start, end), end - start, void 0);
 				return;
 			}
 			const problem = this.reader.read(bytes, start, end);
@@ -56427,7 +56510,7 @@ var init_grpc_stream = __esmMin((() => {
 			}, () => {});
 			return this.#lease !== void 0 && this.#lease.sizeBytes > 0;
 		}
-		onMessageRead(message, wireBytes) {
+		onMessageRead(message, wireBytes, room) {
 			if (this.holdsWindow) {
 				const held = Math.min(wireBytes, this.connection.limits.streamWindowBytes / 2);
 				(this.#held ??= []).push(held);
@@ -56435,13 +56518,18 @@ var init_grpc_stream = __esmMin((() => {
 				this.connection.withhold(held);
 			}
 			this.deliver(message);
+			if (room === void 0) {
+				if (!this.keepsNothing) this.connection.isInputKept = true;
+			} else if (this.keepsNothing) freeMemory(room);
+			else if (!this.holdsWindow && this.#lease !== void 0) (this.#rooms ??= []).push(room);
 		}
 		/** Queues a message and tells whether more is welcome. */
-		queueMessage(message) {
+		queueMessage(message, onSent) {
 			let length = 0;
 			if (message instanceof Uint8Array) length = message.length;
 			else for (const piece of message) length += piece.length;
 			this.connection.sendMessage(this, message, length);
+			if (onSent !== void 0) this.connection.markSent(this, onSent);
 			return this.#mayQueueMore();
 		}
 		/** The same with bytes that have their prefixes. */
@@ -56465,6 +56553,8 @@ var init_grpc_stream = __esmMin((() => {
 		/** Gives shared memory back, unless it is still in use. */
 		releaseMemory() {
 			if (this.holdsMemory) return;
+			for (const room of this.#rooms ?? []) freeMemory(room);
+			this.#rooms = void 0;
 			this.#lease?.release();
 			this.#lease = void 0;
 		}
@@ -56812,6 +56902,9 @@ var init_client_stream = __esmMin((() => {
 		}
 		get holdsWindow() {
 			return this.#receiver.manualConsume === true;
+		}
+		get keepsNothing() {
+			return false;
 		}
 		get takesBytes() {
 			return this.#receiver.onBytes !== void 0;
@@ -57535,7 +57628,7 @@ var init_frame_writer = __esmMin((() => {
 			this.#output.frameHeader(length, type, flags, streamId);
 		}
 	};
-})), FIRST_SLAB_BYTES, LARGEST_SLAB_BYTES, OutputBuffer, EMPTY;
+})), FIRST_SLAB_BYTES, LARGEST_SLAB_BYTES, OutputBuffer, EMPTY, NOBODY;
 var init_output_buffer = __esmMin((() => {
 	init_protocol();
 	FIRST_SLAB_BYTES = 2048;
@@ -57550,6 +57643,7 @@ var init_output_buffer = __esmMin((() => {
 		#slabBytes = FIRST_SLAB_BYTES;
 		#start = 0;
 		#pieces = [];
+		#marks = [];
 		/** Makes room for `length` bytes in {@link slab} at {@link position}, and counts them as written. */
 		reserve(length) {
 			this.pendingBytes += length;
@@ -57602,6 +57696,17 @@ var init_output_buffer = __esmMin((() => {
 		uint32(value) {
 			this.position = this.slab.writeUInt32BE(value, this.position);
 		}
+		/** Has somebody called when everything so far was written. */
+		mark(mark) {
+			this.#marks.push(mark);
+		}
+		/** Who is to be called when what {@link take} gave was written. */
+		takeMarks() {
+			if (this.#marks.length === 0) return NOBODY;
+			const marks = this.#marks;
+			this.#marks = [];
+			return marks;
+		}
 		/** Everything in order; the caller owns it. */
 		take() {
 			this.#endPiece();
@@ -57616,6 +57721,7 @@ var init_output_buffer = __esmMin((() => {
 		}
 	};
 	EMPTY = Buffer.alloc(0);
+	NOBODY = [];
 }));
 // packages/grpc/src/http2/rate-budget.ts
 var RateBudget;
@@ -57680,6 +57786,11 @@ var init_send_scheduler = __esmMin((() => {
 			stream.queue.push(piece);
 			stream.queuedBytes += piece.length;
 		}
+		/** Has somebody called when what is in a stream's queue was written; never when the stream ends before. */
+		mark(stream, mark) {
+			if (stream.queuedBytes === 0) this.#host.output.mark(mark);
+			else stream.queue.push(mark);
+		}
 		/** Frames what may go out now. */
 		pump() {
 			const host = this.#host;
@@ -57730,8 +57841,13 @@ var init_send_scheduler = __esmMin((() => {
 		#moveQueue(stream, length) {
 			let left = length;
 			let index = 0;
-			while (left > 0) {
+			while (left > 0 || typeof stream.queue[index] === "function") {
 				const piece = stream.queue[index];
+				if (typeof piece === "function") {
+					this.#host.output.mark(piece);
+					index += 1;
+					continue;
+				}
 				const start = stream.queueOffset;
 				const end = Math.min(piece.length, start + left);
 				this.#host.output.append(piece, start, end);
@@ -57942,6 +58058,7 @@ var init_connection_core = __esmMin((() => {
 		#onOutput;
 		#onEnd;
 		#isOutputSignalled = false;
+		#takenMarks = [];
 		constructor(isServer, options) {
 			const { limits, nowMs } = options;
 			this.isServer = isServer;
@@ -57984,6 +58101,7 @@ var init_connection_core = __esmMin((() => {
 			this.#isOutputSignalled = false;
 			if (!this.isClosed) this.guard(() => this.scheduler.pump());
 			const pieces = this.output.take();
+			this.#takenMarks = this.output.takeMarks();
 			this.writer.controlBytes = 0;
 			this.timers.onOutputTaken();
 			if (!this.isClosed) {
@@ -57991,6 +58109,12 @@ var init_connection_core = __esmMin((() => {
 				if (this.scheduler.isReady) this.signalOutput();
 			}
 			return pieces;
+		}
+		/** Who is to be called when the output that was taken last was written, and so everything before it. */
+		takeSentMarks() {
+			const marks = this.#takenMarks;
+			this.#takenMarks = [];
+			return marks;
 		}
 		/** Ends gracefully: the other end is told to open no more streams, twice, and what is open may finish. */
 		drain(nowMs) {
@@ -58013,6 +58137,7 @@ var init_connection_core = __esmMin((() => {
 				isByPeer: true
 			});
 			this.output.take();
+			this.output.takeMarks();
 		}
 		addStream(stream) {
 			this.streams.set(stream.id, stream);
@@ -58059,6 +58184,10 @@ var init_connection_core = __esmMin((() => {
 			else for (const piece of message) this.scheduler.push(stream, keep(piece));
 			this.scheduler.enqueue(stream);
 			if (this.scheduler.isReady) this.signalOutput();
+		}
+		/** Has somebody called when everything that a stream has sent was written; never when it ends before. */
+		markSent(stream, mark) {
+			this.scheduler.mark(stream, mark);
 		}
 		/** The same with bytes that have their prefixes. */
 		sendBytes(stream, bytes) {
@@ -58755,6 +58884,7 @@ var init_grpc_connection = __esmMin((() => {
 		assembly;
 		/** Where requests ask for memory beyond their first window; undefined where nobody has to ask. */
 		memory;
+		isInputKept = false;
 		constructor(isServer, options, memory) {
 			const { firstWindowBytes, streamWindowBytes } = options.limits;
 			super(isServer, {
@@ -58766,6 +58896,10 @@ var init_grpc_connection = __esmMin((() => {
 				usedBytes: 0,
 				maxBytes: options.limits.maxAssemblyBytes
 			};
+		}
+		receive(bytes, nowMs) {
+			this.isInputKept = false;
+			super.receive(bytes, nowMs);
 		}
 		/** The other end sent what HTTP/2 calls malformed. */
 		failMalformed(stream) {
@@ -59024,10 +59158,10 @@ var init_server_stream = __esmMin((() => {
 			if (custom.length === 0) this.connection.sendHeaders(this, RESPONSE_HEAD, true, false);
 			else this.connection.sendHeaders(this, [...RESPONSE_HEAD, ...custom], false, false);
 		}
-		sendMessage(message) {
+		sendMessage(message, onSent) {
 			if (this.isOver) return true;
 			this.sendHeaders();
-			return this.queueMessage(message);
+			return this.queueMessage(message, onSent);
 		}
 		sendBytes(bytes) {
 			if (this.isOver) return true;
@@ -59132,6 +59266,9 @@ var init_server_stream = __esmMin((() => {
 		}
 		get takesBytes() {
 			return this.receiver?.onBytes !== void 0;
+		}
+		get keepsNothing() {
+			return this.receiver?.keepsNothing === true;
 		}
 		get holdsMemory() {
 			return this.#holds > 0;
