@@ -537,11 +537,11 @@ function list(placeholder, help, parse, more = {}) {
 	};
 }
 // packages/cli/src/bundled/up.ts
-var up_exports = /* @__PURE__ */ __exportAll({ command: () => command$46 });
-var command$46;
+var up_exports = /* @__PURE__ */ __exportAll({ command: () => command$52 });
+var command$52;
 var init_up = __esmMin((() => {
 	init_src$6();
-	command$46 = defineCommand({
+	command$52 = defineCommand({
 		name: "up",
 		summary: "Run a cache of your own on this machine",
 		description: "This flywheel is the bundle for CI jobs, which holds no server.",
@@ -40659,13 +40659,13 @@ function createHttpClient(options = {}) {
 }
 async function send(agent, session, method, url, options) {
 	try {
-		var _usingCtx$54 = _usingCtx();
+		var _usingCtx$60 = _usingCtx();
 		const line = `${method} ${url.origin}${url.pathname}`;
 		const { signal } = options;
 		throwIfCancelled(signal, line);
 		const controller = new AbortController();
-		_usingCtx$54.u(onAbort(signal, () => controller.abort()));
-		const idle = _usingCtx$54.u(createIdleTimer(session.idleTimeoutMs, () => controller.abort(new CacheError("TIMEOUT", `${line} made no progress for ${formatDurationMs(session.idleTimeoutMs)}`, { hint: "The server or the network between is too slow; try again or lower the concurrency." }))));
+		_usingCtx$60.u(onAbort(signal, () => controller.abort()));
+		const idle = _usingCtx$60.u(createIdleTimer(session.idleTimeoutMs, () => controller.abort(new CacheError("TIMEOUT", `${line} made no progress for ${formatDurationMs(session.idleTimeoutMs)}`, { hint: "The server or the network between is too slow; try again or lower the concurrency." }))));
 		const body = options.body === void 0 ? void 0 : new OutgoingBody(options.body, controller, idle, options.onSent);
 		const headers = {
 			"user-agent": USER_AGENT$1,
@@ -40712,9 +40712,9 @@ async function send(agent, session, method, url, options) {
 			await body?.finished();
 		}
 	} catch (_) {
-		_usingCtx$54.e = _;
+		_usingCtx$60.e = _;
 	} finally {
-		_usingCtx$54.d();
+		_usingCtx$60.d();
 	}
 }
 function asBody(body) {
@@ -40873,8 +40873,11 @@ function createRetentionClient(routes) {
 	};
 }
 /** The body that changes limits; empty when nothing is named. */
-function formatLimits({ maxSizeBytes, compressionLevel }) {
+function formatLimits(limits) {
+	const { maxSizeBytes, compressionLevel, signsUpstream, pushesUpstream } = limits;
 	return {
+		...signsUpstream === void 0 ? {} : { signsUpstream },
+		...pushesUpstream === void 0 ? {} : { pushesUpstream },
 		...maxSizeBytes === void 0 ? {} : { maxSizeBytes: maxSizeBytes === "none" ? null : maxSizeBytes },
 		...compressionLevel === void 0 ? {} : { compressionLevel: compressionLevel === "default" ? null : compressionLevel }
 	};
@@ -40907,6 +40910,80 @@ var init_retention_client = __esmMin((() => {
 		createdAt: /* @__PURE__ */ string()
 	})) });
 	PutPin = /* @__PURE__ */ object({ kind: /* @__PURE__ */ picklist(["created", "replaced"]) });
+}));
+// packages/cache-client/src/upstreams-client.ts
+/** Creates the calls about upstreams from what sends them. */
+function createUpstreamsClient({ ask }) {
+	return {
+		listUpstreams: async () => (await ask(UpstreamList, "GET", "upstreams")).upstreams,
+		addUpstream: (upstream) => ask(UpstreamAnswer, "POST", "upstreams", upstream),
+		changeUpstream: (name, change) => ask(UpstreamAnswer, "PATCH", upstreamPath(name), change),
+		removeUpstream: async (name) => (await ask(RemovedUpstream, "DELETE", upstreamPath(name))).views,
+		tryUpstream: (name, storePathHash) => ask(Trial, "POST", `${upstreamPath(name)}/test`, { storePathHash }),
+		viewUpstreams: (view) => ask(ViewUpstreamsAnswer, "GET", viewPath(view)),
+		setViewUpstreams: (view, upstreams) => ask(ViewUpstreamsAnswer, "PUT", viewPath(view), { upstreams })
+	};
+}
+function upstreamPath(name) {
+	return `upstreams/${encodeURIComponent(name)}`;
+}
+function viewPath(view) {
+	return `views/${requireViewName(view)}/upstreams`;
+}
+var VIEW_UPSTREAM, ViewUpstreamsAnswer, UpstreamAnswer, UpstreamList, RemovedUpstream, Trial;
+var init_upstreams_client = __esmMin((() => {
+	init_dist();
+	init_server_url();
+	VIEW_UPSTREAM = {
+		name: /* @__PURE__ */ string(),
+		url: /* @__PURE__ */ string(),
+		publicKeys: /* @__PURE__ */ array(/* @__PURE__ */ string()),
+		storeDir: /* @__PURE__ */ string(),
+		priority: /* @__PURE__ */ number(),
+		isPrivate: /* @__PURE__ */ boolean(),
+		state: /* @__PURE__ */ optional(/* @__PURE__ */ string()),
+		lastFault: /* @__PURE__ */ optional(/* @__PURE__ */ object({
+			reason: /* @__PURE__ */ string(),
+			secondsAgo: /* @__PURE__ */ number()
+		}))
+	};
+	ViewUpstreamsAnswer = /* @__PURE__ */ object({
+		signsUpstream: /* @__PURE__ */ boolean(),
+		pushesUpstream: /* @__PURE__ */ boolean(),
+		upstreams: /* @__PURE__ */ array(/* @__PURE__ */ object({
+			...VIEW_UPSTREAM,
+			paths: /* @__PURE__ */ optional(/* @__PURE__ */ number()),
+			fileBytes: /* @__PURE__ */ optional(/* @__PURE__ */ number()),
+			maxSizeBytes: /* @__PURE__ */ optional(/* @__PURE__ */ number())
+		}))
+	});
+	UpstreamAnswer = /* @__PURE__ */ object({
+		...VIEW_UPSTREAM,
+		view: /* @__PURE__ */ optional(/* @__PURE__ */ string()),
+		hasCredentials: /* @__PURE__ */ boolean(),
+		isReadableOnTheWay: /* @__PURE__ */ boolean(),
+		views: /* @__PURE__ */ array(/* @__PURE__ */ string()),
+		paths: /* @__PURE__ */ number(),
+		fileBytes: /* @__PURE__ */ number(),
+		maxSizeBytes: /* @__PURE__ */ number(),
+		createdAt: /* @__PURE__ */ string()
+	});
+	UpstreamList = /* @__PURE__ */ object({ upstreams: /* @__PURE__ */ array(UpstreamAnswer) });
+	RemovedUpstream = /* @__PURE__ */ object({ views: /* @__PURE__ */ array(/* @__PURE__ */ string()) });
+	Trial = /* @__PURE__ */ object({
+		isReachable: /* @__PURE__ */ boolean(),
+		durationMs: /* @__PURE__ */ number(),
+		problems: /* @__PURE__ */ array(/* @__PURE__ */ object({
+			reason: /* @__PURE__ */ string(),
+			message: /* @__PURE__ */ string()
+		})),
+		storeDir: /* @__PURE__ */ optional(/* @__PURE__ */ string()),
+		priority: /* @__PURE__ */ optional(/* @__PURE__ */ number()),
+		sample: /* @__PURE__ */ optional(/* @__PURE__ */ object({
+			storePathHash: /* @__PURE__ */ string(),
+			storePath: /* @__PURE__ */ optional(/* @__PURE__ */ string())
+		}))
+	});
 }));
 // packages/cache-client/src/wire-commons.ts
 var CommonsExplanationSchema;
@@ -41110,6 +41187,7 @@ function createAdminClient(options) {
 			ask,
 			tell
 		}),
+		...createUpstreamsClient({ ask }),
 		createView: async (name, view = {}) => {
 			await send("POST", configPath(name), { json: formatNewView(view) });
 		},
@@ -41247,6 +41325,7 @@ var init_admin_client$1 = __esmMin((() => {
 	init_retention_client();
 	init_retry();
 	init_server_url();
+	init_upstreams_client();
 	init_wire_commons();
 	init_wire_provenance();
 	init_wire_scrub();
@@ -41540,13 +41619,13 @@ async function readTokenFile$2(path) {
 }
 async function askForge({ url, requestToken: token }, audience, signal) {
 	try {
-		var _usingCtx$53 = _usingCtx();
+		var _usingCtx$59 = _usingCtx();
 		const address = URL.parse(url);
 		if (address === null || !/^https?:$/.test(address.protocol)) throw new CacheError("CONFIG", "ACTIONS_ID_TOKEN_REQUEST_URL is no address");
 		address.searchParams.set("audience", audience);
 		const line = `GET ${address.origin}${address.pathname}`;
 		const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
-		const http = _usingCtx$53.a(createHttpClient({
+		const http = _usingCtx$59.a(createHttpClient({
 			token,
 			idleTimeoutMs: REQUEST_TIMEOUT_MS
 		}));
@@ -41559,9 +41638,9 @@ async function askForge({ url, requestToken: token }, audience, signal) {
 			throw new CacheError("TIMEOUT", `${line}: the forge gave no identity token in 10 s`, { cause: error });
 		}
 	} catch (_) {
-		_usingCtx$53.e = _;
+		_usingCtx$59.e = _;
 	} finally {
-		await _usingCtx$53.d();
+		await _usingCtx$59.d();
 	}
 }
 function requireAudience(token, audience, source) {
@@ -41921,11 +42000,11 @@ var init_leave_out = __esmMin((() => {
 */
 async function runParallel(items, task, options) {
 	try {
-		var _usingCtx$52 = _usingCtx();
+		var _usingCtx$58 = _usingCtx();
 		throwIfCancelled(options.signal, "The work");
 		if (items.length === 0) return;
 		const controller = new AbortController();
-		_usingCtx$52.u(onAbort(options.signal, () => controller.abort(options.signal?.reason)));
+		_usingCtx$58.u(onAbort(options.signal, () => controller.abort(options.signal?.reason)));
 		const order = createOrder(items, options.after);
 		const { promise, resolve } = Promise.withResolvers();
 		let running = 0;
@@ -41956,9 +42035,9 @@ async function runParallel(items, task, options) {
 		if (failure !== void 0) throw failure.error;
 		if (order.unfinished > 0) throw new Error("Items wait for each other in a circle");
 	} catch (_) {
-		_usingCtx$52.e = _;
+		_usingCtx$58.e = _;
 	} finally {
-		_usingCtx$52.d();
+		_usingCtx$58.d();
 	}
 }
 function createOrder(items, after) {
@@ -42637,8 +42716,8 @@ async function writeNar(source, path, directory, signal) {
 	let sizeBytes = 0;
 	try {
 		try {
-			var _usingCtx$51 = _usingCtx();
-			const file = _usingCtx$51.a(await open(temporary, "w"));
+			var _usingCtx$57 = _usingCtx();
+			const file = _usingCtx$57.a(await open(temporary, "w"));
 			for await (const chunk of readVerifiedFile(source, path, { signal })) {
 				hash.update(chunk);
 				sizeBytes += chunk.length;
@@ -42646,9 +42725,9 @@ async function writeNar(source, path, directory, signal) {
 			}
 			await file.datasync();
 		} catch (_) {
-			_usingCtx$51.e = _;
+			_usingCtx$57.e = _;
 		} finally {
-			await _usingCtx$51.d();
+			await _usingCtx$57.d();
 		}
 		const sha256 = hash.digest("hex");
 		const url = urlOf(sha256, path);
@@ -43267,8 +43346,8 @@ async function refusal$1(line, { statusCode, headers, body }) {
 /** The deadline runs while a byte is waited for, and stands still while the last one is worked on. */
 async function* readBody$2(body, { line, idleTimeoutMs, controller, signal }) {
 	try {
-		var _usingCtx$50 = _usingCtx();
-		_usingCtx$50.u(onAbort(signal, () => controller.abort()));
+		var _usingCtx$56 = _usingCtx();
+		_usingCtx$56.u(onAbort(signal, () => controller.abort()));
 		const chunks = body[Symbol.asyncIterator]();
 		let isIdle = false;
 		try {
@@ -43293,9 +43372,9 @@ async function* readBody$2(body, { line, idleTimeoutMs, controller, signal }) {
 			await chunks.return?.();
 		}
 	} catch (_) {
-		_usingCtx$50.e = _;
+		_usingCtx$56.e = _;
 	} finally {
-		_usingCtx$50.d();
+		_usingCtx$56.d();
 	}
 }
 var import_undici$2, DEFAULT_IDLE_TIMEOUT_MS, MAX_REDIRECTS$2, MAX_ERROR_BYTES, ABSENT, REDIRECTS$1;
@@ -43556,9 +43635,9 @@ async function openSource(options) {
 */
 async function openAtticSource(options) {
 	try {
-		var _usingCtx$49 = _usingCtx();
+		var _usingCtx$55 = _usingCtx();
 		const { server, cache, token, signal } = options;
-		const config = await _usingCtx$49.a(createAdminClient({
+		const config = await _usingCtx$55.a(createAdminClient({
 			server,
 			token,
 			signal
@@ -43575,9 +43654,9 @@ async function openAtticSource(options) {
 			config
 		};
 	} catch (_) {
-		_usingCtx$49.e = _;
+		_usingCtx$55.e = _;
 	} finally {
-		await _usingCtx$49.d();
+		await _usingCtx$55.d();
 	}
 }
 function toFolder(url) {
@@ -43633,8 +43712,8 @@ async function uploadWithRetry(session, path, memoryBytes, signal, attempt) {
 	const { narSize } = path;
 	return reportUpload(session, path, () => withRetry(async (number) => {
 		try {
-			var _usingCtx$48 = _usingCtx();
-			const lease = _usingCtx$48.u(await session.budget.acquire(memoryBytes, signal));
+			var _usingCtx$54 = _usingCtx();
+			const lease = _usingCtx$54.u(await session.budget.acquire(memoryBytes, signal));
 			session.emit({
 				type: "upload-started",
 				storePath,
@@ -43643,9 +43722,9 @@ async function uploadWithRetry(session, path, memoryBytes, signal, attempt) {
 			});
 			return await attempt(createProgress(session, path), () => lease[Symbol.dispose]());
 		} catch (_) {
-			_usingCtx$48.e = _;
+			_usingCtx$54.e = _;
 		} finally {
-			_usingCtx$48.d();
+			_usingCtx$54.d();
 		}
 	}, retryOptions(session, `upload of ${storePath}`, signal)));
 }
@@ -43998,11 +44077,11 @@ var init_push_parts = __esmMin((() => {
 		}
 		async #sendMissing(upload, round) {
 			try {
-				var _usingCtx$47 = _usingCtx();
+				var _usingCtx$53 = _usingCtx();
 				const { session, partBytes } = this.#options;
 				const { narSize, storePath } = this.#path;
 				const memoryBytes = encoderMemoryBytes(narSize, FRAMES_AT_ONCE) + 2 * partBytes;
-				_usingCtx$47.u(await session.budget.acquire(memoryBytes, this.#options.signal));
+				_usingCtx$53.u(await session.budget.acquire(memoryBytes, this.#options.signal));
 				session.emit({
 					type: "upload-started",
 					storePath: storePath.path,
@@ -44010,7 +44089,7 @@ var init_push_parts = __esmMin((() => {
 					attempt: round
 				});
 				const stop = new AbortController();
-				_usingCtx$47.u(onAbort(this.#options.signal, () => stop.abort(this.#options.signal.reason)));
+				_usingCtx$53.u(onAbort(this.#options.signal, () => stop.abort(this.#options.signal.reason)));
 				const progress = createProgress(session, this.#path);
 				const present = new Set(upload.parts);
 				const room = createByteBudget(partBytes / 2);
@@ -44052,9 +44131,9 @@ var init_push_parts = __esmMin((() => {
 				await Promise.all(running);
 				if (failures.length > 0) throw failures[0];
 			} catch (_) {
-				_usingCtx$47.e = _;
+				_usingCtx$53.e = _;
 			} finally {
-				_usingCtx$47.d();
+				_usingCtx$53.d();
 			}
 		}
 		async #sendPart(id, { number, pieces }, sizeBytes, signal, { onSent }) {
@@ -45397,7 +45476,7 @@ var init_src$3 = __esmMin((() => {
 */
 async function checkServer(check, context) {
 	try {
-		var _usingCtx$46 = _usingCtx();
+		var _usingCtx$52 = _usingCtx();
 		const { server, token, view } = check;
 		const notes = [];
 		const warnings = describeToken(token, context.nowMs());
@@ -45424,7 +45503,7 @@ async function checkServer(check, context) {
 		} finally {
 			await _usingCtx3.d();
 		}
-		const admin = _usingCtx$46.a(createAdminClient({
+		const admin = _usingCtx$52.a(createAdminClient({
 			server,
 			token,
 			signal: context.signal
@@ -45449,9 +45528,9 @@ async function checkServer(check, context) {
 			warnings
 		};
 	} catch (_) {
-		_usingCtx$46.e = _;
+		_usingCtx$52.e = _;
 	} finally {
-		await _usingCtx$46.d();
+		await _usingCtx$52.d();
 	}
 }
 function describeToken(token, nowMs) {
@@ -45695,9 +45774,9 @@ var init_read_secret = __esmMin((() => {
 /** Gets an identity token anew and exchanges it. Notices go to the user. */
 async function exchangeIdentity(server, { source, audience, view, mode }, context) {
 	try {
-		var _usingCtx$45 = _usingCtx();
+		var _usingCtx$51 = _usingCtx();
 		const { createExchangeClient, obtainIdentityToken } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
-		const client = _usingCtx$45.a(createExchangeClient({
+		const client = _usingCtx$51.a(createExchangeClient({
 			server,
 			signal: context.signal
 		}));
@@ -45709,9 +45788,9 @@ async function exchangeIdentity(server, { source, audience, view, mode }, contex
 		for (const notice of exchanged.notices) warn(context, notice);
 		return exchanged;
 	} catch (_) {
-		_usingCtx$45.e = _;
+		_usingCtx$51.e = _;
 	} finally {
-		await _usingCtx$45.d();
+		await _usingCtx$51.d();
 	}
 }
 /**
@@ -45853,7 +45932,7 @@ var init_usage_error = __esmMin((() => {
 	};
 }));
 // packages/cli/src/commands/login.ts
-var login_exports = /* @__PURE__ */ __exportAll({ command: () => command$45 });
+var login_exports = /* @__PURE__ */ __exportAll({ command: () => command$51 });
 async function readToken$1(tokenFile, context) {
 	const explicit = await readExplicitToken(tokenFile, context);
 	if (explicit !== void 0) return explicit;
@@ -45887,7 +45966,7 @@ async function save(name, url, token, options, context) {
 	const place = abbreviate(clientConfigPath(context), context.env);
 	note(context, `Saved ${name}${defaultServer === name ? ", the default server" : ""}, ${token === void 0 ? "without a token" : "with its token"} in ${place}.`);
 }
-var command$45;
+var command$51;
 var init_login = __esmMin((() => {
 	init_src$6();
 	init_check_server();
@@ -45896,7 +45975,7 @@ var init_login = __esmMin((() => {
 	init_server_options();
 	init_usage_error();
 	init_user_folders();
-	command$45 = defineCommand({
+	command$51 = defineCommand({
 		name: "login",
 		summary: "Remember a server and the token for it",
 		description: `The token comes from --token-file, FLYWHEEL_TOKEN, standard input, or you are asked for it. It is
@@ -46448,7 +46527,7 @@ var init_report_changes = __esmMin((() => {
 	init_user_folders();
 }));
 // packages/cli/src/commands/logout.ts
-var logout_exports = /* @__PURE__ */ __exportAll({ command: () => command$44 });
+var logout_exports = /* @__PURE__ */ __exportAll({ command: () => command$50 });
 /** The name of a saved server, given its name or address. */
 async function findName(wanted, { servers }) {
 	if (Object.hasOwn(servers, wanted)) return wanted;
@@ -46476,7 +46555,7 @@ async function forgetInBazel(url, context) {
 	await applyChanges(changes);
 	reportChanges(changes, context);
 }
-var command$44;
+var command$50;
 var init_logout = __esmMin((() => {
 	init_src$3();
 	init_bazel_files();
@@ -46486,7 +46565,7 @@ var init_logout = __esmMin((() => {
 	init_plan_use();
 	init_report_changes();
 	init_user_folders();
-	command$44 = defineCommand({
+	command$50 = defineCommand({
 		name: "logout",
 		summary: "Forget a server and the token for it",
 		description: `Removes what login saved of the server, and what use and use bazel configured for its views.
@@ -46527,10 +46606,10 @@ The token itself stays good until it expires or is revoked. Doing it twice is th
 	});
 }));
 // packages/cli/src/commands/exchange.ts
-var exchange_exports = /* @__PURE__ */ __exportAll({ command: () => command$43 });
+var exchange_exports = /* @__PURE__ */ __exportAll({ command: () => command$49 });
 async function prepare(options, context) {
 	try {
-		var _usingCtx$44 = _usingCtx();
+		var _usingCtx$50 = _usingCtx();
 		const { chooseAudience, createExchangeClient, findIdentity, readRunnerConfig } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
 		const runner = await readRunnerConfig(context.env);
 		const config = await readClientConfig(context);
@@ -46539,7 +46618,7 @@ async function prepare(options, context) {
 		if (!options.printToken && options.output === void 0 && known.token !== void 0 && known.identity === void 0) throw new CacheError("CONFIG", `There is a token of \`flywheel login\` for ${url}`, { hint: "Write the new one elsewhere with --output FILE, or run `flywheel logout` first." });
 		const found = findIdentity(context.env, runner);
 		if (found.kind === "none") throw new CacheError("CONFIG", "There is no identity to exchange", { hint: found.hint });
-		const discovery = await _usingCtx$44.a(createExchangeClient({
+		const discovery = await _usingCtx$50.a(createExchangeClient({
 			server: url,
 			signal: context.signal
 		})).discover();
@@ -46558,9 +46637,9 @@ async function prepare(options, context) {
 			}
 		};
 	} catch (_) {
-		_usingCtx$44.e = _;
+		_usingCtx$50.e = _;
 	} finally {
-		await _usingCtx$44.d();
+		await _usingCtx$50.d();
 	}
 }
 /** A workflow that forbids its jobs to write caches is obeyed; it can never allow more. */
@@ -46596,7 +46675,7 @@ function describeGrant({ grant, expiresAt }, context) {
 	note(context, `Reads ${read.join(", then ")}; ${what}; until ${expiresAt}.`);
 	if (trust === "untrusted") warn(context, "The job is not trusted: what it builds is not kept.");
 }
-var command$43;
+var command$49;
 var init_exchange = __esmMin((() => {
 	init_src$3();
 	init_src$6();
@@ -46605,7 +46684,7 @@ var init_exchange = __esmMin((() => {
 	init_server_options();
 	init_usage_error();
 	init_user_folders();
-	command$43 = defineCommand({
+	command$49 = defineCommand({
 		name: "exchange",
 		summary: "Exchange a CI job's identity for a token of the server",
 		description: `Needs no secret: the forge says which job this is, the server's policy what that job may do. The identity
@@ -46680,18 +46759,18 @@ function formatFacts(facts) {
 	return facts.map(([name, value]) => `${name.padEnd(width)}  ${value}`.trimEnd());
 }
 // packages/cli/src/commands/whoami.ts
-var whoami_exports = /* @__PURE__ */ __exportAll({ command: () => command$42 });
+var whoami_exports = /* @__PURE__ */ __exportAll({ command: () => command$48 });
 async function findRefusal(choice, context) {
 	if (choice.token === void 0) return void 0;
 	try {
 		try {
-			var _usingCtx$43 = _usingCtx();
-			await _usingCtx$43.a(await openAdminClient(choice, context)).listViews();
+			var _usingCtx$49 = _usingCtx();
+			await _usingCtx$49.a(await openAdminClient(choice, context)).listViews();
 			return;
 		} catch (_) {
-			_usingCtx$43.e = _;
+			_usingCtx$49.e = _;
 		} finally {
-			await _usingCtx$43.d();
+			await _usingCtx$49.d();
 		}
 	} catch (error) {
 		if (isCacheError(error, "UNAUTHENTICATED")) return error;
@@ -46773,12 +46852,12 @@ function formatExpiry(expiresAt, nowMs) {
 	const leftMs = Date.parse(expiresAt) - nowMs;
 	return leftMs < 0 ? `${expiresAt} (expired)` : `${expiresAt} (in ${formatDurationMs(leftMs)})`;
 }
-var command$42;
+var command$48;
 var init_whoami = __esmMin((() => {
 	init_src$6();
 	init_src$5();
 	init_server_options();
-	command$42 = defineCommand({
+	command$48 = defineCommand({
 		name: "whoami",
 		summary: "Show who the server takes you for, and until when",
 		description: `Tenant, trust, why, and what may be read and written, as the token says. The server is asked whether it takes
@@ -46807,7 +46886,7 @@ the token: a revoked one is told, and the command fails.`,
 	});
 }));
 // packages/cli/src/commands/use.ts
-var use_exports = /* @__PURE__ */ __exportAll({ command: () => command$41 });
+var use_exports = /* @__PURE__ */ __exportAll({ command: () => command$47 });
 async function configure(scope, cache, token, { isDryRun, context }) {
 	requireOneWord(cache.substituter);
 	for (const key of cache.publicKeys) parsePublicKey(key);
@@ -46869,7 +46948,7 @@ function requireOneWord(substituter) {
 function lastSegment(url) {
 	return decodeURIComponent(new URL(url).pathname.split("/").findLast((part) => part !== "") ?? "");
 }
-var command$41;
+var command$47;
 var init_use = __esmMin((() => {
 	init_src$3();
 	init_src$6();
@@ -46879,7 +46958,7 @@ var init_use = __esmMin((() => {
 	init_plan_use();
 	init_server_options();
 	init_report_changes();
-	command$41 = defineCommand({
+	command$47 = defineCommand({
 		name: "use",
 		summary: "Configure Nix to substitute from a view",
 		description: `Adds the view's address and public keys to nix.conf and, for a private view, the token to the netrc
@@ -46915,14 +46994,14 @@ files you had. Doing it twice is the same as doing it once.`,
 		],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$42 = _usingCtx();
+				var _usingCtx$48 = _usingCtx();
 				const scope = options.system ? "system" : "user";
 				const [named = options.view] = args;
 				if (options.undo) return undo$1(scope, args[0], options, context);
 				const choice = await chooseServer(options, context);
 				const view = requireView(named, choice);
 				const { openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
-				const cache = _usingCtx$42.a(await openCache({
+				const cache = _usingCtx$48.a(await openCache({
 					...choice,
 					view,
 					signal: context.signal
@@ -46939,9 +47018,9 @@ files you had. Doing it twice is the same as doing it once.`,
 					context
 				});
 			} catch (_) {
-				_usingCtx$42.e = _;
+				_usingCtx$48.e = _;
 			} finally {
-				await _usingCtx$42.d();
+				await _usingCtx$48.d();
 			}
 		}
 	});
@@ -46975,12 +47054,12 @@ var init_credential_script = __esmMin((() => {
 	init_src$6();
 }));
 // packages/cli/src/commands/use-bazel.ts
-var use_bazel_exports = /* @__PURE__ */ __exportAll({ command: () => command$40 });
+var use_bazel_exports = /* @__PURE__ */ __exportAll({ command: () => command$46 });
 async function findEndpoint(choice, view, options, context) {
 	try {
-		var _usingCtx$41 = _usingCtx();
+		var _usingCtx$47 = _usingCtx();
 		const { openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
-		const { isPublic = false, flywheel } = _usingCtx$41.a(await openCache({
+		const { isPublic = false, flywheel } = _usingCtx$47.a(await openCache({
 			...choice,
 			view,
 			signal: context.signal
@@ -46995,9 +47074,9 @@ async function findEndpoint(choice, view, options, context) {
 			isPublic
 		};
 	} catch (_) {
-		_usingCtx$41.e = _;
+		_usingCtx$47.e = _;
 	} finally {
-		await _usingCtx$41.d();
+		await _usingCtx$47.d();
 	}
 }
 async function chooseCredential(facts, { options, paths }, context) {
@@ -47029,7 +47108,7 @@ async function undo(paths, isDryRun, context) {
 	reportChanges(changes, context);
 	note(context, "Bazel no longer uses the cache.");
 }
-var command$40;
+var command$46;
 var init_use_bazel = __esmMin((() => {
 	init_src$3();
 	init_src$6();
@@ -47039,7 +47118,7 @@ var init_use_bazel = __esmMin((() => {
 	init_server_options();
 	init_report_changes();
 	init_user_folders();
-	command$40 = defineCommand({
+	command$46 = defineCommand({
 		name: "use bazel",
 		summary: "Configure Bazel to use a view as its remote cache",
 		description: `Writes an rc file of its own, and one line into your .bazelrc that brings it in. The settings fit the
@@ -47279,8 +47358,8 @@ async function readLines(context) {
 }
 var init_read_lines = __esmMin((() => {}));
 // packages/cli/src/commands/push.ts
-var push_exports = /* @__PURE__ */ __exportAll({ command: () => command$39 });
-var command$39;
+var push_exports = /* @__PURE__ */ __exportAll({ command: () => command$45 });
+var command$45;
 var init_push = __esmMin((() => {
 	init_src$6();
 	init_parse_number();
@@ -47288,7 +47367,7 @@ var init_push = __esmMin((() => {
 	init_read_lines();
 	init_server_options();
 	init_usage_error();
-	command$39 = defineCommand({
+	command$45 = defineCommand({
 		name: "push",
 		summary: "Upload store paths with all they refer to",
 		description: `Paths that the view has, and paths that an upstream cache has signed, are left out. On our own
@@ -47340,8 +47419,8 @@ server the whole closure becomes visible at once, or not at all.`,
 			const progress = createPushProgress(options.json, context);
 			try {
 				try {
-					var _usingCtx$40 = _usingCtx();
-					const cache = _usingCtx$40.a(await openCache({
+					var _usingCtx$46 = _usingCtx();
+					const cache = _usingCtx$46.a(await openCache({
 						...choice,
 						view,
 						signal,
@@ -47370,9 +47449,9 @@ server the whole closure becomes visible at once, or not at all.`,
 					}));
 					else note(context, describeSummary(summary));
 				} catch (_) {
-					_usingCtx$40.e = _;
+					_usingCtx$46.e = _;
 				} finally {
-					await _usingCtx$40.d();
+					await _usingCtx$46.d();
 				}
 			} catch (error) {
 				progress.end();
@@ -48365,18 +48444,18 @@ async function openJobCredentials({ server, credentials: settings }, files, cont
 		logger: context.logger,
 		renew: async () => {
 			try {
-				var _usingCtx$39 = _usingCtx();
+				var _usingCtx$45 = _usingCtx();
 				const found = findIdentity(context.env, await readRunnerConfig(context.env));
 				if (found.kind === "none") throw new CacheError("CONFIG", "There is no identity to exchange", { hint: found.hint });
 				const identity = await obtainIdentityToken(found.source, audience);
-				return (await _usingCtx$39.a(createExchangeClient({ server })).exchange(identity, {
+				return (await _usingCtx$45.a(createExchangeClient({ server })).exchange(identity, {
 					view,
 					mode
 				})).token;
 			} catch (_) {
-				_usingCtx$39.e = _;
+				_usingCtx$45.e = _;
 			} finally {
-				await _usingCtx$39.d();
+				await _usingCtx$45.d();
 			}
 		},
 		onRenewed: (renewed) => replaceFile(files.token, `${renewed}\n`, { mode: 384 })
@@ -49924,12 +50003,12 @@ var start_nix_face_exports = /* @__PURE__ */ __exportAll({ startNixFace: () => s
 */
 async function startNixFace$1(options) {
 	try {
-		var _usingCtx$38 = _usingCtx();
+		var _usingCtx$44 = _usingCtx();
 		const { secret, upstream: cache, credentials, statistics, logger } = options;
 		const { prefetch = true, nowMs = () => performance.now() } = options;
 		const deadlineMs = options.deadlineMs ?? DEFAULT_DEADLINE_MS;
 		const stallMs = options.stallMs ?? DEFAULT_STALL_MS;
-		const opened = _usingCtx$38.a(new AsyncDisposableStack());
+		const opened = _usingCtx$44.a(new AsyncDisposableStack());
 		const health = createUpstreamHealth({
 			origin: cacheUrlOf(cache).origin,
 			statistics,
@@ -49988,9 +50067,9 @@ async function startNixFace$1(options) {
 			[Symbol.asyncDispose]: () => owned.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$38.e = _;
+		_usingCtx$44.e = _;
 	} finally {
-		await _usingCtx$38.d();
+		await _usingCtx$44.d();
 	}
 }
 function portOf(address) {
@@ -62523,10 +62602,10 @@ var start_bazel_face_exports = /* @__PURE__ */ __exportAll({ startBazelFace: () 
 /** Starts passing calls on; it takes them when the promise resolves, whether the cache can be reached or not. */
 async function startBazelFace$1(options) {
 	try {
-		var _usingCtx$37 = _usingCtx();
+		var _usingCtx$43 = _usingCtx();
 		const { statistics, logger, secret, credentials } = options;
 		const { spoolBytes = DEFAULT_SPOOL_BYTES$1, spoolDirectory } = options;
-		const resources = _usingCtx$37.a(new AsyncDisposableStack());
+		const resources = _usingCtx$43.a(new AsyncDisposableStack());
 		const breaker = createCircuitBreaker({ onChange: (state) => {
 			logger.info("the cache's breaker changed", { state });
 			statistics.breaker("bazel", state);
@@ -62567,9 +62646,9 @@ async function startBazelFace$1(options) {
 			[Symbol.asyncDispose]: () => owned.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$37.e = _;
+		_usingCtx$43.e = _;
 	} finally {
-		await _usingCtx$37.d();
+		await _usingCtx$43.d();
 	}
 }
 function receiversOf(context) {
@@ -62793,14 +62872,14 @@ var init_summary_file = __esmMin((() => {
 */
 async function runAgent(options) {
 	try {
-		var _usingCtx$36 = _usingCtx();
+		var _usingCtx$42 = _usingCtx();
 		const { env, logger, drainOnly } = options;
 		const files = sessionFiles(options.folder);
 		const settings = await readSettings$1(files);
 		const previous = drainOnly ? await readSummary(files.summary) : void 0;
 		const stop = new AbortController();
 		const stopped = AbortSignal.any([options.signal, stop.signal]);
-		const owned = _usingCtx$36.a(new AsyncDisposableStack());
+		const owned = _usingCtx$42.a(new AsyncDisposableStack());
 		let writer;
 		const statistics = createStatistics({
 			startedAt: new Date(settings.startedAt),
@@ -62882,9 +62961,9 @@ async function runAgent(options) {
 			logger.warn("the session's end cannot be noted", { error: describeError(error) });
 		});
 	} catch (_) {
-		_usingCtx$36.e = _;
+		_usingCtx$42.e = _;
 	} finally {
-		await _usingCtx$36.d();
+		await _usingCtx$42.d();
 	}
 }
 async function openUploads(settings, context) {
@@ -63813,12 +63892,12 @@ function noServer(env) {
 }
 async function openServer(server, runner, request, context) {
 	try {
-		var _usingCtx$35 = _usingCtx();
+		var _usingCtx$41 = _usingCtx();
 		const { env, stopwatch } = context;
 		const view = request.view ?? (env["FLYWHEEL_VIEW"] || env["ATTIC_CACHE"] || void 0);
 		if (request.token !== void 0) return openWithToken(server, view, request, context);
 		const found = findIdentity(env, runner);
-		const client = _usingCtx$35.a(createExchangeClient({
+		const client = _usingCtx$41.a(createExchangeClient({
 			server,
 			signal: context.signal
 		}));
@@ -63866,9 +63945,9 @@ async function openServer(server, runner, request, context) {
 			...wish
 		});
 	} catch (_) {
-		_usingCtx$35.e = _;
+		_usingCtx$41.e = _;
 	} finally {
-		await _usingCtx$35.d();
+		await _usingCtx$41.d();
 	}
 }
 /**
@@ -64444,10 +64523,10 @@ var init_run_setup = __esmMin((() => {
 		}
 		async run(leftPaths) {
 			try {
-				var _usingCtx$34 = _usingCtx();
+				var _usingCtx$40 = _usingCtx();
 				const { env, self } = this.#context;
 				const parent = this.#request.temporaryDirectory ?? (env["RUNNER_TEMP"] || tmpdir());
-				const early = _usingCtx$34.a(createEarlyAgent(parent, {
+				const early = _usingCtx$40.a(createEarlyAgent(parent, {
 					self,
 					env,
 					drainOnly: false
@@ -64475,9 +64554,9 @@ var init_run_setup = __esmMin((() => {
 					leftPaths
 				});
 			} catch (_) {
-				_usingCtx$34.e = _;
+				_usingCtx$40.e = _;
 			} finally {
-				await _usingCtx$34.d();
+				await _usingCtx$40.d();
 			}
 		}
 		/** The job has a session: only what it does not have yet is configured, the rest is reported. */
@@ -65091,7 +65170,7 @@ var init_uploader = __esmMin((() => {
 */
 async function runUploadWorker({ files, env, logger }) {
 	try {
-		var _usingCtx$33 = _usingCtx();
+		var _usingCtx$39 = _usingCtx();
 		const { promise: ended, resolve: end } = Promise.withResolvers();
 		process.on("disconnect", () => end());
 		const settings = await readSettings$1(files);
@@ -65103,7 +65182,7 @@ async function runUploadWorker({ files, env, logger }) {
 		};
 		const renewals = [];
 		const excluded = uploads.exclude.map((source) => new RegExp(source));
-		const target = _usingCtx$33.a(createUploadTarget({
+		const target = _usingCtx$39.a(createUploadTarget({
 			server: settings.server,
 			view: write,
 			nix,
@@ -65116,7 +65195,7 @@ async function runUploadWorker({ files, env, logger }) {
 				return promise;
 			}
 		}));
-		const uploader = _usingCtx$33.a(startUploader({
+		const uploader = _usingCtx$39.a(startUploader({
 			spool: await openSpool({
 				queueFile: files.queue,
 				journalFile: files.journal
@@ -65160,9 +65239,9 @@ async function runUploadWorker({ files, env, logger }) {
 		if (!process.connected) end();
 		await ended;
 	} catch (_) {
-		_usingCtx$33.e = _;
+		_usingCtx$39.e = _;
 	} finally {
-		await _usingCtx$33.d();
+		await _usingCtx$39.d();
 	}
 }
 var init_upload_worker = __esmMin((() => {
@@ -65246,7 +65325,7 @@ var init_watch_events = __esmMin((() => {
 */
 async function watchStore(options) {
 	try {
-		var _usingCtx$32 = _usingCtx();
+		var _usingCtx$38 = _usingCtx();
 		const { store, rules, emit, signal, nowMs } = options;
 		const queue = createUploadQueue({ random: options.random });
 		const alarm = createAlarm();
@@ -65268,7 +65347,7 @@ async function watchStore(options) {
 			touched.add(name);
 			alarm.ring();
 		};
-		const watcher = _usingCtx$32.u(watchFolder(store.storeDir, touch, (message) => emit({
+		const watcher = _usingCtx$38.u(watchFolder(store.storeDir, touch, (message) => emit({
 			type: "warning",
 			message
 		})));
@@ -65396,9 +65475,9 @@ async function watchStore(options) {
 			unpushed: queue.list()
 		};
 	} catch (_) {
-		_usingCtx$32.e = _;
+		_usingCtx$38.e = _;
 	} finally {
-		_usingCtx$32.d();
+		_usingCtx$38.d();
 	}
 }
 function createAlarm() {
@@ -65455,7 +65534,7 @@ var init_watch_store$1 = __esmMin((() => {
 	MAX_SLEEP_MS = 2 ** 31 - 1;
 }));
 // packages/cli/src/commands/watch-store.ts
-var watch_store_exports = /* @__PURE__ */ __exportAll({ command: () => command$38 });
+var watch_store_exports = /* @__PURE__ */ __exportAll({ command: () => command$44 });
 async function openConnection(options, emit, context) {
 	const { openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
 	const open = async (signal) => {
@@ -65521,7 +65600,7 @@ function positiveDurationMs(given) {
 	if (durationMs > 0) return durationMs;
 	throw new CacheError("INVALID", `${JSON.stringify(given)} is too short`);
 }
-var DEFAULT_DRAIN_MS, DEFAULT_POLL_MS, NIX_TIMEOUT_MS$1, command$38;
+var DEFAULT_DRAIN_MS, DEFAULT_POLL_MS, NIX_TIMEOUT_MS$1, command$44;
 var init_watch_store = __esmMin((() => {
 	init_src$6();
 	init_src$4();
@@ -65534,7 +65613,7 @@ var init_watch_store = __esmMin((() => {
 	DEFAULT_DRAIN_MS = 6e4;
 	DEFAULT_POLL_MS = 6e4;
 	NIX_TIMEOUT_MS$1 = 3e5;
-	command$38 = defineCommand({
+	command$44 = defineCommand({
 		name: "watch-store",
 		summary: "Push new store paths as they appear",
 		description: `Watches this machine's Nix store. What becomes valid is pushed with all it refers to, two seconds after
@@ -65850,7 +65929,7 @@ var init_report = __esmMin((() => {
 	init_push_progress();
 }));
 // packages/cli/src/commands/import.ts
-var import_exports = /* @__PURE__ */ __exportAll({ command: () => command$37 });
+var import_exports = /* @__PURE__ */ __exportAll({ command: () => command$43 });
 /** Imports one cache and returns how many paths failed. */
 async function importInto({ view, source }, paths, choice, options, context) {
 	const { importPaths, openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
@@ -65906,7 +65985,7 @@ async function importInto({ view, source }, paths, choice, options, context) {
 		});
 	}
 }
-var command$37;
+var command$43;
 var init_import = __esmMin((() => {
 	init_src$6();
 	init_server_options();
@@ -65914,7 +65993,7 @@ var init_import = __esmMin((() => {
 	init_open_origins();
 	init_read_roots();
 	init_report();
-	command$37 = defineCommand({
+	command$43 = defineCommand({
 		name: "import",
 		summary: "Bring store paths from another cache into a view",
 		description: `From any Nix binary cache, from an Attic server, or from an Attic server's database and storage. Each path
@@ -65980,22 +66059,22 @@ broken off goes on when it is run again. Needs the push permission.`,
 			requireNoFailures(failed, "imported");
 			async function importOrigin(origin, named) {
 				try {
-					var _usingCtx$31 = _usingCtx();
-					const admin = _usingCtx$31.a(await openAdminClient(choice, context));
+					var _usingCtx$37 = _usingCtx();
+					const admin = _usingCtx$37.a(await openAdminClient(choice, context));
 					if (options.withSettings || options.withKeys) await carrySettings(admin, origin, options.withKeys, context);
 					return await importInto(origin, named, choice, options, context) + (options.dryRun ? 0 : await carryPins(admin, origin, context));
 				} catch (_) {
-					_usingCtx$31.e = _;
+					_usingCtx$37.e = _;
 				} finally {
-					await _usingCtx$31.d();
+					await _usingCtx$37.d();
 				}
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/export.ts
-var export_exports = /* @__PURE__ */ __exportAll({ command: () => command$36 });
-var command$36;
+var export_exports = /* @__PURE__ */ __exportAll({ command: () => command$42 });
+var command$42;
 var init_export = __esmMin((() => {
 	init_src$6();
 	init_server_options();
@@ -66003,7 +66082,7 @@ var init_export = __esmMin((() => {
 	init_read_roots();
 	init_report();
 	init_usage_error();
-	command$36 = defineCommand({
+	command$42 = defineCommand({
 		name: "export",
 		summary: "Write a view's store paths as a static binary cache",
 		description: `Files that any web server can serve, and Nix reads with \`file://\`: nix-cache-info, narinfos with the view's
@@ -66033,7 +66112,7 @@ the configure permission for --all.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$30 = _usingCtx();
+				var _usingCtx$36 = _usingCtx();
 				const [view = "", ...paths] = args;
 				if (options.to === void 0) throw new UsageError("Where --to?");
 				requireRoots(paths, options);
@@ -66042,11 +66121,11 @@ the configure permission for --all.`,
 				const { signal } = context;
 				const { server, token } = choice;
 				const directory = resolve(context.workingDirectory, options.to);
-				const admin = _usingCtx$30.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$36.a(await openAdminClient(choice, context));
 				const { publicKey, priority, flywheel } = await admin.viewConfig(view);
 				const keys = flywheel?.publicKeys ?? (publicKey === void 0 ? void 0 : [publicKey]);
 				const url = new URL(`${view}/`, server).href;
-				const source = _usingCtx$30.a(await openSource({
+				const source = _usingCtx$36.a(await openSource({
 					url,
 					keys,
 					token,
@@ -66086,9 +66165,9 @@ the configure permission for --all.`,
 					});
 				}
 			} catch (_) {
-				_usingCtx$30.e = _;
+				_usingCtx$36.e = _;
 			} finally {
-				await _usingCtx$30.d();
+				await _usingCtx$36.d();
 			}
 		}
 	});
@@ -66226,7 +66305,7 @@ var init_component_inputs = __esmMin((() => {
 	];
 }));
 // packages/cli/src/commands/setup.ts
-var setup_exports = /* @__PURE__ */ __exportAll({ command: () => command$35 });
+var setup_exports = /* @__PURE__ */ __exportAll({ command: () => command$41 });
 async function readRequest(file, context) {
 	const { parseSetupRequest } = await Promise.resolve().then(() => (init_src(), src_exports));
 	const source = await readSource(file, context);
@@ -66304,7 +66383,7 @@ function describeWrites({ canPush, pushMode, bazel }) {
 	if (canPush && pushMode !== "none") return `pushes (${pushMode})`;
 	return canPush && bazel !== void 0 ? "writes" : "pushes nothing";
 }
-var command$35;
+var command$41;
 var init_setup = __esmMin((() => {
 	init_src$6();
 	init_one_of();
@@ -66312,7 +66391,7 @@ var init_setup = __esmMin((() => {
 	init_read_secret();
 	init_server_options();
 	init_usage_error();
-	command$35 = defineCommand({
+	command$41 = defineCommand({
 		name: "setup",
 		summary: "Set a CI job up: start its agent, point Nix and Bazel to it",
 		description: `Finds out what the job may do, starts an agent beside it, and configures Nix and Bazel to go through the agent, so
@@ -66398,7 +66477,7 @@ var init_session_option = __esmMin((() => {
 	SESSION_OPTION = { session: text$7("FOLDER", "The session's folder; default is the job's", { completes: "directory" }) };
 }));
 // packages/cli/src/commands/drain.ts
-var drain_exports = /* @__PURE__ */ __exportAll({ command: () => command$34 });
+var drain_exports = /* @__PURE__ */ __exportAll({ command: () => command$40 });
 function describeReport({ report, summary }, context) {
 	const { pushed, bytes } = summary?.uploads ?? report;
 	note(context, `${pushed} paths pushed, ${formatSizeBytes(bytes)}.`);
@@ -66407,12 +66486,12 @@ function describeReport({ report, summary }, context) {
 	if (report.reason !== void 0) warn(context, report.reason);
 	for (const { face, opened, openMs } of summary?.breakers ?? []) if (opened > 0) note(context, `${face} went without the cache for ${formatDurationMs(openMs)}.`);
 }
-var command$34, NOTHING;
+var command$40, NOTHING;
 var init_drain = __esmMin((() => {
 	init_src$6();
 	init_parse_number();
 	init_session_option();
-	command$34 = defineCommand({
+	command$40 = defineCommand({
 		name: "drain",
 		summary: "Push what a job has built, and end its agent",
 		description: `Waits until the agent has pushed what waits, for as long as --timeout says, and no longer than it makes progress.
@@ -66461,11 +66540,11 @@ An agent that was killed is started again for that. Whatever happens, the exit c
 	};
 }));
 // packages/cli/src/commands/session.ts
-var session_exports = /* @__PURE__ */ __exportAll({ command: () => command$33 });
-var command$33;
+var session_exports = /* @__PURE__ */ __exportAll({ command: () => command$39 });
+var command$39;
 var init_session = __esmMin((() => {
 	init_session_option();
-	command$33 = defineCommand({
+	command$39 = defineCommand({
 		name: "session",
 		summary: "Show what a job's agent is configured for, and what it did so far",
 		options: {
@@ -66487,11 +66566,11 @@ var init_session = __esmMin((() => {
 	});
 }));
 // packages/cli/src/commands/agent.ts
-var agent_exports = /* @__PURE__ */ __exportAll({ command: () => command$32 });
-var command$32;
+var agent_exports = /* @__PURE__ */ __exportAll({ command: () => command$38 });
+var command$38;
 var init_agent = __esmMin((() => {
 	init_session_option();
-	command$32 = defineCommand({
+	command$38 = defineCommand({
 		name: "agent",
 		summary: "Be the agent of a session; setup runs it",
 		description: `The process that \`flywheel setup\` starts beside a job. It serves Nix and Bazel on the loopback interface, pushes
@@ -66556,14 +66635,14 @@ var init_retention = __esmMin((() => {
 	init_parse_number();
 }));
 // packages/cli/src/commands/view-create.ts
-var view_create_exports = /* @__PURE__ */ __exportAll({ command: () => command$31 });
-var command$31;
+var view_create_exports = /* @__PURE__ */ __exportAll({ command: () => command$37 });
+var command$37;
 var init_view_create = __esmMin((() => {
 	init_parse_number();
 	init_retention();
 	init_server_options();
 	init_usage_error();
-	command$31 = defineCommand({
+	command$37 = defineCommand({
 		name: "view create",
 		summary: "Create a view",
 		description: "The server makes the signing key, and keeps it. Needs the create permission.",
@@ -66591,11 +66670,11 @@ var init_view_create = __esmMin((() => {
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$29 = _usingCtx();
+				var _usingCtx$35 = _usingCtx();
 				const [view = ""] = args;
 				if (options.noUpstreamKeys && options.upstreamKey.length > 0) throw new UsageError("--upstream-key and --no-upstream-keys exclude each other");
 				const { upstreamKey, priority, storeDir, retention } = options;
-				const admin = _usingCtx$29.a(await openAdminClient(await chooseServer(options, context), context));
+				const admin = _usingCtx$35.a(await openAdminClient(await chooseServer(options, context), context));
 				await admin.createView(view, {
 					isPublic: options.public,
 					...priority === void 0 ? {} : { priority },
@@ -66606,20 +66685,20 @@ var init_view_create = __esmMin((() => {
 				if (retention !== void 0) await admin.configureView(view, { retentionPeriod: retention });
 				note(context, `Created the ${options.public ? "public" : "private"} view ${view}.`);
 			} catch (_) {
-				_usingCtx$29.e = _;
+				_usingCtx$35.e = _;
 			} finally {
-				await _usingCtx$29.d();
+				await _usingCtx$35.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/view-list.ts
-var view_list_exports = /* @__PURE__ */ __exportAll({ command: () => command$30 });
-var command$30;
+var view_list_exports = /* @__PURE__ */ __exportAll({ command: () => command$36 });
+var command$36;
 var init_view_list = __esmMin((() => {
 	init_retention();
 	init_server_options();
-	command$30 = defineCommand({
+	command$36 = defineCommand({
 		name: "view list",
 		summary: "List the views your token may see",
 		options: {
@@ -66636,8 +66715,8 @@ var init_view_list = __esmMin((() => {
 		}],
 		async run({ options }, context) {
 			try {
-				var _usingCtx$28 = _usingCtx();
-				const views = await _usingCtx$28.a(await openAdminClient(await chooseServer(options, context), context)).listViews();
+				var _usingCtx$34 = _usingCtx();
+				const views = await _usingCtx$34.a(await openAdminClient(await chooseServer(options, context), context)).listViews();
 				if (options.json) return printLine(context, JSON.stringify({ views }));
 				if (views.length === 0) return note(context, "There is no view that you may see.");
 				const rows = views.map((view) => [
@@ -66657,23 +66736,58 @@ var init_view_list = __esmMin((() => {
 					"CREATED"
 				], rows)) printLine(context, line);
 			} catch (_) {
-				_usingCtx$28.e = _;
+				_usingCtx$34.e = _;
 			} finally {
-				await _usingCtx$28.d();
+				await _usingCtx$34.d();
 			}
 		}
 	});
 }));
+// packages/cli/src/view-upstreams.ts
+/** The upstreams of a view; `undefined` from a server that has no such thing. */
+async function findViewUpstreams(admin, view) {
+	try {
+		return await admin.viewUpstreams(view);
+	} catch (error) {
+		if (isCacheError(error, "UNSUPPORTED")) return void 0;
+		throw error;
+	}
+}
+/** How it goes with an upstream, in a few words. */
+function describeHealth({ state = "not asked", lastFault }) {
+	if (lastFault === void 0) return state;
+	const { reason, secondsAgo } = lastFault;
+	return `${state}, last ${reason} ${formatDurationMs(secondsAgo * 1e3)} ago`;
+}
+/** The same with its name and, where that may be known, the space that what was fetched takes. */
+function describeUpstream(upstream) {
+	const { name, url, fileBytes, maxSizeBytes } = upstream;
+	const space = fileBytes === void 0 || maxSizeBytes === void 0 ? "" : `, stored ${formatSizeBytes(fileBytes)} of ${formatSizeBytes(maxSizeBytes)}`;
+	return `${name} (${url}): ${describeHealth(upstream)}${space}`;
+}
+var init_view_upstreams = __esmMin((() => {
+	init_src$6();
+}));
 // packages/cli/src/commands/view-info.ts
-var view_info_exports = /* @__PURE__ */ __exportAll({ command: () => command$29 });
+var view_info_exports = /* @__PURE__ */ __exportAll({ command: () => command$35 });
+function upstreamFacts(reading) {
+	const { upstreams, signsUpstream, pushesUpstream } = reading;
+	if (upstreams.length === 0) return [["upstreams", "none"]];
+	return [
+		...upstreams.map((upstream) => ["upstream", describeUpstream(upstream)]),
+		["signs upstream", signsUpstream ? "yes" : "no: clients trust the upstreams' keys"],
+		["pushes upstream", pushesUpstream ? "yes" : "no: pushes skip what an upstream has"]
+	];
+}
 function describeLevel(level) {
 	return level === void 0 ? "unknown" : `zstd level ${level}`;
 }
-var command$29;
+var command$35;
 var init_view_info = __esmMin((() => {
 	init_retention();
 	init_server_options();
-	command$29 = defineCommand({
+	init_view_upstreams();
+	command$35 = defineCommand({
 		name: "view info",
 		summary: "Show a view's configuration",
 		args: [{
@@ -66697,13 +66811,16 @@ var init_view_info = __esmMin((() => {
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$27 = _usingCtx();
+				var _usingCtx$33 = _usingCtx();
 				const choice = await chooseServer(options, context);
 				const view = requireView(args[0] ?? options.view, choice);
-				const config = await _usingCtx$27.a(await openAdminClient(choice, context)).viewConfig(view);
+				const admin = _usingCtx$33.a(await openAdminClient(choice, context));
+				const config = await admin.viewConfig(view);
+				const reading = await findViewUpstreams(admin, view);
 				if (options.json) return printLine(context, JSON.stringify({
 					view,
-					...config
+					...config,
+					...reading
 				}));
 				const upstream = config.upstreamCacheKeyNames ?? [];
 				const unknown = "unknown";
@@ -66717,29 +66834,32 @@ var init_view_info = __esmMin((() => {
 					["upstream keys", upstream.length === 0 ? "none" : upstream.join(", ")],
 					["retention", formatRetention(config.retentionPeriod)],
 					["size limit", formatMaxSize(config.flywheel?.maxSizeBytes)],
-					["compression", describeLevel(config.flywheel?.compressionLevel)]
+					["compression", describeLevel(config.flywheel?.compressionLevel)],
+					...reading === void 0 ? [] : upstreamFacts(reading)
 				]);
 				for (const line of facts) printLine(context, line);
 			} catch (_) {
-				_usingCtx$27.e = _;
+				_usingCtx$33.e = _;
 			} finally {
-				await _usingCtx$27.d();
+				await _usingCtx$33.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/view-configure.ts
-var view_configure_exports = /* @__PURE__ */ __exportAll({ command: () => command$28 });
+var view_configure_exports = /* @__PURE__ */ __exportAll({ command: () => command$34 });
 function requireOne(isFirst, first, isSecond, second) {
 	if (isFirst && isSecond) throw new UsageError(`${first} and ${second} exclude each other`);
 }
-var command$28;
+var yesOrNo, command$34;
 var init_view_configure = __esmMin((() => {
+	init_one_of();
 	init_parse_number();
 	init_retention();
 	init_server_options();
 	init_usage_error();
-	command$28 = defineCommand({
+	yesOrNo = oneOf("yes", "no");
+	command$34 = defineCommand({
 		name: "view configure",
 		summary: "Change a view",
 		description: "What you do not name stays as it is.",
@@ -66761,6 +66881,8 @@ var init_view_configure = __esmMin((() => {
 			retention: value("TIME", "Keep unused paths this long: 30d, forever or default", parseRetention),
 			maxSize: value("SIZE", "Keep at most this much, as stored: 200GiB; none takes the limit away", parseMaxSize),
 			compressionLevel: value("N", "zstd level of its NARs, 1 to 19; default returns to the server's", parseCompressionLevel),
+			signUpstream: value("yes|no", "Let the view's keys sign what its upstreams have, so that clients need trust no other", yesOrNo),
+			pushUpstream: value("yes|no", "Let pushes send what its upstreams have as well", yesOrNo),
 			newKey: flag$2("Sign with a new key alone; clients refuse it until they learn it, unlike with key rotate")
 		},
 		environment: SERVER_ENVIRONMENT,
@@ -66780,12 +66902,13 @@ var init_view_configure = __esmMin((() => {
 		],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$26 = _usingCtx();
+				var _usingCtx$32 = _usingCtx();
 				requireOne(options.public, "--public", options.private, "--private");
 				requireOne(options.upstreamKey.length > 0, "--upstream-key", options.noUpstreamKeys, "--no-upstream-keys");
 				const choice = await chooseServer(options, context);
 				const view = requireView(args[0] ?? options.view, choice);
 				const { priority, storeDir, retention, upstreamKey, maxSize, compressionLevel } = options;
+				const { signUpstream, pushUpstream } = options;
 				const isDefault = retention === "global";
 				const change = {
 					...options.public || options.private ? { isPublic: options.public } : {},
@@ -66796,11 +66919,13 @@ var init_view_configure = __esmMin((() => {
 					...upstreamKey.length > 0 ? { upstreamCacheKeyNames: upstreamKey } : {},
 					...maxSize === void 0 ? {} : { maxSizeBytes: maxSize },
 					...compressionLevel === void 0 ? {} : { compressionLevel },
+					...signUpstream === void 0 ? {} : { signsUpstream: signUpstream === "yes" },
+					...pushUpstream === void 0 ? {} : { pushesUpstream: pushUpstream === "yes" },
 					...options.newKey ? { keypair: "generate" } : {}
 				};
 				const isChanged = Object.keys(change).length > 0;
 				if (!isChanged && !isDefault) throw new UsageError(`Nothing to change about ${view} is named`, "See `flywheel view configure --help`.");
-				const admin = _usingCtx$26.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$32.a(await openAdminClient(choice, context));
 				if (isChanged) await admin.configureView(view, change);
 				if (isDefault) await admin.configureView(view, { retentionPeriod: retention });
 				note(context, `Changed the view ${view}.`);
@@ -66809,21 +66934,21 @@ var init_view_configure = __esmMin((() => {
 					note(context, `Its public key is now ${publicKey ?? "unknown"}: run \`flywheel use\` on every client.`);
 				}
 			} catch (_) {
-				_usingCtx$26.e = _;
+				_usingCtx$32.e = _;
 			} finally {
-				await _usingCtx$26.d();
+				await _usingCtx$32.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/view-destroy.ts
-var view_destroy_exports = /* @__PURE__ */ __exportAll({ command: () => command$27 });
-var command$27;
+var view_destroy_exports = /* @__PURE__ */ __exportAll({ command: () => command$33 });
+var command$33;
 var init_view_destroy = __esmMin((() => {
 	init_read_secret();
 	init_server_options();
 	init_usage_error();
-	command$27 = defineCommand({
+	command$33 = defineCommand({
 		name: "view destroy",
 		summary: "Remove a view and all it holds",
 		description: "Cannot be undone. Asks first on a terminal, and needs --yes elsewhere.",
@@ -66846,30 +66971,30 @@ var init_view_destroy = __esmMin((() => {
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$25 = _usingCtx();
+				var _usingCtx$31 = _usingCtx();
 				const [view = ""] = args;
 				const choice = await chooseServer(options, context);
 				if (!options.yes) {
 					if (context.stdin.isTTY !== true || options.tokenFile === "-") throw new UsageError(`Destroying ${view} needs --yes where nobody can be asked`);
 					if (!await confirm(`Remove the view ${view} of ${choice.server} and all it holds?`, context)) return note(context, "Nothing was removed.");
 				}
-				await _usingCtx$25.a(await openAdminClient(choice, context)).destroyView(view);
+				await _usingCtx$31.a(await openAdminClient(choice, context)).destroyView(view);
 				note(context, `Removed the view ${view}.`);
 			} catch (_) {
-				_usingCtx$25.e = _;
+				_usingCtx$31.e = _;
 			} finally {
-				await _usingCtx$25.d();
+				await _usingCtx$31.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/overlay-delete.ts
-var overlay_delete_exports = /* @__PURE__ */ __exportAll({ command: () => command$26 });
-var command$26;
+var overlay_delete_exports = /* @__PURE__ */ __exportAll({ command: () => command$32 });
+var command$32;
 var init_overlay_delete = __esmMin((() => {
 	init_server_options();
 	init_usage_error();
-	command$26 = defineCommand({
+	command$32 = defineCommand({
 		name: "overlay delete",
 		summary: "Remove the overlays of a branch or pull request",
 		description: `An overlay goes by itself some time after its last write; this is for a branch that is gone before. A trusted job may
@@ -66892,7 +67017,7 @@ yours, is not deleted, and that is no failure.`,
 		}],
 		async run({ options }, context) {
 			try {
-				var _usingCtx$24 = _usingCtx();
+				var _usingCtx$30 = _usingCtx();
 				const { ref, pullRequest, name } = options;
 				if ([
 					ref,
@@ -66901,7 +67026,7 @@ yours, is not deleted, and that is no failure.`,
 				].filter((given) => given !== void 0).length !== 1) throw new UsageError("Give one of --ref, --pull-request and --name");
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const deleted = await _usingCtx$24.a(await openAdminClient(choice, context)).deleteOverlays(view, {
+				const deleted = await _usingCtx$30.a(await openAdminClient(choice, context)).deleteOverlays(view, {
 					ref,
 					pullRequest,
 					name
@@ -66909,15 +67034,15 @@ yours, is not deleted, and that is no failure.`,
 				for (const overlay of deleted) note(context, `Removed the overlay ${overlay}.`);
 				if (deleted.length === 0) note(context, `There was no such overlay over the view ${view} that is yours.`);
 			} catch (_) {
-				_usingCtx$24.e = _;
+				_usingCtx$30.e = _;
 			} finally {
-				await _usingCtx$24.d();
+				await _usingCtx$30.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/view-stats.ts
-var view_stats_exports = /* @__PURE__ */ __exportAll({ command: () => command$25 });
+var view_stats_exports = /* @__PURE__ */ __exportAll({ command: () => command$31 });
 function bazelFacts(bazel) {
 	const misses = bazel.actionsAbsent + bazel.actionsIncomplete;
 	const stored = formatSizeBytes(bazel.storedBytes);
@@ -66932,14 +67057,16 @@ function bazelFacts(bazel) {
 		["keyed values", `${bazel.keyedValues} (${bazel.valueHits} hits, ${bazel.valueMisses} misses)`]
 	];
 }
-var command$25;
+var command$31;
 var init_view_stats = __esmMin((() => {
 	init_src$6();
 	init_server_options();
-	command$25 = defineCommand({
+	init_view_upstreams();
+	command$31 = defineCommand({
 		name: "view stats",
 		summary: "Show what a view holds, for Nix and for Bazel",
-		description: `Sizes are counted as if no other view shared anything with this one. Hits, misses and what was read
+		description: `What was fetched from its upstreams is apart from it, and shared with other views that have them; how
+much that is sees who configures the view. Sizes are counted as if no other view shared anything with this one. Hits, misses and what was read
 and uploaded of its Bazel face are counted from the server's start.`,
 		args: [{
 			name: "VIEW",
@@ -66962,13 +67089,16 @@ and uploaded of its Bazel face are counted from the server's start.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$23 = _usingCtx();
+				var _usingCtx$29 = _usingCtx();
 				const choice = await chooseServer(options, context);
 				const view = requireView(args[0] ?? options.view, choice);
-				const stats = await _usingCtx$23.a(await openAdminClient(choice, context)).viewStats(view);
+				const admin = _usingCtx$29.a(await openAdminClient(choice, context));
+				const stats = await admin.viewStats(view);
+				const { upstreams = [] } = await findViewUpstreams(admin, view) ?? {};
 				if (options.json) return printLine(context, JSON.stringify({
 					view,
-					...stats
+					...stats,
+					upstreams
 				}));
 				const facts = formatFacts([
 					["paths", String(stats.paths)],
@@ -66977,25 +67107,26 @@ and uploaded of its Bazel face are counted from the server's start.`,
 					["stored", formatSizeBytes(stats.fileBytes)],
 					["uploads", `${stats.uploads} (${formatSizeBytes(stats.uploadedNarBytes)} uncompressed)`],
 					["conflicts", String(stats.conflicts)],
+					...upstreams.map((upstream) => ["upstream", describeUpstream(upstream)]),
 					...stats.bazel === void 0 ? [] : bazelFacts(stats.bazel)
 				]);
 				for (const line of facts) printLine(context, line);
 			} catch (_) {
-				_usingCtx$23.e = _;
+				_usingCtx$29.e = _;
 			} finally {
-				await _usingCtx$23.d();
+				await _usingCtx$29.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/path-delete.ts
-var path_delete_exports = /* @__PURE__ */ __exportAll({ command: () => command$24 });
-var command$24;
+var path_delete_exports = /* @__PURE__ */ __exportAll({ command: () => command$30 });
+var command$30;
 var init_path_delete = __esmMin((() => {
 	init_src$6();
 	init_server_options();
 	init_store_path_argument();
-	command$24 = defineCommand({
+	command$30 = defineCommand({
 		name: "path delete",
 		summary: "Remove store paths from a view",
 		description: `Paths that refer to them stay, and can no longer be substituted completely. Needs the delete
@@ -67020,11 +67151,11 @@ permission.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$22 = _usingCtx();
+				var _usingCtx$28 = _usingCtx();
 				const hashes = args.map((path) => [path, readStorePathHash(path)]);
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const admin = _usingCtx$22.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$28.a(await openAdminClient(choice, context));
 				let absent = 0;
 				for (const [path, hash] of hashes) try {
 					await admin.deletePath(view, hash);
@@ -67036,9 +67167,9 @@ permission.`,
 				}
 				if (absent > 0) throw new CacheError("NOT_FOUND", `${absent} of ${hashes.length} paths could not be removed`);
 			} catch (_) {
-				_usingCtx$22.e = _;
+				_usingCtx$28.e = _;
 			} finally {
-				await _usingCtx$22.d();
+				await _usingCtx$28.d();
 			}
 		}
 	});
@@ -67049,12 +67180,12 @@ function pinNameOf(pathOrName) {
 	return pathOrName.slice(pathOrName.lastIndexOf("/") + 1);
 }
 // packages/cli/src/commands/path-pin.ts
-var path_pin_exports = /* @__PURE__ */ __exportAll({ command: () => command$23 });
-var command$23;
+var path_pin_exports = /* @__PURE__ */ __exportAll({ command: () => command$29 });
+var command$29;
 var init_path_pin = __esmMin((() => {
 	init_server_options();
 	init_usage_error();
-	command$23 = defineCommand({
+	command$29 = defineCommand({
 		name: "path pin",
 		summary: "Keep store paths and all they refer to",
 		description: `Whatever the view's retention and size limit. A name that is taken moves to the new path. Needs the push
@@ -67077,30 +67208,30 @@ permission.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$21 = _usingCtx();
+				var _usingCtx$27 = _usingCtx();
 				if (options.name !== void 0 && args.length > 1) throw new UsageError("--name is for one PATH", "Pin the paths one by one, or leave it out.");
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const admin = _usingCtx$21.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$27.a(await openAdminClient(choice, context));
 				for (const path of args) {
 					const name = options.name ?? pinNameOf(path);
 					note(context, `${path} ${await admin.putPin(view, name, path) === "created" ? "is kept by" : "is now kept by"} the pin ${name} of ${view}.`);
 				}
 			} catch (_) {
-				_usingCtx$21.e = _;
+				_usingCtx$27.e = _;
 			} finally {
-				await _usingCtx$21.d();
+				await _usingCtx$27.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/path-unpin.ts
-var path_unpin_exports = /* @__PURE__ */ __exportAll({ command: () => command$22 });
-var command$22;
+var path_unpin_exports = /* @__PURE__ */ __exportAll({ command: () => command$28 });
+var command$28;
 var init_path_unpin = __esmMin((() => {
 	init_src$6();
 	init_server_options();
-	command$22 = defineCommand({
+	command$28 = defineCommand({
 		name: "path unpin",
 		summary: "Keep what a pin kept no longer than other paths",
 		description: "Nothing is deleted by it at once. Needs the delete permission.",
@@ -67121,10 +67252,10 @@ var init_path_unpin = __esmMin((() => {
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$20 = _usingCtx();
+				var _usingCtx$26 = _usingCtx();
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const admin = _usingCtx$20.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$26.a(await openAdminClient(choice, context));
 				let absent = 0;
 				for (const name of args.map(pinNameOf)) try {
 					await admin.deletePin(view, name);
@@ -67136,19 +67267,19 @@ var init_path_unpin = __esmMin((() => {
 				}
 				if (absent > 0) throw new CacheError("NOT_FOUND", `${absent} of ${args.length} pins could not be removed`);
 			} catch (_) {
-				_usingCtx$20.e = _;
+				_usingCtx$26.e = _;
 			} finally {
-				await _usingCtx$20.d();
+				await _usingCtx$26.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/path-pins.ts
-var path_pins_exports = /* @__PURE__ */ __exportAll({ command: () => command$21 });
-var command$21;
+var path_pins_exports = /* @__PURE__ */ __exportAll({ command: () => command$27 });
+var command$27;
 var init_path_pins = __esmMin((() => {
 	init_server_options();
-	command$21 = defineCommand({
+	command$27 = defineCommand({
 		name: "path pins",
 		summary: "Show what a view keeps for good",
 		options: {
@@ -67163,10 +67294,10 @@ var init_path_pins = __esmMin((() => {
 		}],
 		async run({ options }, context) {
 			try {
-				var _usingCtx$19 = _usingCtx();
+				var _usingCtx$25 = _usingCtx();
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const pins = await _usingCtx$19.a(await openAdminClient(choice, context)).listPins(view);
+				const pins = await _usingCtx$25.a(await openAdminClient(choice, context)).listPins(view);
 				if (options.json) return printLine(context, JSON.stringify({ pins }));
 				if (pins.length === 0) return note(context, `${view} has no pins.`);
 				const rows = pins.map(({ name, storePath, createdAt }) => [
@@ -67180,16 +67311,16 @@ var init_path_pins = __esmMin((() => {
 					"SINCE"
 				], rows)) printLine(context, line);
 			} catch (_) {
-				_usingCtx$19.e = _;
+				_usingCtx$25.e = _;
 			} finally {
-				await _usingCtx$19.d();
+				await _usingCtx$25.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/gc.ts
-var gc_exports = /* @__PURE__ */ __exportAll({ command: () => command$20 });
-function toRow(report) {
+var gc_exports = /* @__PURE__ */ __exportAll({ command: () => command$26 });
+function toRow$1(report) {
 	return [
 		report.view,
 		String(report.examined),
@@ -67201,13 +67332,13 @@ function toRow(report) {
 		formatDurationMs(report.durationMs)
 	];
 }
-var TIMEOUT_MS, command$20;
+var TIMEOUT_MS, command$26;
 var init_gc = __esmMin((() => {
 	init_src$6();
 	init_server_options();
 	init_usage_error();
 	TIMEOUT_MS = 216e5;
-	command$20 = defineCommand({
+	command$26 = defineCommand({
 		name: "gc",
 		summary: "Delete what a view need not keep",
 		description: `Paths that nobody used for as long as the view's retention says, and beyond its size limit those that were
@@ -67236,18 +67367,18 @@ and the configure retention permission, --all an administrator's token.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$18 = _usingCtx();
+				var _usingCtx$24 = _usingCtx();
 				const { all, dryRun } = options;
 				if (all && args.length > 0) throw new UsageError("VIEW and --all exclude each other");
 				const choice = await chooseServer(options, context);
 				const view = all ? void 0 : requireView(args[0] ?? options.view, choice);
-				const admin = _usingCtx$18.a(await openAdminClient(choice, context, TIMEOUT_MS));
+				const admin = _usingCtx$24.a(await openAdminClient(choice, context, TIMEOUT_MS));
 				const views = view === void 0 ? await admin.collectAll({ dryRun }) : [await admin.collectView(view, { dryRun })];
 				if (options.json) return printLine(context, JSON.stringify({
 					dryRun,
 					views
 				}));
-				const rows = views.map(toRow);
+				const rows = views.map(toRow$1);
 				const header = [
 					"VIEW",
 					"EXAMINED",
@@ -67260,6 +67391,366 @@ and the configure retention permission, --all an administrator's token.`,
 				];
 				for (const line of formatTable(header, rows)) printLine(context, line);
 				if (view !== void 0 && views[0]?.examined === 0) note(context, `${view} is within its limits, or has none: see \`flywheel view info\`.`);
+			} catch (_) {
+				_usingCtx$24.e = _;
+			} finally {
+				await _usingCtx$24.d();
+			}
+		}
+	});
+}));
+// packages/cli/src/read-upstream-token.ts
+/**
+* The value of an `Authorization` header from a file, `-` is standard input: a token, or user and password as
+* `user:password`.
+*
+* @throws {CacheError} `NOT_FOUND`, or `INVALID` without quoting what there is.
+*/
+async function readUpstreamToken(file, context) {
+	const token = await readTokenFile$1(file, context);
+	return token.includes(":") ? `Basic ${Buffer.from(token).toString("base64")}` : `Bearer ${token}`;
+}
+var init_read_upstream_token = __esmMin((() => {
+	init_read_secret();
+}));
+// packages/cli/src/commands/upstream-add.ts
+var upstream_add_exports = /* @__PURE__ */ __exportAll({ command: () => command$25 });
+var command$25;
+var init_upstream_add = __esmMin((() => {
+	init_parse_number();
+	init_read_upstream_token();
+	init_retention();
+	init_server_options();
+	init_usage_error();
+	command$25 = defineCommand({
+		name: "upstream add",
+		summary: "Define a cache that views may fall back to",
+		description: `The server asks it for what a view has not, believes what its keys have signed, and keeps what it
+fetched apart from what was pushed. Views have it once \`flywheel upstream use\` gives it to them. Needs an administrator's
+token.`,
+		args: [{
+			name: "NAME",
+			help: "What to call it: a-z, 0-9 and -",
+			completes: "nothing"
+		}, {
+			name: "URL",
+			help: "Its address, as a substituter's",
+			completes: "nothing"
+		}],
+		options: {
+			...SERVER_OPTIONS,
+			key: list("KEY", "A public key of its, name:base64; without one nothing is believed", (key) => key),
+			priority: value("N", "Lower ones are preferred; default 40, and then a view's order decides", wholeNumber(0)),
+			maxSize: value("SIZE", "Keep at most this much of what was fetched; default is the server's", parseMaxSize),
+			storeDir: text$7("FOLDER", "The store folder of its paths; default /nix/store"),
+			onlyView: text$7("VIEW", "Let this view alone have it; needed for credentials"),
+			upstreamTokenFile: text$7("FILE", "Its token, or user:password, in FILE, - is standard input", { completes: "file" })
+		},
+		environment: SERVER_ENVIRONMENT,
+		examples: [{
+			comment: "The cache of Nixpkgs",
+			command: "flywheel upstream add nixos https://cache.nixos.org --key cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY="
+		}, {
+			comment: "A cache that asks for a token, for one view",
+			command: "flywheel upstream add corp https://nix.corp.example --key corp-1:… --only-view acme+main --upstream-token-file corp.token"
+		}],
+		async run({ options, args }, context) {
+			try {
+				var _usingCtx$23 = _usingCtx();
+				const [name = "", url = ""] = args;
+				const { key, priority, maxSize, storeDir, onlyView, upstreamTokenFile } = options;
+				if (key.length === 0) throw new UsageError("upstream add needs a --key", "Who runs the cache publishes its public key; `nix store ping` does not know it.");
+				if (maxSize === "none") throw new UsageError("What is kept of an upstream has a limit");
+				if (upstreamTokenFile !== void 0 && onlyView === void 0) throw new UsageError("--upstream-token-file needs --only-view", "What is fetched with a token is for the readers of one view.");
+				const authorization = upstreamTokenFile === void 0 ? void 0 : await readUpstreamToken(upstreamTokenFile, context);
+				const added = await _usingCtx$23.a(await openAdminClient(await chooseServer(options, context), context)).addUpstream({
+					name,
+					url,
+					publicKeys: key,
+					...priority === void 0 ? {} : { priority },
+					...maxSize === void 0 ? {} : { maxSizeBytes: maxSize },
+					...storeDir === void 0 ? {} : { storeDir },
+					...onlyView === void 0 ? {} : { view: onlyView },
+					...authorization === void 0 ? {} : { authorization }
+				});
+				note(context, `Defined the upstream ${added.name}: ${added.url}`);
+				if (added.isReadableOnTheWay) note(context, "Warning: it is plain HTTP; others on the way can see what is fetched.");
+				note(context, `Now try it, and give it to a view: flywheel upstream test ${added.name}`);
+			} catch (_) {
+				_usingCtx$23.e = _;
+			} finally {
+				await _usingCtx$23.d();
+			}
+		}
+	});
+}));
+// packages/cli/src/commands/upstream-list.ts
+var upstream_list_exports = /* @__PURE__ */ __exportAll({ command: () => command$24 });
+function toRow(upstream) {
+	return [
+		upstream.name,
+		upstream.url,
+		String(upstream.priority),
+		upstream.views.length === 0 ? "none" : upstream.views.join(","),
+		formatSizeBytes(upstream.fileBytes),
+		formatSizeBytes(upstream.maxSizeBytes),
+		describeHealth(upstream)
+	];
+}
+var command$24;
+var init_upstream_list = __esmMin((() => {
+	init_src$6();
+	init_server_options();
+	init_view_upstreams();
+	command$24 = defineCommand({
+		name: "upstream list",
+		summary: "List the caches that views may fall back to",
+		description: "With who has them, how it goes with them, and the space that what was fetched takes. Needs an administrator's token.",
+		options: {
+			...SERVER_OPTIONS,
+			json: flag$2("Print one line of JSON")
+		},
+		environment: SERVER_ENVIRONMENT,
+		examples: [{
+			comment: "See what there is",
+			command: "flywheel upstream list"
+		}, {
+			comment: "Those that nobody has",
+			command: "flywheel upstream list --json | jq -r '.upstreams[] | select(.views == []) | .name'"
+		}],
+		async run({ options }, context) {
+			try {
+				var _usingCtx$22 = _usingCtx();
+				const upstreams = await _usingCtx$22.a(await openAdminClient(await chooseServer(options, context), context)).listUpstreams();
+				if (options.json) return printLine(context, JSON.stringify({ upstreams }));
+				if (upstreams.length === 0) return note(context, "There is no upstream.");
+				for (const line of formatTable([
+					"UPSTREAM",
+					"URL",
+					"PRIORITY",
+					"VIEWS",
+					"STORED",
+					"LIMIT",
+					"STATE"
+				], upstreams.map(toRow))) printLine(context, line);
+			} catch (_) {
+				_usingCtx$22.e = _;
+			} finally {
+				await _usingCtx$22.d();
+			}
+		}
+	});
+}));
+// packages/cli/src/commands/upstream-test.ts
+var upstream_test_exports = /* @__PURE__ */ __exportAll({ command: () => command$23 });
+function describeKey$1({ sample, problems }) {
+	if (sample?.storePath !== void 0) return `right: it signed ${sample.storePath}`;
+	return problems.some(({ reason }) => [
+		"other-key",
+		"wrong-signature",
+		"unsigned"
+	].includes(reason)) ? "wrong" : "not seen: name a PATH that it has";
+}
+var command$23;
+var init_upstream_test = __esmMin((() => {
+	init_src$6();
+	init_server_options();
+	init_store_path_argument();
+	command$23 = defineCommand({
+		name: "upstream test",
+		summary: "Let the server ask an upstream now, and say what is wrong",
+		description: `A PATH that the upstream has shows whether its key is right; without one the server asks for one that it
+fetched before. Exit code 1 when anything is wrong. Needs an administrator's token.`,
+		args: [{
+			name: "NAME",
+			help: "The upstream",
+			completes: "nothing"
+		}, {
+			name: "PATH",
+			help: "A store path, or its hash",
+			isOptional: true,
+			completes: "file"
+		}],
+		options: {
+			...SERVER_OPTIONS,
+			json: flag$2("Print one line of JSON")
+		},
+		environment: SERVER_ENVIRONMENT,
+		examples: [{
+			comment: "Is it there",
+			command: "flywheel upstream test nixos"
+		}, {
+			comment: "Is its key right",
+			command: "flywheel upstream test nixos /nix/store/syd87l2rxw8cbsxmxl853h0r6pdwhwjr-bash-5.2"
+		}],
+		async run({ options, args: [name = "", path] }, context) {
+			try {
+				var _usingCtx$21 = _usingCtx();
+				const hash = path === void 0 ? void 0 : readStorePathHash(path);
+				const trial = await _usingCtx$21.a(await openAdminClient(await chooseServer(options, context), context)).tryUpstream(name, hash);
+				const { isReachable, problems, sample } = trial;
+				const isMissing = hash !== void 0 && sample?.storePath === void 0;
+				if (options.json) printLine(context, JSON.stringify(trial));
+				else {
+					const facts = formatFacts([
+						["reachable", isReachable ? `yes, in ${formatDurationMs(trial.durationMs)}` : "no"],
+						["store folder", trial.storeDir ?? "not said"],
+						["priority", trial.priority === void 0 ? "not said" : String(trial.priority)],
+						["key", describeKey$1(trial)],
+						...problems.map(({ reason, message }) => [reason, message])
+					]);
+					for (const line of facts) printLine(context, line);
+				}
+				if (problems.length > 0 || !isReachable) {
+					const reasons = problems.map(({ reason }) => reason).join(", ");
+					throw new CacheError("UNAVAILABLE", `The upstream ${name} is not as it should be: ${reasons}`);
+				}
+				if (isMissing) throw new CacheError("NOT_FOUND", `The upstream ${name} does not have ${path}`);
+			} catch (_) {
+				_usingCtx$21.e = _;
+			} finally {
+				await _usingCtx$21.d();
+			}
+		}
+	});
+}));
+// packages/cli/src/commands/upstream-configure.ts
+var upstream_configure_exports = /* @__PURE__ */ __exportAll({ command: () => command$22 });
+var command$22;
+var init_upstream_configure = __esmMin((() => {
+	init_parse_number();
+	init_read_upstream_token();
+	init_retention();
+	init_server_options();
+	init_usage_error();
+	command$22 = defineCommand({
+		name: "upstream configure",
+		summary: "Change an upstream",
+		description: `What you do not name stays as it is. When a key goes, all that was fetched goes with it: it was believed on
+that key's word. Needs an administrator's token.`,
+		args: [{
+			name: "NAME",
+			help: "The upstream",
+			completes: "nothing"
+		}],
+		options: {
+			...SERVER_OPTIONS,
+			key: list("KEY", "A public key of its, name:base64; replaces the list", (key) => key),
+			priority: value("N", "Lower ones are preferred", wholeNumber(0)),
+			maxSize: value("SIZE", "Keep at most this much of what was fetched; none is the server's default", parseMaxSize),
+			upstreamTokenFile: text$7("FILE", "Its new token, or user:password, in FILE, - is standard input", { completes: "file" })
+		},
+		environment: SERVER_ENVIRONMENT,
+		examples: [{
+			comment: "Keep more of it",
+			command: "flywheel upstream configure nixos --max-size 200GiB"
+		}, {
+			comment: "Trust its next key beside the one it has",
+			command: "flywheel upstream configure corp --key corp-1:… --key corp-2:…"
+		}],
+		async run({ options, args: [name = ""] }, context) {
+			try {
+				var _usingCtx$20 = _usingCtx();
+				const { key, priority, maxSize, upstreamTokenFile } = options;
+				const change = {
+					...key.length === 0 ? {} : { publicKeys: key },
+					...priority === void 0 ? {} : { priority },
+					...maxSize === void 0 ? {} : { maxSizeBytes: maxSize === "none" ? null : maxSize },
+					...upstreamTokenFile === void 0 ? {} : { authorization: await readUpstreamToken(upstreamTokenFile, context) }
+				};
+				if (Object.keys(change).length === 0) throw new UsageError(`Nothing to change about ${name} is named`, "See `flywheel upstream configure --help`.");
+				await _usingCtx$20.a(await openAdminClient(await chooseServer(options, context), context)).changeUpstream(name, change);
+				note(context, `Changed the upstream ${name}.`);
+			} catch (_) {
+				_usingCtx$20.e = _;
+			} finally {
+				await _usingCtx$20.d();
+			}
+		}
+	});
+}));
+// packages/cli/src/commands/upstream-use.ts
+var upstream_use_exports = /* @__PURE__ */ __exportAll({ command: () => command$21 });
+var command$21;
+var init_upstream_use = __esmMin((() => {
+	init_server_options();
+	init_usage_error();
+	command$21 = defineCommand({
+		name: "upstream use",
+		summary: "Say which upstreams a view falls back to",
+		description: `In order: of several that have a path, and of the same priority, the first is taken. Replaces those that
+the view had. Needs the configure permission on the view.`,
+		args: [{
+			name: "VIEW",
+			help: "The view",
+			completes: "nothing"
+		}, {
+			name: "NAME",
+			help: "Upstreams that an administrator defined",
+			isOptional: true,
+			isRepeated: true,
+			completes: "nothing"
+		}],
+		options: {
+			...SERVER_OPTIONS,
+			none: flag$2("Let the view fall back to nothing")
+		},
+		environment: SERVER_ENVIRONMENT,
+		examples: [
+			{
+				comment: "One substituter is enough",
+				command: "flywheel upstream use main nixos"
+			},
+			{
+				comment: "Ask your own first",
+				command: "flywheel upstream use main corp nixos"
+			},
+			{
+				comment: "Serve nothing but what was pushed",
+				command: "flywheel upstream use main --none"
+			}
+		],
+		async run({ options, args: [view = "", ...names] }, context) {
+			try {
+				var _usingCtx$19 = _usingCtx();
+				if (options.none === names.length > 0) throw new UsageError("upstream use needs a NAME or --none, one of the two");
+				const { upstreams, signsUpstream } = await _usingCtx$19.a(await openAdminClient(await chooseServer(options, context), context)).setViewUpstreams(view, names);
+				if (upstreams.length === 0) return note(context, `${view} falls back to nothing.`);
+				note(context, `${view} falls back to ${upstreams.map(({ name }) => name).join(", ")}.`);
+				if (!signsUpstream) note(context, "Run `flywheel use` on every client, so that it trusts their keys.");
+			} catch (_) {
+				_usingCtx$19.e = _;
+			} finally {
+				await _usingCtx$19.d();
+			}
+		}
+	});
+}));
+// packages/cli/src/commands/upstream-remove.ts
+var upstream_remove_exports = /* @__PURE__ */ __exportAll({ command: () => command$20 });
+var command$20;
+var init_upstream_remove = __esmMin((() => {
+	init_server_options();
+	command$20 = defineCommand({
+		name: "upstream remove",
+		summary: "Take an upstream from all views, with what was fetched from it",
+		description: "Needs an administrator's token.",
+		args: [{
+			name: "NAME",
+			help: "The upstream",
+			completes: "nothing"
+		}],
+		options: { ...SERVER_OPTIONS },
+		environment: SERVER_ENVIRONMENT,
+		examples: [{
+			comment: "Fall back to it no more",
+			command: "flywheel upstream remove corp"
+		}],
+		async run({ options, args: [name = ""] }, context) {
+			try {
+				var _usingCtx$18 = _usingCtx();
+				const views = await _usingCtx$18.a(await openAdminClient(await chooseServer(options, context), context)).removeUpstream(name);
+				note(context, `Removed the upstream ${name}: ${views.length === 0 ? "no view had it" : `from ${views.join(", ")}`}.`);
 			} catch (_) {
 				_usingCtx$18.e = _;
 			} finally {
@@ -72196,6 +72687,36 @@ var init_command_table = __esmMin((() => {
 			name: "gc",
 			summary: "Delete what a view need not keep",
 			load: () => Promise.resolve().then(() => (init_gc(), gc_exports))
+		},
+		{
+			name: "upstream add",
+			summary: "Define a cache that views may fall back to",
+			load: () => Promise.resolve().then(() => (init_upstream_add(), upstream_add_exports))
+		},
+		{
+			name: "upstream list",
+			summary: "List the caches that views may fall back to",
+			load: () => Promise.resolve().then(() => (init_upstream_list(), upstream_list_exports))
+		},
+		{
+			name: "upstream test",
+			summary: "Let the server ask an upstream now, and say what is wrong",
+			load: () => Promise.resolve().then(() => (init_upstream_test(), upstream_test_exports))
+		},
+		{
+			name: "upstream configure",
+			summary: "Change an upstream",
+			load: () => Promise.resolve().then(() => (init_upstream_configure(), upstream_configure_exports))
+		},
+		{
+			name: "upstream use",
+			summary: "Say which upstreams a view falls back to",
+			load: () => Promise.resolve().then(() => (init_upstream_use(), upstream_use_exports))
+		},
+		{
+			name: "upstream remove",
+			summary: "Take an upstream from all views, with what was fetched from it",
+			load: () => Promise.resolve().then(() => (init_upstream_remove(), upstream_remove_exports))
 		},
 		{
 			name: "key list",

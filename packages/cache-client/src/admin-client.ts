@@ -24,6 +24,7 @@ import {
 } from "./retention-client.ts";
 import { DEFAULT_RETRY_POLICY, withRetry } from "./retry.ts";
 import { parseServerUrl, requireViewName } from "./server-url.ts";
+import { createUpstreamsClient, type UpstreamsClient } from "./upstreams-client.ts";
 import { type CommonsExplanation, CommonsExplanationSchema } from "./wire-commons.ts";
 import {
   type AuditKind,
@@ -200,7 +201,7 @@ export interface ServerInfo {
  * Management of one server. Views can be managed on an atticd too; the calls marked "ours" exist on our
  * server only and answer `UNSUPPORTED` elsewhere. Errors keep the server's message and `requestId`.
  */
-export interface AdminClient extends RetentionClient, AsyncDisposable {
+export interface AdminClient extends RetentionClient, UpstreamsClient, AsyncDisposable {
   createView(name: string, view?: NewView): Promise<void>;
   viewConfig(name: string): Promise<CacheConfig>;
   /** @throws {CacheError} `INVALID` when nothing would change. */
@@ -356,6 +357,7 @@ export function createAdminClient(options: AdminClientOptions): AdminClient {
   };
   return {
     ...createRetentionClient({ ask, tell }),
+    ...createUpstreamsClient({ ask }),
     createView: async (name, view = {}) => {
       await send("POST", configPath(name), { json: formatNewView(view) });
     },

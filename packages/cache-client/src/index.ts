@@ -32,6 +32,13 @@ export {
   type IdentitySource,
   obtainIdentityToken,
 } from "./identity/identity-source.ts";
+export type {
+  NewUpstream,
+  Upstream,
+  UpstreamTrial,
+  ViewUpstream,
+  ViewUpstreams,
+} from "./upstreams-client.ts";
 export type { CommonsExplanation } from "./wire-commons.ts";
 export type { JobForge } from "./identity/detect-forge.ts";
 export { readRunnerConfig, type RunnerConfig } from "./identity/runner-config.ts";

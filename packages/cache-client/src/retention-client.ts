@@ -3,12 +3,16 @@ import * as v from "valibot";
 import type { HttpMethod } from "./http-client.ts";
 import { requireViewName } from "./server-url.ts";
 
-/** What a view may keep and how its NARs are encoded, beyond what Attic knows. */
+/** What a view may keep, how its NARs are encoded and what it does with upstreams, beyond what Attic knows. */
 export interface ViewLimits {
   /** Stored bytes; beyond them what was unused longest goes. */
   readonly maxSizeBytes?: number | "none";
   /** zstd, 1 to 19. */
   readonly compressionLevel?: number | "default";
+  /** Whether the view's keys sign what its upstreams have. */
+  readonly signsUpstream?: boolean;
+  /** Whether pushes send what its upstreams have. */
+  readonly pushesUpstream?: boolean;
 }
 
 /** What a garbage collection of a view did, or would do. */
@@ -98,8 +102,11 @@ export function createRetentionClient(routes: OurRoutes): RetentionClient {
 }
 
 /** The body that changes limits; empty when nothing is named. */
-export function formatLimits({ maxSizeBytes, compressionLevel }: ViewLimits): object {
+export function formatLimits(limits: ViewLimits): object {
+  const { maxSizeBytes, compressionLevel, signsUpstream, pushesUpstream } = limits;
   return {
+    ...(signsUpstream === undefined ? {} : { signsUpstream }),
+    ...(pushesUpstream === undefined ? {} : { pushesUpstream }),
     ...(maxSizeBytes === undefined
       ? {}
       : { maxSizeBytes: maxSizeBytes === "none" ? null : maxSizeBytes }),

@@ -147,6 +147,36 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
     load: () => import("./commands/gc.ts"),
   },
   {
+    name: "upstream add",
+    summary: "Define a cache that views may fall back to",
+    load: () => import("./commands/upstream-add.ts"),
+  },
+  {
+    name: "upstream list",
+    summary: "List the caches that views may fall back to",
+    load: () => import("./commands/upstream-list.ts"),
+  },
+  {
+    name: "upstream test",
+    summary: "Let the server ask an upstream now, and say what is wrong",
+    load: () => import("./commands/upstream-test.ts"),
+  },
+  {
+    name: "upstream configure",
+    summary: "Change an upstream",
+    load: () => import("./commands/upstream-configure.ts"),
+  },
+  {
+    name: "upstream use",
+    summary: "Say which upstreams a view falls back to",
+    load: () => import("./commands/upstream-use.ts"),
+  },
+  {
+    name: "upstream remove",
+    summary: "Take an upstream from all views, with what was fetched from it",
+    load: () => import("./commands/upstream-remove.ts"),
+  },
+  {
     name: "key list",
     summary: "Show the keys that sign a view",
     load: () => import("./commands/key-list.ts"),

@@ -59,7 +59,7 @@ export function atticConfigRoutes(services: RouteServices): Route[] {
     const publicKeys = await keysOf(view);
     // Whoever reads through this view meets the signatures of those behind it.
     const keysBehind = await Promise.all(views.filter(({ id }) => id !== view.id).map(keysOf));
-    const upstreamKeys = await upstreamKeysOf(index, view, views);
+    const upstreamKeys = await upstreamKeysOf(index, views);
     sendJson(exchange, {
       substituter_endpoint: `${base}${view.name}`,
       api_endpoint: base,

@@ -100,11 +100,8 @@ export function identityRoutes(services: RouteServices): Route[] {
       views.push(view);
       for (const { publicKey } of await index.listSigningKeys(view.id)) keys.add(publicKey);
     }
-    const [first] = views;
-    // Read through the first of the names; an overlay that is not there yet signs nothing.
-    const asked = first?.name === names[0] ? first : undefined;
     // Before the views' own: the last one is that of a view, for who knows but one.
-    const upstreamKeys = await upstreamKeysOf(index, asked, views);
+    const upstreamKeys = await upstreamKeysOf(index, views);
     return [...new Set([...upstreamKeys, ...keys])];
   };
 
@@ -161,7 +158,7 @@ async function findDefaultView({
   const view = defaultView === undefined ? undefined : await index.findView(defaultView);
   if (view?.isPublic !== true) return undefined;
   const keys = await index.listSigningKeys(view.id);
-  const upstreamKeys = await upstreamKeysOf(index, view, [view]);
+  const upstreamKeys = await upstreamKeysOf(index, [view]);
   return {
     name: view.name,
     publicKeys: [...upstreamKeys, ...keys.map(({ publicKey }) => publicKey)],

@@ -1,16 +1,14 @@
-import type { CacheIndex } from "../index/cache-index.ts";
-import type { ReadView } from "../trust/read-chain.ts";
+import type { CacheIndex, ViewRecord } from "../index/cache-index.ts";
 
 /**
- * The public keys that readers have to trust for what comes from upstreams, each once: those of the upstreams of all
- * views that are read. None when the view that is asked signs it itself; an overlay that nobody wrote to does not.
+ * The public keys that readers of these views have to trust for what comes from their upstreams, each once. None when
+ * one of the views signs that itself.
  */
 export async function upstreamKeysOf(
   index: Pick<CacheIndex, "upstreamsOfViews">,
-  asked: Pick<ReadView, "id" | "signsUpstream"> | undefined,
-  read: readonly { readonly id: number }[],
+  views: readonly Pick<ViewRecord, "id" | "signsUpstream">[],
 ): Promise<string[]> {
-  if (asked?.id !== undefined && asked.signsUpstream) return [];
-  const upstreams = await index.upstreamsOfViews(read.map(({ id }) => id));
+  if (views.some((view) => view.signsUpstream)) return [];
+  const upstreams = await index.upstreamsOfViews(views.map(({ id }) => id));
   return [...new Set(upstreams.flatMap(({ publicKeys }) => publicKeys))];
 }

@@ -1,6 +1,7 @@
 import { openAdminClient } from "../admin-client.ts";
 import { note } from "../cli-context.ts";
 import { type Command, defineCommand, flag, list, text, value } from "../command.ts";
+import { oneOf } from "../one-of.ts";
 import { wholeNumber } from "../parse-number.ts";
 import { parseCompressionLevel, parseMaxSize, parseRetention } from "../retention.ts";
 import {
@@ -11,6 +12,8 @@ import {
   VIEW_OPTION,
 } from "../server-options.ts";
 import { UsageError } from "../usage-error.ts";
+
+const yesOrNo = oneOf("yes", "no");
 
 export const command: Command = defineCommand({
   name: "view configure",
@@ -47,6 +50,12 @@ export const command: Command = defineCommand({
       "zstd level of its NARs, 1 to 19; default returns to the server's",
       parseCompressionLevel,
     ),
+    signUpstream: value(
+      "yes|no",
+      "Let the view's keys sign what its upstreams have, so that clients need trust no other",
+      yesOrNo,
+    ),
+    pushUpstream: value("yes|no", "Let pushes send what its upstreams have as well", yesOrNo),
     newKey: flag(
       "Sign with a new key alone; clients refuse it until they learn it, unlike with key rotate",
     ),
@@ -74,6 +83,7 @@ export const command: Command = defineCommand({
     const choice = await chooseServer(options, context);
     const view = requireView(args[0] ?? options.view, choice);
     const { priority, storeDir, retention, upstreamKey, maxSize, compressionLevel } = options;
+    const { signUpstream, pushUpstream } = options;
     const isDefault = retention === "global";
     const change = {
       ...(options.public || options.private ? { isPublic: options.public } : {}),
@@ -84,6 +94,8 @@ export const command: Command = defineCommand({
       ...(upstreamKey.length > 0 ? { upstreamCacheKeyNames: upstreamKey } : {}),
       ...(maxSize === undefined ? {} : { maxSizeBytes: maxSize }),
       ...(compressionLevel === undefined ? {} : { compressionLevel }),
+      ...(signUpstream === undefined ? {} : { signsUpstream: signUpstream === "yes" }),
+      ...(pushUpstream === undefined ? {} : { pushesUpstream: pushUpstream === "yes" }),
       ...(options.newKey ? { keypair: "generate" as const } : {}),
     };
     const isChanged = Object.keys(change).length > 0;

@@ -1,3 +1,5 @@
+import type { ViewUpstreams } from "@glorious/cache-client";
+
 import { openAdminClient } from "../admin-client.ts";
 import { printLine } from "../cli-context.ts";
 import { type Command, defineCommand, flag } from "../command.ts";
@@ -10,6 +12,7 @@ import {
   SERVER_OPTIONS,
   VIEW_OPTION,
 } from "../server-options.ts";
+import { describeUpstream, findViewUpstreams } from "../view-upstreams.ts";
 
 export const command: Command = defineCommand({
   name: "view info",
@@ -31,7 +34,10 @@ export const command: Command = defineCommand({
     const view = requireView(args[0] ?? options.view, choice);
     await using admin = await openAdminClient(choice, context);
     const config = await admin.viewConfig(view);
-    if (options.json) return printLine(context, JSON.stringify({ view, ...config }));
+    const reading = await findViewUpstreams(admin, view);
+    if (options.json) {
+      return printLine(context, JSON.stringify({ view, ...config, ...reading }));
+    }
     const upstream = config.upstreamCacheKeyNames ?? [];
     const unknown = "unknown";
     const facts = formatFacts([
@@ -48,10 +54,21 @@ export const command: Command = defineCommand({
       ["retention", formatRetention(config.retentionPeriod)],
       ["size limit", formatMaxSize(config.flywheel?.maxSizeBytes)],
       ["compression", describeLevel(config.flywheel?.compressionLevel)],
+      ...(reading === undefined ? [] : upstreamFacts(reading)),
     ]);
     for (const line of facts) printLine(context, line);
   },
 });
+
+function upstreamFacts(reading: ViewUpstreams): [name: string, value: string][] {
+  const { upstreams, signsUpstream, pushesUpstream } = reading;
+  if (upstreams.length === 0) return [["upstreams", "none"]];
+  return [
+    ...upstreams.map((upstream): [string, string] => ["upstream", describeUpstream(upstream)]),
+    ["signs upstream", signsUpstream ? "yes" : "no: clients trust the upstreams' keys"],
+    ["pushes upstream", pushesUpstream ? "yes" : "no: pushes skip what an upstream has"],
+  ];
+}
 
 function describeLevel(level: number | undefined): string {
   return level === undefined ? "unknown" : `zstd level ${level}`;

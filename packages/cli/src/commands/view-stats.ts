@@ -12,11 +12,13 @@ import {
   SERVER_OPTIONS,
   VIEW_OPTION,
 } from "../server-options.ts";
+import { describeUpstream, findViewUpstreams } from "../view-upstreams.ts";
 
 export const command: Command = defineCommand({
   name: "view stats",
   summary: "Show what a view holds, for Nix and for Bazel",
-  description: `Sizes are counted as if no other view shared anything with this one. Hits, misses and what was read
+  description: `What was fetched from its upstreams is apart from it, and shared with other views that have them; how
+much that is sees who configures the view. Sizes are counted as if no other view shared anything with this one. Hits, misses and what was read
 and uploaded of its Bazel face are counted from the server's start.`,
   args: [
     { name: "VIEW", help: "The view; default is --view", isOptional: true, completes: "nothing" },
@@ -32,7 +34,8 @@ and uploaded of its Bazel face are counted from the server's start.`,
     const view = requireView(args[0] ?? options.view, choice);
     await using admin = await openAdminClient(choice, context);
     const stats = await admin.viewStats(view);
-    if (options.json) return printLine(context, JSON.stringify({ view, ...stats }));
+    const { upstreams = [] } = (await findViewUpstreams(admin, view)) ?? {};
+    if (options.json) return printLine(context, JSON.stringify({ view, ...stats, upstreams }));
     const facts = formatFacts([
       ["paths", String(stats.paths)],
       ["NARs", String(stats.nars)],
@@ -40,6 +43,7 @@ and uploaded of its Bazel face are counted from the server's start.`,
       ["stored", formatSizeBytes(stats.fileBytes)],
       ["uploads", `${stats.uploads} (${formatSizeBytes(stats.uploadedNarBytes)} uncompressed)`],
       ["conflicts", String(stats.conflicts)],
+      ...upstreams.map((upstream): [string, string] => ["upstream", describeUpstream(upstream)]),
       ...(stats.bazel === undefined ? [] : bazelFacts(stats.bazel)),
     ]);
     for (const line of facts) printLine(context, line);
