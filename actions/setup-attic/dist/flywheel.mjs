@@ -41820,7 +41820,11 @@ var init_wire_flywheel = __esmMin((() => {
 	MAX_PATHS_PER_REQUEST = 2e4;
 	Missing$1 = /* @__PURE__ */ object({
 		missingPaths: /* @__PURE__ */ array(/* @__PURE__ */ string()),
-		missingNars: /* @__PURE__ */ array(/* @__PURE__ */ string())
+		missingNars: /* @__PURE__ */ array(/* @__PURE__ */ string()),
+		upstreamPaths: /* @__PURE__ */ optional(/* @__PURE__ */ array(/* @__PURE__ */ object({
+			storePathHash: /* @__PURE__ */ string(),
+			upstream: /* @__PURE__ */ string()
+		})), [])
 	});
 	Commit = /* @__PURE__ */ object({
 		created: /* @__PURE__ */ array(/* @__PURE__ */ string()),
@@ -41845,12 +41849,16 @@ var init_wire_flywheel = __esmMin((() => {
 			this.#base = new URL(`views/${view}/`, api);
 			this.parts = new PartsWire(http, api, view);
 		}
-		async findMissing(paths, signal) {
+		/** @param options.skipUpstream sets apart what the view's readers get from its upstreams. */
+		async findMissing(paths, { skipUpstream, signal }) {
 			const url = new URL("missing", this.#base);
-			const json = { paths: paths.map(({ storePath, narHash }) => ({
-				storePathHash: storePath.hash,
-				narHash
-			})) };
+			const json = {
+				paths: paths.map(({ storePath, narHash }) => ({
+					storePathHash: storePath.hash,
+					narHash
+				})),
+				skipUpstream
+			};
 			const { text } = await this.#http.send("POST", url, {
 				json,
 				signal
@@ -41858,7 +41866,8 @@ var init_wire_flywheel = __esmMin((() => {
 			const answer = parseAnswer(Missing$1, text, `POST ${url.href}`);
 			return {
 				missingPaths: new Set(answer.missingPaths),
-				missingNars: new Set(answer.missingNars.map((hash) => parseSha256Hex(`sha256:${hash}`)))
+				missingNars: new Set(answer.missingNars.map((hash) => parseSha256Hex(`sha256:${hash}`))),
+				upstreamPaths: new Map(answer.upstreamPaths.map(({ storePathHash, upstream }) => [storePathHash, upstream]))
 			};
 		}
 		async putNar(path, body, options) {
@@ -43848,7 +43857,8 @@ var init_wire_attic = __esmMin((() => {
 			const url = new URL("get-missing-paths", this.#api);
 			const json = {
 				cache: this.#view,
-				store_path_hashes: storePathHashes
+				store_path_hashes: storePathHashes,
+				skip_upstream: false
 			};
 			const { text } = await this.#http.send("POST", url, {
 				json,
@@ -44191,15 +44201,18 @@ var init_push_parts = __esmMin((() => {
 async function findMissingFlywheel(wire, paths, session) {
 	const missingPaths = /* @__PURE__ */ new Set();
 	const missingNars = /* @__PURE__ */ new Set();
+	const upstreamPaths = /* @__PURE__ */ new Map();
 	for (let start = 0; start < paths.length; start += MAX_PATHS_PER_REQUEST) {
 		const batch = paths.slice(start, start + MAX_PATHS_PER_REQUEST);
-		const answer = await withRetry(() => wire.findMissing(batch, session.signal), retryOptions(session, "question for missing paths", session.signal));
+		const answer = await withRetry(() => wire.findMissing(batch, session), retryOptions(session, "question for missing paths", session.signal));
 		for (const hash of answer.missingPaths) missingPaths.add(hash);
 		for (const hash of answer.missingNars) missingNars.add(hash);
+		for (const [hash, upstream] of answer.upstreamPaths) upstreamPaths.set(hash, upstream);
 	}
 	return {
 		missingPaths,
-		missingNars
+		missingNars,
+		upstreamPaths
 	};
 }
 /**
@@ -44408,10 +44421,13 @@ var init_push_flywheel = __esmMin((() => {
 				type: "warning",
 				message: `The commit found ${gone.length} of our paths gone from the cache; uploading them again`
 			});
-			const answer = await findMissingFlywheel(this.#wire, gone, this.#session);
+			const answer = await findMissingFlywheel(this.#wire, gone, {
+				...this.#session,
+				skipUpstream: false
+			});
 			const nars = /* @__PURE__ */ new Set([...answer.missingNars, ...missingNars]);
 			await this.upload({
-				missingPaths: answer.missingPaths,
+				...answer,
 				missingNars: nars
 			});
 			return true;
@@ -44464,7 +44480,8 @@ var init_push_protocol = __esmMin((() => {
 			const missing = paths.filter(({ storePath }) => missingPaths.has(storePath.hash));
 			return {
 				missingPaths,
-				missingNars: new Set(missing.map(({ narHash }) => narHash))
+				missingNars: new Set(missing.map(({ narHash }) => narHash)),
+				upstreamPaths: /* @__PURE__ */ new Map()
 			};
 		}
 		push(kept, { missingPaths }, session) {
@@ -44498,6 +44515,33 @@ function filterUpstream(paths, keyNames) {
 		skipped: [...skipped].map(([keyName, storePaths]) => describe$3(keyName, storePaths))
 	};
 }
+/**
+* Sets aside the paths that the view's readers get from its upstreams.
+*
+* @param upstreamPaths names of upstreams by store path hash.
+*/
+function leaveToUpstreams(paths, upstreamPaths) {
+	const kept = [];
+	const skipped = /* @__PURE__ */ new Map();
+	for (const path of paths) {
+		const upstream = upstreamPaths.get(path.storePath.hash);
+		if (upstream === void 0) {
+			kept.push(path);
+			continue;
+		}
+		const group = skipped.get(upstream);
+		if (group === void 0) skipped.set(upstream, [path.storePath.path]);
+		else group.push(path.storePath.path);
+	}
+	return {
+		kept,
+		skipped: [...skipped].map(([upstream, storePaths]) => ({
+			upstream,
+			storePaths,
+			reason: `${count$5(storePaths)} skipped: upstream ${upstream} has ${storePaths.length === 1 ? "it" : "them"}`
+		}))
+	};
+}
 /** `undefined` when it is no signature. */
 function keyNameOf(signature) {
 	const colonAt = signature.indexOf(":");
@@ -44507,8 +44551,11 @@ function describe$3(keyName, storePaths) {
 	return {
 		keyName,
 		storePaths,
-		reason: `${storePaths.length === 1 ? "1 path" : `${storePaths.length} paths`} skipped: signed by ${keyName}`
+		reason: `${count$5(storePaths)} skipped: signed by ${keyName}`
 	};
+}
+function count$5({ length }) {
+	return length === 1 ? "1 path" : `${length} paths`;
 }
 // packages/cache-client/src/open-cache.ts
 /**
@@ -44586,11 +44633,13 @@ function createCache(kind, server, view, config, shared, protocol, attic) {
 		config,
 		findMissing: async (paths, options = {}) => {
 			const emit = options.onEvent ?? (() => {});
-			const answer = await protocol.findMissing(paths, {
+			const asking = {
 				...shared,
 				emit,
-				signal: options.signal
-			});
+				signal: options.signal,
+				skipUpstream: false
+			};
+			const answer = await protocol.findMissing(paths, asking);
 			return {
 				paths: paths.filter(({ storePath }) => answer.missingPaths.has(storePath.hash)),
 				narHashes: answer.missingNars
@@ -44628,12 +44677,18 @@ async function push(given, options, config, shared, protocol) {
 	};
 	const paths = [...new Map(given.map((path) => [path.storePath.path, path])).values()];
 	requireStoreDir(paths, config.storeDir);
-	const { kept, skipped } = filterUpstream(paths, options.upstreamKeyNames ?? config.upstreamCacheKeyNames ?? []);
+	const signed = filterUpstream(paths, options.upstreamKeyNames ?? config.upstreamCacheKeyNames ?? []);
+	const skipUpstream = options.upstreamKeyNames?.length !== 0;
+	const answer = await protocol.findMissing(signed.kept, {
+		...session,
+		skipUpstream
+	});
+	const { kept, skipped: inUpstreams } = leaveToUpstreams(signed.kept, answer.upstreamPaths);
+	const skipped = [...signed.skipped, ...inUpstreams];
 	for (const group of skipped) emit({
 		type: "skipped",
 		...group
 	});
-	const answer = await protocol.findMissing(kept, session);
 	const missing = kept.filter(({ storePath }) => answer.missingPaths.has(storePath.hash));
 	const uploads = new Map(missing.filter(({ narHash }) => answer.missingNars.has(narHash)).map(({ narHash, narSize }) => [narHash, narSize]));
 	emit({
@@ -47386,7 +47441,7 @@ server the whole closure becomes visible at once, or not at all.`,
 			noClosure: flag$2("Push the paths alone, without what they refer to"),
 			dryRun: flag$2("Say what would be pushed, send nothing"),
 			upstreamKey: list("NAME", "Leave out paths signed by a key of this name, instead of the view's own list", (name) => name),
-			ignoreUpstreamFilter: flag$2("Push also what an upstream cache has signed"),
+			ignoreUpstreamFilter: flag$2("Push also what an upstream has signed, or has"),
 			jobs: value("N", "Uploads at the same time", wholeNumber(1, 256), { short: "j" }),
 			store: text$7("URL", "The Nix store that holds the paths, as in `nix --store`"),
 			nix: text$7("COMMAND", "The Nix command; default nix", { completes: "file" }),

@@ -11,7 +11,7 @@ import { AtticProtocol, FlywheelProtocol, type PushProtocol } from "./push-proto
 import type { PushOutcome, PushSession, RetryEnvironment } from "./push-session.ts";
 import { DEFAULT_RETRY_POLICY, type RetryPolicy, withRetry } from "./retry.ts";
 import { chooseEndpoint, parseServerUrl, requireViewName } from "./server-url.ts";
-import { filterUpstream } from "./upstream-filter.ts";
+import { filterUpstream, leaveToUpstreams } from "./upstream-filter.ts";
 import { AtticWire } from "./wire-attic.ts";
 import { FlywheelWire } from "./wire-flywheel.ts";
 
@@ -44,7 +44,7 @@ export interface PushOptions {
   /** Told what happens, as it happens. Must not throw. */
   readonly onEvent?: ((event: PushEvent) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Replaces the view's upstream key names; an empty list pushes everything. */
+  /** Replaces the view's upstream key names; an empty list pushes everything, also what the view's upstreams have. */
   readonly upstreamKeyNames?: readonly string[] | undefined;
   /** Asks and plans, but sends nothing. */
   readonly dryRun?: boolean | undefined;
@@ -190,7 +190,8 @@ function createCache(
     config,
     findMissing: async (paths, options = {}) => {
       const emit = options.onEvent ?? ((): void => {});
-      const answer = await protocol.findMissing(paths, { ...shared, emit, signal: options.signal });
+      const asking = { ...shared, emit, signal: options.signal, skipUpstream: false };
+      const answer = await protocol.findMissing(paths, asking);
       return {
         paths: paths.filter(({ storePath }) => answer.missingPaths.has(storePath.hash)),
         narHashes: answer.missingNars,
@@ -238,10 +239,13 @@ async function push(
   const paths = [...new Map(given.map((path) => [path.storePath.path, path])).values()];
   requireStoreDir(paths, config.storeDir);
   const keyNames = options.upstreamKeyNames ?? config.upstreamCacheKeyNames ?? [];
-  const { kept, skipped } = filterUpstream(paths, keyNames);
+  const signed = filterUpstream(paths, keyNames);
+  // Whoever wants everything pushed has said so by an empty list.
+  const skipUpstream = options.upstreamKeyNames?.length !== 0;
+  const answer = await protocol.findMissing(signed.kept, { ...session, skipUpstream });
+  const { kept, skipped: inUpstreams } = leaveToUpstreams(signed.kept, answer.upstreamPaths);
+  const skipped = [...signed.skipped, ...inUpstreams];
   for (const group of skipped) emit({ type: "skipped", ...group });
-
-  const answer = await protocol.findMissing(kept, session);
   const missing = kept.filter(({ storePath }) => answer.missingPaths.has(storePath.hash));
   const uploads = new Map(
     missing

@@ -63,7 +63,9 @@ export interface SkippedPaths {
   /** For people: `12 paths skipped: signed by cache.nixos.org-1`. */
   readonly reason: string;
   /** The upstream key whose signature they carry. */
-  readonly keyName: string;
+  readonly keyName?: string;
+  /** The upstream of the view that has them, as the server says. */
+  readonly upstream?: string;
   readonly storePaths: readonly string[];
 }
 

@@ -36,20 +36,22 @@ const MAX_IDLE_BLOCKS = 4;
 export async function findMissingFlywheel(
   wire: FlywheelWire,
   paths: readonly PathFacts[],
-  session: Pick<PushSession, "retry" | "emit" | "signal">,
+  session: Pick<PushSession, "retry" | "emit" | "signal"> & { readonly skipUpstream: boolean },
 ): Promise<MissingAnswer> {
   const missingPaths = new Set<string>();
   const missingNars = new Set<string>();
+  const upstreamPaths = new Map<string, string>();
   for (let start = 0; start < paths.length; start += MAX_PATHS_PER_REQUEST) {
     const batch = paths.slice(start, start + MAX_PATHS_PER_REQUEST);
     const answer = await withRetry(
-      () => wire.findMissing(batch, session.signal),
+      () => wire.findMissing(batch, session),
       retryOptions(session, "question for missing paths", session.signal),
     );
     for (const hash of answer.missingPaths) missingPaths.add(hash);
     for (const hash of answer.missingNars) missingNars.add(hash);
+    for (const [hash, upstream] of answer.upstreamPaths) upstreamPaths.set(hash, upstream);
   }
-  return { missingPaths, missingNars };
+  return { missingPaths, missingNars, upstreamPaths };
 }
 
 /**
@@ -272,9 +274,12 @@ class FlywheelPush {
       type: "warning",
       message: `The commit found ${gone.length} of our paths gone from the cache; uploading them again`,
     });
-    const answer = await findMissingFlywheel(this.#wire, gone, this.#session);
+    const answer = await findMissingFlywheel(this.#wire, gone, {
+      ...this.#session,
+      skipUpstream: false,
+    });
     const nars = new Set([...answer.missingNars, ...missingNars]);
-    await this.upload({ missingPaths: answer.missingPaths, missingNars: nars });
+    await this.upload({ ...answer, missingNars: nars });
     return true;
   }
 

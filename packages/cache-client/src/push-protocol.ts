@@ -5,7 +5,7 @@ import type { PushOutcome, PushSession } from "./push-session.ts";
 import type { AtticWire } from "./wire-attic.ts";
 import type { FlywheelWire, MissingAnswer } from "./wire-flywheel.ts";
 
-type Asking = Pick<PushSession, "retry" | "emit" | "signal">;
+type Asking = Pick<PushSession, "retry" | "emit" | "signal"> & { readonly skipUpstream: boolean };
 
 /** What differs between pushing to our server and to an atticd. */
 export interface PushProtocol {
@@ -50,7 +50,8 @@ export class AtticProtocol implements PushProtocol {
   async findMissing(paths: readonly PathFacts[], asking: Asking): Promise<MissingAnswer> {
     const missingPaths = await findMissingAttic(this.#wire, paths, asking);
     const missing = paths.filter(({ storePath }) => missingPaths.has(storePath.hash));
-    return { missingPaths, missingNars: new Set(missing.map(({ narHash }) => narHash)) };
+    const missingNars = new Set(missing.map(({ narHash }) => narHash));
+    return { missingPaths, missingNars, upstreamPaths: new Map() };
   }
 
   push(

@@ -35,6 +35,37 @@ export function filterUpstream(
   };
 }
 
+/**
+ * Sets aside the paths that the view's readers get from its upstreams.
+ *
+ * @param upstreamPaths names of upstreams by store path hash.
+ */
+export function leaveToUpstreams(
+  paths: readonly PathFacts[],
+  upstreamPaths: ReadonlyMap<string, string>,
+): FilteredPaths {
+  const kept: PathFacts[] = [];
+  const skipped = new Map<string, string[]>();
+  for (const path of paths) {
+    const upstream = upstreamPaths.get(path.storePath.hash);
+    if (upstream === undefined) {
+      kept.push(path);
+      continue;
+    }
+    const group = skipped.get(upstream);
+    if (group === undefined) skipped.set(upstream, [path.storePath.path]);
+    else group.push(path.storePath.path);
+  }
+  return {
+    kept,
+    skipped: [...skipped].map(([upstream, storePaths]) => ({
+      upstream,
+      storePaths,
+      reason: `${count(storePaths)} skipped: upstream ${upstream} has ${storePaths.length === 1 ? "it" : "them"}`,
+    })),
+  };
+}
+
 /** `undefined` when it is no signature. */
 function keyNameOf(signature: string): string | undefined {
   const colonAt = signature.indexOf(":");
@@ -42,6 +73,9 @@ function keyNameOf(signature: string): string | undefined {
 }
 
 function describe(keyName: string, storePaths: readonly string[]): SkippedPaths {
-  const paths = storePaths.length === 1 ? "1 path" : `${storePaths.length} paths`;
-  return { keyName, storePaths, reason: `${paths} skipped: signed by ${keyName}` };
+  return { keyName, storePaths, reason: `${count(storePaths)} skipped: signed by ${keyName}` };
+}
+
+function count({ length }: readonly string[]): string {
+  return length === 1 ? "1 path" : `${length} paths`;
 }

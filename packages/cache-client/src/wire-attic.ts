@@ -27,7 +27,12 @@ export class AtticWire {
     signal: AbortSignal | undefined,
   ): Promise<ReadonlySet<string>> {
     const url = new URL("get-missing-paths", this.#api);
-    const json = { cache: this.#view, store_path_hashes: storePathHashes };
+    // Ours leaves out what upstreams of the view have, for clients that cannot ask apart; an atticd knows nothing of it.
+    const json = {
+      cache: this.#view,
+      store_path_hashes: storePathHashes,
+      skip_upstream: false,
+    };
     const { text } = await this.#http.send("POST", url, { json, signal });
     return new Set(parseAnswer(Missing, text, `POST ${url.href}`).missing_paths);
   }

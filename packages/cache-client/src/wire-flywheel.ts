@@ -16,6 +16,8 @@ export interface MissingAnswer {
   readonly missingPaths: ReadonlySet<string>;
   /** NAR hashes, in hex, among those of the missing paths. */
   readonly missingNars: ReadonlySet<string>;
+  /** Neither missing nor there: names of upstreams that the view's readers get a path from, by store path hash. */
+  readonly upstreamPaths: ReadonlyMap<string, string>;
 }
 
 /** A path to be made visible. */
@@ -32,7 +34,14 @@ export interface CommitAnswer {
   readonly conflicts: readonly { readonly storePathHash: string; readonly narHash: string }[];
 }
 
-const Missing = v.object({ missingPaths: v.array(v.string()), missingNars: v.array(v.string()) });
+const Missing = v.object({
+  missingPaths: v.array(v.string()),
+  missingNars: v.array(v.string()),
+  upstreamPaths: v.optional(
+    v.array(v.object({ storePathHash: v.string(), upstream: v.string() })),
+    [],
+  ),
+});
 const Commit = v.object({
   created: v.array(v.string()),
   unchanged: v.array(v.string()),
@@ -42,6 +51,12 @@ const Incomplete = v.object({
   missingNars: v.optional(v.array(v.string()), []),
   missingReferences: v.optional(v.array(v.string()), []),
 });
+
+/** How it is asked what a view lacks. */
+export interface MissingOptions {
+  readonly skipUpstream: boolean;
+  readonly signal: AbortSignal | undefined;
+}
 
 /** The three questions of a push to our own server, one request each. */
 export class FlywheelWire {
@@ -57,19 +72,24 @@ export class FlywheelWire {
     this.parts = new PartsWire(http, api, view);
   }
 
+  /** @param options.skipUpstream sets apart what the view's readers get from its upstreams. */
   async findMissing(
     paths: readonly PathFacts[],
-    signal: AbortSignal | undefined,
+    { skipUpstream, signal }: MissingOptions,
   ): Promise<MissingAnswer> {
     const url = new URL("missing", this.#base);
     const json = {
       paths: paths.map(({ storePath, narHash }) => ({ storePathHash: storePath.hash, narHash })),
+      skipUpstream,
     };
     const { text } = await this.#http.send("POST", url, { json, signal });
     const answer = parseAnswer(Missing, text, `POST ${url.href}`);
     return {
       missingPaths: new Set(answer.missingPaths),
       missingNars: new Set(answer.missingNars.map((hash) => parseSha256Hex(`sha256:${hash}`))),
+      upstreamPaths: new Map(
+        answer.upstreamPaths.map(({ storePathHash, upstream }) => [storePathHash, upstream]),
+      ),
     };
   }
 

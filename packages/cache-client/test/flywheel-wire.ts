@@ -15,6 +15,7 @@ const API = `/_flywheel/v1/views/${VIEW}/`;
 
 const MissingRequest = v.object({
   paths: v.array(v.object({ storePathHash: v.string(), narHash: v.string() })),
+  skipUpstream: v.boolean(),
 });
 const CommitRequest = v.object({
   paths: v.array(
@@ -66,6 +67,8 @@ export interface FlywheelWireOptions {
   readonly intercept?: WireHandler;
   readonly config?: Readonly<Record<string, unknown>>;
   readonly maxConcurrentUploads?: number;
+  /** What an upstream of the view has: its name by store path hash. */
+  readonly upstreamPaths?: ReadonlyMap<string, string>;
   /** More of what our server adds to the configuration. */
   readonly flywheel?: Readonly<Record<string, unknown>>;
 }
@@ -97,14 +100,21 @@ export async function startFlywheelWire(options: FlywheelWireOptions = {}): Prom
         },
       });
     } else if (request.path === `${API}missing`) {
-      const { paths } = v.parse(MissingRequest, await request.json());
+      const { paths, skipUpstream } = v.parse(MissingRequest, await request.json());
+      const inUpstreams = new Map(skipUpstream ? options.upstreamPaths : []);
       state.questions.push(paths.length);
-      const missing = paths.filter(({ storePathHash }) => !state.paths.has(storePathHash));
+      const missing = paths.filter(
+        ({ storePathHash }) => !state.paths.has(storePathHash) && !inUpstreams.has(storePathHash),
+      );
       sendJson(response, 200, {
         missingPaths: missing.map(({ storePathHash }) => storePathHash),
         missingNars: [
           ...new Set(missing.map(({ narHash }) => narHash).filter((hash) => !state.nars.has(hash))),
         ],
+        upstreamPaths: [...inUpstreams].map(([storePathHash, upstream]) => ({
+          storePathHash,
+          upstream,
+        })),
       });
     } else if (request.path.startsWith(`${API}nars/`)) {
       uploads += 1;

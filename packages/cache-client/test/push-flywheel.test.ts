@@ -504,3 +504,33 @@ test("a path of another store directory is refused before anything is asked", as
   });
   expect(wire.log).toHaveLength(1);
 });
+
+test("what an upstream of the view has is left to it, and counts as given for the rest", async () => {
+  await using directory = await createTemporaryDirectory();
+  const { base, lib, app, all } = await createClosure(directory.path);
+  const upstreamPaths = new Map([[lib.storePath.hash, "nixos"]]);
+  await using wire = await startFlywheelWire({ upstreamPaths });
+  await using cache = await open(wire);
+
+  const summary = await cache.push(all);
+
+  expect(summary).toMatchObject({ uploaded: 1, missing: 1, alreadyPresent: 0 });
+  expect(summary.skipped.at(-1)).toEqual({
+    reason: "1 path skipped: upstream nixos has it",
+    upstream: "nixos",
+    storePaths: [lib.storePath.path],
+  });
+  const [commit] = wire.state.commits;
+  expect(commit?.paths.map(({ storePath }) => storePath)).toEqual([app.storePath.path]);
+  expect(commit?.externalReferences).toEqual(
+    [base, lib].map(({ storePath }) => storePath.hash).sort(),
+  );
+
+  // Who wants all of it pushed gets that.
+  await using other = await startFlywheelWire({ upstreamPaths });
+  await using again = await open(other);
+  expect(await again.push(all, { upstreamKeyNames: [] })).toMatchObject({
+    uploaded: 3,
+    skipped: [],
+  });
+});

@@ -13,12 +13,15 @@ import { sendJson } from "../http/send.ts";
 import { findMissingPaths } from "./missing-paths.ts";
 import type { RouteServices } from "./route-services.ts";
 import { splitPreamble, takeBytes } from "./upload-framing.ts";
+import { findInUpstreams } from "./upstream-presence.ts";
 
 /** Attic's own bound for a JSON body. */
 const MAX_JSON_BYTES = 2 * 1000 * 1000;
 
 const MissingPathsRequest = v.object({
   cache: v.string(),
+  /** Ours, not Attic's. */
+  skip_upstream: v.optional(v.boolean(), true),
   store_path_hashes: v.array(
     v.pipe(v.string(), v.check(isStorePathHash, "Expected 32 nix32 characters")),
   ),
@@ -50,8 +53,17 @@ export function atticPushRoutes(services: RouteServices): Route[] {
       maxSizeBytes: MAX_JSON_BYTES,
     });
     const chain = await gate.requirePresence(exchange.caller, body.cache);
+    const missing = await findMissingPaths(services, chain, body.store_path_hashes);
+    const inUpstreams = await findInUpstreams(
+      services,
+      exchange,
+      body.cache,
+      body.skip_upstream ? missing.map((storePathHash) => ({ storePathHash })) : [],
+    );
+    const upstreamPaths = new Set(inUpstreams.map(({ storePathHash }) => storePathHash));
     sendJson(exchange, {
-      missing_paths: await findMissingPaths(services, chain, body.store_path_hashes),
+      missing_paths: missing.filter((hash) => !upstreamPaths.has(hash)),
+      ...(upstreamPaths.size === 0 ? {} : { upstream_paths: [...upstreamPaths] }),
     });
   };
 

@@ -100,6 +100,7 @@ export function closureRoutes(services: RouteServices): Route[] {
       next += asked.length;
       const paths = new Map((await look(chain, asked)).map((path) => [path.storePathHash, path]));
       const hits = await passedOn.narInfos(
+        exchange,
         chain,
         asked.filter((hash) => !paths.has(hash)),
       );

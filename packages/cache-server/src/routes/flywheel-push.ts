@@ -13,6 +13,7 @@ import type { CommitResult, ViewRecord } from "../index/cache-index.ts";
 import { findMissingPaths } from "./missing-paths.ts";
 import { formatReceipt, isSha256, requireSha256 } from "./nar-receipt.ts";
 import type { RouteServices } from "./route-services.ts";
+import { findInUpstreams } from "./upstream-presence.ts";
 
 const MAX_JSON_BYTES = 64 * 2 ** 20;
 const MAX_PATHS = 20_000;
@@ -30,6 +31,7 @@ const MissingRequest = v.object({
     v.array(v.object({ storePathHash: StorePathHash, narHash: Sha256 })),
     v.maxLength(MAX_PATHS, TOO_MANY),
   ),
+  skipUpstream: v.optional(v.boolean(), false),
 });
 
 const ClosureRequest = v.object({
@@ -62,16 +64,26 @@ export function flywheelPushRoutes(services: RouteServices): Route[] {
 
   const missing = async (exchange: Exchange): Promise<void> => {
     const presence = await presenceOf(exchange);
-    const { paths } = await readJsonBody(exchange, MissingRequest, {
+    const { paths, skipUpstream } = await readJsonBody(exchange, MissingRequest, {
       ...limits,
       maxSizeBytes: MAX_JSON_BYTES,
     });
-    const missingPaths = await findMissingPaths(
+    const absent = await findMissingPaths(
       services,
       presence,
       paths.map((path) => path.storePathHash),
     );
-    const wanted = new Set(missingPaths);
+    const wanted = new Set(absent);
+    const upstreamPaths = skipUpstream
+      ? await findInUpstreams(
+          services,
+          exchange,
+          exchange.params["view"] ?? "",
+          paths.filter((path) => wanted.has(path.storePathHash)),
+        )
+      : [];
+    for (const { storePathHash } of upstreamPaths) wanted.delete(storePathHash);
+    const missingPaths = absent.filter((hash) => wanted.has(hash));
     const narHashes = paths
       .filter((path) => wanted.has(path.storePathHash))
       .map((path) => path.narHash);
@@ -81,7 +93,7 @@ export function flywheelPushRoutes(services: RouteServices): Route[] {
       view === undefined
         ? [...new Set(narHashes)]
         : await index.findMissingNars(view.id, narHashes);
-    sendJson(exchange, { missingPaths, missingNars });
+    sendJson(exchange, { missingPaths, missingNars, upstreamPaths });
   };
 
   const uploadNar = async (exchange: Exchange): Promise<void> => {

@@ -115,7 +115,7 @@ export function nixReadRoutes(services: RouteServices): Route[] {
     }
     const headers = headersOf(chain, 300);
     if (path === undefined) {
-      const text = await passedOn.narInfo(chain, hash);
+      const text = await passedOn.narInfo(exchange, chain, hash);
       if (text === undefined) throw noSuchPath(chain, hash);
       sendBytes(exchange, text, "text/x-nix-narinfo", { headers });
       return;
@@ -197,7 +197,7 @@ export function nixReadRoutes(services: RouteServices): Route[] {
     const path = await index.findPath(chain.readIds, hash);
     const body =
       path === undefined
-        ? await passedOn.listing(chain, hash)
+        ? await passedOn.listing(exchange, chain, hash)
         : await listings.get(path, exchange.signal);
     if (body === undefined) throw noSuchPath(chain, hash);
     sendBytes(exchange, body, "application/json", { headers: headersOf(chain, 3600) });
@@ -210,7 +210,7 @@ export function nixReadRoutes(services: RouteServices): Route[] {
       const name = readName(exchange);
       const body =
         (await index.findDocument(chain.readIds, kind, name)) ??
-        (await passedOn.document(chain, kind, name));
+        (await passedOn.document(exchange, chain, { kind, name }));
       if (body === undefined) {
         throw new AtticError(
           "NotFound",

@@ -11,6 +11,7 @@ import { compressionsOfExtension } from "../ingest/nar-decoder.ts";
 import type { ReadChain, ReadView } from "../trust/read-chain.ts";
 import type { HeldDownload } from "../upstream/nar-downloads.ts";
 import { UpstreamFault } from "../upstream/upstream-fault.ts";
+import { VIA_HEADER, type Via } from "../upstream/upstream-http.ts";
 import { formatServedNarInfo } from "../upstream/upstream-narinfo.ts";
 import type { UpstreamHit } from "../upstream/upstream-reader.ts";
 import { isSignedBuildTrace, isSignedRealisation } from "../upstream/verify-document.ts";
@@ -21,9 +22,10 @@ import type { RouteServices } from "./route-services.ts";
 /** Answers to what no view of a read chain has, from its upstreams. */
 export interface UpstreamAnswers {
   /** The text of a narinfo. */
-  narInfo(chain: ReadChain, storePathHash: string): Promise<string | undefined>;
+  narInfo(exchange: Exchange, chain: ReadChain, storePathHash: string): Promise<string | undefined>;
   /** What the upstreams have of many, not yet signed by the view; by store path hash. */
   narInfos(
+    exchange: Exchange,
     chain: ReadChain,
     storePathHashes: readonly string[],
   ): Promise<ReadonlyMap<string, UpstreamPathInfo>>;
@@ -36,8 +38,17 @@ export interface UpstreamAnswers {
    * @throws {CacheError} `NOT_FOUND` when no upstream has it, or it is not right.
    */
   sendNar(exchange: Exchange, chain: ReadChain, options: SendNarOptions): Promise<boolean>;
-  listing(chain: ReadChain, storePathHash: string): Promise<Buffer | undefined>;
-  document(chain: ReadChain, kind: DocumentKind, name: string): Promise<Buffer | undefined>;
+  listing(exchange: Exchange, chain: ReadChain, storePathHash: string): Promise<Buffer | undefined>;
+  document(
+    exchange: Exchange,
+    chain: ReadChain,
+    wanted: WantedDocument,
+  ): Promise<Buffer | undefined>;
+}
+
+export interface WantedDocument {
+  readonly kind: DocumentKind;
+  readonly name: string;
 }
 
 export interface SendNarOptions {
@@ -65,12 +76,16 @@ export function createUpstreamAnswers({
     return addSignatures(narInfo, { storeDir: signer.storeDir, keys });
   };
 
-  const findNar = async (chain: ReadChain, fileName: string): Promise<UpstreamHit | undefined> => {
+  const findNar = async (
+    exchange: Exchange,
+    chain: ReadChain,
+    fileName: string,
+  ): Promise<UpstreamHit | undefined> => {
     const name = parseNarFileName(fileName);
     const hit =
       name.kind === "file"
         ? await upstreams?.findFile(chain.upstreams, name.fileHash)
-        : await upstreams?.find(chain.upstreams, name.storePathHash);
+        : await upstreams?.find(chain.upstreams, name.storePathHash, readVia(exchange));
     const isNamedSo =
       hit !== undefined &&
       compressionsOfExtension(name.extension).includes(hit.narInfo.compression);
@@ -103,12 +118,13 @@ export function createUpstreamAnswers({
   };
 
   return {
-    async narInfo(chain, storePathHash) {
-      const hit = await upstreams?.find(chain.upstreams, storePathHash);
+    async narInfo(exchange, chain, storePathHash) {
+      const hit = await upstreams?.find(chain.upstreams, storePathHash, readVia(exchange));
       return hit && sign(chain, formatServedNarInfo(hit.narInfo));
     },
-    async narInfos(chain, storePathHashes) {
-      const hits = (await upstreams?.findAll(chain.upstreams, storePathHashes)) ?? [];
+    async narInfos(exchange, chain, storePathHashes) {
+      const via = readVia(exchange);
+      const hits = (await upstreams?.findAll(chain.upstreams, storePathHashes, via)) ?? [];
       return new Map(
         hits.map(({ upstream, narInfo }) => {
           const { storePathHash, references } = narInfo.manifest;
@@ -122,7 +138,7 @@ export function createUpstreamAnswers({
     async sendNar(exchange, chain, { fileName, isSure }) {
       // Who only asks whether it is there may be about to upload it.
       const isHead = exchange.request.method === "HEAD";
-      const hit = isHead ? undefined : await findNar(chain, fileName);
+      const hit = isHead ? undefined : await findNar(exchange, chain, fileName);
       if (hit === undefined || upstreams === undefined) throw noSuchNar(chain.view, fileName);
       const late = AbortSignal.timeout(upstreamPatienceMs);
       const signal = AbortSignal.any([exchange.signal, late]);
@@ -141,17 +157,20 @@ export function createUpstreamAnswers({
         throw noSuchNar(chain.view, fileName, error);
       }
     },
-    async listing({ upstreams: asked }, storePathHash) {
+    async listing(exchange, { upstreams: asked }, storePathHash) {
       const found = await upstreams?.findDocument(asked, `${storePathHash}.ls`, {
+        via: readVia(exchange),
         maxBytes: MAX_LISTING_BYTES,
         check: isListing,
       });
       return found?.body;
     },
-    async document({ upstreams: asked }, kind, name) {
+    async document(exchange, { upstreams: asked }, { kind, name }) {
+      const via = readVia(exchange);
       switch (kind) {
         case "log": {
           const log = await upstreams?.findDocument(asked, `log/${name}`, {
+            via,
             maxBytes: limits.maxLogSizeBytes,
             check: () => true,
           });
@@ -159,6 +178,7 @@ export function createUpstreamAnswers({
         }
         case "realisation": {
           const realisation = await upstreams?.findDocument(asked, `realisations/${name}.doi`, {
+            via,
             maxBytes: MAX_DOCUMENT_BYTES,
             check: (body, { publicKeys }) => isSignedRealisation(body, name, publicKeys),
           });
@@ -166,6 +186,7 @@ export function createUpstreamAnswers({
         }
         case "build-trace": {
           const trace = await upstreams?.findDocument(asked, `build-trace-v2/${name}.doi`, {
+            via,
             maxBytes: MAX_DOCUMENT_BYTES,
             check: (body, { publicKeys }) => isSignedBuildTrace(body, name, publicKeys),
           });
@@ -176,6 +197,12 @@ export function createUpstreamAnswers({
       }
     },
   };
+}
+
+/** The servers of ours that this request came through. */
+export function readVia({ request }: Pick<Exchange, "request">): Via {
+  const header = request.headers[VIA_HEADER];
+  return typeof header === "string" && header !== "" ? header.split(",") : [];
 }
 
 /** The refusal of a NAR that is not there, or that cannot be had. */

@@ -9,6 +9,7 @@ import {
   readSmallBody,
   SMALL_CONNECTIONS,
   type UpstreamHttp,
+  type Via,
   type UpstreamResponse,
 } from "./upstream-http.ts";
 import { type UpstreamNarInfo, verifyUpstreamNarInfo } from "./upstream-narinfo.ts";
@@ -29,12 +30,25 @@ export interface UpstreamTarget {
 /** `absent`: it does not have it, or nothing that can be believed. `unknown`: that could not be found out now. */
 export type UpstreamMiss = "absent" | "unknown";
 
+/** For whom it is asked. */
+export interface UpstreamQuestion {
+  readonly via: Via;
+  readonly signal: AbortSignal;
+}
+
 /** Talks to one upstream. Whatever goes wrong is a miss, reported once; only {@link UpstreamClient.openNar} throws. */
 export interface UpstreamClient extends AsyncDisposable {
   /** A narinfo that is signed by one of the upstream's keys. */
-  narInfo(storePathHash: string, signal: AbortSignal): Promise<UpstreamNarInfo | UpstreamMiss>;
+  narInfo(
+    storePathHash: string,
+    question: UpstreamQuestion,
+  ): Promise<UpstreamNarInfo | UpstreamMiss>;
   /** A small file below the upstream's address, which nobody has checked. */
-  document(path: string, maxBytes: number, signal: AbortSignal): Promise<Buffer | UpstreamMiss>;
+  document(
+    path: string,
+    maxBytes: number,
+    question: UpstreamQuestion,
+  ): Promise<Buffer | UpstreamMiss>;
   /** @throws {UpstreamFault} for every miss; nobody has counted or logged that yet. */
   openNar(narInfo: UpstreamNarInfo, signal: AbortSignal): Promise<NarBody>;
   /** How a NAR that was opened ended, for the breaker and the log. */
@@ -123,7 +137,7 @@ export function createUpstreamClient(
   const getSmall = async (
     path: string,
     maxBytes: number,
-    signal: AbortSignal,
+    { signal, via }: UpstreamQuestion,
   ): Promise<Buffer | "absent"> => {
     using _ = await turns.acquire(1, AbortSignal.any([signal, closing.signal]));
     // From here on it is the upstream that takes its time.
@@ -131,6 +145,7 @@ export function createUpstreamClient(
     try {
       const response = requireContent(
         await http.get(new URL(path, base), {
+          via,
           signal: AbortSignal.any([signal, late, closing.signal]),
         }),
       );
@@ -145,7 +160,7 @@ export function createUpstreamClient(
 
   /** Whether its paths are of the store directory that it is for. A cache need not say. @throws {UpstreamFault} */
   const checkStoreDir = async (signal: AbortSignal): Promise<void> => {
-    const bytes = await getSmall("nix-cache-info", MAX_CACHE_INFO_BYTES, signal);
+    const bytes = await getSmall("nix-cache-info", MAX_CACHE_INFO_BYTES, { signal, via: [] });
     if (bytes === "absent") return;
     let storeDir: string;
     try {
@@ -216,11 +231,11 @@ export function createUpstreamClient(
   };
 
   return {
-    narInfo(storePathHash, signal) {
+    narInfo(storePathHash, question) {
       const subject = `${storePathHash}.narinfo`;
       const get = async (): Promise<UpstreamNarInfo | "absent"> => {
         const isRight = hasStoreDir();
-        const bytes = await getSmall(subject, options.maxNarInfoBytes, signal);
+        const bytes = await getSmall(subject, options.maxNarInfoBytes, question);
         if (bytes === "absent" || !(await isRight)) return "absent";
         const { storeDir } = target;
         return verifyUpstreamNarInfo(bytes.toString("utf8"), {
@@ -229,9 +244,10 @@ export function createUpstreamClient(
           publicKeys,
         });
       };
-      return ask(subject, get, signal);
+      return ask(subject, get, question.signal);
     },
-    document: (path, maxBytes, signal) => ask(path, () => getSmall(path, maxBytes, signal), signal),
+    document: (path, maxBytes, question) =>
+      ask(path, () => getSmall(path, maxBytes, question), question.signal),
     async openNar(narInfo, signal) {
       const { url, manifest, fileSize } = narInfo;
       if (!isAdmitted()) throw new UpstreamFault("unreachable", "it is left alone for a while");

@@ -13,8 +13,16 @@ export interface UpstreamResponse {
   readonly body: Dispatcher.ResponseData["body"];
 }
 
+/** Ids of servers of ours, so that those that name each other do not ask in circles. */
+export type Via = readonly string[];
+
+/** Carries a {@link Via}. */
+export const VIA_HEADER = "x-flywheel-via";
+
 /** How one question is asked. */
 export interface UpstreamRequest {
+  /** The servers that asked each other for this, the first one first. */
+  readonly via?: Via;
   /** NARs have connections of their own, so that they hold nothing small up. */
   readonly isNar?: boolean;
   readonly headers?: Readonly<Record<string, string>>;
@@ -60,7 +68,7 @@ export function createUpstreamHttp(options: UpstreamHttpOptions): UpstreamHttp {
 
   const send = async (
     url: URL,
-    { isNar = false, headers, signal }: UpstreamRequest,
+    { isNar = false, via = [], headers, signal }: UpstreamRequest,
   ): Promise<UpstreamResponse> => {
     await guard.requireAllowed(url);
     const response = await request(url, {
@@ -69,6 +77,7 @@ export function createUpstreamHttp(options: UpstreamHttpOptions): UpstreamHttp {
       headers: {
         "user-agent": USER_AGENT,
         "accept-encoding": "identity",
+        [VIA_HEADER]: via.join(","),
         ...headers,
         ...(authorization === undefined || url.origin !== origin ? {} : { authorization }),
       },

@@ -51,13 +51,13 @@ export async function tryUpstream(
     },
   });
   const begin = performance.now();
-  const info = await client.document("nix-cache-info", MAX_CACHE_INFO_BYTES, signal);
+  const info = await client.document("nix-cache-info", MAX_CACHE_INFO_BYTES, { via: [], signal });
   const durationMs = performance.now() - begin;
   const isReachable = info !== "unknown";
   const { storeDir, priority } = (Buffer.isBuffer(info) && readCacheInfo(info)) || {};
   const found =
     isReachable && storePathHash !== undefined
-      ? await client.narInfo(storePathHash, signal)
+      ? await client.narInfo(storePathHash, { via: [], signal })
       : undefined;
   return {
     isReachable,

@@ -8,9 +8,10 @@ import { createAnswerWriter } from "./answer-writer.ts";
 import { firstGood } from "./first-good.ts";
 import type { DownloadResult } from "./nar-download.ts";
 import { type HeldDownload, type JoinOptions, openNarDownloads } from "./nar-downloads.ts";
-import type { UpstreamClient } from "./upstream-client.ts";
+import type { UpstreamClient, UpstreamQuestion } from "./upstream-client.ts";
 import { createUpstreamClients } from "./upstream-clients.ts";
 import { isPassingFault, UpstreamFault, type UpstreamFaultReason } from "./upstream-fault.ts";
+import type { Via } from "./upstream-http.ts";
 import { createUpstreamMemory } from "./upstream-memory.ts";
 import { readUpstreamNarInfo, type UpstreamNarInfo } from "./upstream-narinfo.ts";
 import { createUpstreamReports, type PastFault } from "./upstream-reports.ts";
@@ -37,11 +38,13 @@ export interface UpstreamReader {
   find(
     upstreams: readonly UpstreamRecord[],
     storePathHash: string,
+    via: Via,
   ): Promise<UpstreamHit | undefined>;
   /** The same for many; those that are not there are left out. */
   findAll(
     upstreams: readonly UpstreamRecord[],
     storePathHashes: readonly string[],
+    via: Via,
   ): Promise<UpstreamHit[]>;
   /** The path whose NAR this file is, by an answer that somebody got before. */
   findFile(
@@ -59,6 +62,7 @@ export interface UpstreamReader {
     upstreams: readonly UpstreamRecord[],
     path: string,
     options: {
+      readonly via: Via;
       readonly maxBytes: number;
       readonly check: (body: Buffer, upstream: UpstreamRecord) => boolean;
     },
@@ -99,6 +103,9 @@ export interface UpstreamReaderSettings {
   readonly maxNarSizeBytes: number;
 }
 
+/** Servers that stand behind each other. */
+const MAX_VIA = 4;
+
 export async function openUpstreamReader(options: UpstreamReaderOptions): Promise<UpstreamReader> {
   const { index, logger, now, settings } = options;
   const { upstreamDeadlineMs: deadlineMs } = settings;
@@ -117,6 +124,12 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
   });
   const writer = createAnswerWriter(index, logger);
   const closing = new AbortController();
+  /** Tells this server in what others pass on. */
+  const id = crypto.randomUUID().slice(0, 8);
+  const askFor = (via: Via): UpstreamQuestion => ({
+    via: [...via, id],
+    signal: closing.signal,
+  });
   const asking = new Map<string, Promise<UpstreamNarInfo | undefined>>();
 
   const forget = async ({ viewId }: UpstreamRecord, narInfo: UpstreamNarInfo): Promise<void> => {
@@ -186,10 +199,11 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
   const askOnce = async (
     upstream: UpstreamRecord,
     storePathHash: string,
+    via: Via,
   ): Promise<UpstreamNarInfo | undefined> => {
     const { viewId } = upstream;
     try {
-      const answer = await clients.of(upstream).narInfo(storePathHash, closing.signal);
+      const answer = await clients.of(upstream).narInfo(storePathHash, askFor(via));
       if (answer === "unknown") return undefined;
       memory.put(viewId, storePathHash, answer);
       if (answer === "absent") return undefined;
@@ -219,11 +233,12 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
   const ask = (
     upstream: UpstreamRecord,
     storePathHash: string,
+    via: Via,
   ): Promise<UpstreamNarInfo | undefined> => {
     const key = `${upstream.viewId} ${storePathHash}`;
     let question = asking.get(key);
     if (question === undefined) {
-      question = askOnce(upstream, storePathHash).finally(() => asking.delete(key));
+      question = askOnce(upstream, storePathHash, via).finally(() => asking.delete(key));
       asking.set(key, question);
     }
     return question;
@@ -233,6 +248,7 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
   const look = async (
     upstreams: readonly UpstreamRecord[],
     storePathHash: string,
+    via: Via,
   ): Promise<UpstreamHit | undefined> => {
     // A narinfo whose NAR cannot be had now would fail its reader where a miss would not.
     const usable = upstreams.filter(
@@ -244,29 +260,33 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
       if (narInfo !== undefined && narInfo !== "absent") return { upstream, narInfo };
     }
     const questions = usable.map(async (upstream): Promise<UpstreamHit | undefined> => {
-      const narInfo = await ask(upstream, storePathHash);
+      const narInfo = await ask(upstream, storePathHash, via);
       return narInfo && { upstream, narInfo };
     });
     return firstGood(questions, deadlineMs);
   };
 
-  const isOff = (upstreams: readonly UpstreamRecord[]): boolean =>
-    upstreams.length === 0 || !settings.upstreamEnabled || closing.signal.aborted;
+  const isOff = (upstreams: readonly UpstreamRecord[], via: Via): boolean =>
+    upstreams.length === 0 ||
+    !settings.upstreamEnabled ||
+    closing.signal.aborted ||
+    via.includes(id) ||
+    via.length > MAX_VIA;
 
   return {
-    async find(upstreams, storePathHash) {
-      if (isOff(upstreams)) return undefined;
+    async find(upstreams, storePathHash, via) {
+      if (isOff(upstreams, via)) return undefined;
       await recall(upstreams, [storePathHash]);
-      return look(upstreams, storePathHash);
+      return look(upstreams, storePathHash, via);
     },
-    async findAll(upstreams, storePathHashes) {
-      if (isOff(upstreams)) return [];
+    async findAll(upstreams, storePathHashes, via) {
+      if (isOff(upstreams, via)) return [];
       await recall(upstreams, storePathHashes);
-      const hits = await Promise.all(storePathHashes.map((hash) => look(upstreams, hash)));
+      const hits = await Promise.all(storePathHashes.map((hash) => look(upstreams, hash, via)));
       return hits.filter((hit) => hit !== undefined);
     },
     async findFile(upstreams, fileHash) {
-      if (isOff(upstreams)) return undefined;
+      if (isOff(upstreams, [])) return undefined;
       const byView = new Map(upstreams.map((upstream) => [upstream.viewId, upstream]));
       const viewIds = [...byView.keys()];
       const remembered = memory.findFile(viewIds, fileHash);
@@ -281,11 +301,11 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
     },
     fetch: ({ upstream, narInfo }, joinOptions) =>
       downloads.join({ upstream, client: clients.of(upstream) }, narInfo, joinOptions),
-    async findDocument(upstreams, path, { maxBytes, check }) {
-      if (isOff(upstreams)) return undefined;
+    async findDocument(upstreams, path, { via, maxBytes, check }) {
+      if (isOff(upstreams, via)) return undefined;
       const questions = upstreams.map(async (upstream): Promise<UpstreamDocument | undefined> => {
         try {
-          const body = await clients.of(upstream).document(path, maxBytes, closing.signal);
+          const body = await clients.of(upstream).document(path, maxBytes, askFor(via));
           return typeof body !== "string" && check(body, upstream) ? { upstream, body } : undefined;
         } catch (error) {
           if (!closing.signal.aborted) {

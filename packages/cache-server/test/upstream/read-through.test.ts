@@ -351,6 +351,35 @@ describe("look-ups", () => {
   });
 });
 
+test.each([1, 2])(
+  "%i servers that name each other in a circle do not ask in circles",
+  async (count) => {
+    await using opened = new AsyncDisposableStack();
+    const servers = await Promise.all(
+      Array.from({ length: count }, async () => opened.use(await startTestServer())),
+    );
+    for (const server of servers) await server.createView("main", { isPublic: true });
+    for (const [position, server] of servers.entries()) {
+      const next = servers[(position + 1) % count] ?? server;
+      const url = `${next.url}/main/`;
+      const keys = await next.index.listSigningKeys((await next.index.findView("main"))?.id ?? 0);
+      await attach(server, { url, publicKey: keys[0]?.publicKey ?? "" }, "main");
+    }
+    const [first] = servers;
+    const path = await createTestPath("nowhere");
+    for (const name of [
+      `${path.storePathHash}.narinfo`,
+      `${path.storePathHash}.ls`,
+      "log/nothing.drv",
+    ]) {
+      expect((await first?.send("GET", `/main/${name}`))?.status).toBe(404);
+    }
+    for (const { logs } of servers) {
+      expect(logs.filter(({ level }) => level === "warn" || level === "error")).toEqual([]);
+    }
+  },
+);
+
 describe("trust", () => {
   test("a view that signs what is upstream's adds its signature, before and after it is stored", async () => {
     await using world = await startReadThrough();

@@ -21,7 +21,7 @@ export interface ReadThrough extends AsyncDisposable {
 /** Adds an upstream with the fake's address and key to a view. */
 export async function attach(
   server: TestServer,
-  upstream: FakeUpstream,
+  upstream: Pick<FakeUpstream, "url" | "publicKey">,
   viewName: string,
   more: { readonly name?: string; readonly priority?: number } = {},
 ): Promise<UpstreamRecord> {

@@ -30,6 +30,7 @@ interface World extends AsyncDisposable {
 }
 
 const signal = new AbortController().signal;
+const question = { via: [], signal };
 
 async function openWorld(target: Partial<UpstreamTarget> = {}, deadlineMs = 5000): Promise<World> {
   const upstream = await startFakeUpstream();
@@ -72,7 +73,7 @@ async function openWorld(target: Partial<UpstreamTarget> = {}, deadlineMs = 5000
 }
 
 async function requireNarInfo({ client, path }: World): Promise<UpstreamNarInfo> {
-  const found = await client.narInfo(path.storePathHash, signal);
+  const found = await client.narInfo(path.storePathHash, question);
   if (typeof found === "string") throw new Error(`The narinfo is ${found}`);
   return found;
 }
@@ -105,7 +106,7 @@ test("a signed narinfo and its file are had, and nobody is asked for an encoding
 
 test("what it does not have is absent, and nothing is wrong with that", async () => {
   await using world = await openWorld();
-  expect(await world.client.narInfo(world.path.storePathHash, signal)).toBe("absent");
+  expect(await world.client.narInfo(world.path.storePathHash, question)).toBe("absent");
   expect(world.counted).toEqual([]);
 });
 
@@ -205,7 +206,7 @@ describe("a narinfo that cannot be believed is a miss with one reason, one line,
     upstream.conduct("/again", (response) => response.writeHead(302, { location: "/again" }).end());
     if (conduct !== undefined) upstream.conduct(`/${path.storePathHash}.narinfo`, conduct);
     // What the path itself is wrong with is remembered, what the way to it is wrong with is not.
-    expect(await client.narInfo(path.storePathHash, signal)).toBe(
+    expect(await client.narInfo(path.storePathHash, question)).toBe(
       isFaultOfTheWay(reason) ? "unknown" : "absent",
     );
     expect(world.counted).toEqual([reason]);
@@ -216,7 +217,7 @@ describe("a narinfo that cannot be believed is a miss with one reason, one line,
     await using world = await openWorld();
     await world.upstream.add(world.path, { key: "none" });
     for (let count = 0; count < 5; count += 1) {
-      await world.client.narInfo(world.path.storePathHash, signal);
+      await world.client.narInfo(world.path.storePathHash, question);
     }
     expect(world.counted).toHaveLength(5);
     expect(world.logged).toEqual(["unsigned"]);
@@ -227,7 +228,7 @@ test("all that a cache of another store directory has is absent", async () => {
   await using world = await openWorld();
   await world.upstream.add(world.path);
   world.upstream.files.set("/nix-cache-info", Buffer.from("StoreDir: /gnu/store\n"));
-  expect(await world.client.narInfo(world.path.storePathHash, signal)).toBe("absent");
+  expect(await world.client.narInfo(world.path.storePathHash, question)).toBe("absent");
   expect(world.counted).toEqual(["store-dir"]);
 });
 
@@ -271,7 +272,7 @@ describe("a private upstream's credential", () => {
       upstream.conduct(`/${path.storePathHash}.narinfo`, (response) =>
         response.writeHead(403).end(),
       );
-      await client.narInfo(path.storePathHash, signal);
+      await client.narInfo(path.storePathHash, question);
     }
     expect(secret.counted).toEqual(["refused"]);
     expect(open.counted).toEqual([]);
@@ -284,17 +285,17 @@ describe("the breaker", () => {
     await world.upstream.add(world.path);
     const name = `/${world.path.storePathHash}.narinfo`;
     world.upstream.conduct(name, () => {});
-    expect(await world.client.narInfo(world.path.storePathHash, signal)).toBe("unknown");
+    expect(await world.client.narInfo(world.path.storePathHash, question)).toBe("unknown");
     expect(world.counted).toEqual(["timeout"]);
     expect(world.client.admits()).toBe(false);
     for (let count = 0; count < 10; count += 1) {
-      expect(await world.client.narInfo(world.path.storePathHash, signal)).toBe("unknown");
+      expect(await world.client.narInfo(world.path.storePathHash, question)).toBe("unknown");
     }
     expect(world.upstream.count(name)).toBe(1);
     await vi.waitFor(
       async () => {
         // What asks is the probe, for something else than what hangs.
-        await world.client.narInfo("0".repeat(32), signal);
+        await world.client.narInfo("0".repeat(32), question);
         expect(world.client.admits()).toBe(true);
       },
       { timeout: 10_000, interval: 100 },
@@ -305,7 +306,7 @@ describe("the breaker", () => {
     await using world = await openWorld();
     await world.upstream[Symbol.asyncDispose]();
     for (let count = 0; count < 5; count += 1) {
-      expect(await world.client.narInfo(world.path.storePathHash, signal)).toBe("unknown");
+      expect(await world.client.narInfo(world.path.storePathHash, question)).toBe("unknown");
     }
     expect(world.counted.slice(0, 3)).toEqual(["unreachable", "unreachable", "unreachable"]);
     expect(world.client.admits()).toBe(false);
@@ -316,7 +317,7 @@ describe("the breaker", () => {
     world.upstream.conduct(`/${world.path.storePathHash}.narinfo`, (response) =>
       response.writeHead(status, { "retry-after": "Thu, 01 Jan 2099 00:00:00 GMT" }).end(),
     );
-    await world.client.narInfo(world.path.storePathHash, signal);
+    await world.client.narInfo(world.path.storePathHash, question);
     expect(world.client.admits()).toBe(false);
   });
 
@@ -325,7 +326,7 @@ describe("the breaker", () => {
     for (let count = 0; count < 5; count += 1) {
       const bad = await createTestPath(`bad-${count}`);
       await world.upstream.add(bad, { key: "none" });
-      await world.client.narInfo(bad.storePathHash, signal);
+      await world.client.narInfo(bad.storePathHash, question);
     }
     await world.upstream.add(world.path);
     expect(await requireNarInfo(world)).toMatchObject({ compression: "zstd" });
