@@ -13,7 +13,7 @@ const { Readable, Writable, pipeline } = process.getBuiltinModule("node:stream")
 const { isUtf8 } = process.getBuiltinModule("node:buffer");
 const { setTimeout: setTimeout$1 } = process.getBuiltinModule("node:timers/promises");
 const { connect, createServer } = process.getBuiltinModule("node:net");
-const { Agent: Agent$4, createServer: createServer$1, get, request: request$1 } = process.getBuiltinModule("node:http");
+const { Agent: Agent$4, createServer: createServer$1, get, request } = process.getBuiltinModule("node:http");
 const { once } = process.getBuiltinModule("node:events");
 const { parseArgs, promisify } = process.getBuiltinModule("node:util");
 const { performance: performance$1 } = process.getBuiltinModule("node:perf_hooks");
@@ -27,11 +27,9 @@ const { availableParallelism, homedir, setPriority, tmpdir, userInfo } = process
 const { execFile, spawn } = process.getBuiltinModule("node:child_process");
 const { createInterface } = process.getBuiltinModule("node:readline/promises");
 const { createInterface: createInterface$1 } = process.getBuiltinModule("node:readline");
-const { setFlagsFromString } = process.getBuiltinModule("node:v8");
-const { runInNewContext } = process.getBuiltinModule("node:vm");
 const { pipeline: pipeline$1 } = process.getBuiltinModule("node:stream/promises");
 const { lookup } = process.getBuiltinModule("node:dns/promises");
-const { Agent: Agent$5, request: request$2 } = process.getBuiltinModule("node:https");
+const { Agent: Agent$5, request: request$1 } = process.getBuiltinModule("node:https");
 // \0rolldown/runtime.js
 var __create = Object.create;
 var __defProp = Object.defineProperty;
@@ -10965,7 +10963,7 @@ function parseNarInfo(text) {
 	const { fields, signatures } = readFields(text);
 	const required = (name) => {
 		const value = fields.get(name);
-		if (value === void 0 || value === "") throw corrupt$1(`${name} is missing`);
+		if (value === void 0 || value === "") throw corrupt$2(`${name} is missing`);
 		return value;
 	};
 	const optional = (name, parse) => {
@@ -10993,7 +10991,7 @@ function parseNarInfo(text) {
 		...ca === void 0 ? {} : { ca },
 		signatures
 	};
-	if (info.narSize === 0) throw corrupt$1("NarSize is 0");
+	if (info.narSize === 0) throw corrupt$2("NarSize is 0");
 	return info;
 }
 /**
@@ -11025,19 +11023,19 @@ function formatNarInfo(info) {
 function readFields(text) {
 	const fields = /* @__PURE__ */ new Map();
 	const signatures = [];
-	if (!text.endsWith("\n")) throw corrupt$1("the last line has no newline");
+	if (!text.endsWith("\n")) throw corrupt$2("the last line has no newline");
 	for (const [index, line] of text.slice(0, -1).split("\n").entries()) {
 		const colon = line.indexOf(":");
-		if (colon < 1 || line[colon + 1] !== " ") throw corrupt$1(`line ${index + 1} is not "Key: value": ${quote$1(line)}`);
+		if (colon < 1 || line[colon + 1] !== " ") throw corrupt$2(`line ${index + 1} is not "Key: value": ${quote$1(line)}`);
 		const name = line.slice(0, colon);
 		if (!KNOWN_FIELDS.has(name)) continue;
 		const value = line.slice(colon + 2);
-		if (hasControlCharacter(value)) throw corrupt$1(`line ${index + 1} holds a control character: ${quote$1(line)}`);
-		if (name !== "References" && value !== value.trim()) throw corrupt$1(`line ${index + 1} has stray spaces: ${quote$1(line)}`);
+		if (hasControlCharacter(value)) throw corrupt$2(`line ${index + 1} holds a control character: ${quote$1(line)}`);
+		if (name !== "References" && value !== value.trim()) throw corrupt$2(`line ${index + 1} has stray spaces: ${quote$1(line)}`);
 		if (name === "Sig") {
-			if (value === "") throw corrupt$1(`line ${index + 1} is an empty Sig`);
+			if (value === "") throw corrupt$2(`line ${index + 1} is an empty Sig`);
 			signatures.push(value);
-		} else if (fields.has(name)) throw corrupt$1(`${name} appears twice`);
+		} else if (fields.has(name)) throw corrupt$2(`${name} appears twice`);
 		else fields.set(name, value);
 	}
 	return {
@@ -11066,7 +11064,7 @@ function within$1(name, read) {
 		return read();
 	} catch (error) {
 		if (error instanceof CacheError && error.code === "CORRUPT") throw error;
-		throw corrupt$1(`${name}: ${describeError(error)}`, error);
+		throw corrupt$2(`${name}: ${describeError(error)}`, error);
 	}
 }
 /** Code units below U+0020, and U+007F. */
@@ -11080,7 +11078,7 @@ function hasControlCharacter(text) {
 function quote$1(line) {
 	return JSON.stringify(line.length > 160 ? `${line.slice(0, 160)}…` : line);
 }
-function corrupt$1(reason, cause) {
+function corrupt$2(reason, cause) {
 	const options = cause === void 0 ? {} : { cause };
 	return new CacheError("CORRUPT", `The narinfo is corrupt: ${reason}`, options);
 }
@@ -11119,9 +11117,9 @@ function parseNixCacheInfo(text) {
 		if (colon > 0) fields.set(line.slice(0, colon), line.slice(colon + 1).trim());
 	}
 	const storeDir = fields.get("StoreDir") ?? "/nix/store";
-	if (!isStoreDir(storeDir)) throw corrupt("StoreDir", storeDir);
+	if (!isStoreDir(storeDir)) throw corrupt$1("StoreDir", storeDir);
 	const priority = fields.get("Priority");
-	if (priority !== void 0 && !/^-?\d{1,9}$/.test(priority)) throw corrupt("Priority", priority);
+	if (priority !== void 0 && !/^-?\d{1,9}$/.test(priority)) throw corrupt$1("Priority", priority);
 	return {
 		storeDir,
 		wantMassQuery: fields.get("WantMassQuery") === "1",
@@ -11134,7 +11132,7 @@ function formatNixCacheInfo(info) {
 	const priority = info.priority === void 0 ? "" : `Priority: ${info.priority}\n`;
 	return `StoreDir: ${info.storeDir}\n${massQuery}${priority}`;
 }
-function corrupt(key, value) {
+function corrupt$1(key, value) {
 	return new CacheError("CORRUPT", `nix-cache-info is corrupt: ${key} is ${JSON.stringify(value.slice(0, 160))}`);
 }
 var init_nix_cache_info = __esmMin((() => {
@@ -48413,7 +48411,7 @@ function createUploadTarget(options) {
 			view,
 			token,
 			signal,
-			idleTimeoutMs: IDLE_MS$1,
+			idleTimeoutMs: IDLE_MS$2,
 			retry: {
 				maxAttempts: 3,
 				maxTotalMs: 3e4
@@ -48469,7 +48467,7 @@ async function readTokenFile(file) {
 	const token = await readFile$2(file, "utf8").catch(() => "");
 	return token.trim() === "" ? void 0 : token.trim();
 }
-var PROGRESS, IDLE_MS$1;
+var PROGRESS, IDLE_MS$2;
 var init_upload_target = __esmMin((() => {
 	init_src$3();
 	init_src$6();
@@ -48479,7 +48477,7 @@ var init_upload_target = __esmMin((() => {
 		"upload-done",
 		"committed"
 	]);
-	IDLE_MS$1 = 2e4;
+	IDLE_MS$2 = 2e4;
 }));
 // packages/runner-agent/src/agent/job-credentials.ts
 /**
@@ -48799,29 +48797,6 @@ var init_narinfo_source = __esmMin((() => {
 	MAX_KNOWN_SENT = 500;
 	MAX_PAGES = 40;
 }));
-// packages/runner-agent/src/nix-face/network-garbage.ts
-/**
-* Bytes came from a socket, in memory of their own that is garbage as soon as they went on. V8 counts it for little and
-* lets 64 MiB of it lie, then looks through the whole heap. To look through the young part now and then keeps the
-* process small, and takes half as long.
-*/
-function noteNetworkGarbage(bytes) {
-	bytesSince += bytes;
-	if (bytesSince < PERIOD_BYTES) return;
-	bytesSince = 0;
-	collect ??= exposeCollector();
-	collect?.({ type: "minor" });
-}
-/** As `--expose-gc` does, with which V8 would not take the compiled code that it has kept, and start by 25 ms later. */
-function exposeCollector() {
-	setFlagsFromString("--expose-gc");
-	return runInNewContext("gc");
-}
-var PERIOD_BYTES, bytesSince, collect;
-var init_network_garbage = __esmMin((() => {
-	PERIOD_BYTES = 16 * 2 ** 20;
-	bytesSince = 0;
-}));
 // packages/runner-agent/src/nix-face/nar-stream.ts
 /** Asks for a file; the first bytes decide whether there is one. */
 async function openNarStream(upstream, url, options) {
@@ -48852,15 +48827,13 @@ async function* readOn(upstream, url, { answer: first, begin, sizeBytes }, { sta
 	let received = 0;
 	let breaks = 0;
 	let resumedAt = 0;
-	signal?.addEventListener("abort", () => answer?.body.on("error", () => {}).destroy());
+	signal?.addEventListener("abort", () => answer?.body.destroy());
 	for (;;) {
 		let trouble;
 		if (answer !== void 0) {
-			const body = answer.body;
 			try {
-				for await (const chunk of watched(body, stallMs)) {
+				for await (const chunk of watched(answer.body, stallMs)) {
 					received += chunk.length;
-					noteNetworkGarbage(chunk.length);
 					if (breaks > 0 && received - resumedAt >= PROGRESS_BYTES) {
 						breaks = 0;
 						upstream.report();
@@ -48870,7 +48843,7 @@ async function* readOn(upstream, url, { answer: first, begin, sizeBytes }, { sta
 			} catch (error) {
 				trouble = error;
 			} finally {
-				answer.body.on("error", () => {}).destroy();
+				answer.body.destroy();
 			}
 			if (sizeBytes === void 0 ? trouble === void 0 : received === sizeBytes) {
 				upstream.report();
@@ -48901,7 +48874,7 @@ async function* readOn(upstream, url, { answer: first, begin, sizeBytes }, { sta
 		});
 		answer = "miss" in next ? void 0 : next;
 		if (answer !== void 0 && !continuesAt(answer, range.start)) {
-			answer.body.on("error", () => {}).destroy();
+			answer.body.destroy();
 			answer = void 0;
 			breaks = MAX_BREAKS;
 		}
@@ -48948,7 +48921,6 @@ function parseLength(header) {
 var MAX_BREAKS, PROGRESS_BYTES, RESUME_PAUSE_MS, MIN_BYTES_PER_SECOND;
 var init_nar_stream = __esmMin((() => {
 	init_src$6();
-	init_network_garbage();
 	MAX_BREAKS = 3;
 	PROGRESS_BYTES = 65536;
 	RESUME_PAUSE_MS = 200;
@@ -48988,7 +48960,7 @@ function createReadAhead(options) {
 	/** Makes room by what nobody seems to want. */
 	const reserveForIdle = (sizeBytes) => {
 		for (const [hash, { nar, sinceMs }] of readings) {
-			if (nar.state !== "complete" || nowMs() - sinceMs < IDLE_MS) continue;
+			if (nar.state !== "complete" || nowMs() - sinceMs < IDLE_MS$1) continue;
 			readings.delete(hash);
 			statistics.nix.prefetchedUnused(1);
 			nar.release().then(schedule);
@@ -49120,7 +49092,7 @@ async function* copied(chunks) {
 function wrongBytes({ url }) {
 	return new CacheError("CORRUPT", `The cache sent other bytes for ${url} than its narinfo says`);
 }
-var SMALL_FILE_BYTES, MAX_SMALL, MAX_LARGE, IDLE_MS, MAX_UNPACKED_BYTES, OVERHEAD, OVERHEAD_BYTES;
+var SMALL_FILE_BYTES, MAX_SMALL, MAX_LARGE, IDLE_MS$1, MAX_UNPACKED_BYTES, OVERHEAD, OVERHEAD_BYTES;
 var init_read_ahead = __esmMin((() => {
 	init_src$6();
 	init_src$4();
@@ -49128,10 +49100,406 @@ var init_read_ahead = __esmMin((() => {
 	SMALL_FILE_BYTES = 262144;
 	MAX_SMALL = 512;
 	MAX_LARGE = 6;
-	IDLE_MS = 6e4;
+	IDLE_MS$1 = 6e4;
 	MAX_UNPACKED_BYTES = 8 * 2 ** 20;
 	OVERHEAD = 1.02;
 	OVERHEAD_BYTES = 1024;
+}));
+// packages/runner-agent/src/nix-face/response-reader.ts
+/** @see RFC 9112, sections 4 to 7. */
+function createResponseReader() {
+	let place = "head";
+	let head;
+	let isReusable = false;
+	let left = 0;
+	let line = NO_BYTES$2;
+	const startBody = (given) => {
+		head = given;
+		const { status, headers } = given;
+		const length = headers.get("content-length");
+		isReusable = !/\bclose\b/i.test(headers.get("connection") ?? "");
+		if (status === 204 || status === 304) place = "done";
+		else if (/\bchunked\s*$/i.test(headers.get("transfer-encoding") ?? "")) place = "chunk size";
+		else if (length === void 0) {
+			place = "rest";
+			isReusable = false;
+		} else {
+			if (!/^\d{1,15}$/.test(length)) throw corrupt("a Content-Length that is no number");
+			left = Number(length);
+			place = left === 0 ? "done" : "counted";
+		}
+	};
+	/** One line has come, without its end. */
+	const takeLine = (text) => {
+		if (place === "chunk size") {
+			const [, size] = /^([0-9a-f]{1,12})\s*(?:;.*)?$/i.exec(text) ?? [];
+			if (size === void 0) throw corrupt("a chunk without a size");
+			left = Number.parseInt(size, 16);
+			place = left === 0 ? "trailer" : "chunk";
+		} else if (place === "chunk end") {
+			if (text !== "") throw corrupt("a chunk that is longer than its size");
+			place = "chunk size";
+		} else if (text === "") place = "done";
+	};
+	/** Collects a line, or the head; where it ends in the bytes, `undefined` when it goes on. */
+	const collect = (bytes, at) => {
+		const isHead = place === "head";
+		const before = line.length;
+		const seen = before === 0 ? bytes.subarray(at) : Buffer.concat([line, bytes.subarray(at)]);
+		const found = isHead ? seen.indexOf("\r\n\r\n") : seen.indexOf(LF);
+		if (found === -1) {
+			if (seen.length > (isHead ? MAX_HEAD_BYTES$1 : MAX_LINE_BYTES)) throw corrupt("a line without an end");
+			line = Buffer.from(seen);
+			return;
+		}
+		line = NO_BYTES$2;
+		if (isHead) {
+			const given = parseHead(seen.toString("latin1", 0, found));
+			if (given.status >= 200) startBody(given);
+			return at + found + 4 - before;
+		}
+		const end = found > 0 && seen[found - 1] === CR ? found - 1 : found;
+		takeLine(seen.toString("latin1", 0, end));
+		return at + found + 1 - before;
+	};
+	return {
+		read(bytes) {
+			let at = 0;
+			let [start, end] = [0, 0];
+			while (at < bytes.length) {
+				if (place === "done") throw corrupt("more than the answer");
+				if (place === "rest") return bytes.subarray(at);
+				if (place !== "counted" && place !== "chunk") {
+					const next = collect(bytes, at);
+					if (next === void 0) break;
+					at = next;
+					continue;
+				}
+				const count = Math.min(left, bytes.length - at);
+				if (end === 0) [start, end] = [at, at + count];
+				else {
+					bytes.copyWithin(end, at, at + count);
+					end += count;
+				}
+				at += count;
+				left -= count;
+				if (left === 0) place = place === "chunk" ? "chunk end" : "done";
+			}
+			return bytes.subarray(start, end);
+		},
+		end() {
+			if (place === "rest") place = "done";
+			if (place !== "done") throw new CacheError("TRUNCATED", "The connection ended early");
+		},
+		get head() {
+			return head;
+		},
+		get isComplete() {
+			return place === "done";
+		},
+		get isReusable() {
+			return isReusable;
+		}
+	};
+}
+function parseHead(text) {
+	const [first = "", ...lines] = text.split("\r\n");
+	const [, status] = /^HTTP\/1\.[01] ([1-5]\d\d)(?: |$)/.exec(first) ?? [];
+	if (status === void 0) throw corrupt("no status line");
+	const headers = /* @__PURE__ */ new Map();
+	for (const each of lines) {
+		const colon = each.indexOf(":");
+		if (colon <= 0) throw corrupt("a header without a name");
+		const name = each.slice(0, colon).toLowerCase();
+		if (!headers.has(name)) headers.set(name, each.slice(colon + 1).trim());
+	}
+	if (first.startsWith("HTTP/1.0") && !headers.has("connection")) headers.set("connection", "close");
+	return {
+		status: Number(status),
+		headers
+	};
+}
+function corrupt(what) {
+	return new CacheError("CORRUPT", `The answer is no HTTP/1: ${what}`);
+}
+var MAX_HEAD_BYTES$1, MAX_LINE_BYTES, NO_BYTES$2, CR, LF;
+var init_response_reader = __esmMin((() => {
+	init_src$6();
+	MAX_HEAD_BYTES$1 = 65536;
+	MAX_LINE_BYTES = 4096;
+	NO_BYTES$2 = Buffer.alloc(0);
+	[CR, LF] = [13, 10];
+}));
+// packages/runner-agent/src/nix-face/file-connection.ts
+/**
+* Opens a connection that reads into the same few buffers again and again: memory of its own for each read of the
+* socket is most of what it costs to pass a large file on.
+*/
+function createFileConnection(origin, options) {
+	const { bufferBytes, buffers } = origin.protocol === "https:" ? TLS : PLAIN;
+	const free = [];
+	/** What the next read goes to. */
+	let current;
+	/** Not given back yet, the one with the reader included. */
+	const full = [];
+	let isLent = false;
+	let isPaused = false;
+	let reader;
+	let failure;
+	let requests = 0;
+	let receivedBytes = 0;
+	/** Whoever waits for the head, or for the next bytes. */
+	let wake = () => {};
+	const fail = (error) => {
+		failure ??= error;
+		socket.destroy();
+		wake();
+	};
+	const nextBuffer = () => current ??= free.pop() ?? Buffer.allocUnsafeSlow(bufferBytes);
+	const onBytes = (count) => {
+		const buffer = nextBuffer();
+		receivedBytes += count;
+		if (reader === void 0 || reader.isComplete) {
+			fail(new CacheError("CORRUPT", "The server said something that nobody asked for"));
+			return false;
+		}
+		try {
+			const chunk = reader.read(buffer.subarray(0, count));
+			if (chunk.length > 0) {
+				full.push({
+					chunk,
+					buffer
+				});
+				current = void 0;
+			}
+		} catch (error) {
+			fail(error instanceof Error ? error : new Error(String(error)));
+			return false;
+		}
+		wake();
+		isPaused = full.length >= buffers;
+		return !isPaused;
+	};
+	const socket = openSocket$2(origin, nextBuffer, onBytes);
+	socket.setNoDelay(true);
+	const connecting = setTimeout(() => {
+		fail(new CacheError("TIMEOUT", `No connection to ${origin.host} in time`));
+	}, options.connectTimeoutMs);
+	socket.once(origin.protocol === "https:" ? "secureConnect" : "connect", () => {
+		clearTimeout(connecting);
+	});
+	socket.on("error", fail);
+	socket.on("close", () => {
+		clearTimeout(connecting);
+		try {
+			if (reader === void 0) throw new CacheError("TRUNCATED", "The connection ended early");
+			reader.end();
+		} catch (error) {
+			failure ??= error;
+		}
+		wake();
+		options.onClose();
+	});
+	const changed = () => new Promise((resolve) => wake = resolve);
+	const resume = () => {
+		if (!isPaused) return;
+		isPaused = false;
+		socket.resume();
+	};
+	const takeBack = () => {
+		const taken = full.shift();
+		if (taken !== void 0 && free.length < buffers) free.push(taken.buffer);
+	};
+	const giveBack = () => {
+		if (!isLent) return;
+		isLent = false;
+		takeBack();
+		if (full.length < buffers) resume();
+	};
+	const finish = (answer) => {
+		if (reader !== answer) return;
+		reader = void 0;
+		while (full.length > 0) takeBack();
+		isLent = false;
+		resume();
+		wake();
+		if (answer.isComplete && answer.isReusable && failure === void 0 && !socket.destroyed) options.onIdle();
+		else socket.destroy();
+	};
+	const bodyOf = (answer) => ({
+		destroy: () => finish(answer),
+		async *[Symbol.asyncIterator]() {
+			try {
+				for (;;) {
+					if (reader !== answer) throw new CacheError("CANCELLED", "The file was given up");
+					giveBack();
+					const [next] = full;
+					if (next !== void 0) {
+						isLent = true;
+						yield next.chunk;
+					} else if (answer.isComplete) return;
+					else if (failure !== void 0) throw failure;
+					else await changed();
+				}
+			} finally {
+				finish(answer);
+			}
+		}
+	});
+	return {
+		async get(url, headers, signal) {
+			signal.throwIfAborted();
+			const answer = createResponseReader();
+			reader = answer;
+			requests += 1;
+			receivedBytes = 0;
+			const onAbort = () => fail(asError$1(signal.reason));
+			signal.addEventListener("abort", onAbort);
+			try {
+				socket.write(formatRequest(url, headers));
+				while (answer.head === void 0) {
+					if (failure !== void 0) throw failure;
+					await changed();
+				}
+				return {
+					head: answer.head,
+					body: bodyOf(answer)
+				};
+			} catch (error) {
+				socket.destroy();
+				throw error;
+			} finally {
+				signal.removeEventListener("abort", onAbort);
+			}
+		},
+		get wasStale() {
+			return requests > 1 && receivedBytes === 0;
+		},
+		destroy: () => socket.destroy()
+	};
+}
+function openSocket$2({ protocol, hostname, port }, buffer, callback) {
+	const host = hostname.replace(/^\[(.*)\]$/, "$1");
+	const onread = {
+		buffer,
+		callback
+	};
+	if (protocol === "http:") return connect({
+		host,
+		port: Number(port || 80),
+		onread
+	});
+	const servername = /^[\d.]+$|:/.test(host) ? "" : host;
+	const options = {
+		host,
+		port: Number(port || 443),
+		servername,
+		onread
+	};
+	return connect$1(options);
+}
+function formatRequest(url, headers) {
+	const lines = Object.entries({
+		host: url.host,
+		...headers
+	}).map(([name, value]) => {
+		if (/[\r\n\0]/.test(value)) throw new CacheError("INVALID", `The header ${name} has lines`);
+		return `${name}: ${value}\r\n`;
+	});
+	return `GET ${url.pathname}${url.search} HTTP/1.1\r\n${lines.join("")}\r\n`;
+}
+function asError$1(reason) {
+	return reason instanceof Error ? reason : new Error(String(reason));
+}
+var PLAIN, TLS;
+var init_file_connection = __esmMin((() => {
+	init_src$6();
+	init_response_reader();
+	PLAIN = {
+		bufferBytes: 131072,
+		buffers: 2
+	};
+	TLS = {
+		bufferBytes: 16384,
+		buffers: 16
+	};
+}));
+// packages/runner-agent/src/nix-face/file-connections.ts
+/** Opens nothing by itself. */
+function createFileConnections(connectTimeoutMs) {
+	const open = /* @__PURE__ */ new Set();
+	const idle = [];
+	const waiting = [];
+	const takeIdle = (origin) => {
+		const at = idle.findLastIndex((pooled) => pooled.origin === origin);
+		const [pooled] = at === -1 ? [] : idle.splice(at, 1);
+		clearTimeout(pooled?.timer);
+		return pooled;
+	};
+	const create = (url) => {
+		if (open.size >= MAX_CONNECTIONS$2) idle.shift()?.connection.destroy();
+		const pooled = {
+			origin: url.origin,
+			connection: createFileConnection(url, {
+				connectTimeoutMs,
+				onIdle() {
+					pooled.timer = setTimeout(() => pooled.connection.destroy(), IDLE_MS);
+					pooled.timer.unref();
+					idle.push(pooled);
+					waiting.shift()?.();
+				},
+				onClose() {
+					clearTimeout(pooled.timer);
+					open.delete(pooled);
+					const at = idle.indexOf(pooled);
+					if (at !== -1) idle.splice(at, 1);
+					waiting.shift()?.();
+				}
+			})
+		};
+		open.add(pooled);
+		return pooled;
+	};
+	/** Until there is a connection to have, or nobody wants it any more. */
+	const wait = (signal) => new Promise((resolve, reject) => {
+		const onAbort = () => {
+			waiting.splice(waiting.indexOf(onFree), 1);
+			reject(signal.reason);
+		};
+		const onFree = () => {
+			signal.removeEventListener("abort", onAbort);
+			resolve();
+		};
+		waiting.push(onFree);
+		signal.addEventListener("abort", onAbort, { once: true });
+	});
+	return {
+		async get(url, headers, signal) {
+			for (;;) {
+				signal.throwIfAborted();
+				const kept = takeIdle(url.origin);
+				if (kept === void 0 && open.size - idle.length >= MAX_CONNECTIONS$2) {
+					await wait(signal);
+					continue;
+				}
+				const { connection } = kept ?? create(url);
+				try {
+					return await connection.get(url, headers, signal);
+				} catch (error) {
+					if (signal.aborted || !connection.wasStale) throw error;
+				}
+			}
+		},
+		[Symbol.dispose]() {
+			for (const { connection } of open) connection.destroy();
+		}
+	};
+}
+var MAX_CONNECTIONS$2, IDLE_MS;
+var init_file_connections = __esmMin((() => {
+	init_file_connection();
+	MAX_CONNECTIONS$2 = 64;
+	IDLE_MS = 4e3;
 }));
 // packages/runner-agent/src/nix-face/read-whole.ts
 /**
@@ -49204,24 +49572,15 @@ var init_read_whole = __esmMin((() => {
 /** Asks an upstream with deadlines, one repetition and a breaker. */
 function createUpstream(options) {
 	const { probeUrl, isForbiddenAbsent, credentials, deadlineMs, health, nowMs } = options;
-	const common = {
+	const small = new import_undici$1.Agent({
 		headersTimeout: 0,
 		bodyTimeout: 0,
 		allowH2: false,
-		connect: { timeout: CONNECT_TIMEOUT_MS$1 }
-	};
-	const agents = {
-		small: new import_undici$1.Agent({
-			...common,
-			connections: SMALL_CONNECTIONS,
-			pipelining: PIPELINING
-		}),
-		large: new import_undici$1.Agent({
-			...common,
-			connections: 64,
-			pipelining: 1
-		})
-	};
+		connect: { timeout: CONNECT_TIMEOUT_MS$1 },
+		connections: SMALL_CONNECTIONS,
+		pipelining: PIPELINING
+	});
+	const files = createFileConnections(CONNECT_TIMEOUT_MS$1);
 	const origin = probeUrl.origin;
 	const running = /* @__PURE__ */ new Set();
 	let isClosed = false;
@@ -49238,7 +49597,7 @@ function createUpstream(options) {
 		...question.headers,
 		...token === void 0 || url.origin !== origin ? {} : { authorization: `Bearer ${token}` }
 	});
-	const sendSmall = (url, { method = "GET", body }, { headers, signal }) => readWhole(agents.small, {
+	const sendSmall = (url, { method = "GET", body }, { headers, signal }) => readWhole(small, {
 		url,
 		method,
 		headers,
@@ -49246,21 +49605,12 @@ function createUpstream(options) {
 		signal,
 		maxBytes: MAX_SMALL_BYTES
 	});
-	const sendLarge = async (url, { method = "GET" }, { headers, signal }) => {
-		const response = await (0, import_undici$1.request)(url, {
-			dispatcher: agents.large,
-			method,
-			headers,
-			signal
-		});
-		const header = (name) => {
-			const value = response.headers[name];
-			return typeof value === "string" ? value : value?.[0];
-		};
+	const sendLarge = async (url, _, { headers, signal }) => {
+		const { head, body } = await files.get(url, headers, signal);
 		return {
-			status: response.statusCode,
-			header,
-			body: response.body
+			status: head.status,
+			header: (name) => head.headers.get(name),
+			body
 		};
 	};
 	/** One request with its redirects; the token is that of the attempt. */
@@ -49275,7 +49625,7 @@ function createUpstream(options) {
 			});
 			const location = answer.header("location");
 			if (!REDIRECTS.has(answer.status) || location === void 0) return answer;
-			await drop(answer);
+			drop(answer);
 			if (redirects === MAX_REDIRECTS$1) throw new CacheError("UNAVAILABLE", "too many redirects");
 			target = new URL(location, target);
 		}
@@ -49294,13 +49644,13 @@ function createUpstream(options) {
 		const token = credentials.token();
 		let answer = await follow(send, url, question, signal);
 		if (isRefusal(answer.status)) {
-			await drop(answer);
+			drop(answer);
 			if (!await credentials.refused(token)) return refusal(answer.status);
 			answer = await follow(send, url, question, signal);
 		}
 		const { status } = answer;
 		if (status === 200 || status === 206) return answer;
-		await drop(answer);
+		drop(answer);
 		if (isRefusal(status)) return refusal(status);
 		if (status === 404 || status === 410 || status === 403) return { miss: "absent" };
 		const isTransient = status >= 500 || status === 429 || status === 408;
@@ -49391,6 +49741,7 @@ function createUpstream(options) {
 			const answer = await readSmall(url, question);
 			return "status" in answer ? readTextOf(answer) : answer;
 		},
+		readHead: (url) => readSmall(url, { method: "HEAD" }),
 		open: (url, question) => ask(sendLarge, url, question),
 		report,
 		warmUp() {
@@ -49406,7 +49757,7 @@ function createUpstream(options) {
 				maxBytes: 0,
 				signal
 			};
-			for (let count = 0; count < SMALL_CONNECTIONS; count += 1) readWhole(agents.small, head).catch(() => {});
+			for (let count = 0; count < SMALL_CONNECTIONS; count += 1) readWhole(small, head).catch(() => {});
 		},
 		get isAsked() {
 			return health.isAsked;
@@ -49420,13 +49771,14 @@ function createUpstream(options) {
 		async [Symbol.asyncDispose]() {
 			isClosed = true;
 			for (const each of running) each.abort();
-			await Promise.all([agents.small.destroy(), agents.large.destroy()]);
+			files[Symbol.dispose]();
+			await small.destroy();
 		}
 	};
 }
 /** What comes after the head of an answer that is of no use. */
-async function drop(answer) {
-	if ("body" in answer) await answer.body.dump({ limit: 65536 }).catch(() => {});
+function drop(answer) {
+	if ("body" in answer) answer.body.destroy();
 }
 async function readTextOf({ bytes, header }) {
 	if (header("content-encoding") !== "zstd") return bytes.toString("utf8");
@@ -49444,6 +49796,7 @@ var import_undici$1, CONNECT_TIMEOUT_MS$1, ATTEMPTS, RETRY_PAUSE_MS, MAX_REDIREC
 var init_upstream = __esmMin((() => {
 	init_src$6();
 	import_undici$1 = require_undici();
+	init_file_connections();
 	init_read_whole();
 	CONNECT_TIMEOUT_MS$1 = 5e3;
 	ATTEMPTS = 2;
@@ -49539,21 +49892,18 @@ var init_nix_cache = __esmMin((() => {
 }));
 // packages/runner-agent/src/nix-face/send-chunks.ts
 /**
-* Writes chunks as fast as the client takes them and ends the answer; how many bytes went. While one is written the
-* next is fetched, and a chunk's memory is its source's again when the one after the next is asked for.
+* Writes chunks as fast as the client takes them and ends the answer; how many bytes went. Each is done with before the
+* next is asked for.
 *
 * @throws {CacheError} `CANCELLED` when the client went away; whatever the chunks throw.
 */
 async function sendChunks(response, chunks) {
 	let sentBytes = 0;
-	let written = Promise.resolve();
 	for await (const chunk of chunks) {
-		await written;
 		if (response.destroyed) throw new CacheError("CANCELLED", "The client went away");
 		sentBytes += chunk.length;
-		written = write(response, chunk);
+		await write(response, chunk);
 	}
-	await written;
 	response.end();
 	return sentBytes;
 }
@@ -49627,10 +49977,8 @@ async function serveSpooled(request, response, { cache, path, nar, stallMs, stat
 	return true;
 }
 async function serveHead(response, { name, cache: { upstream, cacheUrl } }) {
-	const answer = await upstream.open(new URL(name, cacheUrl), { method: "HEAD" });
+	const answer = await upstream.readHead(new URL(name, cacheUrl));
 	if ("miss" in answer) return answer;
-	await answer.body.dump();
-	upstream.report();
 	response.writeHead(200, narHeaders(answer.header)).end();
 }
 /** A NAR as it comes from the cache. */
@@ -49930,7 +50278,7 @@ var init_spool = __esmMin((() => {
 		}
 		async *read(start, end = 1e400) {
 			let position = start;
-			let [buffer, other] = [NO_BYTES$1, NO_BYTES$1];
+			let buffer = NO_BYTES$1;
 			for (;;) {
 				if (this.#error !== void 0) throw this.#error;
 				const available = Math.min(this.writtenBytes, end) - position;
@@ -49939,7 +50287,6 @@ var init_spool = __esmMin((() => {
 					if (buffer.length < bytes) buffer = Buffer.allocUnsafe(bytes);
 					const into = buffer.subarray(0, bytes);
 					const chunk = await this.#use(() => this.#storage.read(position, into));
-					[buffer, other] = [other, buffer];
 					position += chunk.length;
 					yield chunk;
 				} else if (this.state === "complete" || position >= end) return;
@@ -63290,7 +63637,7 @@ var init_upload_queue = __esmMin((() => {
 /** Creates a client. Its calls reject with `UNAVAILABLE` when nobody is behind the socket. */
 function createControlClient(socketPath) {
 	const send = async (method, path, { body, silenceMs = ANSWER_MS } = {}) => {
-		const outgoing = request$1({
+		const outgoing = request({
 			socketPath,
 			method,
 			path,
@@ -70082,7 +70429,7 @@ function askThroughProxy({ url: proxy }, { url, timeoutMs }) {
 	const isSecure = url.protocol === "https:";
 	const { promise, resolve } = Promise.withResolvers();
 	const user = decodeURIComponent(`${proxy.username}:${proxy.password}`);
-	const outgoing = request$1({
+	const outgoing = request({
 		...endpointOf(proxy),
 		agent: false,
 		timeout: timeoutMs,
@@ -70193,7 +70540,7 @@ async function sendOnce(url, { method, authorization, body }, agents, { timeoutM
 	const { promise, resolve, reject } = Promise.withResolvers();
 	const isSecure = url.protocol === "https:";
 	const startedMs = nowMs();
-	const request = (isSecure ? request$2 : request$1)(url, {
+	const request$2 = (isSecure ? request$1 : request)(url, {
 		method,
 		agent: isSecure ? agents["https:"] : agents["http:"],
 		signal,
@@ -70205,20 +70552,20 @@ async function sendOnce(url, { method, authorization, body }, agents, { timeoutM
 			...body === void 0 ? {} : { "content-length": body.length }
 		}
 	});
-	request.on("timeout", () => {
+	request$2.on("timeout", () => {
 		const waited = formatDurationMs(timeoutMs);
-		request.destroy(new CacheError("TIMEOUT", `the server was silent for ${waited}`));
+		request$2.destroy(new CacheError("TIMEOUT", `the server was silent for ${waited}`));
 	});
-	request.on("error", (error) => {
+	request$2.on("error", (error) => {
 		reject(toCacheError$1(error));
 	});
-	request.on("response", (response) => {
+	request$2.on("response", (response) => {
 		resolve({
 			response,
 			atMs: (startedMs + nowMs()) / 2
 		});
 	});
-	request.end(body);
+	request$2.end(body);
 	return promise;
 }
 async function* readBody(response) {

@@ -37,6 +37,7 @@ interface SceneOptions {
   readonly prefetch?: boolean;
   readonly prefetchMaxBytes?: number;
   readonly spoolBytes?: number;
+  readonly deadlineMs?: number;
   /** What every look at the clock adds: answers of a cache that is far away take their time. */
   readonly tickMs?: number;
 }
@@ -160,7 +161,9 @@ describe("a closure", () => {
       Array.from({ length: 1100 }, (_, at) => createCachedPath(`leaf-${at}`)),
     );
     const top = await createCachedPath("top", leaves);
-    await using scene = await startScene([top, ...leaves], { prefetchMaxBytes: 0 });
+    await using scene = await startScene([top, ...leaves], {
+      ...{ prefetchMaxBytes: 0, deadlineMs: 20_000 },
+    });
     await scene.get(`${top.hash}.narinfo`);
     const answers = await Promise.all(leaves.map(({ hash }) => scene.get(`${hash}.narinfo`)));
     expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]));

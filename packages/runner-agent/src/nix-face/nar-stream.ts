@@ -2,7 +2,6 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { CacheError, describeError, isCacheError } from "@glorious/core";
 
-import { noteNetworkGarbage } from "./network-garbage.ts";
 import type { Miss, Upstream, UpstreamAnswer } from "./upstream.ts";
 
 /** Which bytes of a file; without `end` all from `start` on. */
@@ -20,7 +19,7 @@ export interface NarStream {
   /** How many bytes will come, where the upstream says so. */
   readonly sizeBytes: number | undefined;
   /**
-   * The bytes. A transfer that is cut or stalls goes on where it stopped.
+   * The bytes. A transfer that is cut or stalls goes on where it stopped. A chunk is good until the next is asked for.
    *
    * @throws {CacheError} `TRUNCATED` when it cannot go on.
    */
@@ -80,15 +79,13 @@ async function* readOn(
   let received = 0;
   let breaks = 0;
   let resumedAt = 0;
-  signal?.addEventListener("abort", () => answer?.body.on("error", () => {}).destroy());
+  signal?.addEventListener("abort", () => answer?.body.destroy());
   for (;;) {
     let trouble: unknown;
     if (answer !== undefined) {
-      const body = answer.body as AsyncIterable<Buffer>;
       try {
-        for await (const chunk of watched(body, stallMs)) {
+        for await (const chunk of watched(answer.body, stallMs)) {
           received += chunk.length;
-          noteNetworkGarbage(chunk.length);
           if (breaks > 0 && received - resumedAt >= PROGRESS_BYTES) {
             breaks = 0;
             upstream.report();
@@ -99,7 +96,7 @@ async function* readOn(
         trouble = error;
       } finally {
         // Not read to its end when the reader gave up, too.
-        answer.body.on("error", () => {}).destroy();
+        answer.body.destroy();
       }
       const isWhole = sizeBytes === undefined ? trouble === undefined : received === sizeBytes;
       if (isWhole) {
@@ -131,7 +128,7 @@ async function* readOn(
     const next = await upstream.open(url, { headers, signal });
     answer = "miss" in next ? undefined : next;
     if (answer !== undefined && !continuesAt(answer, range.start)) {
-      answer.body.on("error", () => {}).destroy();
+      answer.body.destroy();
       answer = undefined;
       // Other bytes than before, or no ranges after all: it will not get better.
       breaks = MAX_BREAKS;

@@ -97,10 +97,8 @@ async function serveHead(
   response: ServerResponse,
   { name, cache: { upstream, cacheUrl } }: NarQuestion,
 ): Promise<Miss | undefined> {
-  const answer = await upstream.open(new URL(name, cacheUrl), { method: "HEAD" });
+  const answer = await upstream.readHead(new URL(name, cacheUrl));
   if ("miss" in answer) return answer;
-  await answer.body.dump();
-  upstream.report();
   response.writeHead(200, narHeaders(answer.header)).end();
   return undefined;
 }

@@ -17,7 +17,7 @@ export interface SpooledNar {
   /** Resolves when it is complete or has failed. */
   readonly settled: Promise<void>;
   /**
-   * The bytes from `start` to `end`, as they come; a chunk is good until the one after the next is asked for.
+   * The bytes from `start` to `end`, as they come; a chunk is good until the next is asked for.
    *
    * @throws {CacheError} what it failed with.
    */
@@ -147,7 +147,7 @@ class Entry implements SpooledNar {
 
   async *read(start: number, end = Infinity): AsyncGenerator<Buffer, void, undefined> {
     let position = start;
-    let [buffer, other] = [NO_BYTES, NO_BYTES];
+    let buffer = NO_BYTES;
     for (;;) {
       if (this.#error !== undefined) throw this.#error;
       const available = Math.min(this.writtenBytes, end) - position;
@@ -156,7 +156,6 @@ class Entry implements SpooledNar {
         if (buffer.length < bytes) buffer = Buffer.allocUnsafe(bytes);
         const into = buffer.subarray(0, bytes);
         const chunk = await this.#use(() => this.#storage.read(position, into));
-        [buffer, other] = [other, buffer];
         position += chunk.length;
         yield chunk;
       } else if (this.state === "complete" || position >= end) {

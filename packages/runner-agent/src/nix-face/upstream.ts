@@ -3,10 +3,12 @@ import { promisify } from "node:util";
 import { zstdDecompress } from "node:zlib";
 
 import { CacheError, describeError } from "@glorious/core";
-import { Agent, type Dispatcher, request } from "undici";
+import { Agent } from "undici";
 
 import type { Credentials } from "../credentials.ts";
 import type { NixMissReason } from "../statistics.ts";
+import type { FileBody } from "./file-connection.ts";
+import { createFileConnections } from "./file-connections.ts";
 import { readWhole, type WholeAnswer } from "./read-whole.ts";
 import type { UpstreamHealth } from "./upstream-health.ts";
 
@@ -19,7 +21,7 @@ export interface Miss {
 export interface UpstreamAnswer {
   readonly status: number;
   readonly header: (name: string) => string | undefined;
-  readonly body: Dispatcher.ResponseData["body"];
+  readonly body: FileBody;
 }
 
 /** How one question is asked. */
@@ -36,6 +38,8 @@ export interface Upstream extends AsyncDisposable {
   readBytes(url: URL, question?: UpstreamQuestion): Promise<Buffer | Miss>;
   /** The same for text. */
   readText(url: URL, question?: UpstreamQuestion): Promise<string | Miss>;
+  /** Asks what is said of something before its content. */
+  readHead(url: URL): Promise<Pick<UpstreamAnswer, "status" | "header"> | Miss>;
   /** Asks for something to stream. Who reads the body says by `report` how that ended. */
   open(url: URL, question?: UpstreamQuestion): Promise<UpstreamAnswer | Miss>;
   /** A body came whole, or it did not: for the breaker. */
@@ -93,20 +97,15 @@ interface Trouble extends Miss {
 /** Asks an upstream with deadlines, one repetition and a breaker. */
 export function createUpstream(options: UpstreamOptions): Upstream {
   const { probeUrl, isForbiddenAbsent, credentials, deadlineMs, health, nowMs } = options;
-  const common = {
+  const small = new Agent({
     headersTimeout: 0,
     bodyTimeout: 0,
     allowH2: false,
     connect: { timeout: CONNECT_TIMEOUT_MS },
-  };
-  const agents = {
-    small: new Agent({
-      ...common,
-      connections: SMALL_CONNECTIONS,
-      pipelining: PIPELINING,
-    }),
-    large: new Agent({ ...common, connections: 64, pipelining: 1 }),
-  };
+    connections: SMALL_CONNECTIONS,
+    pipelining: PIPELINING,
+  });
+  const files = createFileConnections(CONNECT_TIMEOUT_MS);
   const origin = probeUrl.origin;
   const running = new Set<AbortController>();
   let isClosed = false;
@@ -139,15 +138,11 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   ) => Promise<Answer>;
 
   const sendSmall: Send<WholeAnswer> = (url, { method = "GET", body }, { headers, signal }) =>
-    readWhole(agents.small, { url, method, headers, body, signal, maxBytes: MAX_SMALL_BYTES });
+    readWhole(small, { url, method, headers, body, signal, maxBytes: MAX_SMALL_BYTES });
 
-  const sendLarge: Send<UpstreamAnswer> = async (url, { method = "GET" }, { headers, signal }) => {
-    const response = await request(url, { dispatcher: agents.large, method, headers, signal });
-    const header = (name: string): string | undefined => {
-      const value = response.headers[name];
-      return typeof value === "string" ? value : value?.[0];
-    };
-    return { status: response.statusCode, header, body: response.body };
+  const sendLarge: Send<UpstreamAnswer> = async (url, _, { headers, signal }) => {
+    const { head, body } = await files.get(url, headers, signal);
+    return { status: head.status, header: (name) => head.headers.get(name), body };
   };
 
   /** One request with its redirects; the token is that of the attempt. */
@@ -164,7 +159,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
       const answer = await send(target, question, { headers, signal });
       const location = answer.header("location");
       if (!REDIRECTS.has(answer.status) || location === undefined) return answer;
-      await drop(answer);
+      drop(answer);
       if (redirects === MAX_REDIRECTS) throw new CacheError("UNAVAILABLE", "too many redirects");
       target = new URL(location, target);
     }
@@ -189,13 +184,13 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     const token = credentials.token();
     let answer = await follow(send, url, question, signal);
     if (isRefusal(answer.status)) {
-      await drop(answer);
+      drop(answer);
       if (!(await credentials.refused(token))) return refusal(answer.status);
       answer = await follow(send, url, question, signal);
     }
     const { status } = answer;
     if (status === 200 || status === 206) return answer;
-    await drop(answer);
+    drop(answer);
     if (isRefusal(status)) return refusal(status);
     if (status === 404 || status === 410 || status === 403) return { miss: "absent" };
     const isTransient = status >= 500 || status === 429 || status === 408;
@@ -291,6 +286,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
       const answer = await readSmall(url, question);
       return "status" in answer ? readTextOf(answer) : answer;
     },
+    readHead: (url) => readSmall(url, { method: "HEAD" }),
     open: (url, question) => ask(sendLarge, url, question),
     report,
     warmUp() {
@@ -302,7 +298,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
       const head = { url: probeUrl, method: "HEAD", headers, maxBytes: 0, signal } as const;
       for (let count = 0; count < SMALL_CONNECTIONS; count += 1) {
         // Whether it works is for real questions to find out.
-        readWhole(agents.small, head).catch(() => {});
+        readWhole(small, head).catch(() => {});
       }
     },
     get isAsked() {
@@ -317,14 +313,15 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     async [Symbol.asyncDispose]() {
       isClosed = true;
       for (const each of running) each.abort();
-      await Promise.all([agents.small.destroy(), agents.large.destroy()]);
+      files[Symbol.dispose]();
+      await small.destroy();
     },
   };
 }
 
 /** What comes after the head of an answer that is of no use. */
-async function drop(answer: WholeAnswer | UpstreamAnswer): Promise<void> {
-  if ("body" in answer) await answer.body.dump({ limit: 64 * 1024 }).catch(() => {});
+function drop(answer: WholeAnswer | UpstreamAnswer): void {
+  if ("body" in answer) answer.body.destroy();
 }
 
 async function readTextOf({ bytes, header }: WholeAnswer): Promise<string | Miss> {
