@@ -1,20 +1,38 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { createReadStream } from "node:fs";
-import { readdir, readFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
-import { join } from "node:path";
+import { basename, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 import {
+  encodeNix32,
+  formatNarInfo,
+  formatPublicKey,
+  formatSecretKey,
+  generateSecretKey,
+  parseHash,
+  toPublicKey,
+  writeNar,
+} from "@glorious/nix-store";
+import {
   type CommandResult,
+  createAtticServerData,
   createNixSandbox,
   describeEachNix,
   type NixSandbox,
+  createTemporaryDirectory,
   runCommand,
   type RunningFlywheel,
+  startFaultProxy,
   startFlywheel,
 } from "@glorious/testkit";
 import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { createRandom } from "./random.ts";
 
 const LAUNCHER = fileURLToPath(new URL("../bin/flywheel", import.meta.url));
 
@@ -154,4 +172,160 @@ describeEachNix("a cache that changes hands", (nix) => {
     expect(JSON.parse(repeated.stdout)).toMatchObject({ added: 0, alreadyPresent: 1 });
     expect(await readdir(exportFolder, { recursive: true })).toEqual(files);
   });
+});
+
+describeEachNix(
+  "an Attic server's caches",
+  (nix) => {
+    test("come from its database and storage with settings and keys, and clients notice nothing but the address", async () => {
+      await using sandbox = await createNixSandbox(nix);
+      const path = await sandbox.buildPath(CLOSURE);
+      using data = await createAtticServerData(sandbox.directory);
+      const key = generateSecretKey("attic-key");
+      data.addCache({
+        name: "attic-team",
+        keypair: formatSecretKey(key),
+        isPublic: true,
+        priority: 37,
+        retentionSeconds: 86_400,
+      });
+      data.addCache({ name: "attic-none", keypair: formatSecretKey(generateSecretKey("none")) });
+      const closure = await sandbox.output("nix-store", ["--query", "--requisites", path]);
+      for (const storePath of closure.split("\n")) {
+        const references = await sandbox.output("nix-store", [
+          "--query",
+          "--references",
+          storePath,
+        ]);
+        const file = join(sandbox.directory, "nar");
+        await sandbox.output("sh", ["-c", `nix-store --dump ${storePath} > ${file}`]);
+        await data.addPath("attic-team", {
+          storePath,
+          nar: await readFile(file),
+          references: references
+            .split("\n")
+            .filter(Boolean)
+            .map((name) => basename(name)),
+          chunkBytes: 100,
+        });
+      }
+      data.addPin("attic-team", "release", path);
+
+      const imported = await flywheel(
+        "import",
+        ...["--from-attic-database", data.databaseFile, "--storage", data.storage],
+        ...["--all-caches", "--all", "--with-keys"],
+      );
+
+      expect(imported.status, imported.stderr).toBe(0);
+      expect(imported.stderr).not.toContain(formatSecretKey(key).slice(-20));
+      expect(imported.stderr).toContain("Imported 3 paths");
+      const info = JSON.parse((await flywheel("view", "info", "attic-team", "--json")).stdout);
+      expect(info).toMatchObject({
+        isPublic: true,
+        priority: 37,
+        publicKey: formatPublicKey(toPublicKey(key)),
+        retentionPeriod: { seconds: 86_400 },
+      });
+      const pins = await flywheel("path", "pins", "--view", "attic-team", "--json");
+      expect(JSON.parse(pins.stdout)).toMatchObject({
+        pins: [{ name: "release", storePath: path }],
+      });
+      // Without a token, and with the key that it was always signed with.
+      await sandbox.configure({ trustedKeys: [formatPublicKey(toPublicKey(key))] });
+      const { status, stderr } = await sandbox.substitute(path, {
+        from: `${server.url}/attic-team`,
+      });
+      expect(status, stderr).toBe(0);
+    });
+  },
+  "newest",
+);
+
+/** As `flywheel`, to be killed on the way. */
+async function startCommand(url: string, ...args: readonly string[]): Promise<ChildProcess> {
+  const token = await server.readToken();
+  const env = { ...process.env, FLYWHEEL_SERVER: url, FLYWHEEL_TOKEN: token };
+  return spawn(LAUNCHER, args, { env, stdio: "ignore" });
+}
+
+/** Made-up paths of noise in a static cache, each needing the one before. */
+async function createNoise(folder: string, count: number, sizeBytes: number): Promise<string[]> {
+  const noise = createRandom("import");
+  const hashes: string[] = [];
+  await mkdir(join(folder, "nar"), { recursive: true });
+  await writeFile(join(folder, "nix-cache-info"), "StoreDir: /nix/store\n");
+  let before: string | undefined;
+  for (let number = 0; number < count; number += 1) {
+    const contents = noise.bytes(sizeBytes);
+    const file = { path: [], executable: false, sizeBytes, contents: [contents] };
+    const nar = Buffer.concat(
+      await Array.fromAsync(writeNar([{ type: "regular" as const, ...file }])),
+    );
+    const digest = createHash("sha256").update(nar).digest();
+    const hash = encodeNix32(digest.subarray(0, 20));
+    const references: string[] = before === undefined ? [] : [before];
+    before = `${hash}-noise`;
+    hashes.push(hash);
+    await writeFile(join(folder, "nar", `${hash}.nar`), nar);
+    const narInfo = formatNarInfo({
+      storePath: `/nix/store/${before}`,
+      url: `nar/${hash}.nar`,
+      compression: "none",
+      narHash: parseHash(digest.toString("hex"), "sha256"),
+      narSize: nar.length,
+      references,
+      signatures: [],
+    });
+    await writeFile(join(folder, `${hash}.narinfo`), narInfo);
+  }
+  return hashes;
+}
+
+/** Uploads of NARs that the server has answered with success. */
+function countUploads(): number {
+  return server
+    .logs()
+    .split("\n")
+    .filter((line) => /"?path"?[=:]\s*"?\S*\/nars\//.test(line)).length;
+}
+
+test("an import that is killed, over a network that breaks, shows nothing half and goes on where it was", async () => {
+  await using directory = await createTemporaryDirectory("flywheel-import-");
+  const count = 24;
+  const hashes = await createNoise(directory.path, count, 2 * 2 ** 20);
+  await createView("killed");
+  const random = createRandom("broken import");
+  await using source = await serveFolder(directory.path);
+  await using proxy = await startFaultProxy(
+    () => Number(new URL(source.url).port),
+    () =>
+      random.chance(0.3)
+        ? { after: { bytes: random.below(4 * 2 ** 20), towards: "client", kind: "reset" } }
+        : { bytesPerSecond: 8 * 2 ** 20 },
+  );
+  const last = hashes.at(-1) ?? "";
+  const args = ["import", "killed", last, "--unsigned"];
+  const from = ["--from", `http://127.0.0.1:${proxy.port}`];
+  const before = countUploads();
+
+  const child = await startCommand(server.url, ...args, ...from);
+  const deadline = performance.now() + 120_000;
+  while (countUploads() - before < 6 && performance.now() < deadline) await sleep(20);
+  child.kill("SIGKILL");
+  await once(child, "close");
+  const uploaded = countUploads() - before;
+  expect(uploaded).toBeGreaterThanOrEqual(6);
+  const listed = await fetch(`${server.url}/_flywheel/v1/views/killed/paths`, {
+    headers: { authorization: `Bearer ${await server.readToken()}` },
+  });
+  expect(await listed.json()).toEqual({ paths: [] });
+
+  const again = await flywheel(...args, ...from, "--json");
+
+  expect(again.stderr).toBe("");
+  expect(JSON.parse(again.stdout)).toMatchObject({ paths: count, added: count, failed: 0 });
+  // What was under way when it was killed may have arrived.
+  expect(countUploads() - before).toBeLessThanOrEqual(count + 8);
+  expect(proxy.faults.get("reset") ?? 0).toBeGreaterThan(0);
 });

@@ -1,3 +1,10 @@
+export {
+  type AtticCacheData,
+  type AtticCompression,
+  type AtticPathData,
+  type AtticServerData,
+  createAtticServerData,
+} from "./attic-server-data.ts";
 export { describeEachNix } from "./describe-each-nix.ts";
 export {
   type ConnectionFault,

@@ -34,7 +34,9 @@ export function checkNarInfo(
   { storeDir, keys }: NarInfoRules,
 ): SourcePath {
   if (/^\s*</.test(text)) throw new CacheError("CORRUPT", `${from} is a web page, no narinfo`);
-  const info = within(from, () => parseNarInfo(text));
+  // Nix wants a space there, and some caches write none behind a list that is empty.
+  const spaced = text.replaceAll(/^(\w+):$/gm, "$1: ");
+  const info = within(from, () => parseNarInfo(spaced));
   if (!info.storePath.startsWith(`${storeDir}/`)) {
     throw new CacheError("INVALID", `${from} is of ${info.storePath}, outside of ${storeDir}`);
   }
