@@ -43149,7 +43149,8 @@ var init_import_paths = __esmMin((() => {
 */
 function checkNarInfo$1(text, storePathHash, from, { storeDir, keys }) {
 	if (/^\s*</.test(text)) throw new CacheError("CORRUPT", `${from} is a web page, no narinfo`);
-	const info = within(from, () => parseNarInfo(text));
+	const spaced = text.replaceAll(/^(\w+):$/gm, "$1: ");
+	const info = within(from, () => parseNarInfo(spaced));
 	if (!info.storePath.startsWith(`${storeDir}/`)) throw new CacheError("INVALID", `${from} is of ${info.storePath}, outside of ${storeDir}`);
 	const storePath = within(from, () => parseStorePath(info.storePath, storeDir));
 	if (storePath.hash !== storePathHash) throw new CacheError("CORRUPT", `${from} is of another path, ${info.storePath}`);
