@@ -25,6 +25,7 @@ import { signingKeyRoutes } from "./signing-keys.ts";
 import { upstreamRoutes } from "./upstreams.ts";
 import { viewPathRoutes } from "./view-paths.ts";
 import { viewUpstreamRoutes } from "./view-upstreams.ts";
+import { warmRoutes } from "./warm.ts";
 
 /** Everything the server answers; `docs/reference/http-api.md` is tested against it. */
 export function allRoutes(services: RouteServices): Route[] {
@@ -38,6 +39,7 @@ export function allRoutes(services: RouteServices): Route[] {
     ...flywheelPushRoutes(services),
     ...partUploadRoutes(services),
     ...closureRoutes(services),
+    ...warmRoutes(services),
     ...signingKeyRoutes(services),
     ...retentionRoutes(services),
     ...upstreamRoutes(services),
