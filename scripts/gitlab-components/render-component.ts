@@ -53,6 +53,8 @@ const OVERRIDES: Readonly<Record<string, Partial<ComponentInput>>> = {
       "A masked CI/CD variable with a token of the server, such as `$CACHE_TOKEN`, where jobs have no identity.",
     regex: String.raw`^(\$\{?\w+\}?)?$`,
   },
+  // A server that never answers is waited for half as long by each job that extends this.
+  timeout: { default: 10 },
   // GitLab gives an `after_script` five minutes.
   "drain-timeout": { default: 240 },
 };

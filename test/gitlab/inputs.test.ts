@@ -8,6 +8,7 @@ import { fillIn, readComponent } from "./component-job.ts";
 
 /** The forge's own cache is what a component cannot reach. */
 const OF_ACTIONS_ONLY = new Set(["keep-evaluation", "keep-repositories"]);
+const TIMES: Readonly<Record<string, string>> = { timeout: "10", "drain-timeout": "240" };
 const OF_COMPONENTS_ONLY = ["job-prefix"];
 
 async function actionInputs(
@@ -33,12 +34,12 @@ describe.each([
     expect(Object.values(inputs).filter(({ description }) => description.length < 20)).toEqual([]);
   });
 
-  test("has the defaults of its action, but for the drain, for which GitLab has five minutes", async () => {
+  test("has the defaults of its action, but for the times: a job's start waits less, and its end has five minutes", async () => {
     const { inputs } = await readComponent(name);
     for (const [input, { default: wanted = "" }] of Object.entries(await actionInputs(action))) {
       if (OF_ACTIONS_ONLY.has(input) || ["server-url", "audience"].includes(input)) continue;
       const given = String(inputs[input]?.default);
-      expect([input, given]).toEqual([input, input === "drain-timeout" ? "240" : wanted]);
+      expect([input, given]).toEqual([input, TIMES[input] ?? wanted]);
     }
   });
 

@@ -3,6 +3,7 @@ import { startFaultProxy, startIdentityWorld } from "@glorious/testkit";
 import { describeMachine } from "../machine.ts";
 import { writeSection } from "../report-section.ts";
 import { atMost, formatTable, type Row } from "../report.ts";
+import { type ComponentJobOptions, runComponentJob } from "./component-job.ts";
 import {
   createHookedMachine,
   type HookedJob,
@@ -17,12 +18,14 @@ export interface HooksBenchOptions {
 
 const WARM_MS = 300;
 const BLACK_HOLE_MS = 2000;
+const COMPONENT_MS = 1000;
+const COMPONENT = "The `before_script` of GitLab's component for Nix, milliseconds";
 const START = "A job's start, milliseconds";
 
 /** What the figures say; to be looked at again when they are taken again. */
 const READING = `The start of a job is two starts of Node, the set-up's and the agent's, side by side, with what Nix and Bazel are asked meanwhile: more
 cores make it shorter, a busy machine longer. Server and forge are on the same machine; a real job adds two round trips to its server
-and one to its forge. A server that does not answer is given up after half of \`FLYWHEEL_HOOK_SECONDS\`.`;
+and one to its forge. A server that does not answer is given up after half of \`FLYWHEEL_HOOK_SECONDS\`, in the component of its input \`timeout\`; a client that does not come within 2 seconds is not waited for.`;
 
 const say = (line: string): void => void process.stderr.write(`bench: ${line}\n`);
 
@@ -40,20 +43,40 @@ export async function benchHooks({
     () => ({ after: { bytes: 0, towards: "server", kind: "black-hole" } }),
   );
   await using machine = await createHookedMachine();
-  const measure = async (
+  const repeat = async <Job extends Pick<HookedJob, "said">>(
     what: string,
-    options: Omit<HookedJobOptions, "world">,
+    run: () => Promise<Job>,
     expected: RegExp,
-  ): Promise<HookedJob[]> => {
+  ): Promise<Job[]> => {
     say(what);
-    const jobs: HookedJob[] = [];
+    const jobs: Job[] = [];
     // The first warms up.
     for (let round = -1; round < rounds; round += 1) {
-      const job = await machine.runJob({ world, ...options });
+      const job = await run();
       if (!expected.test(job.said)) throw new Error(`${what}: ${job.said}`);
       if (round >= 0) jobs.push(job);
     }
     return jobs;
+  };
+  const measure = (
+    what: string,
+    options: Omit<HookedJobOptions, "world">,
+    expected: RegExp,
+  ): Promise<HookedJob[]> => repeat(what, () => machine.runJob({ world, ...options }), expected);
+  const component = async (
+    what: string,
+    options: Omit<ComponentJobOptions, "world">,
+    expected: RegExp,
+    limitMs?: number,
+  ): Promise<Row> => {
+    const run = () => runComponentJob(machine, { world, ...options });
+    const jobs = await repeat(`component, ${what}`, run, expected);
+    return toRow(
+      COMPONENT,
+      what,
+      jobs.map(({ startMs }) => startMs),
+      limitMs,
+    );
   };
   const up = world.server.url;
   const nowhere = `http://127.0.0.1:${hole.port}`;
@@ -71,6 +94,43 @@ export async function benchHooks({
     { forge: "github", server: nowhere },
     /^degraded: The server took too long/m,
   );
+  const [closed, taken] = ["http://127.0.0.1:1", nowhere];
+  const components = [
+    await component(
+      "`flywheel` is in the image",
+      { server: up, hasCommand: true },
+      READY,
+      COMPONENT_MS,
+    ),
+    await component(
+      "Node alone, the client comes from the server",
+      { server: up, hasCommand: false },
+      READY,
+      COMPONENT_MS,
+    ),
+    await component(
+      "`flywheel`, the server is down",
+      { server: closed, hasCommand: true },
+      /^degraded: /m,
+      COMPONENT_MS,
+    ),
+    await component(
+      "Node alone, the server is down",
+      { server: closed, hasCommand: false },
+      /the job goes on/,
+      COMPONENT_MS,
+    ),
+    await component(
+      "`flywheel`, the server never answers",
+      { server: taken, hasCommand: true },
+      /^degraded: /m,
+    ),
+    await component(
+      "Node alone, the server never answers",
+      { server: taken, hasCommand: false },
+      /took too long/,
+    ),
+  ];
   const start = (what: string, jobs: readonly HookedJob[], limitMs?: number): Row =>
     toRow(
       START,
@@ -93,6 +153,7 @@ export async function benchHooks({
       "`job-completed.sh`",
       github.map(({ endMs }) => endMs),
     ),
+    ...components,
   ];
   const { nix } = machine.sandbox;
   const { bazel } = machine.workspace;

@@ -17,7 +17,8 @@ import {
 
 const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 const PROJECT = { owner: "acme", ownerId: 1001, repository: "acme/site", repositoryId: 2001 };
-const GITLAB = { project: "acme/site", projectId: 2001, namespaceId: 1001 };
+/** The project whose jobs the policy trusts. */
+export const GITLAB_PROJECT = { project: "acme/site", projectId: 2001, namespaceId: 1001 };
 
 /** One rule for both forges. */
 export const TENANTS = {
@@ -35,6 +36,10 @@ export const TENANTS = {
 export interface HookedMachine extends AsyncDisposable {
   readonly sandbox: NixSandbox;
   readonly workspace: BazelWorkspace;
+  /** Has the command, and nothing else. */
+  readonly commandFolder: string;
+  /** Where Node keeps the compiled form of the command. */
+  readonly compileCache: string;
   /** Runs a runner's hooks as a job has them. Returns what each took, and what the first said. */
   runJob(options: HookedJobOptions): Promise<HookedJob>;
 }
@@ -71,6 +76,8 @@ export async function createHookedMachine(): Promise<HookedMachine> {
   return {
     sandbox,
     workspace,
+    commandFolder: at("bin"),
+    compileCache: at("compiled"),
     async runJob({ world, forge, server, isFirst = false }) {
       const temporary = at("runner-temp");
       await rm(temporary, { recursive: true, force: true });
@@ -78,7 +85,7 @@ export async function createHookedMachine(): Promise<HookedMachine> {
       if (isFirst) await rm(at("compiled"), { recursive: true, force: true });
       await writeFile(at("runner.json"), JSON.stringify({ version: 1, server }));
       await writeFile(at("github-env"), "");
-      const claims = forge === "github" ? githubClaims(PROJECT) : gitlabClaims(GITLAB);
+      const claims = forge === "github" ? githubClaims(PROJECT) : gitlabClaims(GITLAB_PROJECT);
       const env = {
         ...sandbox.env,
         ...world.jobEnvironment(forge, claims),
