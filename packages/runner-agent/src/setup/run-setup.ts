@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 
+import type { BazelRelease } from "@glorious/cache-client";
 import { CacheError, describeError, isCacheError } from "@glorious/core";
 
 import { createControlClient } from "../control/control-client.ts";
@@ -30,7 +31,7 @@ import { createEarlyAgent, discardSession, type EarlyAgent } from "./early-agent
 import { type ExtraViews, NO_EXTRA_VIEWS, openExtraViews } from "./extra-views.ts";
 import { type Access, namesServer, openAccess, wantsWrite } from "./open-access.ts";
 import { accessOf, instanceNameOf, planBazel, planNixFace, planUploads } from "./plan-agent.ts";
-import { configureBazel, hasBazel } from "./setup-bazel.ts";
+import { configureBazel, findBazelRelease, hasBazel } from "./setup-bazel.ts";
 import { configureNix, type NixPlan, planNix, withoutHook } from "./setup-nix.ts";
 import type {
   BazelRequest,
@@ -72,7 +73,7 @@ export async function runSetup(given: SetupRequest, context: SetupContext): Prom
   const givenMs = request.timeoutSeconds * 1000;
   const limitMs = givenMs - Math.min(MAX_RESERVE_MS, givenMs / 5);
   const signal = AbortSignal.any([context.signal, AbortSignal.timeout(limitMs)]);
-  const setup = new Setup(request, { ...context, signal }, stopwatch);
+  using setup = new Setup(request, { ...context, signal }, stopwatch);
   if (cacheMode === "none") {
     return setup.nothing("disabled", "The workflow forbids caches: ACTIONS_CACHE_MODE is none.");
   }
@@ -86,12 +87,14 @@ export async function runSetup(given: SetupRequest, context: SetupContext): Prom
   }
 }
 
-class Setup {
+class Setup implements Disposable {
   readonly #request: SetupRequest;
   readonly #context: SetupContext;
   readonly #stopwatch: Stopwatch;
   readonly #warnings: SetupWarning[] = [];
   readonly #notes: string[] = [];
+  readonly #over = new AbortController();
+  #release: Promise<BazelRelease> | undefined;
 
   constructor(request: SetupRequest, context: SetupContext, stopwatch: Stopwatch) {
     this.#request = request;
@@ -99,11 +102,19 @@ class Setup {
     this.#stopwatch = stopwatch;
   }
 
+  /** Whatever nobody has waited for is given up. */
+  [Symbol.dispose](): void {
+    this.#over.abort();
+  }
+
   async run(leftPaths: readonly string[]): Promise<SetupResult> {
     const { env, self } = this.#context;
     const parent = this.#request.temporaryDirectory ?? (env["RUNNER_TEMP"] || tmpdir());
     await using early = createEarlyAgent(parent, { self, env, drainOnly: false });
-    if (namesServer(this.#request, env)) early.launch();
+    if (namesServer(this.#request, env)) {
+      early.launch();
+      if (this.#request.kinds.includes("bazel")) void this.#bazelRelease().catch(() => {});
+    }
     const [access, nix] = await Promise.all([
       openAccess(this.#request, {
         env: this.#context.env,
@@ -249,6 +260,16 @@ class Setup {
     return this.#request.timeoutSeconds * 500;
   }
 
+  /** The Bazel that is here; asked once, by who comes first. */
+  #bazelRelease(): Promise<BazelRelease> {
+    this.#release ??= findBazelRelease(this.#request.bazel ?? DEFAULT_BAZEL, {
+      env: this.#context.env,
+      workspace: this.#workspace(),
+      signal: AbortSignal.any([this.#context.signal, this.#over.signal]),
+    });
+    return this.#release;
+  }
+
   #workspace(): string {
     const { env, workingDirectory } = this.#context;
     return this.#request.workspace ?? (env["GITHUB_WORKSPACE"] || workingDirectory);
@@ -362,6 +383,7 @@ class Setup {
     const newest = access.publicKeys.at(-1);
     if (newest !== undefined && before === undefined) environment["ATTIC_PUBLIC_KEY"] = newest;
     const publicKeys = [...new Set([...access.publicKeys, ...extra.publicKeys])];
+    const configuringBazel = state.isBazelWanted ? this.#configureBazel(access, state) : undefined;
     let substituter: string | undefined;
     let pushMode = plan?.pushMode ?? before?.result.pushMode ?? "none";
     if (nix !== undefined && plan !== undefined) {
@@ -379,7 +401,7 @@ class Setup {
         if (pushMode === "hook") pushMode = "none";
       }
     }
-    const bazel = state.isBazelWanted ? await this.#configureBazel(access, state) : undefined;
+    const bazel = await configuringBazel;
     if (bazel !== undefined && faces.bazel !== undefined) {
       environment["BAZEL_REMOTE_CACHE"] = faces.bazel.http;
     }
@@ -440,25 +462,22 @@ class Setup {
     return `The workflow forbids to write: ACTIONS_CACHE_MODE is ${cacheMode ?? "read"}.`;
   }
 
+  /** Never rejects. */
   async #configureBazel(access: Access, state: ConfigureState): Promise<SetupResult["bazel"]> {
     const face = state.session.faces.bazel;
     if (face === undefined) return undefined;
-    const { env, signal } = this.#context;
+    const { env } = this.#context;
     try {
       const { bazel, warnings } = await configureBazel(
         {
           request: this.#request.bazel ?? DEFAULT_BAZEL,
+          release: () => this.#bazelRelease(),
           face,
           secret: state.secret,
           instanceName: instanceNameOf(access.view, this.#request),
           canPush: state.canPush,
         },
-        {
-          files: state.files,
-          env,
-          workspace: this.#workspace(),
-          signal,
-        },
+        { files: state.files, env },
       );
       this.#warnings.push(...warnings);
       return bazel;

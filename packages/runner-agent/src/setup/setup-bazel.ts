@@ -26,6 +26,8 @@ type Environment = Readonly<Record<string, string | undefined>>;
 /** What {@link configureBazel} writes about. */
 export interface BazelConfiguration {
   readonly request: BazelRequest;
+  /** Which Bazel it is for. */
+  readonly release: () => Promise<BazelRelease>;
   /** The face's addresses. */
   readonly face: { readonly grpc: string; readonly http: string };
   /** What the face wants to be shown. */
@@ -53,17 +55,12 @@ const REMOTE_TIMEOUT_SECONDS = 60;
  * @throws {CacheError} when it cannot be told which Bazel it is: an option that it does not know would fail builds.
  */
 export async function configureBazel(
-  { request, face, secret, instanceName, canPush }: BazelConfiguration,
-  context: {
-    readonly files: SessionFiles;
-    readonly env: Environment;
-    readonly workspace: string;
-    readonly signal: AbortSignal;
-  },
+  { request, release: findRelease, face, secret, instanceName, canPush }: BazelConfiguration,
+  context: { readonly files: SessionFiles; readonly env: Environment },
 ): Promise<ConfiguredBazel> {
   const { files, env } = context;
   if (request.rc === "none") return { bazel: { remoteCache: face.http }, warnings: [] };
-  const release = await findRelease(request, context);
+  const release = await findRelease();
   const hasHelper = isAtLeast(release, 7, 0);
   if (hasHelper) await writeHelper(files, secret);
   const rc = formatBazelRc({
@@ -109,7 +106,12 @@ async function readPinnedVersion(workspace: string): Promise<string | undefined>
   return /^\d+(\.\d+)*(-[a-z0-9.]+)?$/.test(line) ? line : undefined;
 }
 
-async function findRelease(
+/**
+ * Which Bazel the job uses: as it says itself, as `.bazelversion` says, or as Bazel says when it is asked.
+ *
+ * @throws {CacheError} `CONFIG` when it cannot be told.
+ */
+export async function findBazelRelease(
   { bazelVersion }: BazelRequest,
   context: { readonly env: Environment; readonly workspace: string; readonly signal: AbortSignal },
 ): Promise<BazelRelease> {
