@@ -38,16 +38,28 @@ export async function forgetAction(repository: ExampleRepository): Promise<void>
 
 /** What makes a runner a hooked one: the two hooks, our command in PATH, the mounted file. */
 export async function hookRunner(
-  { sandbox }: ExampleRunner,
+  { sandbox, path: searchPath }: ExampleRunner,
   server: string,
-): Promise<Pick<RunOptions, "hooks" | "env">> {
-  const command = await createCommandFolder(sandbox.directory);
+): Promise<HookedMachine> {
+  return hookMachine(sandbox.directory, server, searchPath);
+}
+
+/** Options of a hooked runner. */
+export type HookedMachine = Required<Pick<RunOptions, "hooks" | "env">>;
+
+/** The same for a machine with this PATH; what it needs is put into `parent`. */
+export async function hookMachine(
+  parent: string,
+  server: string,
+  searchPath: string,
+): Promise<HookedMachine> {
+  const command = await createCommandFolder(parent);
   return {
     hooks: { jobStarted: hookFile("job-started"), jobCompleted: hookFile("job-completed") },
     env: {
-      PATH: `${command}:${sandbox.env["PATH"] ?? ""}`,
+      PATH: `${command}:${searchPath}`,
       FLYWHEEL_SERVER: "",
-      FLYWHEEL_RUNNER_CONFIG: await writeRunnerConfig(sandbox.directory, server),
+      FLYWHEEL_RUNNER_CONFIG: await writeRunnerConfig(parent, server),
       // A busy machine is no slow server.
       FLYWHEEL_HOOK_SECONDS: "30",
     },

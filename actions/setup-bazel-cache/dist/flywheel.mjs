@@ -63858,13 +63858,13 @@ var init_find_in_path = __esmMin((() => {}));
 *
 * @throws {CacheError} when it cannot be told which Bazel it is: an option that it does not know would fail builds.
 */
-async function configureBazel({ request, face, secret, instanceName, canPush }, context) {
+async function configureBazel({ request, release: findRelease, face, secret, instanceName, canPush }, context) {
 	const { files, env } = context;
 	if (request.rc === "none") return {
 		bazel: { remoteCache: face.http },
 		warnings: []
 	};
-	const release = await findRelease$1(request, context);
+	const release = await findRelease();
 	const hasHelper = isAtLeast(release, 7, 0);
 	if (hasHelper) await writeHelper(files, secret);
 	const rc = formatBazelRc({
@@ -63901,7 +63901,12 @@ async function readPinnedVersion(workspace) {
 	const [line = ""] = (await readFile$2(join(workspace, ".bazelversion"), "utf8").catch(() => "")).trim().split("\n");
 	return /^\d+(\.\d+)*(-[a-z0-9.]+)?$/.test(line) ? line : void 0;
 }
-async function findRelease$1({ bazelVersion }, context) {
+/**
+* Which Bazel the job uses: as it says itself, as `.bazelversion` says, or as Bazel says when it is asked.
+*
+* @throws {CacheError} `CONFIG` when it cannot be told.
+*/
+async function findBazelRelease({ bazelVersion }, context) {
 	if (bazelVersion !== void 0) return parseBazelRelease(bazelVersion);
 	const pinned = await readPinnedVersion(context.workspace);
 	if (pinned !== void 0) return parseBazelRelease(pinned);
@@ -64865,27 +64870,34 @@ var init_unused_names = __esmMin((() => {
 * Takes no longer than the request allows, and rejects for nothing but a mistake of ours.
 */
 async function runSetup(given, context) {
-	const stopwatch = startStopwatch();
-	const cacheMode = given.cacheMode ?? context.env["ACTIONS_CACHE_MODE"];
-	const request = {
-		...given,
-		cacheMode
-	};
-	const givenMs = request.timeoutSeconds * 1e3;
-	const limitMs = givenMs - Math.min(MAX_RESERVE_MS, givenMs / 5);
-	const signal = AbortSignal.any([context.signal, AbortSignal.timeout(limitMs)]);
-	const setup = new Setup(request, {
-		...context,
-		signal
-	}, stopwatch);
-	if (cacheMode === "none") return setup.nothing("disabled", "The workflow forbids caches: ACTIONS_CACHE_MODE is none.");
 	try {
-		const earlier = await findEarlierSession(context.env);
-		if (earlier.kind === "none") return await setup.run(earlier.leftPaths);
-		return await setup.extend(earlier);
-	} catch (error) {
-		if (!isCacheError(error)) throw error;
-		return setup.without("degraded", describeError(error));
+		var _usingCtx$40 = _usingCtx();
+		const stopwatch = startStopwatch();
+		const cacheMode = given.cacheMode ?? context.env["ACTIONS_CACHE_MODE"];
+		const request = {
+			...given,
+			cacheMode
+		};
+		const givenMs = request.timeoutSeconds * 1e3;
+		const limitMs = givenMs - Math.min(MAX_RESERVE_MS, givenMs / 5);
+		const signal = AbortSignal.any([context.signal, AbortSignal.timeout(limitMs)]);
+		const setup = _usingCtx$40.u(new Setup(request, {
+			...context,
+			signal
+		}, stopwatch));
+		if (cacheMode === "none") return setup.nothing("disabled", "The workflow forbids caches: ACTIONS_CACHE_MODE is none.");
+		try {
+			const earlier = await findEarlierSession(context.env);
+			if (earlier.kind === "none") return await setup.run(earlier.leftPaths);
+			return await setup.extend(earlier);
+		} catch (error) {
+			if (!isCacheError(error)) throw error;
+			return setup.without("degraded", describeError(error));
+		}
+	} catch (_) {
+		_usingCtx$40.e = _;
+	} finally {
+		_usingCtx$40.d();
 	}
 }
 var MAX_AGE_SECONDS, MAX_RESERVE_MS, DEFAULT_BAZEL, Setup, HARMLESS;
@@ -64919,22 +64931,31 @@ var init_run_setup = __esmMin((() => {
 		#stopwatch;
 		#warnings = [];
 		#notes = [];
+		#over = new AbortController();
+		#release;
 		constructor(request, context, stopwatch) {
 			this.#request = request;
 			this.#context = context;
 			this.#stopwatch = stopwatch;
 		}
+		/** Whatever nobody has waited for is given up. */
+		[Symbol.dispose]() {
+			this.#over.abort();
+		}
 		async run(leftPaths) {
 			try {
-				var _usingCtx$40 = _usingCtx();
+				var _usingCtx3 = _usingCtx();
 				const { env, self } = this.#context;
 				const parent = this.#request.temporaryDirectory ?? (env["RUNNER_TEMP"] || tmpdir());
-				const early = _usingCtx$40.a(createEarlyAgent(parent, {
+				const early = _usingCtx3.a(createEarlyAgent(parent, {
 					self,
 					env,
 					drainOnly: false
 				}));
-				if (namesServer(this.#request, env)) early.launch();
+				if (namesServer(this.#request, env)) {
+					early.launch();
+					if (this.#request.kinds.includes("bazel")) this.#bazelRelease().catch(() => {});
+				}
 				const [access, nix] = await Promise.all([openAccess(this.#request, {
 					env: this.#context.env,
 					signal: AbortSignal.any([this.#context.signal, AbortSignal.timeout(this.#serverMs())]),
@@ -64957,9 +64978,9 @@ var init_run_setup = __esmMin((() => {
 					leftPaths
 				});
 			} catch (_) {
-				_usingCtx$40.e = _;
+				_usingCtx3.e = _;
 			} finally {
-				await _usingCtx$40.d();
+				await _usingCtx3.d();
 			}
 		}
 		/** The job has a session: only what it does not have yet is configured, the rest is reported. */
@@ -65095,6 +65116,15 @@ var init_run_setup = __esmMin((() => {
 		#serverMs() {
 			return this.#request.timeoutSeconds * 500;
 		}
+		/** The Bazel that is here; asked once, by who comes first. */
+		#bazelRelease() {
+			this.#release ??= findBazelRelease(this.#request.bazel ?? DEFAULT_BAZEL, {
+				env: this.#context.env,
+				workspace: this.#workspace(),
+				signal: AbortSignal.any([this.#context.signal, this.#over.signal])
+			});
+			return this.#release;
+		}
 		#workspace() {
 			const { env, workingDirectory } = this.#context;
 			return this.#request.workspace ?? (env["GITHUB_WORKSPACE"] || workingDirectory);
@@ -65195,6 +65225,7 @@ var init_run_setup = __esmMin((() => {
 			const newest = access.publicKeys.at(-1);
 			if (newest !== void 0 && before === void 0) environment["ATTIC_PUBLIC_KEY"] = newest;
 			const publicKeys = [.../* @__PURE__ */ new Set([...access.publicKeys, ...extra.publicKeys])];
+			const configuringBazel = state.isBazelWanted ? this.#configureBazel(access, state) : void 0;
 			let substituter;
 			let pushMode = plan?.pushMode ?? before?.result.pushMode ?? "none";
 			if (nix !== void 0 && plan !== void 0) {
@@ -65215,7 +65246,7 @@ var init_run_setup = __esmMin((() => {
 					if (pushMode === "hook") pushMode = "none";
 				}
 			}
-			const bazel = state.isBazelWanted ? await this.#configureBazel(access, state) : void 0;
+			const bazel = await configuringBazel;
 			if (bazel !== void 0 && faces.bazel !== void 0) environment["BAZEL_REMOTE_CACHE"] = faces.bazel.http;
 			const isBroken = this.#warnings.some(({ code }) => !HARMLESS.has(code));
 			const status = isBroken ? "degraded" : canPush ? "ready" : "read-only";
@@ -65277,22 +65308,22 @@ var init_run_setup = __esmMin((() => {
 			if (push === "false") return "The job wants to write nothing: push is false.";
 			return `The workflow forbids to write: ACTIONS_CACHE_MODE is ${cacheMode ?? "read"}.`;
 		}
+		/** Never rejects. */
 		async #configureBazel(access, state) {
 			const face = state.session.faces.bazel;
 			if (face === void 0) return void 0;
-			const { env, signal } = this.#context;
+			const { env } = this.#context;
 			try {
 				const { bazel, warnings } = await configureBazel({
 					request: this.#request.bazel ?? DEFAULT_BAZEL,
+					release: () => this.#bazelRelease(),
 					face,
 					secret: state.secret,
 					instanceName: instanceNameOf(access.view, this.#request),
 					canPush: state.canPush
 				}, {
 					files: state.files,
-					env,
-					workspace: this.#workspace(),
-					signal
+					env
 				});
 				this.#warnings.push(...warnings);
 				return bazel;

@@ -17,6 +17,7 @@ import {
 } from "@glorious/testkit";
 import { expect, vi } from "vitest";
 
+import { hookMachine } from "../../hooks/hooked-runner.ts";
 import { type CacheFault, type FaultyCache, startFaultyCache } from "./faulty-cache.ts";
 
 /** What the server gives to a job. */
@@ -31,10 +32,11 @@ export interface MatrixWorld extends AsyncDisposable {
   runJob(options: MatrixJobOptions): Promise<MatrixJob>;
 }
 
-/** A job of three steps: one of our actions, a pause in which the cache may change, and a build. */
+/** A job of three steps: the set-up, a pause in which the cache may change, and a build. */
 export interface MatrixJobOptions {
   readonly grant: JobGrant;
-  readonly action: "setup-attic" | "setup-bazel-cache";
+  /** One of our actions, or the hooks of the runner, which take no inputs. */
+  readonly door: "setup-attic" | "setup-bazel-cache" | "hooks";
   readonly inputs?: Readonly<Record<string, string>>;
   readonly env: Readonly<Record<string, string>>;
   readonly build: string;
@@ -52,6 +54,8 @@ export interface MatrixJobOptions {
 export interface MatrixJob {
   readonly result: JobResult;
   readonly setup: JobResult["steps"][number];
+  /** The set-up's. */
+  readonly status: string | undefined;
   readonly build: JobResult["steps"][number];
 }
 
@@ -125,17 +129,26 @@ async function runMatrixJob(
   const requestUrl = forge["ACTIONS_ID_TOKEN_REQUEST_URL"] ?? "";
   const requestToken = forge["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] ?? "";
   await cache.become(options.faultAtStart ?? "up");
+  const env = { PATH: process.env["PATH"] ?? "", ...options.env };
+  const { "server-url": server = cache.url } = options.inputs ?? {};
+  const hooked =
+    options.door === "hooks" ? await hookMachine(runner.path, server, env["PATH"]) : undefined;
   const running = runJob({
     directory: runner.path,
-    env: { PATH: process.env["PATH"] ?? "", ...options.env },
+    env: { ...env, ...hooked?.env, FLYWHEEL_DRAIN_SECONDS: "5" },
+    hooks: hooked?.hooks,
     jobEnv: { BUILD_GATE: buildGate },
     identity: { requestUrl, requestToken },
     steps: [
-      {
-        uses: path.join(ACTIONS, options.action),
-        id: "setup",
-        with: { "server-url": cache.url, ...options.inputs },
-      },
+      ...(hooked === undefined
+        ? [
+            {
+              uses: path.join(ACTIONS, options.door),
+              id: "setup",
+              with: { "server-url": server, ...options.inputs },
+            },
+          ]
+        : []),
       { run: `touch ${gate}; until [ -e ${gate}.open ]; do sleep 0.05; done`, shell: "sh" },
       { run: options.build, id: "build", shell: "sh" },
     ],
@@ -155,7 +168,8 @@ async function runMatrixJob(
   const [setup, , build] = result.steps;
   if (setup === undefined || build === undefined) throw new Error("the job has no such steps");
   expect(findLeaks(result, [requestToken])).toEqual([]);
-  return { result, setup, build };
+  const status = setup.outputs["status"] ?? result.env["FLYWHEEL_STATUS"];
+  return { result, setup, status, build };
 }
 
 /** Waits until the job stands at a gate, changes something, and opens the gate. */
