@@ -20,6 +20,26 @@ export interface ReleaseCheckout extends AsyncDisposable {
 
 /** Copies this checkout into a repository, and installs what its lockfile names. */
 export async function createReleaseCheckout(): Promise<ReleaseCheckout> {
+  return openCheckout(async (checkout) => {
+    await copyCheckout(checkout.root);
+    await checkout.output("git", ["init", "--quiet", "--initial-branch=main"]);
+    await checkout.output("git", ["config", "user.name", "test"]);
+    await checkout.output("git", ["config", "user.email", "test@example.org"]);
+    await checkout.commitAll("all");
+  });
+}
+
+/** Clones another one, for somebody else to assemble what it was released from. */
+export async function cloneReleaseCheckout(other: ReleaseCheckout): Promise<ReleaseCheckout> {
+  return openCheckout(async (checkout) => {
+    await mkdir(checkout.root);
+    await checkout.output("git", ["clone", "--quiet", other.root, "."]);
+  });
+}
+
+async function openCheckout(
+  fill: (checkout: ReleaseCheckout) => Promise<void>,
+): Promise<ReleaseCheckout> {
   await using opened = new AsyncDisposableStack();
   const folder = opened.use(await createTemporaryDirectory("flywheel-release-"));
   const root = path.join(folder.path, "checkout");
@@ -42,12 +62,8 @@ export async function createReleaseCheckout(): Promise<ReleaseCheckout> {
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
-  await copyCheckout(root);
-  await output("git", ["init", "--quiet", "--initial-branch=main"]);
-  await output("git", ["config", "user.name", "test"]);
-  await output("git", ["config", "user.email", "test@example.org"]);
+  await fill(checkout);
   await output("pnpm", ["install", "--frozen-lockfile", "--prefer-offline"]);
-  await checkout.commitAll("all");
   return checkout;
 }
 

@@ -19,10 +19,12 @@ import { parse } from "yaml";
 
 import { createExample, logOf, RUNS, startRunner, TENANTS } from "../actions/example-job.ts";
 import { builtBy, commitAll, runAct } from "../actions/run-act.ts";
+import { IS_LONG } from "../faults/scale.ts";
 import { createEmptyProject, type EmptyProject } from "./empty-project.ts";
 import { startLocalRegistry } from "./local-registry.ts";
 import {
   bumpToFirstMajor,
+  cloneReleaseCheckout,
   createReleaseCheckout,
   type ReleaseCheckout,
 } from "./release-checkout.ts";
@@ -182,6 +184,20 @@ describe("a release", () => {
     const { status } = await runCommand("sha256sum", ["--check", "SHA256SUMS"], { cwd: assets });
     expect(status).toBe(0);
   });
+
+  test.each(IS_LONG ? ["another checkout"] : [])(
+    "%s gives the very same bytes, the packages' too",
+    async () => {
+      await using other = await cloneReleaseCheckout(checkout);
+      await other.output("pnpm", ["release:assemble", "--out", other.out, "--version", "1.0.0"]);
+      const sums = await readFile(path.join(assets, "SHA256SUMS"), "utf8");
+      const statement = await readFile(path.join(assets, "provenance.intoto.json"), "utf8");
+      const theirs = path.join(other.out, "assets", "1.0.0");
+      expect(await readFile(path.join(theirs, "SHA256SUMS"), "utf8")).toBe(sums);
+      expect(await readFile(path.join(theirs, "provenance.intoto.json"), "utf8")).toBe(statement);
+    },
+    600_000,
+  );
 
   test("what cannot be released is refused with the reason, and nothing is written", async () => {
     const bundle = path.join(checkout.root, "actions", "setup-attic", "dist", "main.mjs");

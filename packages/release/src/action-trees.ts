@@ -98,6 +98,6 @@ This is ${version.text}. \`v${version.text}\` never moves; \`v${version.major}\`
 - uses: ${prefix}glorious/${name}@v${version.text}
 \`\`\`
 
-Made from [${source.commit.slice(0, 12)}](${source.url}/commit/${source.commit}), where its sources, its tests and its issues are.
+Made from [${source.commit.slice(0, 12)}](${source.url}/commit/${source.commit}) of the repository that has its sources, tests and issues.
 `;
 }
