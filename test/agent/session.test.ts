@@ -334,6 +334,23 @@ eval "$("$0" setup --kind nix --shell)"
     }
   });
 
+  test("a home that cannot be written keeps Bazel's line out, and the rest is set up", async () => {
+    await using job = await start({ ...trusted(), HOME: "/dev/null/home" });
+    const result = await job.request({
+      version: 1,
+      kinds: ["nix", "bazel"],
+      bazel: { bazelVersion: "7.7.1" },
+    });
+    expect(result).toMatchObject({
+      status: "degraded",
+      substituter: expect.stringMatching(/^http:/),
+      bazel: { rcPath: expect.stringMatching(/bazelrc$/) },
+      warnings: [
+        { code: "no-home", message: expect.stringMatching(/^\/dev\/null\/home\/\.bazelrc/) },
+      ],
+    });
+  });
+
   test("an agent whose set-up dies before it has begun ends too, and has done nothing", async () => {
     await using folder = await createTemporaryDirectory("flywheel-early-");
     const launcher = fileURLToPath(new URL("../../bin/flywheel", import.meta.url));

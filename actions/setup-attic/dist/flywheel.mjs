@@ -63880,7 +63880,7 @@ async function configureBazel({ request, release: findRelease, face, secret, ins
 		configName: request.configName
 	});
 	await writeFile(files.bazelrc, `# \`flywheel setup\` wrote this for one job.\n${rc}`, { mode: 384 });
-	const warnings = request.rc === "user" ? await addToUserRc(files, env) : [];
+	const warnings = request.rc === "user" ? await addToUserRc(files, env).catch((error) => [noHome(files, env, error)]) : [];
 	return {
 		bazel: {
 			rcPath: files.bazelrc,
@@ -63950,6 +63950,14 @@ async function addToUserRc(files, env) {
 	}
 	await replaceBlock(path, [`try-import ${files.bazelrc}`]);
 	return [];
+}
+function noHome(files, env, error) {
+	const [path, why] = [userRcPath(env), describeError(error)];
+	return {
+		code: "no-home",
+		message: `${path} cannot be written, so Bazel does not use the cache by itself: ${why}`,
+		hint: `bazel --bazelrc=${files.bazelrc} build …`
+	};
 }
 /** Takes the session's line out of the user's rc file again; what else is there stays as it is, byte for byte. */
 async function removeFromUserRc(files, env) {

@@ -14,7 +14,7 @@ import {
   readState,
   rewriteBlock,
 } from "@glorious/cache-client";
-import { CacheError, quoteShell } from "@glorious/core";
+import { CacheError, describeError, quoteShell } from "@glorious/core";
 
 import { findRunningSession } from "../agent/start-agent.ts";
 import { type SessionFiles, sessionFiles } from "../session/session-files.ts";
@@ -78,7 +78,10 @@ export async function configureBazel(
   await writeFile(files.bazelrc, `# \`flywheel setup\` wrote this for one job.\n${rc}`, {
     mode: 0o600,
   });
-  const warnings = request.rc === "user" ? await addToUserRc(files, env) : [];
+  const warnings =
+    request.rc === "user"
+      ? await addToUserRc(files, env).catch((error: unknown) => [noHome(files, env, error)])
+      : [];
   return {
     bazel: {
       rcPath: files.bazelrc,
@@ -167,6 +170,15 @@ async function addToUserRc(files: SessionFiles, env: Environment): Promise<Setup
   }
   await replaceBlock(path, [`try-import ${files.bazelrc}`]);
   return [];
+}
+
+function noHome(files: SessionFiles, env: Environment, error: unknown): SetupWarning {
+  const [path, why] = [userRcPath(env), describeError(error)];
+  return {
+    code: "no-home",
+    message: `${path} cannot be written, so Bazel does not use the cache by itself: ${why}`,
+    hint: `bazel --bazelrc=${files.bazelrc} build …`,
+  };
 }
 
 /** Takes the session's line out of the user's rc file again; what else is there stays as it is, byte for byte. */
