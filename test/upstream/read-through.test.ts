@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import path from "node:path";
+import { fileURLToPath } from "node:url";
 
 import {
   generateSecretKey,
@@ -19,12 +20,14 @@ import {
   type NixVersion,
   type RunningFlywheel,
   startFaultProxy,
+  runCommand,
   startFlywheel,
 } from "@glorious/testkit";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { startStaticCache, type StaticCache } from "./static-cache.ts";
 
+const LAUNCHER = fileURLToPath(new URL("../../bin/flywheel", import.meta.url));
 const IS_LONG = process.env["GLORIOUS_LONG"] === "1";
 const PATHS = 8;
 const UPSTREAM_PATHS = 5;
@@ -158,6 +161,19 @@ async function admin(
   return JSON.parse(text);
 }
 
+/** Runs `flywheel warm --json`. */
+async function warm(
+  { server }: World,
+  words: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<CommandResult> {
+  const { url, view, tokenFile } = server;
+  const options = ["--json", "--server", url, "--view", view, "--token-file", tokenFile];
+  return runCommand(LAUNCHER, ["warm", ...options, ...words], {
+    env: { PATH: process.env["PATH"] ?? "", ...env },
+  });
+}
+
 const COPIED = /copying path '(\S+)' from '(\S+)'/g;
 const BUILT = /building '/g;
 
@@ -196,6 +212,19 @@ describeEachNix("a closure of which half is upstream", (version) => {
     expect([second.status, second.stderr]).toEqual([0, expect.any(String)]);
     expect([...second.stderr.matchAll(COPIED)]).toHaveLength(closure.length);
     expect(hostsOf(second)).toEqual([server.substituter]);
+  });
+
+  test("is fetched ahead for what an installable will be, built or not", async () => {
+    await using folder = await createTemporaryDirectory("flywheel-flake-");
+    await writeFile(
+      path.join(folder.path, "flake.nix"),
+      `{ outputs = _: { x = derivation { name = "${randomUUID()}"; system = "x86_64-linux"; builder = "/bin/sh"; }; }; }`,
+    );
+    await using nix = await world.createNix();
+    const words = ["--closure-of", `path:${folder.path}#x`];
+    const warmed = await warm(world, words, nix.env);
+    expect([warmed.status, warmed.stderr]).toEqual([0, expect.any(String)]);
+    expect(JSON.parse(warmed.stdout)).toMatchObject({ fetched: 0, missing: [expect.any(String)] });
   });
 
   test("is refused to a client that does not trust the upstream's key, unless the view signs it", async () => {
@@ -277,6 +306,14 @@ describeEachNix(
       });
       await admin(server, "PUT", `views/${server.view}/upstreams`, { upstreams: ["private"] });
       const before = upstream.requests.length;
+      const warmed = await warm(world, [world.top]);
+      expect([warmed.status, warmed.stderr]).toEqual([0, expect.any(String)]);
+      expect(JSON.parse(warmed.stdout)).toMatchObject({
+        fetched: UPSTREAM_PATHS,
+        already: PATHS - UPSTREAM_PATHS,
+        missing: [],
+        failed: [],
+      });
       await using nix = await world.createNix();
       const result = await realise(nix, world);
       expect([result.status, result.stderr]).toEqual([0, expect.any(String)]);

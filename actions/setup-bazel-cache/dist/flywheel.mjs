@@ -535,11 +535,11 @@ function list(placeholder, help, parse, more = {}) {
 	};
 }
 // packages/cli/src/bundled/up.ts
-var up_exports = /* @__PURE__ */ __exportAll({ command: () => command$52 });
-var command$52;
+var up_exports = /* @__PURE__ */ __exportAll({ command: () => command$53 });
+var command$53;
 var init_up = __esmMin((() => {
 	init_src$6();
-	command$52 = defineCommand({
+	command$53 = defineCommand({
 		name: "up",
 		summary: "Run a cache of your own on this machine",
 		description: "This flywheel is the bundle for CI jobs, which holds no server.",
@@ -1754,6 +1754,20 @@ function variant(key, options, message$1) {
 		}
 	});
 }
+/**
+* Parses an unknown input based on a schema.
+*
+* @param schema The schema to be used.
+* @param input The input to be parsed.
+* @param config The parse configuration.
+*
+* @returns The parsed input.
+*/
+function parse$2(schema, input, config$1) {
+	const dataset = schema["~run"]({ value: input }, /* @__PURE__ */ getGlobalConfig(config$1));
+	if (dataset.issues) throw new ValiError(dataset.issues);
+	return dataset.value;
+}
 /* @__NO_SIDE_EFFECTS__ */
 function pipe(...pipe$1) {
 	return _standardSchema({
@@ -1790,13 +1804,25 @@ function safeParse(schema, input, config$1) {
 		issues: dataset.issues
 	};
 }
-var store$4, DEFAULT_CONFIG, store$3, store$2, store$1, ISO_DATE_REGEX, ISO_TIMESTAMP_REGEX, ABORT_EARLY_CONFIG;
+var store$4, DEFAULT_CONFIG, store$3, store$2, store$1, ValiError, ISO_DATE_REGEX, ISO_TIMESTAMP_REGEX, ABORT_EARLY_CONFIG;
 var init_dist = __esmMin((() => {
 	DEFAULT_CONFIG = {
 		lang: void 0,
 		message: void 0,
 		abortEarly: void 0,
 		abortPipeEarly: void 0
+	};
+	ValiError = class extends Error {
+		/**
+		* Creates a Valibot error with useful information.
+		*
+		* @param issues The error issues.
+		*/
+		constructor(issues) {
+			super(issues[0].message);
+			this.name = "ValiError";
+			this.issues = issues;
+		}
 	};
 	ISO_DATE_REGEX = /^\d{4}-(?:0[1-9]|1[0-2])-(?:[12]\d|0[1-9]|3[01])$/u;
 	ISO_TIMESTAMP_REGEX = /^\d{4}-(?:0[1-9]|1[0-2])-(?:[12]\d|0[1-9]|3[01])[T ](?:0\d|1\d|2[0-3])(?::[0-5]\d){2}(?:\.\d{1,9})?(?:Z| ?[+-](?:0\d|1\d|2[0-3])(?::?[0-5]\d)?)$/u;
@@ -40657,13 +40683,13 @@ function createHttpClient(options = {}) {
 }
 async function send(agent, session, method, url, options) {
 	try {
-		var _usingCtx$60 = _usingCtx();
+		var _usingCtx$61 = _usingCtx();
 		const line = `${method} ${url.origin}${url.pathname}`;
 		const { signal } = options;
 		throwIfCancelled(signal, line);
 		const controller = new AbortController();
-		_usingCtx$60.u(onAbort(signal, () => controller.abort()));
-		const idle = _usingCtx$60.u(createIdleTimer(session.idleTimeoutMs, () => controller.abort(new CacheError("TIMEOUT", `${line} made no progress for ${formatDurationMs(session.idleTimeoutMs)}`, { hint: "The server or the network between is too slow; try again or lower the concurrency." }))));
+		_usingCtx$61.u(onAbort(signal, () => controller.abort()));
+		const idle = _usingCtx$61.u(createIdleTimer(session.idleTimeoutMs, () => controller.abort(new CacheError("TIMEOUT", `${line} made no progress for ${formatDurationMs(session.idleTimeoutMs)}`, { hint: "The server or the network between is too slow; try again or lower the concurrency." }))));
 		const body = options.body === void 0 ? void 0 : new OutgoingBody(options.body, controller, idle, options.onSent);
 		const headers = {
 			"user-agent": USER_AGENT$1,
@@ -40710,9 +40736,9 @@ async function send(agent, session, method, url, options) {
 			await body?.finished();
 		}
 	} catch (_) {
-		_usingCtx$60.e = _;
+		_usingCtx$61.e = _;
 	} finally {
-		_usingCtx$60.d();
+		_usingCtx$61.d();
 	}
 }
 function asBody(body) {
@@ -41145,6 +41171,63 @@ var init_wire_scrub = __esmMin((() => {
 		}))
 	});
 }));
+// packages/cache-client/src/wire-warm.ts
+/**
+* Asks until nothing is left.
+*
+* @param ask sends one request; the server answers each within seconds.
+* @param onProgress told after each answer.
+*/
+async function warmAll(request, ask, onProgress) {
+	let report = {
+		fetched: 0,
+		already: 0,
+		missing: [],
+		failed: [],
+		bytes: 0,
+		upstreamBytes: 0
+	};
+	const known = [];
+	let left = request.roots;
+	for (let isFirst = true; isFirst || left.length > 0; isFirst = false) {
+		const answer = await ask({
+			roots: left.slice(0, MAX_ROOTS$1),
+			known: known.slice(-5e4),
+			closure: request.closure ?? true,
+			fromPush: isFirst && request.fromPush === true
+		});
+		known.push(...answer.done);
+		left = [...answer.rest, ...left.slice(MAX_ROOTS$1)];
+		report = {
+			fetched: report.fetched + answer.fetched,
+			already: report.already + answer.already,
+			missing: [...report.missing, ...answer.missing],
+			failed: [...report.failed, ...answer.failed],
+			bytes: report.bytes + answer.bytes,
+			upstreamBytes: report.upstreamBytes + answer.upstreamBytes
+		};
+		onProgress(report);
+	}
+	return report;
+}
+var WarmAnswerSchema, MAX_ROOTS$1;
+var init_wire_warm = __esmMin((() => {
+	init_dist();
+	WarmAnswerSchema = /* @__PURE__ */ object({
+		fetched: /* @__PURE__ */ number(),
+		already: /* @__PURE__ */ number(),
+		missing: /* @__PURE__ */ array(/* @__PURE__ */ string()),
+		failed: /* @__PURE__ */ array(/* @__PURE__ */ object({
+			storePathHash: /* @__PURE__ */ string(),
+			reason: /* @__PURE__ */ string()
+		})),
+		bytes: /* @__PURE__ */ number(),
+		upstreamBytes: /* @__PURE__ */ number(),
+		done: /* @__PURE__ */ array(/* @__PURE__ */ string()),
+		rest: /* @__PURE__ */ array(/* @__PURE__ */ string())
+	});
+	MAX_ROOTS$1 = 2e4;
+}));
 // packages/cache-client/src/admin-client.ts
 /**
 * Creates a client for managing views and tokens; nothing is sent until it is asked something.
@@ -41241,6 +41324,7 @@ function createAdminClient(options) {
 		},
 		audit: (kind, name) => ask(EntryAuditSchema, "GET", `audit/${kind}/${encodeURIComponent(name)}`),
 		explainCommons: (storePathHash) => ask(CommonsExplanationSchema, "GET", `commons/paths/${storePathHash}`),
+		warm: (view, request, onProgress = () => {}) => warmAll(request, (body) => ask(WarmAnswerSchema, "POST", `views/${requireViewName(view)}/warm`, body), onProgress),
 		revoke: (request) => ask(RevocationReportSchema, "POST", "revocations", request),
 		listRevocations: async () => (await ask(RevocationListSchema, "GET", "revocations")).revocations,
 		liftRevocation: (id, keepsHidden) => ask(LiftedSchema, "DELETE", `revocations/${id}${keepsHidden ? "?keepHidden=1" : ""}`),
@@ -41327,6 +41411,7 @@ var init_admin_client$1 = __esmMin((() => {
 	init_wire_commons();
 	init_wire_provenance();
 	init_wire_scrub();
+	init_wire_warm();
 	DEFAULT_PRIORITY$1 = 41;
 	DEFAULT_UPSTREAM_KEY_NAMES = ["cache.nixos.org-1"];
 	PATHS_PER_PAGE = 5e3;
@@ -41617,13 +41702,13 @@ async function readTokenFile$2(path) {
 }
 async function askForge({ url, requestToken: token }, audience, signal) {
 	try {
-		var _usingCtx$59 = _usingCtx();
+		var _usingCtx$60 = _usingCtx();
 		const address = URL.parse(url);
 		if (address === null || !/^https?:$/.test(address.protocol)) throw new CacheError("CONFIG", "ACTIONS_ID_TOKEN_REQUEST_URL is no address");
 		address.searchParams.set("audience", audience);
 		const line = `GET ${address.origin}${address.pathname}`;
 		const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
-		const http = _usingCtx$59.a(createHttpClient({
+		const http = _usingCtx$60.a(createHttpClient({
 			token,
 			idleTimeoutMs: REQUEST_TIMEOUT_MS
 		}));
@@ -41636,9 +41721,9 @@ async function askForge({ url, requestToken: token }, audience, signal) {
 			throw new CacheError("TIMEOUT", `${line}: the forge gave no identity token in 10 s`, { cause: error });
 		}
 	} catch (_) {
-		_usingCtx$59.e = _;
+		_usingCtx$60.e = _;
 	} finally {
-		await _usingCtx$59.d();
+		await _usingCtx$60.d();
 	}
 }
 function requireAudience(token, audience, source) {
@@ -42007,11 +42092,11 @@ var init_leave_out = __esmMin((() => {
 */
 async function runParallel(items, task, options) {
 	try {
-		var _usingCtx$58 = _usingCtx();
+		var _usingCtx$59 = _usingCtx();
 		throwIfCancelled(options.signal, "The work");
 		if (items.length === 0) return;
 		const controller = new AbortController();
-		_usingCtx$58.u(onAbort(options.signal, () => controller.abort(options.signal?.reason)));
+		_usingCtx$59.u(onAbort(options.signal, () => controller.abort(options.signal?.reason)));
 		const order = createOrder(items, options.after);
 		const { promise, resolve } = Promise.withResolvers();
 		let running = 0;
@@ -42042,9 +42127,9 @@ async function runParallel(items, task, options) {
 		if (failure !== void 0) throw failure.error;
 		if (order.unfinished > 0) throw new Error("Items wait for each other in a circle");
 	} catch (_) {
-		_usingCtx$58.e = _;
+		_usingCtx$59.e = _;
 	} finally {
-		_usingCtx$58.d();
+		_usingCtx$59.d();
 	}
 }
 function createOrder(items, after) {
@@ -42692,7 +42777,7 @@ async function deliver(source, paths, { directory, concurrency, signal }) {
 		const file = files.get(path.storePath.hash);
 		if (file === void 0) throw new Error(`${path.storePath.path} was not written`);
 		const place = join(directory, `${path.storePath.hash}.narinfo`);
-		await onDisk(directory, () => replaceText(place, describe$4(path, file)));
+		await onDisk(directory, () => replaceText(place, describe$5(path, file)));
 		narBytes += path.narSize;
 		fileBytes += file.sizeBytes;
 	}
@@ -42723,8 +42808,8 @@ async function writeNar(source, path, directory, signal) {
 	let sizeBytes = 0;
 	try {
 		try {
-			var _usingCtx$57 = _usingCtx();
-			const file = _usingCtx$57.a(await open(temporary, "w"));
+			var _usingCtx$58 = _usingCtx();
+			const file = _usingCtx$58.a(await open(temporary, "w"));
 			for await (const chunk of readVerifiedFile(source, path, { signal })) {
 				hash.update(chunk);
 				sizeBytes += chunk.length;
@@ -42732,9 +42817,9 @@ async function writeNar(source, path, directory, signal) {
 			}
 			await file.datasync();
 		} catch (_) {
-			_usingCtx$57.e = _;
+			_usingCtx$58.e = _;
 		} finally {
-			await _usingCtx$57.d();
+			await _usingCtx$58.d();
 		}
 		const sha256 = hash.digest("hex");
 		const url = urlOf(sha256, path);
@@ -42749,7 +42834,7 @@ async function writeNar(source, path, directory, signal) {
 		throw error;
 	}
 }
-function describe$4(path, { url, sha256, sizeBytes }) {
+function describe$5(path, { url, sha256, sizeBytes }) {
 	const { storePath, compression, narHash, narSize, references, deriver, ca, signatures } = path;
 	return formatNarInfo({
 		storePath: storePath.path,
@@ -43354,8 +43439,8 @@ async function refusal$1(line, { statusCode, headers, body }) {
 /** The deadline runs while a byte is waited for, and stands still while the last one is worked on. */
 async function* readBody$2(body, { line, idleTimeoutMs, controller, signal }) {
 	try {
-		var _usingCtx$56 = _usingCtx();
-		_usingCtx$56.u(onAbort(signal, () => controller.abort()));
+		var _usingCtx$57 = _usingCtx();
+		_usingCtx$57.u(onAbort(signal, () => controller.abort()));
 		const chunks = body[Symbol.asyncIterator]();
 		let isIdle = false;
 		try {
@@ -43380,9 +43465,9 @@ async function* readBody$2(body, { line, idleTimeoutMs, controller, signal }) {
 			await chunks.return?.();
 		}
 	} catch (_) {
-		_usingCtx$56.e = _;
+		_usingCtx$57.e = _;
 	} finally {
-		_usingCtx$56.d();
+		_usingCtx$57.d();
 	}
 }
 var import_undici$2, DEFAULT_IDLE_TIMEOUT_MS, MAX_REDIRECTS$2, MAX_ERROR_BYTES, ABSENT, REDIRECTS$1;
@@ -43643,9 +43728,9 @@ async function openSource(options) {
 */
 async function openAtticSource(options) {
 	try {
-		var _usingCtx$55 = _usingCtx();
+		var _usingCtx$56 = _usingCtx();
 		const { server, cache, token, signal } = options;
-		const config = await _usingCtx$55.a(createAdminClient({
+		const config = await _usingCtx$56.a(createAdminClient({
 			server,
 			token,
 			signal
@@ -43662,9 +43747,9 @@ async function openAtticSource(options) {
 			config
 		};
 	} catch (_) {
-		_usingCtx$55.e = _;
+		_usingCtx$56.e = _;
 	} finally {
-		await _usingCtx$55.d();
+		await _usingCtx$56.d();
 	}
 }
 function toFolder(url) {
@@ -43720,8 +43805,8 @@ async function uploadWithRetry(session, path, memoryBytes, signal, attempt) {
 	const { narSize } = path;
 	return reportUpload(session, path, () => withRetry(async (number) => {
 		try {
-			var _usingCtx$54 = _usingCtx();
-			const lease = _usingCtx$54.u(await session.budget.acquire(memoryBytes, signal));
+			var _usingCtx$55 = _usingCtx();
+			const lease = _usingCtx$55.u(await session.budget.acquire(memoryBytes, signal));
 			session.emit({
 				type: "upload-started",
 				storePath,
@@ -43730,9 +43815,9 @@ async function uploadWithRetry(session, path, memoryBytes, signal, attempt) {
 			});
 			return await attempt(createProgress(session, path), () => lease[Symbol.dispose]());
 		} catch (_) {
-			_usingCtx$54.e = _;
+			_usingCtx$55.e = _;
 		} finally {
-			_usingCtx$54.d();
+			_usingCtx$55.d();
 		}
 	}, retryOptions(session, `upload of ${storePath}`, signal)));
 }
@@ -44086,11 +44171,11 @@ var init_push_parts = __esmMin((() => {
 		}
 		async #sendMissing(upload, round) {
 			try {
-				var _usingCtx$53 = _usingCtx();
+				var _usingCtx$54 = _usingCtx();
 				const { session, partBytes } = this.#options;
 				const { narSize, storePath } = this.#path;
 				const memoryBytes = encoderMemoryBytes(narSize, FRAMES_AT_ONCE) + 2 * partBytes;
-				_usingCtx$53.u(await session.budget.acquire(memoryBytes, this.#options.signal));
+				_usingCtx$54.u(await session.budget.acquire(memoryBytes, this.#options.signal));
 				session.emit({
 					type: "upload-started",
 					storePath: storePath.path,
@@ -44098,7 +44183,7 @@ var init_push_parts = __esmMin((() => {
 					attempt: round
 				});
 				const stop = new AbortController();
-				_usingCtx$53.u(onAbort(this.#options.signal, () => stop.abort(this.#options.signal.reason)));
+				_usingCtx$54.u(onAbort(this.#options.signal, () => stop.abort(this.#options.signal.reason)));
 				const progress = createProgress(session, this.#path);
 				const present = new Set(upload.parts);
 				const room = createByteBudget(partBytes / 2);
@@ -44140,9 +44225,9 @@ var init_push_parts = __esmMin((() => {
 				await Promise.all(running);
 				if (failures.length > 0) throw failures[0];
 			} catch (_) {
-				_usingCtx$53.e = _;
+				_usingCtx$54.e = _;
 			} finally {
-				_usingCtx$53.d();
+				_usingCtx$54.d();
 			}
 		}
 		async #sendPart(id, { number, pieces }, sizeBytes, signal, { onSent }) {
@@ -44511,7 +44596,7 @@ function filterUpstream(paths, keyNames) {
 	}
 	return {
 		kept,
-		skipped: [...skipped].map(([keyName, storePaths]) => describe$3(keyName, storePaths))
+		skipped: [...skipped].map(([keyName, storePaths]) => describe$4(keyName, storePaths))
 	};
 }
 /**
@@ -44546,7 +44631,7 @@ function keyNameOf(signature) {
 	const colonAt = signature.indexOf(":");
 	return colonAt > 0 ? signature.slice(0, colonAt) : void 0;
 }
-function describe$3(keyName, storePaths) {
+function describe$4(keyName, storePaths) {
 	return {
 		keyName,
 		storePaths,
@@ -45137,7 +45222,7 @@ async function runProgram(command, args, { env, cwd, signal, input, timeoutMs })
 	child.stderr.on("data", (chunk) => stderr.push(chunk));
 	const { promise, resolve, reject } = Promise.withResolvers();
 	child.on("error", (error) => {
-		reject(describe$2(error, command, {
+		reject(describe$3(error, command, {
 			signal,
 			deadline
 		}));
@@ -45151,7 +45236,7 @@ async function runProgram(command, args, { env, cwd, signal, input, timeoutMs })
 	});
 	return promise;
 }
-function describe$2(error, command, { signal, deadline }) {
+function describe$3(error, command, { signal, deadline }) {
 	if (signal.aborted) return new CacheError("CANCELLED", "Interrupted", { cause: error });
 	if (deadline.aborted) return new CacheError("TIMEOUT", `${command} did not end in time`, { cause: error });
 	const reason = error.code === "ENOENT" ? "there is no such command" : error.code ?? "";
@@ -45456,6 +45541,39 @@ function keepChanged(files) {
 var init_file_change = __esmMin((() => {
 	init_managed_block();
 }));
+// packages/cache-client/src/resolve-installable.ts
+/**
+* The store paths that an installable's outputs have or would have, as `nix build` names them. Nothing is built, and
+* nothing need be there.
+*
+* @throws {CacheError} `INVALID` with Nix's words when it cannot be evaluated; as `runNix`.
+*/
+async function resolveInstallable(installable, options) {
+	const features = ["--extra-experimental-features", "flakes"];
+	const result = await runNix([
+		...[
+			"build",
+			...NIX_COMMAND,
+			...features,
+			"--dry-run",
+			"--no-link",
+			"--json"
+		],
+		"--",
+		installable
+	], options);
+	if (result.exitCode !== 0) throw new CacheError("INVALID", `${installable} cannot be evaluated: ${whatNixSaid(result)}`);
+	return parse$2(Built, JSON.parse(result.stdout)).flatMap(({ outputs }) => Object.values(outputs)).filter((path) => path !== null && isStorePathHash(path.slice(path.lastIndexOf("/") + 1).slice(0, 32)));
+}
+var Built;
+var init_resolve_installable = __esmMin((() => {
+	init_src$6();
+	init_src$4();
+	init_dist();
+	init_nix_command();
+	init_run_nix();
+	Built = /* @__PURE__ */ array(/* @__PURE__ */ object({ outputs: /* @__PURE__ */ optional(/* @__PURE__ */ record(/* @__PURE__ */ string(), /* @__PURE__ */ nullable(/* @__PURE__ */ string())), {}) }));
+}));
 // packages/cache-client/src/index.ts
 var src_exports$1 = /* @__PURE__ */ __exportAll({
 	DEFAULT_RETRY_POLICY: () => DEFAULT_RETRY_POLICY,
@@ -45492,6 +45610,7 @@ var src_exports$1 = /* @__PURE__ */ __exportAll({
 	readState: () => readState$1,
 	readUserText: () => readUserText,
 	replaceFile: () => replaceFile,
+	resolveInstallable: () => resolveInstallable,
 	rewriteBlock: () => rewriteBlock,
 	runProgram: () => runProgram,
 	toHttpUrl: () => toHttpUrl,
@@ -45521,6 +45640,7 @@ var init_src$3 = __esmMin((() => {
 	init_apply_changes();
 	init_file_change();
 	init_replace_file();
+	init_resolve_installable();
 }));
 // packages/cli/src/check-server.ts
 /**
@@ -45530,7 +45650,7 @@ var init_src$3 = __esmMin((() => {
 */
 async function checkServer(check, context) {
 	try {
-		var _usingCtx$52 = _usingCtx();
+		var _usingCtx$53 = _usingCtx();
 		const { server, token, view } = check;
 		const notes = [];
 		const warnings = describeToken(token, context.nowMs());
@@ -45557,7 +45677,7 @@ async function checkServer(check, context) {
 		} finally {
 			await _usingCtx3.d();
 		}
-		const admin = _usingCtx$52.a(createAdminClient({
+		const admin = _usingCtx$53.a(createAdminClient({
 			server,
 			token,
 			signal: context.signal
@@ -45582,9 +45702,9 @@ async function checkServer(check, context) {
 			warnings
 		};
 	} catch (_) {
-		_usingCtx$52.e = _;
+		_usingCtx$53.e = _;
 	} finally {
-		await _usingCtx$52.d();
+		await _usingCtx$53.d();
 	}
 }
 function describeToken(token, nowMs) {
@@ -45828,9 +45948,9 @@ var init_read_secret = __esmMin((() => {
 /** Gets an identity token anew and exchanges it. Notices go to the user. */
 async function exchangeIdentity(server, { source, audience, view, mode }, context) {
 	try {
-		var _usingCtx$51 = _usingCtx();
+		var _usingCtx$52 = _usingCtx();
 		const { createExchangeClient, obtainIdentityToken } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
-		const client = _usingCtx$51.a(createExchangeClient({
+		const client = _usingCtx$52.a(createExchangeClient({
 			server,
 			signal: context.signal
 		}));
@@ -45842,9 +45962,9 @@ async function exchangeIdentity(server, { source, audience, view, mode }, contex
 		for (const notice of exchanged.notices) warn(context, notice);
 		return exchanged;
 	} catch (_) {
-		_usingCtx$51.e = _;
+		_usingCtx$52.e = _;
 	} finally {
-		await _usingCtx$51.d();
+		await _usingCtx$52.d();
 	}
 }
 /**
@@ -45986,7 +46106,7 @@ var init_usage_error = __esmMin((() => {
 	};
 }));
 // packages/cli/src/commands/login.ts
-var login_exports = /* @__PURE__ */ __exportAll({ command: () => command$51 });
+var login_exports = /* @__PURE__ */ __exportAll({ command: () => command$52 });
 async function readToken$1(tokenFile, context) {
 	const explicit = await readExplicitToken(tokenFile, context);
 	if (explicit !== void 0) return explicit;
@@ -46020,7 +46140,7 @@ async function save(name, url, token, options, context) {
 	const place = abbreviate(clientConfigPath(context), context.env);
 	note(context, `Saved ${name}${defaultServer === name ? ", the default server" : ""}, ${token === void 0 ? "without a token" : "with its token"} in ${place}.`);
 }
-var command$51;
+var command$52;
 var init_login = __esmMin((() => {
 	init_src$6();
 	init_check_server();
@@ -46029,7 +46149,7 @@ var init_login = __esmMin((() => {
 	init_server_options();
 	init_usage_error();
 	init_user_folders();
-	command$51 = defineCommand({
+	command$52 = defineCommand({
 		name: "login",
 		summary: "Remember a server and the token for it",
 		description: `The token comes from --token-file, FLYWHEEL_TOKEN, standard input, or you are asked for it. It is
@@ -46581,7 +46701,7 @@ var init_report_changes = __esmMin((() => {
 	init_user_folders();
 }));
 // packages/cli/src/commands/logout.ts
-var logout_exports = /* @__PURE__ */ __exportAll({ command: () => command$50 });
+var logout_exports = /* @__PURE__ */ __exportAll({ command: () => command$51 });
 /** The name of a saved server, given its name or address. */
 async function findName(wanted, { servers }) {
 	if (Object.hasOwn(servers, wanted)) return wanted;
@@ -46609,7 +46729,7 @@ async function forgetInBazel(url, context) {
 	await applyChanges(changes);
 	reportChanges(changes, context);
 }
-var command$50;
+var command$51;
 var init_logout = __esmMin((() => {
 	init_src$3();
 	init_bazel_files();
@@ -46619,7 +46739,7 @@ var init_logout = __esmMin((() => {
 	init_plan_use();
 	init_report_changes();
 	init_user_folders();
-	command$50 = defineCommand({
+	command$51 = defineCommand({
 		name: "logout",
 		summary: "Forget a server and the token for it",
 		description: `Removes what login saved of the server, and what use and use bazel configured for its views.
@@ -46660,10 +46780,10 @@ The token itself stays good until it expires or is revoked. Doing it twice is th
 	});
 }));
 // packages/cli/src/commands/exchange.ts
-var exchange_exports = /* @__PURE__ */ __exportAll({ command: () => command$49 });
+var exchange_exports = /* @__PURE__ */ __exportAll({ command: () => command$50 });
 async function prepare(options, context) {
 	try {
-		var _usingCtx$50 = _usingCtx();
+		var _usingCtx$51 = _usingCtx();
 		const { chooseAudience, createExchangeClient, findIdentity, readRunnerConfig } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
 		const runner = await readRunnerConfig(context.env);
 		const config = await readClientConfig(context);
@@ -46672,7 +46792,7 @@ async function prepare(options, context) {
 		if (!options.printToken && options.output === void 0 && known.token !== void 0 && known.identity === void 0) throw new CacheError("CONFIG", `There is a token of \`flywheel login\` for ${url}`, { hint: "Write the new one elsewhere with --output FILE, or run `flywheel logout` first." });
 		const found = findIdentity(context.env, runner);
 		if (found.kind === "none") throw new CacheError("CONFIG", "There is no identity to exchange", { hint: found.hint });
-		const discovery = await _usingCtx$50.a(createExchangeClient({
+		const discovery = await _usingCtx$51.a(createExchangeClient({
 			server: url,
 			signal: context.signal
 		})).discover();
@@ -46691,9 +46811,9 @@ async function prepare(options, context) {
 			}
 		};
 	} catch (_) {
-		_usingCtx$50.e = _;
+		_usingCtx$51.e = _;
 	} finally {
-		await _usingCtx$50.d();
+		await _usingCtx$51.d();
 	}
 }
 /** A workflow that forbids its jobs to write caches is obeyed; it can never allow more. */
@@ -46729,7 +46849,7 @@ function describeGrant({ grant, expiresAt }, context) {
 	note(context, `Reads ${read.join(", then ")}; ${what}; until ${expiresAt}.`);
 	if (trust === "untrusted") warn(context, "The job is not trusted: what it builds is not kept.");
 }
-var command$49;
+var command$50;
 var init_exchange = __esmMin((() => {
 	init_src$3();
 	init_src$6();
@@ -46738,7 +46858,7 @@ var init_exchange = __esmMin((() => {
 	init_server_options();
 	init_usage_error();
 	init_user_folders();
-	command$49 = defineCommand({
+	command$50 = defineCommand({
 		name: "exchange",
 		summary: "Exchange a CI job's identity for a token of the server",
 		description: `Needs no secret: the forge says which job this is, the server's policy what that job may do. The identity
@@ -46813,18 +46933,18 @@ function formatFacts(facts) {
 	return facts.map(([name, value]) => `${name.padEnd(width)}  ${value}`.trimEnd());
 }
 // packages/cli/src/commands/whoami.ts
-var whoami_exports = /* @__PURE__ */ __exportAll({ command: () => command$48 });
+var whoami_exports = /* @__PURE__ */ __exportAll({ command: () => command$49 });
 async function findRefusal(choice, context) {
 	if (choice.token === void 0) return void 0;
 	try {
 		try {
-			var _usingCtx$49 = _usingCtx();
-			await _usingCtx$49.a(await openAdminClient(choice, context)).listViews();
+			var _usingCtx$50 = _usingCtx();
+			await _usingCtx$50.a(await openAdminClient(choice, context)).listViews();
 			return;
 		} catch (_) {
-			_usingCtx$49.e = _;
+			_usingCtx$50.e = _;
 		} finally {
-			await _usingCtx$49.d();
+			await _usingCtx$50.d();
 		}
 	} catch (error) {
 		if (isCacheError(error, "UNAUTHENTICATED")) return error;
@@ -46906,12 +47026,12 @@ function formatExpiry(expiresAt, nowMs) {
 	const leftMs = Date.parse(expiresAt) - nowMs;
 	return leftMs < 0 ? `${expiresAt} (expired)` : `${expiresAt} (in ${formatDurationMs(leftMs)})`;
 }
-var command$48;
+var command$49;
 var init_whoami = __esmMin((() => {
 	init_src$6();
 	init_src$5();
 	init_server_options();
-	command$48 = defineCommand({
+	command$49 = defineCommand({
 		name: "whoami",
 		summary: "Show who the server takes you for, and until when",
 		description: `Tenant, trust, why, and what may be read and written, as the token says. The server is asked whether it takes
@@ -46940,7 +47060,7 @@ the token: a revoked one is told, and the command fails.`,
 	});
 }));
 // packages/cli/src/commands/use.ts
-var use_exports = /* @__PURE__ */ __exportAll({ command: () => command$47 });
+var use_exports = /* @__PURE__ */ __exportAll({ command: () => command$48 });
 async function configure(scope, cache, token, { isDryRun, context }) {
 	requireOneWord(cache.substituter);
 	for (const key of cache.publicKeys) parsePublicKey(key);
@@ -47002,7 +47122,7 @@ function requireOneWord(substituter) {
 function lastSegment(url) {
 	return decodeURIComponent(new URL(url).pathname.split("/").findLast((part) => part !== "") ?? "");
 }
-var command$47;
+var command$48;
 var init_use = __esmMin((() => {
 	init_src$3();
 	init_src$6();
@@ -47012,7 +47132,7 @@ var init_use = __esmMin((() => {
 	init_plan_use();
 	init_server_options();
 	init_report_changes();
-	command$47 = defineCommand({
+	command$48 = defineCommand({
 		name: "use",
 		summary: "Configure Nix to substitute from a view",
 		description: `Adds the view's address and public keys to nix.conf and, for a private view, the token to the netrc
@@ -47048,14 +47168,14 @@ files you had. Doing it twice is the same as doing it once.`,
 		],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$48 = _usingCtx();
+				var _usingCtx$49 = _usingCtx();
 				const scope = options.system ? "system" : "user";
 				const [named = options.view] = args;
 				if (options.undo) return undo$1(scope, args[0], options, context);
 				const choice = await chooseServer(options, context);
 				const view = requireView(named, choice);
 				const { openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
-				const cache = _usingCtx$48.a(await openCache({
+				const cache = _usingCtx$49.a(await openCache({
 					...choice,
 					view,
 					signal: context.signal
@@ -47072,9 +47192,9 @@ files you had. Doing it twice is the same as doing it once.`,
 					context
 				});
 			} catch (_) {
-				_usingCtx$48.e = _;
+				_usingCtx$49.e = _;
 			} finally {
-				await _usingCtx$48.d();
+				await _usingCtx$49.d();
 			}
 		}
 	});
@@ -47108,12 +47228,12 @@ var init_credential_script = __esmMin((() => {
 	init_src$6();
 }));
 // packages/cli/src/commands/use-bazel.ts
-var use_bazel_exports = /* @__PURE__ */ __exportAll({ command: () => command$46 });
+var use_bazel_exports = /* @__PURE__ */ __exportAll({ command: () => command$47 });
 async function findEndpoint(choice, view, options, context) {
 	try {
-		var _usingCtx$47 = _usingCtx();
+		var _usingCtx$48 = _usingCtx();
 		const { openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
-		const { isPublic = false, flywheel } = _usingCtx$47.a(await openCache({
+		const { isPublic = false, flywheel } = _usingCtx$48.a(await openCache({
 			...choice,
 			view,
 			signal: context.signal
@@ -47128,9 +47248,9 @@ async function findEndpoint(choice, view, options, context) {
 			isPublic
 		};
 	} catch (_) {
-		_usingCtx$47.e = _;
+		_usingCtx$48.e = _;
 	} finally {
-		await _usingCtx$47.d();
+		await _usingCtx$48.d();
 	}
 }
 async function chooseCredential(facts, { options, paths }, context) {
@@ -47162,7 +47282,7 @@ async function undo(paths, isDryRun, context) {
 	reportChanges(changes, context);
 	note(context, "Bazel no longer uses the cache.");
 }
-var command$46;
+var command$47;
 var init_use_bazel = __esmMin((() => {
 	init_src$3();
 	init_src$6();
@@ -47172,7 +47292,7 @@ var init_use_bazel = __esmMin((() => {
 	init_server_options();
 	init_report_changes();
 	init_user_folders();
-	command$46 = defineCommand({
+	command$47 = defineCommand({
 		name: "use bazel",
 		summary: "Configure Bazel to use a view as its remote cache",
 		description: `Writes an rc file of its own, and one line into your .bazelrc that brings it in. The settings fit the
@@ -47412,8 +47532,8 @@ async function readLines(context) {
 }
 var init_read_lines = __esmMin((() => {}));
 // packages/cli/src/commands/push.ts
-var push_exports = /* @__PURE__ */ __exportAll({ command: () => command$45 });
-var command$45;
+var push_exports = /* @__PURE__ */ __exportAll({ command: () => command$46 });
+var command$46;
 var init_push = __esmMin((() => {
 	init_src$6();
 	init_parse_number();
@@ -47421,7 +47541,7 @@ var init_push = __esmMin((() => {
 	init_read_lines();
 	init_server_options();
 	init_usage_error();
-	command$45 = defineCommand({
+	command$46 = defineCommand({
 		name: "push",
 		summary: "Upload store paths with all they refer to",
 		description: `Paths that the view has, and paths that an upstream cache has signed, are left out. On our own
@@ -47473,8 +47593,8 @@ server the whole closure becomes visible at once, or not at all.`,
 			const progress = createPushProgress(options.json, context);
 			try {
 				try {
-					var _usingCtx$46 = _usingCtx();
-					const cache = _usingCtx$46.a(await openCache({
+					var _usingCtx$47 = _usingCtx();
+					const cache = _usingCtx$47.a(await openCache({
 						...choice,
 						view,
 						signal,
@@ -47503,9 +47623,9 @@ server the whole closure becomes visible at once, or not at all.`,
 					}));
 					else note(context, describeSummary(summary));
 				} catch (_) {
-					_usingCtx$46.e = _;
+					_usingCtx$47.e = _;
 				} finally {
-					await _usingCtx$46.d();
+					await _usingCtx$47.d();
 				}
 			} catch (error) {
 				progress.end();
@@ -48498,18 +48618,18 @@ async function openJobCredentials({ server, credentials: settings }, files, cont
 		logger: context.logger,
 		renew: async () => {
 			try {
-				var _usingCtx$45 = _usingCtx();
+				var _usingCtx$46 = _usingCtx();
 				const found = findIdentity(context.env, await readRunnerConfig(context.env));
 				if (found.kind === "none") throw new CacheError("CONFIG", "There is no identity to exchange", { hint: found.hint });
 				const identity = await obtainIdentityToken(found.source, audience);
-				return (await _usingCtx$45.a(createExchangeClient({ server })).exchange(identity, {
+				return (await _usingCtx$46.a(createExchangeClient({ server })).exchange(identity, {
 					view,
 					mode
 				})).token;
 			} catch (_) {
-				_usingCtx$45.e = _;
+				_usingCtx$46.e = _;
 			} finally {
-				await _usingCtx$45.d();
+				await _usingCtx$46.d();
 			}
 		},
 		onRenewed: (renewed) => replaceFile(files.token, `${renewed}\n`, { mode: 384 })
@@ -50406,12 +50526,12 @@ var start_nix_face_exports = /* @__PURE__ */ __exportAll({ startNixFace: () => s
 */
 async function startNixFace$1(options) {
 	try {
-		var _usingCtx$44 = _usingCtx();
+		var _usingCtx$45 = _usingCtx();
 		const { secret, upstream: cache, credentials, statistics, logger } = options;
 		const { prefetch = true, nowMs = () => performance.now() } = options;
 		const deadlineMs = options.deadlineMs ?? DEFAULT_DEADLINE_MS;
 		const stallMs = options.stallMs ?? DEFAULT_STALL_MS;
-		const opened = _usingCtx$44.a(new AsyncDisposableStack());
+		const opened = _usingCtx$45.a(new AsyncDisposableStack());
 		const health = createUpstreamHealth({
 			origin: cacheUrlOf(cache).origin,
 			statistics,
@@ -50470,9 +50590,9 @@ async function startNixFace$1(options) {
 			[Symbol.asyncDispose]: () => owned.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$44.e = _;
+		_usingCtx$45.e = _;
 	} finally {
-		await _usingCtx$44.d();
+		await _usingCtx$45.d();
 	}
 }
 function portOf(address) {
@@ -63005,10 +63125,10 @@ var start_bazel_face_exports = /* @__PURE__ */ __exportAll({ startBazelFace: () 
 /** Starts passing calls on; it takes them when the promise resolves, whether the cache can be reached or not. */
 async function startBazelFace$1(options) {
 	try {
-		var _usingCtx$43 = _usingCtx();
+		var _usingCtx$44 = _usingCtx();
 		const { statistics, logger, secret, credentials } = options;
 		const { spoolBytes = DEFAULT_SPOOL_BYTES$1, spoolDirectory } = options;
-		const resources = _usingCtx$43.a(new AsyncDisposableStack());
+		const resources = _usingCtx$44.a(new AsyncDisposableStack());
 		const breaker = createCircuitBreaker({ onChange: (state) => {
 			logger.info("the cache's breaker changed", { state });
 			statistics.breaker("bazel", state);
@@ -63049,9 +63169,9 @@ async function startBazelFace$1(options) {
 			[Symbol.asyncDispose]: () => owned.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$43.e = _;
+		_usingCtx$44.e = _;
 	} finally {
-		await _usingCtx$43.d();
+		await _usingCtx$44.d();
 	}
 }
 function receiversOf(context) {
@@ -63275,14 +63395,14 @@ var init_summary_file = __esmMin((() => {
 */
 async function runAgent(options) {
 	try {
-		var _usingCtx$42 = _usingCtx();
+		var _usingCtx$43 = _usingCtx();
 		const { env, logger, drainOnly } = options;
 		const files = sessionFiles(options.folder);
 		const settings = await readSettings$1(files);
 		const previous = drainOnly ? await readSummary(files.summary) : void 0;
 		const stop = new AbortController();
 		const stopped = AbortSignal.any([options.signal, stop.signal]);
-		const owned = _usingCtx$42.a(new AsyncDisposableStack());
+		const owned = _usingCtx$43.a(new AsyncDisposableStack());
 		let writer;
 		const statistics = createStatistics({
 			startedAt: new Date(settings.startedAt),
@@ -63364,9 +63484,9 @@ async function runAgent(options) {
 			logger.warn("the session's end cannot be noted", { error: describeError(error) });
 		});
 	} catch (_) {
-		_usingCtx$42.e = _;
+		_usingCtx$43.e = _;
 	} finally {
-		await _usingCtx$42.d();
+		await _usingCtx$43.d();
 	}
 }
 async function openUploads(settings, context) {
@@ -64308,12 +64428,12 @@ function noServer(env) {
 }
 async function openServer(server, runner, request, context) {
 	try {
-		var _usingCtx$41 = _usingCtx();
+		var _usingCtx$42 = _usingCtx();
 		const { env, stopwatch } = context;
 		const view = request.view ?? (env["FLYWHEEL_VIEW"] || env["ATTIC_CACHE"] || void 0);
 		if (request.token !== void 0) return openWithToken(server, view, request, context);
 		const found = findIdentity(env, runner);
-		const client = _usingCtx$41.a(createExchangeClient({
+		const client = _usingCtx$42.a(createExchangeClient({
 			server,
 			signal: context.signal
 		}));
@@ -64361,9 +64481,9 @@ async function openServer(server, runner, request, context) {
 			...wish
 		});
 	} catch (_) {
-		_usingCtx$41.e = _;
+		_usingCtx$42.e = _;
 	} finally {
-		await _usingCtx$41.d();
+		await _usingCtx$42.d();
 	}
 }
 /**
@@ -64879,7 +64999,7 @@ var init_unused_names = __esmMin((() => {
 */
 async function runSetup(given, context) {
 	try {
-		var _usingCtx$40 = _usingCtx();
+		var _usingCtx$41 = _usingCtx();
 		const stopwatch = startStopwatch();
 		const cacheMode = given.cacheMode ?? context.env["ACTIONS_CACHE_MODE"];
 		const request = {
@@ -64889,7 +65009,7 @@ async function runSetup(given, context) {
 		const givenMs = request.timeoutSeconds * 1e3;
 		const limitMs = givenMs - Math.min(MAX_RESERVE_MS, givenMs / 5);
 		const signal = AbortSignal.any([context.signal, AbortSignal.timeout(limitMs)]);
-		const setup = _usingCtx$40.u(new Setup(request, {
+		const setup = _usingCtx$41.u(new Setup(request, {
 			...context,
 			signal
 		}, stopwatch));
@@ -64903,9 +65023,9 @@ async function runSetup(given, context) {
 			return setup.without("degraded", describeError(error));
 		}
 	} catch (_) {
-		_usingCtx$40.e = _;
+		_usingCtx$41.e = _;
 	} finally {
-		_usingCtx$40.d();
+		_usingCtx$41.d();
 	}
 }
 var MAX_AGE_SECONDS, MAX_RESERVE_MS, DEFAULT_BAZEL, Setup, HARMLESS;
@@ -65612,7 +65732,7 @@ var init_uploader = __esmMin((() => {
 */
 async function runUploadWorker({ files, env, logger }) {
 	try {
-		var _usingCtx$39 = _usingCtx();
+		var _usingCtx$40 = _usingCtx();
 		const { promise: ended, resolve: end } = Promise.withResolvers();
 		process.on("disconnect", () => end());
 		const settings = await readSettings$1(files);
@@ -65624,7 +65744,7 @@ async function runUploadWorker({ files, env, logger }) {
 		};
 		const renewals = [];
 		const excluded = uploads.exclude.map((source) => new RegExp(source));
-		const target = _usingCtx$39.a(createUploadTarget({
+		const target = _usingCtx$40.a(createUploadTarget({
 			server: settings.server,
 			view: write,
 			nix,
@@ -65637,7 +65757,7 @@ async function runUploadWorker({ files, env, logger }) {
 				return promise;
 			}
 		}));
-		const uploader = _usingCtx$39.a(startUploader({
+		const uploader = _usingCtx$40.a(startUploader({
 			spool: await openSpool({
 				queueFile: files.queue,
 				journalFile: files.journal
@@ -65681,9 +65801,9 @@ async function runUploadWorker({ files, env, logger }) {
 		if (!process.connected) end();
 		await ended;
 	} catch (_) {
-		_usingCtx$39.e = _;
+		_usingCtx$40.e = _;
 	} finally {
-		await _usingCtx$39.d();
+		await _usingCtx$40.d();
 	}
 }
 var init_upload_worker = __esmMin((() => {
@@ -65767,7 +65887,7 @@ var init_watch_events = __esmMin((() => {
 */
 async function watchStore(options) {
 	try {
-		var _usingCtx$38 = _usingCtx();
+		var _usingCtx$39 = _usingCtx();
 		const { store, rules, emit, signal, nowMs } = options;
 		const queue = createUploadQueue({ random: options.random });
 		const alarm = createAlarm();
@@ -65789,7 +65909,7 @@ async function watchStore(options) {
 			touched.add(name);
 			alarm.ring();
 		};
-		const watcher = _usingCtx$38.u(watchFolder(store.storeDir, touch, (message) => emit({
+		const watcher = _usingCtx$39.u(watchFolder(store.storeDir, touch, (message) => emit({
 			type: "warning",
 			message
 		})));
@@ -65917,9 +66037,9 @@ async function watchStore(options) {
 			unpushed: queue.list()
 		};
 	} catch (_) {
-		_usingCtx$38.e = _;
+		_usingCtx$39.e = _;
 	} finally {
-		_usingCtx$38.d();
+		_usingCtx$39.d();
 	}
 }
 function createAlarm() {
@@ -65976,7 +66096,7 @@ var init_watch_store$1 = __esmMin((() => {
 	MAX_SLEEP_MS = 2 ** 31 - 1;
 }));
 // packages/cli/src/commands/watch-store.ts
-var watch_store_exports = /* @__PURE__ */ __exportAll({ command: () => command$44 });
+var watch_store_exports = /* @__PURE__ */ __exportAll({ command: () => command$45 });
 async function openConnection(options, emit, context) {
 	const { openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
 	const open = async (signal) => {
@@ -66042,7 +66162,7 @@ function positiveDurationMs(given) {
 	if (durationMs > 0) return durationMs;
 	throw new CacheError("INVALID", `${JSON.stringify(given)} is too short`);
 }
-var DEFAULT_DRAIN_MS, DEFAULT_POLL_MS, NIX_TIMEOUT_MS$1, command$44;
+var DEFAULT_DRAIN_MS, DEFAULT_POLL_MS, NIX_TIMEOUT_MS$1, command$45;
 var init_watch_store = __esmMin((() => {
 	init_src$6();
 	init_src$4();
@@ -66055,7 +66175,7 @@ var init_watch_store = __esmMin((() => {
 	DEFAULT_DRAIN_MS = 6e4;
 	DEFAULT_POLL_MS = 6e4;
 	NIX_TIMEOUT_MS$1 = 3e5;
-	command$44 = defineCommand({
+	command$45 = defineCommand({
 		name: "watch-store",
 		summary: "Push new store paths as they appear",
 		description: `Watches this machine's Nix store. What becomes valid is pushed with all it refers to, two seconds after
@@ -66371,7 +66491,7 @@ var init_report = __esmMin((() => {
 	init_push_progress();
 }));
 // packages/cli/src/commands/import.ts
-var import_exports = /* @__PURE__ */ __exportAll({ command: () => command$43 });
+var import_exports = /* @__PURE__ */ __exportAll({ command: () => command$44 });
 /** Imports one cache and returns how many paths failed. */
 async function importInto({ view, source }, paths, choice, options, context) {
 	const { importPaths, openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
@@ -66427,7 +66547,7 @@ async function importInto({ view, source }, paths, choice, options, context) {
 		});
 	}
 }
-var command$43;
+var command$44;
 var init_import = __esmMin((() => {
 	init_src$6();
 	init_server_options();
@@ -66435,7 +66555,7 @@ var init_import = __esmMin((() => {
 	init_open_origins();
 	init_read_roots();
 	init_report();
-	command$43 = defineCommand({
+	command$44 = defineCommand({
 		name: "import",
 		summary: "Bring store paths from another cache into a view",
 		description: `From any Nix binary cache, from an Attic server, or from an Attic server's database and storage. Each path
@@ -66501,22 +66621,22 @@ broken off goes on when it is run again. Needs the push permission.`,
 			requireNoFailures(failed, "imported");
 			async function importOrigin(origin, named) {
 				try {
-					var _usingCtx$37 = _usingCtx();
-					const admin = _usingCtx$37.a(await openAdminClient(choice, context));
+					var _usingCtx$38 = _usingCtx();
+					const admin = _usingCtx$38.a(await openAdminClient(choice, context));
 					if (options.withSettings || options.withKeys) await carrySettings(admin, origin, options.withKeys, context);
 					return await importInto(origin, named, choice, options, context) + (options.dryRun ? 0 : await carryPins(admin, origin, context));
 				} catch (_) {
-					_usingCtx$37.e = _;
+					_usingCtx$38.e = _;
 				} finally {
-					await _usingCtx$37.d();
+					await _usingCtx$38.d();
 				}
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/export.ts
-var export_exports = /* @__PURE__ */ __exportAll({ command: () => command$42 });
-var command$42;
+var export_exports = /* @__PURE__ */ __exportAll({ command: () => command$43 });
+var command$43;
 var init_export = __esmMin((() => {
 	init_src$6();
 	init_server_options();
@@ -66524,7 +66644,7 @@ var init_export = __esmMin((() => {
 	init_read_roots();
 	init_report();
 	init_usage_error();
-	command$42 = defineCommand({
+	command$43 = defineCommand({
 		name: "export",
 		summary: "Write a view's store paths as a static binary cache",
 		description: `Files that any web server can serve, and Nix reads with \`file://\`: nix-cache-info, narinfos with the view's
@@ -66554,7 +66674,7 @@ the configure permission for --all.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$36 = _usingCtx();
+				var _usingCtx$37 = _usingCtx();
 				const [view = "", ...paths] = args;
 				if (options.to === void 0) throw new UsageError("Where --to?");
 				requireRoots(paths, options);
@@ -66563,11 +66683,11 @@ the configure permission for --all.`,
 				const { signal } = context;
 				const { server, token } = choice;
 				const directory = resolve(context.workingDirectory, options.to);
-				const admin = _usingCtx$36.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$37.a(await openAdminClient(choice, context));
 				const { publicKey, priority, flywheel } = await admin.viewConfig(view);
 				const keys = flywheel?.publicKeys ?? (publicKey === void 0 ? void 0 : [publicKey]);
 				const url = new URL(`${view}/`, server).href;
-				const source = _usingCtx$36.a(await openSource({
+				const source = _usingCtx$37.a(await openSource({
 					url,
 					keys,
 					token,
@@ -66607,9 +66727,9 @@ the configure permission for --all.`,
 					});
 				}
 			} catch (_) {
-				_usingCtx$36.e = _;
+				_usingCtx$37.e = _;
 			} finally {
-				await _usingCtx$36.d();
+				await _usingCtx$37.d();
 			}
 		}
 	});
@@ -66747,7 +66867,7 @@ var init_component_inputs = __esmMin((() => {
 	];
 }));
 // packages/cli/src/commands/setup.ts
-var setup_exports = /* @__PURE__ */ __exportAll({ command: () => command$41 });
+var setup_exports = /* @__PURE__ */ __exportAll({ command: () => command$42 });
 async function readRequest(file, context) {
 	const { parseSetupRequest } = await Promise.resolve().then(() => (init_src(), src_exports));
 	const source = await readSource(file, context);
@@ -66825,7 +66945,7 @@ function describeWrites({ canPush, pushMode, bazel }) {
 	if (canPush && pushMode !== "none") return `pushes (${pushMode})`;
 	return canPush && bazel !== void 0 ? "writes" : "pushes nothing";
 }
-var command$41;
+var command$42;
 var init_setup = __esmMin((() => {
 	init_src$6();
 	init_one_of();
@@ -66833,7 +66953,7 @@ var init_setup = __esmMin((() => {
 	init_read_secret();
 	init_server_options();
 	init_usage_error();
-	command$41 = defineCommand({
+	command$42 = defineCommand({
 		name: "setup",
 		summary: "Set a CI job up: start its agent, point Nix and Bazel to it",
 		description: `Finds out what the job may do, starts an agent beside it, and configures Nix and Bazel to go through the agent, so
@@ -66919,7 +67039,7 @@ var init_session_option = __esmMin((() => {
 	SESSION_OPTION = { session: text$7("FOLDER", "The session's folder; default is the job's", { completes: "directory" }) };
 }));
 // packages/cli/src/commands/drain.ts
-var drain_exports = /* @__PURE__ */ __exportAll({ command: () => command$40 });
+var drain_exports = /* @__PURE__ */ __exportAll({ command: () => command$41 });
 function describeReport({ report, summary }, context) {
 	const { pushed, bytes } = summary?.uploads ?? report;
 	note(context, `${pushed} paths pushed, ${formatSizeBytes(bytes)}.`);
@@ -66928,12 +67048,12 @@ function describeReport({ report, summary }, context) {
 	if (report.reason !== void 0) warn(context, report.reason);
 	for (const { face, opened, openMs } of summary?.breakers ?? []) if (opened > 0) note(context, `${face} went without the cache for ${formatDurationMs(openMs)}.`);
 }
-var command$40, NOTHING;
+var command$41, NOTHING;
 var init_drain = __esmMin((() => {
 	init_src$6();
 	init_parse_number();
 	init_session_option();
-	command$40 = defineCommand({
+	command$41 = defineCommand({
 		name: "drain",
 		summary: "Push what a job has built, and end its agent",
 		description: `Waits until the agent has pushed what waits, for as long as --timeout says, and no longer than it makes progress.
@@ -66982,11 +67102,11 @@ An agent that was killed is started again for that. Whatever happens, the exit c
 	};
 }));
 // packages/cli/src/commands/session.ts
-var session_exports = /* @__PURE__ */ __exportAll({ command: () => command$39 });
-var command$39;
+var session_exports = /* @__PURE__ */ __exportAll({ command: () => command$40 });
+var command$40;
 var init_session = __esmMin((() => {
 	init_session_option();
-	command$39 = defineCommand({
+	command$40 = defineCommand({
 		name: "session",
 		summary: "Show what a job's agent is configured for, and what it did so far",
 		options: {
@@ -67008,11 +67128,11 @@ var init_session = __esmMin((() => {
 	});
 }));
 // packages/cli/src/commands/agent.ts
-var agent_exports = /* @__PURE__ */ __exportAll({ command: () => command$38 });
-var command$38;
+var agent_exports = /* @__PURE__ */ __exportAll({ command: () => command$39 });
+var command$39;
 var init_agent = __esmMin((() => {
 	init_session_option();
-	command$38 = defineCommand({
+	command$39 = defineCommand({
 		name: "agent",
 		summary: "Be the agent of a session; setup runs it",
 		description: `The process that \`flywheel setup\` starts beside a job. It serves Nix and Bazel on the loopback interface, pushes
@@ -67077,14 +67197,14 @@ var init_retention = __esmMin((() => {
 	init_parse_number();
 }));
 // packages/cli/src/commands/view-create.ts
-var view_create_exports = /* @__PURE__ */ __exportAll({ command: () => command$37 });
-var command$37;
+var view_create_exports = /* @__PURE__ */ __exportAll({ command: () => command$38 });
+var command$38;
 var init_view_create = __esmMin((() => {
 	init_parse_number();
 	init_retention();
 	init_server_options();
 	init_usage_error();
-	command$37 = defineCommand({
+	command$38 = defineCommand({
 		name: "view create",
 		summary: "Create a view",
 		description: "The server makes the signing key, and keeps it. Needs the create permission.",
@@ -67112,11 +67232,11 @@ var init_view_create = __esmMin((() => {
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$35 = _usingCtx();
+				var _usingCtx$36 = _usingCtx();
 				const [view = ""] = args;
 				if (options.noUpstreamKeys && options.upstreamKey.length > 0) throw new UsageError("--upstream-key and --no-upstream-keys exclude each other");
 				const { upstreamKey, priority, storeDir, retention } = options;
-				const admin = _usingCtx$35.a(await openAdminClient(await chooseServer(options, context), context));
+				const admin = _usingCtx$36.a(await openAdminClient(await chooseServer(options, context), context));
 				await admin.createView(view, {
 					isPublic: options.public,
 					...priority === void 0 ? {} : { priority },
@@ -67127,20 +67247,20 @@ var init_view_create = __esmMin((() => {
 				if (retention !== void 0) await admin.configureView(view, { retentionPeriod: retention });
 				note(context, `Created the ${options.public ? "public" : "private"} view ${view}.`);
 			} catch (_) {
-				_usingCtx$35.e = _;
+				_usingCtx$36.e = _;
 			} finally {
-				await _usingCtx$35.d();
+				await _usingCtx$36.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/view-list.ts
-var view_list_exports = /* @__PURE__ */ __exportAll({ command: () => command$36 });
-var command$36;
+var view_list_exports = /* @__PURE__ */ __exportAll({ command: () => command$37 });
+var command$37;
 var init_view_list = __esmMin((() => {
 	init_retention();
 	init_server_options();
-	command$36 = defineCommand({
+	command$37 = defineCommand({
 		name: "view list",
 		summary: "List the views your token may see",
 		options: {
@@ -67157,8 +67277,8 @@ var init_view_list = __esmMin((() => {
 		}],
 		async run({ options }, context) {
 			try {
-				var _usingCtx$34 = _usingCtx();
-				const views = await _usingCtx$34.a(await openAdminClient(await chooseServer(options, context), context)).listViews();
+				var _usingCtx$35 = _usingCtx();
+				const views = await _usingCtx$35.a(await openAdminClient(await chooseServer(options, context), context)).listViews();
 				if (options.json) return printLine(context, JSON.stringify({ views }));
 				if (views.length === 0) return note(context, "There is no view that you may see.");
 				const rows = views.map((view) => [
@@ -67178,9 +67298,9 @@ var init_view_list = __esmMin((() => {
 					"CREATED"
 				], rows)) printLine(context, line);
 			} catch (_) {
-				_usingCtx$34.e = _;
+				_usingCtx$35.e = _;
 			} finally {
-				await _usingCtx$34.d();
+				await _usingCtx$35.d();
 			}
 		}
 	});
@@ -67211,7 +67331,7 @@ var init_view_upstreams = __esmMin((() => {
 	init_src$6();
 }));
 // packages/cli/src/commands/view-info.ts
-var view_info_exports = /* @__PURE__ */ __exportAll({ command: () => command$35 });
+var view_info_exports = /* @__PURE__ */ __exportAll({ command: () => command$36 });
 function upstreamFacts(reading) {
 	const { upstreams, signsUpstream, pushesUpstream } = reading;
 	if (upstreams.length === 0) return [["upstreams", "none"]];
@@ -67224,12 +67344,12 @@ function upstreamFacts(reading) {
 function describeLevel(level) {
 	return level === void 0 ? "unknown" : `zstd level ${level}`;
 }
-var command$35;
+var command$36;
 var init_view_info = __esmMin((() => {
 	init_retention();
 	init_server_options();
 	init_view_upstreams();
-	command$35 = defineCommand({
+	command$36 = defineCommand({
 		name: "view info",
 		summary: "Show a view's configuration",
 		args: [{
@@ -67253,10 +67373,10 @@ var init_view_info = __esmMin((() => {
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$33 = _usingCtx();
+				var _usingCtx$34 = _usingCtx();
 				const choice = await chooseServer(options, context);
 				const view = requireView(args[0] ?? options.view, choice);
-				const admin = _usingCtx$33.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$34.a(await openAdminClient(choice, context));
 				const config = await admin.viewConfig(view);
 				const reading = await findViewUpstreams(admin, view);
 				if (options.json) return printLine(context, JSON.stringify({
@@ -67281,19 +67401,19 @@ var init_view_info = __esmMin((() => {
 				]);
 				for (const line of facts) printLine(context, line);
 			} catch (_) {
-				_usingCtx$33.e = _;
+				_usingCtx$34.e = _;
 			} finally {
-				await _usingCtx$33.d();
+				await _usingCtx$34.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/view-configure.ts
-var view_configure_exports = /* @__PURE__ */ __exportAll({ command: () => command$34 });
+var view_configure_exports = /* @__PURE__ */ __exportAll({ command: () => command$35 });
 function requireOne(isFirst, first, isSecond, second) {
 	if (isFirst && isSecond) throw new UsageError(`${first} and ${second} exclude each other`);
 }
-var yesOrNo, command$34;
+var yesOrNo, command$35;
 var init_view_configure = __esmMin((() => {
 	init_one_of();
 	init_parse_number();
@@ -67301,7 +67421,7 @@ var init_view_configure = __esmMin((() => {
 	init_server_options();
 	init_usage_error();
 	yesOrNo = oneOf("yes", "no");
-	command$34 = defineCommand({
+	command$35 = defineCommand({
 		name: "view configure",
 		summary: "Change a view",
 		description: "What you do not name stays as it is.",
@@ -67344,7 +67464,7 @@ var init_view_configure = __esmMin((() => {
 		],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$32 = _usingCtx();
+				var _usingCtx$33 = _usingCtx();
 				requireOne(options.public, "--public", options.private, "--private");
 				requireOne(options.upstreamKey.length > 0, "--upstream-key", options.noUpstreamKeys, "--no-upstream-keys");
 				const choice = await chooseServer(options, context);
@@ -67367,7 +67487,7 @@ var init_view_configure = __esmMin((() => {
 				};
 				const isChanged = Object.keys(change).length > 0;
 				if (!isChanged && !isDefault) throw new UsageError(`Nothing to change about ${view} is named`, "See `flywheel view configure --help`.");
-				const admin = _usingCtx$32.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$33.a(await openAdminClient(choice, context));
 				if (isChanged) await admin.configureView(view, change);
 				if (isDefault) await admin.configureView(view, { retentionPeriod: retention });
 				note(context, `Changed the view ${view}.`);
@@ -67376,21 +67496,21 @@ var init_view_configure = __esmMin((() => {
 					note(context, `Its public key is now ${publicKey ?? "unknown"}: run \`flywheel use\` on every client.`);
 				}
 			} catch (_) {
-				_usingCtx$32.e = _;
+				_usingCtx$33.e = _;
 			} finally {
-				await _usingCtx$32.d();
+				await _usingCtx$33.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/view-destroy.ts
-var view_destroy_exports = /* @__PURE__ */ __exportAll({ command: () => command$33 });
-var command$33;
+var view_destroy_exports = /* @__PURE__ */ __exportAll({ command: () => command$34 });
+var command$34;
 var init_view_destroy = __esmMin((() => {
 	init_read_secret();
 	init_server_options();
 	init_usage_error();
-	command$33 = defineCommand({
+	command$34 = defineCommand({
 		name: "view destroy",
 		summary: "Remove a view and all it holds",
 		description: "Cannot be undone. Asks first on a terminal, and needs --yes elsewhere.",
@@ -67413,30 +67533,30 @@ var init_view_destroy = __esmMin((() => {
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$31 = _usingCtx();
+				var _usingCtx$32 = _usingCtx();
 				const [view = ""] = args;
 				const choice = await chooseServer(options, context);
 				if (!options.yes) {
 					if (context.stdin.isTTY !== true || options.tokenFile === "-") throw new UsageError(`Destroying ${view} needs --yes where nobody can be asked`);
 					if (!await confirm(`Remove the view ${view} of ${choice.server} and all it holds?`, context)) return note(context, "Nothing was removed.");
 				}
-				await _usingCtx$31.a(await openAdminClient(choice, context)).destroyView(view);
+				await _usingCtx$32.a(await openAdminClient(choice, context)).destroyView(view);
 				note(context, `Removed the view ${view}.`);
 			} catch (_) {
-				_usingCtx$31.e = _;
+				_usingCtx$32.e = _;
 			} finally {
-				await _usingCtx$31.d();
+				await _usingCtx$32.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/overlay-delete.ts
-var overlay_delete_exports = /* @__PURE__ */ __exportAll({ command: () => command$32 });
-var command$32;
+var overlay_delete_exports = /* @__PURE__ */ __exportAll({ command: () => command$33 });
+var command$33;
 var init_overlay_delete = __esmMin((() => {
 	init_server_options();
 	init_usage_error();
-	command$32 = defineCommand({
+	command$33 = defineCommand({
 		name: "overlay delete",
 		summary: "Remove the overlays of a branch or pull request",
 		description: `An overlay goes by itself some time after its last write; this is for a branch that is gone before. A trusted job may
@@ -67459,7 +67579,7 @@ yours, is not deleted, and that is no failure.`,
 		}],
 		async run({ options }, context) {
 			try {
-				var _usingCtx$30 = _usingCtx();
+				var _usingCtx$31 = _usingCtx();
 				const { ref, pullRequest, name } = options;
 				if ([
 					ref,
@@ -67468,7 +67588,7 @@ yours, is not deleted, and that is no failure.`,
 				].filter((given) => given !== void 0).length !== 1) throw new UsageError("Give one of --ref, --pull-request and --name");
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const deleted = await _usingCtx$30.a(await openAdminClient(choice, context)).deleteOverlays(view, {
+				const deleted = await _usingCtx$31.a(await openAdminClient(choice, context)).deleteOverlays(view, {
 					ref,
 					pullRequest,
 					name
@@ -67476,15 +67596,15 @@ yours, is not deleted, and that is no failure.`,
 				for (const overlay of deleted) note(context, `Removed the overlay ${overlay}.`);
 				if (deleted.length === 0) note(context, `There was no such overlay over the view ${view} that is yours.`);
 			} catch (_) {
-				_usingCtx$30.e = _;
+				_usingCtx$31.e = _;
 			} finally {
-				await _usingCtx$30.d();
+				await _usingCtx$31.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/view-stats.ts
-var view_stats_exports = /* @__PURE__ */ __exportAll({ command: () => command$31 });
+var view_stats_exports = /* @__PURE__ */ __exportAll({ command: () => command$32 });
 function bazelFacts(bazel) {
 	const misses = bazel.actionsAbsent + bazel.actionsIncomplete;
 	const stored = formatSizeBytes(bazel.storedBytes);
@@ -67499,12 +67619,12 @@ function bazelFacts(bazel) {
 		["keyed values", `${bazel.keyedValues} (${bazel.valueHits} hits, ${bazel.valueMisses} misses)`]
 	];
 }
-var command$31;
+var command$32;
 var init_view_stats = __esmMin((() => {
 	init_src$6();
 	init_server_options();
 	init_view_upstreams();
-	command$31 = defineCommand({
+	command$32 = defineCommand({
 		name: "view stats",
 		summary: "Show what a view holds, for Nix and for Bazel",
 		description: `What was fetched from its upstreams is apart from it, and shared with other views that have them; how
@@ -67531,10 +67651,10 @@ and uploaded of its Bazel face are counted from the server's start.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$29 = _usingCtx();
+				var _usingCtx$30 = _usingCtx();
 				const choice = await chooseServer(options, context);
 				const view = requireView(args[0] ?? options.view, choice);
-				const admin = _usingCtx$29.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$30.a(await openAdminClient(choice, context));
 				const stats = await admin.viewStats(view);
 				const { upstreams = [] } = await findViewUpstreams(admin, view) ?? {};
 				if (options.json) return printLine(context, JSON.stringify({
@@ -67554,21 +67674,21 @@ and uploaded of its Bazel face are counted from the server's start.`,
 				]);
 				for (const line of facts) printLine(context, line);
 			} catch (_) {
-				_usingCtx$29.e = _;
+				_usingCtx$30.e = _;
 			} finally {
-				await _usingCtx$29.d();
+				await _usingCtx$30.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/path-delete.ts
-var path_delete_exports = /* @__PURE__ */ __exportAll({ command: () => command$30 });
-var command$30;
+var path_delete_exports = /* @__PURE__ */ __exportAll({ command: () => command$31 });
+var command$31;
 var init_path_delete = __esmMin((() => {
 	init_src$6();
 	init_server_options();
 	init_store_path_argument();
-	command$30 = defineCommand({
+	command$31 = defineCommand({
 		name: "path delete",
 		summary: "Remove store paths from a view",
 		description: `Paths that refer to them stay, and can no longer be substituted completely. Needs the delete
@@ -67593,11 +67713,11 @@ permission.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$28 = _usingCtx();
+				var _usingCtx$29 = _usingCtx();
 				const hashes = args.map((path) => [path, readStorePathHash(path)]);
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const admin = _usingCtx$28.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$29.a(await openAdminClient(choice, context));
 				let absent = 0;
 				for (const [path, hash] of hashes) try {
 					await admin.deletePath(view, hash);
@@ -67609,9 +67729,9 @@ permission.`,
 				}
 				if (absent > 0) throw new CacheError("NOT_FOUND", `${absent} of ${hashes.length} paths could not be removed`);
 			} catch (_) {
-				_usingCtx$28.e = _;
+				_usingCtx$29.e = _;
 			} finally {
-				await _usingCtx$28.d();
+				await _usingCtx$29.d();
 			}
 		}
 	});
@@ -67622,12 +67742,12 @@ function pinNameOf(pathOrName) {
 	return pathOrName.slice(pathOrName.lastIndexOf("/") + 1);
 }
 // packages/cli/src/commands/path-pin.ts
-var path_pin_exports = /* @__PURE__ */ __exportAll({ command: () => command$29 });
-var command$29;
+var path_pin_exports = /* @__PURE__ */ __exportAll({ command: () => command$30 });
+var command$30;
 var init_path_pin = __esmMin((() => {
 	init_server_options();
 	init_usage_error();
-	command$29 = defineCommand({
+	command$30 = defineCommand({
 		name: "path pin",
 		summary: "Keep store paths and all they refer to",
 		description: `Whatever the view's retention and size limit. A name that is taken moves to the new path. Needs the push
@@ -67650,30 +67770,30 @@ permission.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$27 = _usingCtx();
+				var _usingCtx$28 = _usingCtx();
 				if (options.name !== void 0 && args.length > 1) throw new UsageError("--name is for one PATH", "Pin the paths one by one, or leave it out.");
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const admin = _usingCtx$27.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$28.a(await openAdminClient(choice, context));
 				for (const path of args) {
 					const name = options.name ?? pinNameOf(path);
 					note(context, `${path} ${await admin.putPin(view, name, path) === "created" ? "is kept by" : "is now kept by"} the pin ${name} of ${view}.`);
 				}
 			} catch (_) {
-				_usingCtx$27.e = _;
+				_usingCtx$28.e = _;
 			} finally {
-				await _usingCtx$27.d();
+				await _usingCtx$28.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/path-unpin.ts
-var path_unpin_exports = /* @__PURE__ */ __exportAll({ command: () => command$28 });
-var command$28;
+var path_unpin_exports = /* @__PURE__ */ __exportAll({ command: () => command$29 });
+var command$29;
 var init_path_unpin = __esmMin((() => {
 	init_src$6();
 	init_server_options();
-	command$28 = defineCommand({
+	command$29 = defineCommand({
 		name: "path unpin",
 		summary: "Keep what a pin kept no longer than other paths",
 		description: "Nothing is deleted by it at once. Needs the delete permission.",
@@ -67694,10 +67814,10 @@ var init_path_unpin = __esmMin((() => {
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$26 = _usingCtx();
+				var _usingCtx$27 = _usingCtx();
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const admin = _usingCtx$26.a(await openAdminClient(choice, context));
+				const admin = _usingCtx$27.a(await openAdminClient(choice, context));
 				let absent = 0;
 				for (const name of args.map(pinNameOf)) try {
 					await admin.deletePin(view, name);
@@ -67709,19 +67829,19 @@ var init_path_unpin = __esmMin((() => {
 				}
 				if (absent > 0) throw new CacheError("NOT_FOUND", `${absent} of ${args.length} pins could not be removed`);
 			} catch (_) {
-				_usingCtx$26.e = _;
+				_usingCtx$27.e = _;
 			} finally {
-				await _usingCtx$26.d();
+				await _usingCtx$27.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/path-pins.ts
-var path_pins_exports = /* @__PURE__ */ __exportAll({ command: () => command$27 });
-var command$27;
+var path_pins_exports = /* @__PURE__ */ __exportAll({ command: () => command$28 });
+var command$28;
 var init_path_pins = __esmMin((() => {
 	init_server_options();
-	command$27 = defineCommand({
+	command$28 = defineCommand({
 		name: "path pins",
 		summary: "Show what a view keeps for good",
 		options: {
@@ -67736,10 +67856,10 @@ var init_path_pins = __esmMin((() => {
 		}],
 		async run({ options }, context) {
 			try {
-				var _usingCtx$25 = _usingCtx();
+				var _usingCtx$26 = _usingCtx();
 				const choice = await chooseServer(options, context);
 				const view = requireView(options.view, choice);
-				const pins = await _usingCtx$25.a(await openAdminClient(choice, context)).listPins(view);
+				const pins = await _usingCtx$26.a(await openAdminClient(choice, context)).listPins(view);
 				if (options.json) return printLine(context, JSON.stringify({ pins }));
 				if (pins.length === 0) return note(context, `${view} has no pins.`);
 				const rows = pins.map(({ name, storePath, createdAt }) => [
@@ -67753,15 +67873,15 @@ var init_path_pins = __esmMin((() => {
 					"SINCE"
 				], rows)) printLine(context, line);
 			} catch (_) {
-				_usingCtx$25.e = _;
+				_usingCtx$26.e = _;
 			} finally {
-				await _usingCtx$25.d();
+				await _usingCtx$26.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/gc.ts
-var gc_exports = /* @__PURE__ */ __exportAll({ command: () => command$26 });
+var gc_exports = /* @__PURE__ */ __exportAll({ command: () => command$27 });
 function toRow$1(report) {
 	return [
 		report.view,
@@ -67774,13 +67894,13 @@ function toRow$1(report) {
 		formatDurationMs(report.durationMs)
 	];
 }
-var TIMEOUT_MS, command$26;
+var TIMEOUT_MS, command$27;
 var init_gc = __esmMin((() => {
 	init_src$6();
 	init_server_options();
 	init_usage_error();
 	TIMEOUT_MS = 216e5;
-	command$26 = defineCommand({
+	command$27 = defineCommand({
 		name: "gc",
 		summary: "Delete what a view need not keep",
 		description: `Paths that nobody used for as long as the view's retention says, and beyond its size limit those that were
@@ -67809,12 +67929,12 @@ and the configure retention permission, --all an administrator's token.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$24 = _usingCtx();
+				var _usingCtx$25 = _usingCtx();
 				const { all, dryRun } = options;
 				if (all && args.length > 0) throw new UsageError("VIEW and --all exclude each other");
 				const choice = await chooseServer(options, context);
 				const view = all ? void 0 : requireView(args[0] ?? options.view, choice);
-				const admin = _usingCtx$24.a(await openAdminClient(choice, context, TIMEOUT_MS));
+				const admin = _usingCtx$25.a(await openAdminClient(choice, context, TIMEOUT_MS));
 				const views = view === void 0 ? await admin.collectAll({ dryRun }) : [await admin.collectView(view, { dryRun })];
 				if (options.json) return printLine(context, JSON.stringify({
 					dryRun,
@@ -67834,9 +67954,9 @@ and the configure retention permission, --all an administrator's token.`,
 				for (const line of formatTable(header, rows)) printLine(context, line);
 				if (view !== void 0 && views[0]?.examined === 0) note(context, `${view} is within its limits, or has none: see \`flywheel view info\`.`);
 			} catch (_) {
-				_usingCtx$24.e = _;
+				_usingCtx$25.e = _;
 			} finally {
-				await _usingCtx$24.d();
+				await _usingCtx$25.d();
 			}
 		}
 	});
@@ -67856,15 +67976,15 @@ var init_read_upstream_token = __esmMin((() => {
 	init_read_secret();
 }));
 // packages/cli/src/commands/upstream-add.ts
-var upstream_add_exports = /* @__PURE__ */ __exportAll({ command: () => command$25 });
-var command$25;
+var upstream_add_exports = /* @__PURE__ */ __exportAll({ command: () => command$26 });
+var command$26;
 var init_upstream_add = __esmMin((() => {
 	init_parse_number();
 	init_read_upstream_token();
 	init_retention();
 	init_server_options();
 	init_usage_error();
-	command$25 = defineCommand({
+	command$26 = defineCommand({
 		name: "upstream add",
 		summary: "Define a cache that views may fall back to",
 		description: `The server asks it for what a view has not, believes what its keys have signed, and keeps what it
@@ -67898,14 +68018,14 @@ token.`,
 		}],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$23 = _usingCtx();
+				var _usingCtx$24 = _usingCtx();
 				const [name = "", url = ""] = args;
 				const { key, priority, maxSize, storeDir, onlyView, upstreamTokenFile } = options;
 				if (key.length === 0) throw new UsageError("upstream add needs a --key", "Who runs the cache publishes its public key; `nix store ping` does not know it.");
 				if (maxSize === "none") throw new UsageError("What is kept of an upstream has a limit");
 				if (upstreamTokenFile !== void 0 && onlyView === void 0) throw new UsageError("--upstream-token-file needs --only-view", "What is fetched with a token is for the readers of one view.");
 				const authorization = upstreamTokenFile === void 0 ? void 0 : await readUpstreamToken(upstreamTokenFile, context);
-				const added = await _usingCtx$23.a(await openAdminClient(await chooseServer(options, context), context)).addUpstream({
+				const added = await _usingCtx$24.a(await openAdminClient(await chooseServer(options, context), context)).addUpstream({
 					name,
 					url,
 					publicKeys: key,
@@ -67919,15 +68039,15 @@ token.`,
 				if (added.isReadableOnTheWay) note(context, "Warning: it is plain HTTP; others on the way can see what is fetched.");
 				note(context, `Now try it, and give it to a view: flywheel upstream test ${added.name}`);
 			} catch (_) {
-				_usingCtx$23.e = _;
+				_usingCtx$24.e = _;
 			} finally {
-				await _usingCtx$23.d();
+				await _usingCtx$24.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/upstream-list.ts
-var upstream_list_exports = /* @__PURE__ */ __exportAll({ command: () => command$24 });
+var upstream_list_exports = /* @__PURE__ */ __exportAll({ command: () => command$25 });
 function toRow(upstream) {
 	return [
 		upstream.name,
@@ -67939,12 +68059,12 @@ function toRow(upstream) {
 		describeHealth(upstream)
 	];
 }
-var command$24;
+var command$25;
 var init_upstream_list = __esmMin((() => {
 	init_src$6();
 	init_server_options();
 	init_view_upstreams();
-	command$24 = defineCommand({
+	command$25 = defineCommand({
 		name: "upstream list",
 		summary: "List the caches that views may fall back to",
 		description: "With who has them, how it goes with them, and the space that what was fetched takes. Needs an administrator's token.",
@@ -67962,8 +68082,8 @@ var init_upstream_list = __esmMin((() => {
 		}],
 		async run({ options }, context) {
 			try {
-				var _usingCtx$22 = _usingCtx();
-				const upstreams = await _usingCtx$22.a(await openAdminClient(await chooseServer(options, context), context)).listUpstreams();
+				var _usingCtx$23 = _usingCtx();
+				const upstreams = await _usingCtx$23.a(await openAdminClient(await chooseServer(options, context), context)).listUpstreams();
 				if (options.json) return printLine(context, JSON.stringify({ upstreams }));
 				if (upstreams.length === 0) return note(context, "There is no upstream.");
 				for (const line of formatTable([
@@ -67976,15 +68096,15 @@ var init_upstream_list = __esmMin((() => {
 					"STATE"
 				], upstreams.map(toRow))) printLine(context, line);
 			} catch (_) {
-				_usingCtx$22.e = _;
+				_usingCtx$23.e = _;
 			} finally {
-				await _usingCtx$22.d();
+				await _usingCtx$23.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/upstream-test.ts
-var upstream_test_exports = /* @__PURE__ */ __exportAll({ command: () => command$23 });
+var upstream_test_exports = /* @__PURE__ */ __exportAll({ command: () => command$24 });
 function describeKey$1({ sample, problems }) {
 	if (sample?.storePath !== void 0) return `right: it signed ${sample.storePath}`;
 	return problems.some(({ reason }) => [
@@ -67993,12 +68113,12 @@ function describeKey$1({ sample, problems }) {
 		"unsigned"
 	].includes(reason)) ? "wrong" : "not seen: name a PATH that it has";
 }
-var command$23;
+var command$24;
 var init_upstream_test = __esmMin((() => {
 	init_src$6();
 	init_server_options();
 	init_store_path_argument();
-	command$23 = defineCommand({
+	command$24 = defineCommand({
 		name: "upstream test",
 		summary: "Let the server ask an upstream now, and say what is wrong",
 		description: `A PATH that the upstream has shows whether its key is right; without one the server asks for one that it
@@ -68027,9 +68147,9 @@ fetched before. Exit code 1 when anything is wrong. Needs an administrator's tok
 		}],
 		async run({ options, args: [name = "", path] }, context) {
 			try {
-				var _usingCtx$21 = _usingCtx();
+				var _usingCtx$22 = _usingCtx();
 				const hash = path === void 0 ? void 0 : readStorePathHash(path);
-				const trial = await _usingCtx$21.a(await openAdminClient(await chooseServer(options, context), context)).tryUpstream(name, hash);
+				const trial = await _usingCtx$22.a(await openAdminClient(await chooseServer(options, context), context)).tryUpstream(name, hash);
 				const { isReachable, problems, sample } = trial;
 				const isMissing = hash !== void 0 && sample?.storePath === void 0;
 				if (options.json) printLine(context, JSON.stringify(trial));
@@ -68049,23 +68169,23 @@ fetched before. Exit code 1 when anything is wrong. Needs an administrator's tok
 				}
 				if (isMissing) throw new CacheError("NOT_FOUND", `The upstream ${name} does not have ${path}`);
 			} catch (_) {
-				_usingCtx$21.e = _;
+				_usingCtx$22.e = _;
 			} finally {
-				await _usingCtx$21.d();
+				await _usingCtx$22.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/upstream-configure.ts
-var upstream_configure_exports = /* @__PURE__ */ __exportAll({ command: () => command$22 });
-var command$22;
+var upstream_configure_exports = /* @__PURE__ */ __exportAll({ command: () => command$23 });
+var command$23;
 var init_upstream_configure = __esmMin((() => {
 	init_parse_number();
 	init_read_upstream_token();
 	init_retention();
 	init_server_options();
 	init_usage_error();
-	command$22 = defineCommand({
+	command$23 = defineCommand({
 		name: "upstream configure",
 		summary: "Change an upstream",
 		description: `What you do not name stays as it is. When a key goes, all that was fetched goes with it: it was believed on
@@ -68092,7 +68212,7 @@ that key's word. Needs an administrator's token.`,
 		}],
 		async run({ options, args: [name = ""] }, context) {
 			try {
-				var _usingCtx$20 = _usingCtx();
+				var _usingCtx$21 = _usingCtx();
 				const { key, priority, maxSize, upstreamTokenFile } = options;
 				const change = {
 					...key.length === 0 ? {} : { publicKeys: key },
@@ -68101,23 +68221,23 @@ that key's word. Needs an administrator's token.`,
 					...upstreamTokenFile === void 0 ? {} : { authorization: await readUpstreamToken(upstreamTokenFile, context) }
 				};
 				if (Object.keys(change).length === 0) throw new UsageError(`Nothing to change about ${name} is named`, "See `flywheel upstream configure --help`.");
-				await _usingCtx$20.a(await openAdminClient(await chooseServer(options, context), context)).changeUpstream(name, change);
+				await _usingCtx$21.a(await openAdminClient(await chooseServer(options, context), context)).changeUpstream(name, change);
 				note(context, `Changed the upstream ${name}.`);
 			} catch (_) {
-				_usingCtx$20.e = _;
+				_usingCtx$21.e = _;
 			} finally {
-				await _usingCtx$20.d();
+				await _usingCtx$21.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/upstream-use.ts
-var upstream_use_exports = /* @__PURE__ */ __exportAll({ command: () => command$21 });
-var command$21;
+var upstream_use_exports = /* @__PURE__ */ __exportAll({ command: () => command$22 });
+var command$22;
 var init_upstream_use = __esmMin((() => {
 	init_server_options();
 	init_usage_error();
-	command$21 = defineCommand({
+	command$22 = defineCommand({
 		name: "upstream use",
 		summary: "Say which upstreams a view falls back to",
 		description: `In order: of several that have a path, and of the same priority, the first is taken. Replaces those that
@@ -68154,26 +68274,26 @@ the view had. Needs the configure permission on the view.`,
 		],
 		async run({ options, args: [view = "", ...names] }, context) {
 			try {
-				var _usingCtx$19 = _usingCtx();
+				var _usingCtx$20 = _usingCtx();
 				if (options.none === names.length > 0) throw new UsageError("upstream use needs a NAME or --none, one of the two");
-				const { upstreams, signsUpstream } = await _usingCtx$19.a(await openAdminClient(await chooseServer(options, context), context)).setViewUpstreams(view, names);
+				const { upstreams, signsUpstream } = await _usingCtx$20.a(await openAdminClient(await chooseServer(options, context), context)).setViewUpstreams(view, names);
 				if (upstreams.length === 0) return note(context, `${view} falls back to nothing.`);
 				note(context, `${view} falls back to ${upstreams.map(({ name }) => name).join(", ")}.`);
 				if (!signsUpstream) note(context, "Run `flywheel use` on every client, so that it trusts their keys.");
 			} catch (_) {
-				_usingCtx$19.e = _;
+				_usingCtx$20.e = _;
 			} finally {
-				await _usingCtx$19.d();
+				await _usingCtx$20.d();
 			}
 		}
 	});
 }));
 // packages/cli/src/commands/upstream-remove.ts
-var upstream_remove_exports = /* @__PURE__ */ __exportAll({ command: () => command$20 });
-var command$20;
+var upstream_remove_exports = /* @__PURE__ */ __exportAll({ command: () => command$21 });
+var command$21;
 var init_upstream_remove = __esmMin((() => {
 	init_server_options();
-	command$20 = defineCommand({
+	command$21 = defineCommand({
 		name: "upstream remove",
 		summary: "Take an upstream from all views, with what was fetched from it",
 		description: "Needs an administrator's token.",
@@ -68190,9 +68310,85 @@ var init_upstream_remove = __esmMin((() => {
 		}],
 		async run({ options, args: [name = ""] }, context) {
 			try {
-				var _usingCtx$18 = _usingCtx();
-				const views = await _usingCtx$18.a(await openAdminClient(await chooseServer(options, context), context)).removeUpstream(name);
+				var _usingCtx$19 = _usingCtx();
+				const views = await _usingCtx$19.a(await openAdminClient(await chooseServer(options, context), context)).removeUpstream(name);
 				note(context, `Removed the upstream ${name}: ${views.length === 0 ? "no view had it" : `from ${views.join(", ")}`}.`);
+			} catch (_) {
+				_usingCtx$19.e = _;
+			} finally {
+				await _usingCtx$19.d();
+			}
+		}
+	});
+}));
+// packages/cli/src/commands/warm.ts
+var warm_exports = /* @__PURE__ */ __exportAll({ command: () => command$20 });
+function describe$2({ fetched, already, missing, bytes, upstreamBytes }) {
+	return `fetched ${fetched} (${`${formatSizeBytes(bytes)}, ${formatSizeBytes(upstreamBytes)} from upstream`}), ${already} there already, ${missing.length} nowhere`;
+}
+var command$20;
+var init_warm = __esmMin((() => {
+	init_src$6();
+	init_server_options();
+	init_store_path_argument();
+	init_usage_error();
+	command$20 = defineCommand({
+		name: "warm",
+		summary: "Fetch closures from a view's upstreams before they are needed",
+		description: `What the view has not is fetched by the server, verified and kept, so that the next job gets it from
+there. Nothing of it need be on this machine. Needs a token with the pull permission.`,
+		args: [{
+			name: "PATH",
+			help: "A store path, or its hash",
+			isOptional: true,
+			isRepeated: true,
+			completes: "file"
+		}],
+		options: {
+			...SERVER_OPTIONS,
+			...VIEW_OPTION,
+			closureOf: list("INSTALLABLE", "The outputs that this has when it is built, as for `nix build`", (installable) => installable),
+			fromPush: flag$2("What the view's own paths refer to and the view has not"),
+			noClosure: flag$2("The paths alone, without what they refer to"),
+			nix: text$7("COMMAND", "The Nix command; default nix", { completes: "file" }),
+			json: flag$2("Print one line of JSON")
+		},
+		environment: SERVER_ENVIRONMENT,
+		examples: [{
+			comment: "Before the morning's first job",
+			command: "flywheel warm --closure-of .#default --view main"
+		}, {
+			comment: "Complete what was pushed",
+			command: "flywheel warm --from-push --view main"
+		}],
+		async run({ options, args }, context) {
+			try {
+				var _usingCtx$18 = _usingCtx();
+				const { fromPush, closureOf, noClosure, nix } = options;
+				if (args.length === 0 && closureOf.length === 0 && !fromPush) throw new UsageError("Name a PATH, or give --closure-of or --from-push");
+				const roots = new Set(args.map(readStorePathHash));
+				const choice = await chooseServer(options, context);
+				const view = requireView(options.view, choice);
+				const { resolveInstallable } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
+				const { signal } = context;
+				for (const installable of closureOf) for (const path of await resolveInstallable(installable, {
+					nix,
+					signal
+				})) roots.add(readStorePathHash(path));
+				const admin = _usingCtx$18.a(await openAdminClient(choice, context));
+				const startedMs = context.nowMs();
+				const request = {
+					roots: [...roots],
+					fromPush,
+					closure: !noClosure
+				};
+				const report = await admin.warm(view, request, (soFar) => {
+					if (!options.json) note(context, describe$2(soFar));
+				});
+				for (const { storePathHash, reason } of report.failed) warn(context, `${storePathHash} could not be fetched: ${reason}`);
+				if (options.json) printLine(context, JSON.stringify(report));
+				else printLine(context, `${describe$2(report)}, in ${formatDurationMs(context.nowMs() - startedMs)}`);
+				if (report.failed.length > 0) throw new CacheError("UNAVAILABLE", `${report.failed.length} paths could not be fetched`);
 			} catch (_) {
 				_usingCtx$18.e = _;
 			} finally {
@@ -73159,6 +73355,11 @@ var init_command_table = __esmMin((() => {
 			name: "upstream remove",
 			summary: "Take an upstream from all views, with what was fetched from it",
 			load: () => Promise.resolve().then(() => (init_upstream_remove(), upstream_remove_exports))
+		},
+		{
+			name: "warm",
+			summary: "Fetch closures from a view's upstreams before they are needed",
+			load: () => Promise.resolve().then(() => (init_warm(), warm_exports))
 		},
 		{
 			name: "key list",

@@ -47,6 +47,7 @@ import {
   type ScrubState,
   ScrubStateSchema,
 } from "./wire-scrub.ts";
+import { WarmAnswerSchema, warmAll, type WarmReport, type WarmRequest } from "./wire-warm.ts";
 
 /** Options of {@link createAdminClient}. */
 export interface AdminClientOptions {
@@ -243,6 +244,12 @@ export interface AdminClient extends RetentionClient, UpstreamsClient, AsyncDisp
   audit(kind: AuditKind, name: string): Promise<EntryAudit>;
   /** Why a path is in the commons, or is not. @throws {CacheError} `NOT_FOUND` where there is no commons. */
   explainCommons(storePathHash: string): Promise<CommonsExplanation>;
+  /** Lets the server fetch what a view has not from the view's upstreams. Ours; needs a token that may pull. */
+  warm(
+    view: string,
+    request: WarmRequest,
+    onProgress?: (report: WarmReport) => void,
+  ): Promise<WarmReport>;
   /** Hides what somebody wrote and refuses their tokens, or says what that would do. Ours; needs an admin token. */
   revoke(request: RevocationRequest): Promise<RevocationReport>;
   /** The latest revocations, the newest first. Ours; needs an admin token. */
@@ -417,6 +424,12 @@ export function createAdminClient(options: AdminClientOptions): AdminClient {
       ask(EntryAuditSchema, "GET", `audit/${kind}/${encodeURIComponent(name)}`),
     explainCommons: (storePathHash) =>
       ask(CommonsExplanationSchema, "GET", `commons/paths/${storePathHash}`),
+    warm: (view, request, onProgress = () => {}) =>
+      warmAll(
+        request,
+        (body) => ask(WarmAnswerSchema, "POST", `views/${requireViewName(view)}/warm`, body),
+        onProgress,
+      ),
     revoke: (request) => ask(RevocationReportSchema, "POST", "revocations", request),
     listRevocations: async () =>
       (await ask(RevocationListSchema, "GET", "revocations")).revocations,

@@ -116,3 +116,5 @@ export {
 } from "./user-files/file-change.ts";
 export type { BlockPlace } from "./user-files/managed-block.ts";
 export { replaceFile } from "./user-files/replace-file.ts";
+export { resolveInstallable } from "./resolve-installable.ts";
+export type { WarmReport } from "./wire-warm.ts";

@@ -177,6 +177,11 @@ export const COMMAND_TABLE: readonly TableEntry[] = [
     load: () => import("./commands/upstream-remove.ts"),
   },
   {
+    name: "warm",
+    summary: "Fetch closures from a view's upstreams before they are needed",
+    load: () => import("./commands/warm.ts"),
+  },
+  {
     name: "key list",
     summary: "Show the keys that sign a view",
     load: () => import("./commands/key-list.ts"),

@@ -1,0 +1,91 @@
+import type { WarmReport } from "@glorious/cache-client";
+import { CacheError, formatDurationMs, formatSizeBytes } from "@glorious/core";
+
+import { openAdminClient } from "../admin-client.ts";
+import { note, printLine, warn } from "../cli-context.ts";
+import { type Command, defineCommand, flag, list, text } from "../command.ts";
+import {
+  chooseServer,
+  requireView,
+  SERVER_ENVIRONMENT,
+  SERVER_OPTIONS,
+  VIEW_OPTION,
+} from "../server-options.ts";
+import { readStorePathHash } from "../store-path-argument.ts";
+import { UsageError } from "../usage-error.ts";
+
+export const command: Command = defineCommand({
+  name: "warm",
+  summary: "Fetch closures from a view's upstreams before they are needed",
+  description: `What the view has not is fetched by the server, verified and kept, so that the next job gets it from
+there. Nothing of it need be on this machine. Needs a token with the pull permission.`,
+  args: [
+    {
+      name: "PATH",
+      help: "A store path, or its hash",
+      isOptional: true,
+      isRepeated: true,
+      completes: "file",
+    },
+  ],
+  options: {
+    ...SERVER_OPTIONS,
+    ...VIEW_OPTION,
+    closureOf: list(
+      "INSTALLABLE",
+      "The outputs that this has when it is built, as for `nix build`",
+      (installable) => installable,
+    ),
+    fromPush: flag("What the view's own paths refer to and the view has not"),
+    noClosure: flag("The paths alone, without what they refer to"),
+    nix: text("COMMAND", "The Nix command; default nix", { completes: "file" }),
+    json: flag("Print one line of JSON"),
+  },
+  environment: SERVER_ENVIRONMENT,
+  examples: [
+    {
+      comment: "Before the morning's first job",
+      command: "flywheel warm --closure-of .#default --view main",
+    },
+    { comment: "Complete what was pushed", command: "flywheel warm --from-push --view main" },
+  ],
+  async run({ options, args }, context) {
+    const { fromPush, closureOf, noClosure, nix } = options;
+    if (args.length === 0 && closureOf.length === 0 && !fromPush) {
+      throw new UsageError("Name a PATH, or give --closure-of or --from-push");
+    }
+    const roots = new Set(args.map(readStorePathHash));
+    const choice = await chooseServer(options, context);
+    const view = requireView(options.view, choice);
+    const { resolveInstallable } = await import("@glorious/cache-client");
+    const { signal } = context;
+    for (const installable of closureOf) {
+      for (const path of await resolveInstallable(installable, { nix, signal })) {
+        roots.add(readStorePathHash(path));
+      }
+    }
+    await using admin = await openAdminClient(choice, context);
+    const startedMs = context.nowMs();
+    const request = { roots: [...roots], fromPush, closure: !noClosure };
+    const report = await admin.warm(view, request, (soFar) => {
+      if (!options.json) note(context, describe(soFar));
+    });
+    for (const { storePathHash, reason } of report.failed) {
+      warn(context, `${storePathHash} could not be fetched: ${reason}`);
+    }
+    if (options.json) printLine(context, JSON.stringify(report));
+    else
+      printLine(
+        context,
+        `${describe(report)}, in ${formatDurationMs(context.nowMs() - startedMs)}`,
+      );
+    if (report.failed.length > 0) {
+      throw new CacheError("UNAVAILABLE", `${report.failed.length} paths could not be fetched`);
+    }
+  },
+});
+
+function describe({ fetched, already, missing, bytes, upstreamBytes }: WarmReport): string {
+  const cost = `${formatSizeBytes(bytes)}, ${formatSizeBytes(upstreamBytes)} from upstream`;
+  return `fetched ${fetched} (${cost}), ${already} there already, ${missing.length} nowhere`;
+}
