@@ -70416,6 +70416,76 @@ var init_check_token = __esmMin((() => {
 	init_check_netrc();
 	init_check_substituter();
 }));
+// packages/cli/src/doctor-nix/checks/check-upstreams.ts
+/** How it goes with the caches that the view falls back to. */
+function checkUpstreams(snapshot) {
+	const reading = upstreamsOf(snapshot);
+	if (typeof reading === "string") return skipped(reading);
+	if (reading.upstreams.length === 0) return ok("the view falls back to no other cache");
+	const sick = reading.upstreams.flatMap(({ name, state, lastFault }) => {
+		if (lastFault === void 0 || lastFault.secondsAgo > RECENT_SECONDS) return state === "resting" ? [{
+			name,
+			said: `${name} is left alone`
+		}] : [];
+		const { reason, secondsAgo } = lastFault;
+		const resting = state === "resting" ? "is left alone since it failed" : "failed lately";
+		const age = formatDurationMs(secondsAgo * 1e3);
+		return [{
+			name,
+			said: `${name} ${resting}: ${describeFault(reason)}, ${age} ago`
+		}];
+	});
+	const [first] = sick;
+	if (first === void 0) return ok(`the view falls back to ${reading.upstreams.map(({ name }) => name).join(", ")}`);
+	return warning(sick.map(({ said }) => said).join("; "), "What it alone has is a miss meanwhile; what was fetched before is served.", `flywheel upstream test ${first.name}${snapshot.target.serverFlag}`);
+}
+/** Nix believes what comes from there. */
+function checkUpstreamKeys(snapshot) {
+	const { nix, user, target } = snapshot;
+	const reading = upstreamsOf(snapshot);
+	if (typeof reading === "string") return skipped(reading);
+	if (reading.upstreams.length === 0) return skipped("the view falls back to no other cache");
+	if (reading.signsUpstream) return ok("the view's own key signs what its upstreams have");
+	const reader = readerOf(nix, user);
+	if (reader === void 0) return skipped("Nix's settings are unknown");
+	const trusted = readTrustedKeys(reader.trustedPublicKeys);
+	const strange = reading.upstreams.filter(({ publicKeys }) => publicKeys.flatMap((key) => readKeyList(key)).every((key) => !trusted.some((each) => each.name === key.name && each.bytes.equals(key.bytes))));
+	if (strange.length === 0) return ok("the keys of its upstreams are trusted");
+	return failure(`no key of ${strange.map(({ name }) => name).join(", ")} is trusted`, "Nix refuses the paths that the view has from there, as it lacks a signature it trusts.", useCommand$1(target, reader));
+}
+/** Nix asks no cache that the view asks for it. */
+function checkOneSubstituter(snapshot) {
+	const { nix, user } = snapshot;
+	const reading = upstreamsOf(snapshot);
+	if (typeof reading === "string") return skipped(reading);
+	const reader = readerOf(nix, user);
+	if (reader === void 0) return skipped("Nix's settings are unknown");
+	const twice = reading.upstreams.filter(({ url }) => reader.substituters.some((address) => isSameSubstituter(address, url)));
+	if (twice.length === 0) return ok("Nix asks no cache that the view falls back to");
+	const urls = twice.map(({ url }) => url.replace(/\/$/, "")).join(" ");
+	return warning(`Nix asks ${urls} as well, which the view falls back to`, "Each miss costs a question there, and builds fail with it when it does: one substituter is enough.", `grep -rn -e ${new URL(twice[0]?.url ?? urls).host} /etc/nix ~/.config/nix`);
+}
+function upstreamsOf({ server }) {
+	const { config } = server;
+	if (config.state !== "known") return reasonOf(config);
+	return valueOf(config)?.upstreams ?? "this server has no upstreams";
+}
+function describeFault(reason) {
+	return KEY_FAULTS.has(reason) ? `it is not signed by the key that the server was given (${reason})` : reason;
+}
+var RECENT_SECONDS, KEY_FAULTS;
+var init_check_upstreams = __esmMin((() => {
+	init_src$6();
+	init_reader();
+	init_check_substituter();
+	init_trusted_keys();
+	RECENT_SECONDS = 3600;
+	KEY_FAULTS = /* @__PURE__ */ new Set([
+		"other-key",
+		"wrong-signature",
+		"unsigned"
+	]);
+}));
 // packages/cli/src/doctor-nix/all-checks.ts
 /** Runs every check on a snapshot. */
 function examine$1(snapshot) {
@@ -70447,6 +70517,7 @@ var init_all_checks$1 = __esmMin((() => {
 	init_check_path();
 	init_check_substituter();
 	init_check_token();
+	init_check_upstreams();
 	CHECKS$1 = [
 		["nix", checkNix],
 		["settings", checkSettings],
@@ -70466,6 +70537,9 @@ var init_all_checks$1 = __esmMin((() => {
 		["health", checkHealth],
 		["store-dir", checkStoreDir],
 		["priority", checkPriority],
+		["upstreams", checkUpstreams],
+		["upstream-keys", checkUpstreamKeys],
+		["one-substituter", checkOneSubstituter],
 		["narinfo", checkNarInfo],
 		["signature", checkSignature],
 		["nar", checkNar],
@@ -71329,7 +71403,7 @@ var init_gather_path = __esmMin((() => {
 /** Asks for the view's configuration with each token until one is good. */
 async function gatherView(question) {
 	const { server, view, timeoutMs, ca, signal } = question;
-	const { openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
+	const { createAdminClient, openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
 	let result = failed("there was no token to ask with");
 	for (const token of new Set(question.tokens)) try {
 		try {
@@ -71343,9 +71417,19 @@ async function gatherView(question) {
 				idleTimeoutMs: timeoutMs,
 				...ca === void 0 ? {} : { tls: { ca } }
 			}));
+			const tls = ca === void 0 ? void 0 : { ca };
+			const admin = _usingCtx$3.a(createAdminClient({
+				server,
+				token,
+				signal,
+				tls,
+				idleTimeoutMs: timeoutMs
+			}));
+			const upstreams = cache.kind === "attic" ? void 0 : await findViewUpstreams(admin, view);
 			return known({
 				kind: cache.kind,
-				config: cache.config
+				config: cache.config,
+				upstreams
 			});
 		} catch (_) {
 			_usingCtx$3.e = _;
@@ -71376,6 +71460,7 @@ async function gatherPriorities(substituters, own, session) {
 var DEFAULT_PRIORITY;
 var init_gather_server = __esmMin((() => {
 	init_src$6();
+	init_view_upstreams();
 	init_read_cache_info();
 	DEFAULT_PRIORITY = 50;
 }));

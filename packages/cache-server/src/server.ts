@@ -169,6 +169,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
   const metrics = createServerMetrics({
     countQuarantined: () => index.countQuarantined(),
     countWaitingWrites: () => index.waitingWrites,
+    measureUpstreams: () => measureUpstreams(index),
     latencies,
     namesViews: settings.metricsNameViews,
     renderBazel: () =>
@@ -433,6 +434,14 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
   const running = started.move();
   const close = (): Promise<void> => running.disposeAsync();
   return { url: listener.url, close, [Symbol.asyncDispose]: close };
+}
+
+async function measureUpstreams(index: CacheIndex): Promise<ReadonlyMap<string, number>> {
+  const sizes = new Map<string, number>();
+  for (const { name, viewId } of await index.listUpstreams()) {
+    sizes.set(name, await index.viewBytes(viewId));
+  }
+  return sizes;
 }
 
 function bazelServices(

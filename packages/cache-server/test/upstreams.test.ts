@@ -408,3 +408,16 @@ test("readers of a view see how it goes with its upstreams", async () => {
     upstreams: [{ state: "asked", lastFault: { reason: "other-key", secondsAgo: 0 } }],
   });
 });
+
+test("the space that an upstream takes is a figure of the server, gone with the upstream", async () => {
+  await using cache = await setUp();
+  const { server, admin, add } = cache;
+  await add({ name: "up" });
+  const upstream = await server.index.findUpstream("up");
+  await push(server.index, upstream?.viewId ?? 0, "a");
+  const figures = async (): Promise<string> => (await server.send("GET", "/metrics")).text;
+
+  expect(await figures()).toMatch(/^flywheel_upstream_stored_bytes\{upstream="up"\} 105$/m);
+  await server.send("DELETE", `${API}/upstreams/up`, { token: admin });
+  expect(await figures()).not.toContain('upstream="up"');
+});

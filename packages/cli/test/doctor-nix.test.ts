@@ -106,7 +106,7 @@ async function createMachine(nix: NixVersion, server: RunningFlywheel): Promise<
       expect(stdout + stderr).not.toMatch(/eyJ[\w-]{20}/);
       const report = JSON.parse(stdout === "" ? "{}" : stdout) as { findings?: Finding[] };
       const findings = report.findings ?? [];
-      expect({ stderr, count: findings.length }).toMatchObject({ count: 23 });
+      expect({ stderr, count: findings.length }).toMatchObject({ count: 26 });
       return { status, find: (check) => findings.find((it) => it.check === check) };
     },
   };
@@ -222,6 +222,27 @@ const with_ =
   };
 const withToken = (claims: Partial<TokenClaims>): Broken["examine"] =>
   with_(async (machine) => ({ netrc: [{ password: await machine.sign(claims) }] }));
+/** Nothing answers there. */
+const UPSTREAM = {
+  url: "http://127.0.0.1:9",
+  key: formatPublicKey(toPublicKey(generateSecretKey("upstream-1"))),
+};
+const withUpstream =
+  (settings: (machine: Machine) => NixSettings): Broken["examine"] =>
+  async (machine) => {
+    const { server } = machine;
+    const env = { FLYWHEEL_TOKEN: await server.readToken(), FLYWHEEL_SERVER: server.url };
+    const add = ["upstream", "add", "nixos", UPSTREAM.url, "--key", UPSTREAM.key];
+    for (const words of [add, ["upstream", "use", "main", "nixos"]]) {
+      expect(await machine.run(words, env)).toMatchObject({ status: 0 });
+    }
+    try {
+      await machine.configure(settings(machine));
+      return await machine.doctor();
+    } finally {
+      await machine.run(["upstream", "remove", "nixos"], env);
+    }
+  };
 const otherValue = (publicKey: string): string =>
   formatPublicKey(toPublicKey(generateSecretKey(parsePublicKey(publicKey).name)));
 
@@ -279,6 +300,23 @@ const BROKEN: readonly Broken[] = [
     exitCode: 0,
     says: "signatures are not required: require-sigs = false",
     examine: with_(() => ({ extra: { "require-sigs": "false" } })),
+  },
+  {
+    what: "the key of an upstream of the view is not trusted",
+    check: "upstream-keys",
+    says: "no key of nixos is trusted",
+    examine: withUpstream(() => ({})),
+  },
+  {
+    what: "an upstream of the view still stands in `substituters`",
+    check: "one-substituter",
+    says: "Nix asks http://SERVER as well, which the view falls back to",
+    severity: "warning",
+    exitCode: 0,
+    examine: withUpstream(({ server }) => ({
+      substituters: [server.substituter, UPSTREAM.url],
+      trustedKeys: [server.publicKey, UPSTREAM.key],
+    })),
   },
   {
     what: "there is no netrc file",

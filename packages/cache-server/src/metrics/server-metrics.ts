@@ -44,6 +44,8 @@ let processMetrics: Registry | undefined;
 export interface MetricsSources {
   readonly countQuarantined: () => Promise<number>;
   readonly countWaitingWrites: () => number;
+  /** The stored bytes of what was fetched, by the upstream's name. */
+  readonly measureUpstreams: () => Promise<ReadonlyMap<string, number>>;
   /** What the Bazel cache counts by itself, in the text format; empty where there is none. */
   readonly renderBazel: () => string;
   readonly latencies: ViewLatencies;
@@ -126,6 +128,12 @@ export function createServerMetrics(sources: MetricsSources): ServerMetrics {
     labelNames: ["kind"] as const,
     registers,
   });
+  const upstreamBytes = new Gauge({
+    name: "flywheel_upstream_stored_bytes",
+    help: "Stored bytes of what was fetched, by upstream.",
+    labelNames: ["upstream"] as const,
+    registers,
+  });
   const countCollection = createCollectionMetrics(registers);
   const scrubs = createScrubMetrics(registers);
 
@@ -174,6 +182,10 @@ export function createServerMetrics(sources: MetricsSources): ServerMetrics {
     async render() {
       scrubs.setQuarantined(await sources.countQuarantined());
       writesWaiting.set(sources.countWaitingWrites());
+      const fetched = await sources.measureUpstreams();
+      // One that was removed has no figure.
+      upstreamBytes.reset();
+      for (const [upstream, stored] of fetched) upstreamBytes.set({ upstream }, stored);
       const texts = await Promise.all([registry.metrics(), processMetrics?.metrics() ?? ""]);
       texts.push(sources.renderBazel());
       if (sources.namesViews) texts.push(renderViewLatencies(sources.latencies));

@@ -1,3 +1,4 @@
+import type { ViewUpstream } from "@glorious/cache-client";
 import { describe, expect, test } from "vitest";
 
 import type { Answer } from "../doctor/answer.ts";
@@ -60,8 +61,27 @@ const nar =
     return facts === undefined ? it : path({ nar: known({ ...facts, ...change }) })(it);
   };
 const makePublic: Change = server({
-  config: known({ kind: "flywheel", config: { publicKey: PUBLIC_KEY, isPublic: true } }),
+  config: known({
+    kind: "flywheel",
+    config: { publicKey: PUBLIC_KEY, isPublic: true },
+    upstreams: undefined,
+  }),
 });
+/** What the view falls back to, and whether it signs that. */
+const upstream =
+  (change: Partial<ViewUpstream>, signsUpstream = false): Change =>
+  (it) => {
+    const facts = valueOf(it.server.config);
+    const [healthy] = facts?.upstreams?.upstreams ?? [];
+    if (facts === undefined || healthy === undefined) throw new Error("It has an upstream");
+    const upstreams = [{ ...healthy, ...change }];
+    return server({
+      config: known({ ...facts, upstreams: { signsUpstream, pushesUpstream: false, upstreams } }),
+    })(it);
+  };
+const fault = (reason: string, secondsAgo = 60): Partial<ViewUpstream> => {
+  return { lastFault: { reason, secondsAgo } };
+};
 const both =
   (...changes: readonly Change[]): Change =>
   (it) =>
@@ -123,13 +143,40 @@ const CASES: ReadonlyArray<readonly [check: string, Severity, says: RegExp, Chan
     /./,
     daemon({ isTrusted: false }, { trustedSubstituters: ["https://cache.example.org/main/"] }),
   ],
+  ["upstreams", "ok", /falls back to nixos/, upstream({})],
+  ["upstreams", "ok", /nixos/, upstream(fault("timeout", 7200))],
+  ["upstreams", "warning", /nixos failed lately: timeout, 1 m/, upstream(fault("timeout"))],
+  [
+    "upstreams",
+    "warning",
+    /nixos is left alone since it failed: unreachable/,
+    upstream({ state: "resting", ...fault("unreachable") }),
+  ],
+  ["upstreams", "warning", /nixos is left alone\n/, upstream({ state: "resting" })],
+  ["upstreams", "warning", /not signed by the key/, upstream(fault("other-key"))],
+  ["upstreams", "skipped", /no upstreams/, makePublic],
+  ["upstream-keys", "error", /no key of nixos/, upstream({ publicKeys: [OTHER_PUBLIC_KEY] })],
+  ["upstream-keys", "ok", /own key signs/, upstream({ publicKeys: [OTHER_PUBLIC_KEY] }, true)],
+  ["upstream-keys", "ok", /are trusted/, upstream({ publicKeys: [OTHER_PUBLIC_KEY, PUBLIC_KEY] })],
+  [
+    "one-substituter",
+    "warning",
+    /asks https:\/\/nixos\.example\.org as well/,
+    settings({
+      substituters: ["https://cache.example.org/main", "https://nixos.example.org?priority=1"],
+    }),
+  ],
   ["public-key", "error", /main-1 is not in/, settings({ trustedPublicKeys: [] })],
   [
     "public-key",
     "warning",
     /newest key main-1 is not trusted, but main-1 is/,
     server({
-      config: known({ kind: "flywheel", config: { publicKey: OTHER_PUBLIC_KEY, isPublic: false } }),
+      config: known({
+        kind: "flywheel",
+        config: { publicKey: OTHER_PUBLIC_KEY, isPublic: false },
+        upstreams: undefined,
+      }),
     }),
   ],
   [

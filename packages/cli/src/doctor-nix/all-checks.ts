@@ -16,6 +16,11 @@ import { checkNix, checkSettings, checkTrust } from "./checks/check-nix.ts";
 import { checkNar, checkNarInfo, checkStoreDir, checkVerify } from "./checks/check-path.ts";
 import { checkPriority, checkSubstituter } from "./checks/check-substituter.ts";
 import { checkAccess, checkToken } from "./checks/check-token.ts";
+import {
+  checkOneSubstituter,
+  checkUpstreamKeys,
+  checkUpstreams,
+} from "./checks/check-upstreams.ts";
 import type { Snapshot } from "./snapshot.ts";
 
 /** Looks at one thing. Pure: everything it may know is in the snapshot. */
@@ -41,6 +46,9 @@ export const CHECKS: ReadonlyArray<readonly [name: string, check: Check]> = [
   ["health", checkHealth],
   ["store-dir", checkStoreDir],
   ["priority", checkPriority],
+  ["upstreams", checkUpstreams],
+  ["upstream-keys", checkUpstreamKeys],
+  ["one-substituter", checkOneSubstituter],
   ["narinfo", checkNarInfo],
   ["signature", checkSignature],
   ["nar", checkNar],

@@ -1,4 +1,4 @@
-import type { CacheConfig } from "@glorious/cache-client";
+import type { CacheConfig, ViewUpstreams } from "@glorious/cache-client";
 import type { NarInfo } from "@glorious/nix-store";
 
 import type { Answer } from "../doctor/answer.ts";
@@ -78,6 +78,8 @@ export interface ServerFacts {
 export interface ViewFacts {
   readonly kind: "flywheel" | "attic";
   readonly config: CacheConfig;
+  /** What the view falls back to; `undefined` from a server that has no such thing. */
+  readonly upstreams: ViewUpstreams | undefined;
 }
 
 /** What one store path of the view looks like from here. */

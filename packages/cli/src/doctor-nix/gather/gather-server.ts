@@ -3,6 +3,7 @@ import { isCacheError } from "@glorious/core";
 import type { Answer } from "../../doctor/answer.ts";
 import type { HttpSession } from "../../doctor/http-session.ts";
 import { attempt, failed, known, type Probe } from "../../doctor/probe.ts";
+import { findViewUpstreams } from "../../view-upstreams.ts";
 import { readCacheInfo } from "../read-cache-info.ts";
 import type { ViewFacts } from "../snapshot.ts";
 import { normalizeSubstituter, ownPriority } from "../substituter-url.ts";
@@ -22,7 +23,7 @@ export interface ViewQuestion {
 /** Asks for the view's configuration with each token until one is good. */
 export async function gatherView(question: ViewQuestion): Promise<Probe<ViewFacts>> {
   const { server, view, timeoutMs, ca, signal } = question;
-  const { openCache } = await import("@glorious/cache-client");
+  const { createAdminClient, openCache } = await import("@glorious/cache-client");
   let result: Probe<ViewFacts> = failed("there was no token to ask with");
   for (const token of new Set(question.tokens)) {
     try {
@@ -35,7 +36,16 @@ export async function gatherView(question: ViewQuestion): Promise<Probe<ViewFact
         idleTimeoutMs: timeoutMs,
         ...(ca === undefined ? {} : { tls: { ca } }),
       });
-      return known({ kind: cache.kind, config: cache.config });
+      const tls = ca === undefined ? undefined : { ca };
+      await using admin = createAdminClient({
+        server,
+        token,
+        signal,
+        tls,
+        idleTimeoutMs: timeoutMs,
+      });
+      const upstreams = cache.kind === "attic" ? undefined : await findViewUpstreams(admin, view);
+      return known({ kind: cache.kind, config: cache.config, upstreams });
     } catch (error) {
       result = failed(error instanceof Error ? error.message : String(error));
       const mayHelp = isCacheError(error, "UNAUTHENTICATED") || isCacheError(error, "FORBIDDEN");
