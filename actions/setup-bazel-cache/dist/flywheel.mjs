@@ -67627,9 +67627,9 @@ var init_view_stats = __esmMin((() => {
 	command$32 = defineCommand({
 		name: "view stats",
 		summary: "Show what a view holds, for Nix and for Bazel",
-		description: `What was fetched from its upstreams is apart from it, and shared with other views that have them; how
-much that is sees who configures the view. Sizes are counted as if no other view shared anything with this one. Hits, misses and what was read
-and uploaded of its Bazel face are counted from the server's start.`,
+		description: `Sizes are counted as if no other view shared anything with this one. Hits, misses and what was read
+and uploaded of its Bazel face are counted from the server's start. What was fetched from its upstreams is apart from it,
+and shared with other views that have them; how much that is sees who configures the view.`,
 		args: [{
 			name: "VIEW",
 			help: "The view; default is --view",
@@ -67988,8 +67988,8 @@ var init_upstream_add = __esmMin((() => {
 		name: "upstream add",
 		summary: "Define a cache that views may fall back to",
 		description: `The server asks it for what a view has not, believes what its keys have signed, and keeps what it
-fetched apart from what was pushed. Views have it once \`flywheel upstream use\` gives it to them. Needs an administrator's
-token.`,
+fetched apart from what was pushed. Views have it once \`flywheel upstream use\` gives it to them. Needs an
+administrator's token.`,
 		args: [{
 			name: "NAME",
 			help: "What to call it: a-z, 0-9 and -",

@@ -11,8 +11,8 @@ export const command: Command = defineCommand({
   name: "upstream add",
   summary: "Define a cache that views may fall back to",
   description: `The server asks it for what a view has not, believes what its keys have signed, and keeps what it
-fetched apart from what was pushed. Views have it once \`flywheel upstream use\` gives it to them. Needs an administrator's
-token.`,
+fetched apart from what was pushed. Views have it once \`flywheel upstream use\` gives it to them. Needs an
+administrator's token.`,
   args: [
     { name: "NAME", help: "What to call it: a-z, 0-9 and -", completes: "nothing" },
     { name: "URL", help: "Its address, as a substituter's", completes: "nothing" },
