@@ -67628,8 +67628,8 @@ var init_view_stats = __esmMin((() => {
 		name: "view stats",
 		summary: "Show what a view holds, for Nix and for Bazel",
 		description: `Sizes are counted as if no other view shared anything with this one. Hits, misses and what was read
-and uploaded of its Bazel face are counted from the server's start. What was fetched from its upstreams is apart from it,
-and shared with other views that have them; how much that is sees who configures the view.`,
+and uploaded of its Bazel face are counted from the server's start. What was fetched from its upstreams is apart
+from it, and shared with other views that have them; how much that is sees who configures the view.`,
 		args: [{
 			name: "VIEW",
 			help: "The view; default is --view",
@@ -68011,10 +68011,10 @@ administrator's token.`,
 		environment: SERVER_ENVIRONMENT,
 		examples: [{
 			comment: "The cache of Nixpkgs",
-			command: "flywheel upstream add nixos https://cache.nixos.org --key cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY="
+			command: "flywheel upstream add nixos https://cache.nixos.org --key cache.nixos.org-1:6NCHdD59X431…"
 		}, {
 			comment: "A cache that asks for a token, for one view",
-			command: "flywheel upstream add corp https://nix.corp.example --key corp-1:… --only-view acme+main --upstream-token-file corp.token"
+			command: "flywheel upstream add corp https://nix.example --key corp-1:… --only-view main --upstream-token-file corp.token"
 		}],
 		async run({ options, args }, context) {
 			try {

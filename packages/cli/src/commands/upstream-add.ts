@@ -45,12 +45,12 @@ administrator's token.`,
     {
       comment: "The cache of Nixpkgs",
       command:
-        "flywheel upstream add nixos https://cache.nixos.org --key cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=",
+        "flywheel upstream add nixos https://cache.nixos.org --key cache.nixos.org-1:6NCHdD59X431…",
     },
     {
       comment: "A cache that asks for a token, for one view",
       command:
-        "flywheel upstream add corp https://nix.corp.example --key corp-1:… --only-view acme+main --upstream-token-file corp.token",
+        "flywheel upstream add corp https://nix.example --key corp-1:… --only-view main --upstream-token-file corp.token",
     },
   ],
   async run({ options, args }, context) {

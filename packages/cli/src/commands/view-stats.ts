@@ -18,8 +18,8 @@ export const command: Command = defineCommand({
   name: "view stats",
   summary: "Show what a view holds, for Nix and for Bazel",
   description: `Sizes are counted as if no other view shared anything with this one. Hits, misses and what was read
-and uploaded of its Bazel face are counted from the server's start. What was fetched from its upstreams is apart from it,
-and shared with other views that have them; how much that is sees who configures the view.`,
+and uploaded of its Bazel face are counted from the server's start. What was fetched from its upstreams is apart
+from it, and shared with other views that have them; how much that is sees who configures the view.`,
   args: [
     { name: "VIEW", help: "The view; default is --view", isOptional: true, completes: "nothing" },
   ],
