@@ -6,6 +6,7 @@ import { describeError, type Logger } from "@glorious/core";
 import type { DrainLine } from "../control/control-api.ts";
 import { type ControlHandlers, startControlServer } from "../control/control-server.ts";
 import { identifyProcess, isRunning } from "../session/process-identity.ts";
+import { removeSession } from "../session/remove-session.ts";
 import { chooseSocketPath, sessionFiles } from "../session/session-files.ts";
 import {
   type AgentSession,
@@ -110,7 +111,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   if (end === "job ended" || end === "too old") {
     await drain(uploads, statistics, settings.drainTimeoutSeconds * 1000, () => {});
     await owned.disposeAsync();
-    await rm(files.folder, { recursive: true, force: true });
+    await removeSession(files);
     return;
   }
   await writeSession(files, describe("ended")).catch((error: unknown) => {

@@ -1,4 +1,4 @@
-import { rm, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 
 import { describeError } from "@glorious/core";
 
@@ -7,6 +7,7 @@ import { readSummary } from "../agent/summary-file.ts";
 import type { DrainLine } from "../control/control-api.ts";
 import { createControlClient } from "../control/control-client.ts";
 import { isRunning } from "../session/process-identity.ts";
+import { removeSession } from "../session/remove-session.ts";
 import type { SessionFiles } from "../session/session-files.ts";
 import { type AgentSession, readSettings } from "../session/session-state.ts";
 import { readReport } from "../setup/earlier-session.ts";
@@ -116,7 +117,7 @@ async function endSession(
 ): Promise<void> {
   if (session !== undefined) await endAgent(session);
   await removeFromUserRc(files, env).catch(() => {});
-  await rm(files.folder, { recursive: true, force: true }).catch(() => {});
+  await removeSession(files).catch(() => {});
 }
 
 async function endAgent({ socket, process: identity }: AgentSession): Promise<void> {

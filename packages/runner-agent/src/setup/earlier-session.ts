@@ -1,9 +1,10 @@
-import { readFile, rm } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 
 import * as v from "valibot";
 
 import { findRunningSession } from "../agent/start-agent.ts";
 import { findSession } from "../session/find-session.ts";
+import { removeSession } from "../session/remove-session.ts";
 import type { SessionFiles } from "../session/session-files.ts";
 import {
   type AgentSession,
@@ -71,6 +72,6 @@ async function takeLeftPaths(files: SessionFiles): Promise<readonly string[]> {
     const spool = await openSpool({ queueFile: files.queue, journalFile: files.journal });
     return await spool.readNew();
   } finally {
-    await rm(files.folder, { recursive: true, force: true });
+    await removeSession(files);
   }
 }
