@@ -89,8 +89,16 @@ export async function createExample(name: ExampleName, words: string): Promise<E
 }
 
 /** The example of Nix with these steps after the checkout, each as YAML without its dash. */
-export async function createJob(...steps: readonly string[]): Promise<ExampleRepository> {
-  const repository = await createExample("nix", randomUUID());
+export function createJob(...steps: readonly string[]): Promise<ExampleRepository> {
+  return createJobOf("nix", steps);
+}
+
+/** The same of any example. */
+export async function createJobOf(
+  example: ExampleName,
+  steps: readonly string[],
+): Promise<ExampleRepository> {
+  const repository = await createExample(example, randomUUID());
   const lines = ["uses: actions/checkout@v4", ...steps].map((step) => `      - ${step}\n`).join("");
   for (const forge of [".github", ".forgejo"] as const) {
     const file = repository.workflow(forge);

@@ -152,7 +152,10 @@ async function planKeptCache(kind, env) {
 function keptPaths(kind, env) {
 	const home = env["HOME"] ?? os.homedir();
 	const caches = env["XDG_CACHE_HOME"] ?? path.join(home, ".cache");
-	if (kind === "bazel") return [path.join(home, ".cache/bazel", `_bazel_${os.userInfo().username}`, "cache/repos/v1")];
+	if (kind === "bazel") {
+		const user = env["USER"] || os.userInfo().username;
+		return [path.join(home, ".cache/bazel", `_bazel_${user}`, "cache/repos/v1")];
+	}
 	return [
 		"eval-cache-v*",
 		"fetcher-cache-v*",

@@ -22,7 +22,7 @@ const { fileURLToPath } = process.getBuiltinModule("node:url");
 const { access, appendFile, chmod, lstat, mkdir, mkdtemp, open, opendir, readFile: readFile$2, readdir, readlink, realpath, rename, rm, stat, unlink, writeFile } = process.getBuiltinModule("node:fs/promises");
 const path = process.getBuiltinModule("node:path");
 const { basename, delimiter, dirname, isAbsolute, join, normalize, resolve } = process.getBuiltinModule("node:path");
-const { close, constants: constants$1, createReadStream, createWriteStream, fstat, lstat: lstat$1, open: open$1, read, readFileSync, readdir: readdir$1, readlink: readlink$1, watch } = process.getBuiltinModule("node:fs");
+const { close, constants: constants$1, createReadStream, createWriteStream, existsSync, fstat, lstat: lstat$1, open: open$1, read, readFileSync, readdir: readdir$1, readlink: readlink$1, watch } = process.getBuiltinModule("node:fs");
 const { availableParallelism, homedir, setPriority, tmpdir, userInfo } = process.getBuiltinModule("node:os");
 const { execFile, spawn } = process.getBuiltinModule("node:child_process");
 const { createInterface } = process.getBuiltinModule("node:readline/promises");
@@ -47780,6 +47780,65 @@ var init_process_identity = __esmMin((() => {
 	WORKERS = /* @__PURE__ */ new Set(["Runner.Worker", "act"]);
 	MAX_DEPTH = 32;
 }));
+// packages/runner-agent/src/session/remove-session.ts
+/**
+* Removes a session's folder.
+*
+* A build that somebody let go on after the job would fail at its very end, had the hook gone that its Nix was told of.
+* So while such a Nix runs, a hook that does nothing stays, and goes with the last of them. They are found on Linux.
+*/
+async function removeSession(files) {
+	const users = existsSync(files.hook) ? await findNixProcesses(files) : [];
+	if (users.length === 0) {
+		await rm(files.folder, {
+			recursive: true,
+			force: true
+		});
+		return;
+	}
+	await replaceFile(files.hook, "#!/bin/sh\nexit 0\n");
+	for (const name of await readdir(files.folder)) {
+		const file = path.join(files.folder, name);
+		if (file !== files.hook) await rm(file, {
+			recursive: true,
+			force: true
+		});
+	}
+	const words = [
+		"-c",
+		SWEEP,
+		"sh",
+		files.folder,
+		...users
+	];
+	spawn("/bin/sh", words, {
+		cwd: "/",
+		detached: true,
+		stdio: "ignore"
+	}).on("error", () => {}).unref();
+}
+/** The Nix commands of this user that were started with the session's nix.conf. */
+async function findNixProcesses({ nixConf }) {
+	const names = await readdir("/proc").catch(() => []);
+	return (await Promise.all(names.filter((name) => /^\d+$/.test(name)).map(async (pid) => {
+		const read = (file) => readFile$2(`/proc/${pid}/${file}`, "latin1").catch(() => "");
+		if (!(await read("comm")).includes("nix")) return [];
+		return (await read("environ")).includes(nixConf) ? [pid] : [];
+	}))).flat();
+}
+var SWEEP;
+var init_remove_session = __esmMin((() => {
+	init_src$3();
+	SWEEP = `folder=$1; shift
+for pid; do
+  turns=0
+  while [ $turns -lt 43200 ] && grep -qs ') [^ZX] ' "/proc/$pid/stat"; do
+    sleep 2
+    turns=$((turns + 1))
+  done
+done
+rm -rf "$folder"`;
+}));
 // packages/runner-agent/src/session/session-files.ts
 /** The files of a session, whether they exist or not. */
 function sessionFiles(folder) {
@@ -63474,10 +63533,7 @@ async function runAgent(options) {
 		if (end === "job ended" || end === "too old") {
 			await drain(uploads, statistics, settings.drainTimeoutSeconds * 1e3, () => {});
 			await owned.disposeAsync();
-			await rm(files.folder, {
-				recursive: true,
-				force: true
-			});
+			await removeSession(files);
 			return;
 		}
 		await writeSession(files, describe("ended")).catch((error) => {
@@ -63556,6 +63612,7 @@ var init_run_agent = __esmMin((() => {
 	init_src$6();
 	init_control_server();
 	init_process_identity();
+	init_remove_session();
 	init_session_files();
 	init_session_state();
 	init_statistics();
@@ -63852,10 +63909,7 @@ async function takeLeftPaths(files) {
 			journalFile: files.journal
 		})).readNew();
 	} finally {
-		await rm(files.folder, {
-			recursive: true,
-			force: true
-		});
+		await removeSession(files);
 	}
 }
 var Report;
@@ -63863,6 +63917,7 @@ var init_earlier_session = __esmMin((() => {
 	init_dist();
 	init_start_agent();
 	init_find_session();
+	init_remove_session();
 	init_session_state();
 	init_spool$1();
 	Report = /* @__PURE__ */ object({
@@ -64183,10 +64238,7 @@ async function liveSummary(session) {
 async function endSession(session, { files, env }) {
 	if (session !== void 0) await endAgent(session);
 	await removeFromUserRc(files, env).catch(() => {});
-	await rm(files.folder, {
-		recursive: true,
-		force: true
-	}).catch(() => {});
+	await removeSession(files).catch(() => {});
 }
 async function endAgent({ socket, process: identity }) {
 	await createControlClient(socket).stop().catch(() => {});
@@ -64206,6 +64258,7 @@ var init_run_drain = __esmMin((() => {
 	init_summary_file();
 	init_control_client();
 	init_process_identity();
+	init_remove_session();
 	init_session_state();
 	init_earlier_session();
 	init_setup_bazel();

@@ -41,7 +41,9 @@ function keptPaths(kind: SetupKind, env: Readonly<Record<string, string | undefi
   const home = env["HOME"] ?? os.homedir();
   const caches = env["XDG_CACHE_HOME"] ?? path.join(home, ".cache");
   if (kind === "bazel") {
-    return [path.join(home, ".cache/bazel", `_bazel_${os.userInfo().username}`, "cache/repos/v1")];
+    // As Bazel names it: containers set the one and have no name for the other.
+    const user = env["USER"] || os.userInfo().username;
+    return [path.join(home, ".cache/bazel", `_bazel_${user}`, "cache/repos/v1")];
   }
   return ["eval-cache-v*", "fetcher-cache-v*", "gitv3", "tarball-cache*"].map((name) =>
     path.join(caches, "nix", name),
