@@ -5,6 +5,7 @@ import { benchBazel, type BazelStage, BAZEL_STAGES } from "./bazel/bench-bazel.t
 import { benchHooks } from "./hooks/bench-hooks.ts";
 import { benchNix, STAGES, type Stage } from "./nix/bench-nix.ts";
 import { benchTrust } from "./trust/bench-trust.ts";
+import { benchUpstream } from "./upstream/bench-upstream.ts";
 
 const USAGE = `usage: pnpm bench nix [--quick] [--only STAGE,…] [--rounds N] [--json FILE] [--peer NAME=URL]…
   --quick         about 60 paths and 150 MiB, fewer rounds; docs/benchmarks.md stays as it is
@@ -33,6 +34,9 @@ usage: pnpm bench agent [--quick] [--only STAGE,…] [--rounds N]
   what a job's agent brings Nix: far from the server, and on a fast link
   --quick         one round, a smaller closure on the fast link; docs/benchmarks.md stays as it is
   --only          of ${AGENT_STAGES.join(", ")}
+
+usage: pnpm bench upstream [--quick] [--rounds N]
+  what reading through an upstream costs, and what it brings a job with an agent
 
 usage: pnpm bench hooks [--quick] [--rounds N]
   what the hooks of a runner add to a job, the server up, down and silent`;
@@ -78,7 +82,7 @@ async function main(): Promise<number> {
   const [plane] = positionals;
   if (
     positionals.length !== 1 ||
-    !["nix", "bazel", "trust", "agent", "hooks"].includes(plane ?? "")
+    !["nix", "bazel", "trust", "agent", "hooks", "upstream"].includes(plane ?? "")
   ) {
     process.stderr.write(`${USAGE}\n`);
     return 2;
@@ -90,6 +94,10 @@ async function main(): Promise<number> {
   };
   if (plane === "trust") {
     await benchTrust(common);
+    return 0;
+  }
+  if (plane === "upstream") {
+    await benchUpstream(common);
     return 0;
   }
   if (plane === "hooks") {

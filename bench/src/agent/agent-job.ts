@@ -25,6 +25,12 @@ export interface PullJob {
   readonly server: RunningFlywheel;
   /** Where the server is reached. */
   readonly address: string;
+  /** Default `main`. */
+  readonly view?: string;
+  /** Where Nix reads without an agent, in place of the view. */
+  readonly from?: readonly string[];
+  /** Beside the view's own. */
+  readonly trustedKeys?: readonly string[];
   readonly top: string;
   /** `realise`: `nix-store -r`; `copy`: `nix copy --from`. */
   readonly by: "realise" | "copy";
@@ -34,7 +40,8 @@ export interface PullJob {
 /** Pulls a closure from the server itself. */
 export async function pullDirectly(job: PullJob): Promise<Timing> {
   await using sandbox = await createSandbox(job);
-  return await pull(sandbox, job, `${job.address}/main`, sandbox.env);
+  const { address, view = "main", from = [`${address}/${view}`] } = job;
+  return await pull(sandbox, job, from.join(" "), sandbox.env);
 }
 
 /** What a pull through an agent took, and what the agent said of itself. */
@@ -56,7 +63,7 @@ export async function pullThroughAgent(job: PullJob): Promise<AgentPull> {
     version: 1,
     kinds: ["nix"],
     serverUrl: job.address,
-    view: "main",
+    view: job.view ?? "main",
     token: await job.server.readToken(),
     push: "false",
     pushMode: "none",
@@ -84,9 +91,9 @@ export async function pullThroughAgent(job: PullJob): Promise<AgentPull> {
   return { ...timing, peakMemoryBytes: peakKib * 1024, summary };
 }
 
-async function createSandbox({ nix, server }: PullJob): Promise<NixSandbox> {
+async function createSandbox({ nix, server, trustedKeys = [] }: PullJob): Promise<NixSandbox> {
   return createNixSandbox(nix, {
-    trustedKeys: [server.publicKey],
+    trustedKeys: [server.publicKey, ...trustedKeys],
     netrc: [{ password: await server.readToken() }],
   });
 }
