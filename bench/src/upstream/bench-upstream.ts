@@ -51,7 +51,7 @@ async function measureFetches(
   const { server, nix, upstreamUrl, upstreamKey } = world;
   say("a closure for the first time and the second");
   const corpus = await openCorpus(isQuick ? LARGE_QUICK : LARGE, "1", true);
-  await world.fill([corpus.top]);
+  await world.publish([corpus.top]);
   await world.flywheel([
     "push",
     corpus.top,
@@ -112,7 +112,7 @@ async function measureFar(world: UpstreamWorld, rounds: number): Promise<Row[]> 
   const corpus = await openCorpus(SMALL, "2", true);
   // What is built on the others is what a team builds itself.
   const border = Math.round(corpus.paths.length * 0.9);
-  await world.fill(corpus.paths.slice(0, border));
+  await world.publish(corpus.paths.slice(0, border));
   const keys = [await world.createView("second"), await world.createView("second-own")];
   await world.readThrough("second", `${upstreamUrl}/`);
   await world.flywheel(["push", corpus.top, "--view", "second", "--json"]);

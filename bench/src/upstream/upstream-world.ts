@@ -29,7 +29,7 @@ export interface UpstreamWorld extends AsyncDisposable {
   readonly upstreamKey: string;
   readonly nix: NixVersion;
   /** Puts closures into the upstream. */
-  fill(paths: readonly string[]): Promise<void>;
+  publish(paths: readonly string[]): Promise<void>;
   /** Makes a view; its public key. */
   createView(view: string): Promise<string>;
   /** Makes the view read through to an upstream at this address, of which nothing was fetched yet. */
@@ -49,7 +49,7 @@ export async function openUpstreamWorld(say: (line: string) => void): Promise<Up
   await writeFile(keyFile, formatSecretKey(key));
   const upstreamKey = formatPublicKey(toPublicKey(key));
   const root = path.join(directory, "cache");
-  const fill = async (paths: readonly string[]): Promise<void> => {
+  const publish = async (paths: readonly string[]): Promise<void> => {
     const to = `file://${root}?compression=zstd&secret-key=${keyFile}`;
     const nix = path.join(tools.nix.binDirectory, "nix");
     await output(nix, [
@@ -76,7 +76,7 @@ export async function openUpstreamWorld(say: (line: string) => void): Promise<Up
     upstreamUrl: nginx.url,
     upstreamKey,
     nix: tools.nix,
-    fill,
+    publish,
     flywheel,
     async createView(view) {
       await flywheel(["view", "create", view]);
