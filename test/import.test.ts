@@ -151,7 +151,10 @@ describeEachNix("a cache that changes hands", (nix) => {
         extra: { "narinfo-cache-positive-ttl": "0" },
       });
       const store = await sandbox.createStore();
-      const { status, stderr } = await sandbox.substitute(path, { from: substituter, store });
+      const { status, stderr } = await sandbox.run("nix", [
+        ...["copy", "--from", substituter, "--to", store],
+        path,
+      ]);
       expect(status, stderr).toBe(0);
       expect(await readFile(join(sandbox.realPath(path, store), "self"), "utf8")).toBe(`${path}\n`);
     };
@@ -227,9 +230,23 @@ describeEachNix(
         publicKey: formatPublicKey(toPublicKey(key)),
         retentionPeriod: { seconds: 86_400 },
       });
+      await writeFile(join(sandbox.directory, "pins"), `other ${path}\n`);
+      const again = await flywheel(
+        "import",
+        ...["attic-team", path, "--from-attic-database", data.databaseFile],
+        ...["--storage", data.storage, "--cache", "attic-team", "--with-keys"],
+        ...["--pins-from", join(sandbox.directory, "pins")],
+      );
+      expect(again.stderr).toContain("Imported 0 paths into attic-team");
+      expect(again.stderr).toContain("1 there already, 0 failed");
+      const keys = await flywheel("key", "list", "--view", "attic-team", "--json");
+      expect(JSON.parse(keys.stdout)).toMatchObject({ keys: [{ name: "attic-key" }] });
       const pins = await flywheel("path", "pins", "--view", "attic-team", "--json");
       expect(JSON.parse(pins.stdout)).toMatchObject({
-        pins: [{ name: "release", storePath: path }],
+        pins: [
+          { name: "other", storePath: path },
+          { name: "release", storePath: path },
+        ],
       });
       // Without a token, and with the key that it was always signed with.
       await sandbox.configure({ trustedKeys: [formatPublicKey(toPublicKey(key))] });

@@ -9,7 +9,7 @@ import {
   SERVER_OPTIONS,
   type ServerChoice,
 } from "../server-options.ts";
-import { carryPins, carrySettings } from "../transfer/carry-settings.ts";
+import { carryPins, carrySettings, readPins } from "../transfer/carry-settings.ts";
 import { type Origin, openOrigins, requireOrigin } from "../transfer/open-origins.ts";
 import { readRoots, requireRoots, ROOT_OPTIONS } from "../transfer/read-roots.ts";
 import { createTransferProgress, printTransfer, requireNoFailures } from "../transfer/report.ts";
@@ -49,6 +49,9 @@ broken off goes on when it is run again. Needs the push permission.`,
     allCaches: flag("Each cache of the database into the view of its name"),
     withSettings: flag("Take over who may read, priority, upstream keys and retention, too"),
     withKeys: flag("Take over settings and the key that signs, so that no client notices"),
+    pinsFrom: text("FILE", "Pin what FILE names afterwards: a name and a store path on each line", {
+      completes: "file",
+    }),
     ...ROOT_OPTIONS,
     dryRun: flag("Say how much would be imported, send nothing"),
   },
@@ -74,6 +77,7 @@ broken off goes on when it is run again. Needs the push permission.`,
     requireOrigin(options, view);
     requireRoots(paths, options);
     const choice = await chooseServer(options, context);
+    const given = await readPins(options.pinsFrom, context);
     const { origins, close } = await openOrigins(options, view, context);
     let failed = 0;
     try {
@@ -89,7 +93,9 @@ broken off goes on when it is run again. Needs the push permission.`,
         await carrySettings(admin, origin, options.withKeys, context);
       }
       const failures = await importInto(origin, named, choice, options, context);
-      return failures + (options.dryRun ? 0 : await carryPins(admin, origin, context));
+      const pins = new Map([...(origin.pins ?? []), ...given]);
+      const carried = { view: origin.view, pins };
+      return failures + (options.dryRun ? 0 : await carryPins(admin, carried, context));
     }
   },
 });

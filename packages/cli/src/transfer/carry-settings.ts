@@ -1,8 +1,12 @@
+import { resolve } from "node:path";
+
 import type { AdminClient } from "@glorious/cache-client";
 import { CacheError, describeError, isCacheError } from "@glorious/core";
 import { formatPublicKey, parseSecretKey, toPublicKey } from "@glorious/nix-store";
 
 import { type CliContext, note, warn } from "../cli-context.ts";
+import { readOptionalFile } from "../read-file.ts";
+import { UsageError } from "../usage-error.ts";
 import type { Origin } from "./open-origins.ts";
 
 /**
@@ -61,6 +65,27 @@ async function addKeyOnce(admin: AdminClient, view: string, keypair: string): Pr
   await admin.addKey(view, keypair);
 }
 
+/** Reads a list of pins. @throws {UsageError} for a line that is none. */
+export async function readPins(
+  file: string | undefined,
+  context: CliContext,
+): Promise<ReadonlyMap<string, string>> {
+  if (file === undefined) return new Map();
+  const text = await readOptionalFile(resolve(context.workingDirectory, file), "utf8");
+  if (text === undefined) throw new CacheError("NOT_FOUND", `The file ${file} does not exist`);
+  const lines = text.split("\n").filter((line) => line.trim() !== "");
+  return new Map(
+    lines.map((line) => {
+      const [, name, storePath] = /^\s*(\S+)\s+(\/\S+)\s*$/.exec(line) ?? [];
+      if (name !== undefined && storePath !== undefined) return [name, storePath];
+      throw new UsageError(
+        `${file} has a line that is no pin: ${JSON.stringify(line.slice(0, 100))}`,
+        "Write a name and a store path on each line.",
+      );
+    }),
+  );
+}
+
 /** Pins what its origin pins, as far as the view has it, and returns how many pins failed. */
 export async function carryPins(
   admin: AdminClient,
@@ -78,6 +103,6 @@ export async function carryPins(
     }
   }
   const kept = pins.size - failed;
-  if (kept > 0) note(context, `${view} keeps what ${kept} of the source's pins kept.`);
+  if (kept > 0) note(context, `${view} has ${kept} of ${pins.size} pins.`);
   return failed;
 }
