@@ -66365,6 +66365,18 @@ async function addKeyOnce(admin, view, keypair) {
 	if (keys.some((key) => key.publicKey === publicKey)) return;
 	await admin.addKey(view, keypair);
 }
+/** Reads a list of pins. @throws {UsageError} for a line that is none. */
+async function readPins(file, context) {
+	if (file === void 0) return /* @__PURE__ */ new Map();
+	const text = await readOptionalFile(resolve(context.workingDirectory, file), "utf8");
+	if (text === void 0) throw new CacheError("NOT_FOUND", `The file ${file} does not exist`);
+	const lines = text.split("\n").filter((line) => line.trim() !== "");
+	return new Map(lines.map((line) => {
+		const [, name, storePath] = /^\s*(\S+)\s+(\/\S+)\s*$/.exec(line) ?? [];
+		if (name !== void 0 && storePath !== void 0) return [name, storePath];
+		throw new UsageError(`${file} has a line that is no pin: ${JSON.stringify(line.slice(0, 100))}`, "Write a name and a store path on each line.");
+	}));
+}
 /** Pins what its origin pins, as far as the view has it, and returns how many pins failed. */
 async function carryPins(admin, { view, pins = /* @__PURE__ */ new Map() }, context) {
 	let failed = 0;
@@ -66376,12 +66388,14 @@ async function carryPins(admin, { view, pins = /* @__PURE__ */ new Map() }, cont
 		warn(context, `the pin ${name} was not carried over: ${describeError(error)}`);
 	}
 	const kept = pins.size - failed;
-	if (kept > 0) note(context, `${view} keeps what ${kept} of the source's pins kept.`);
+	if (kept > 0) note(context, `${view} has ${kept} of ${pins.size} pins.`);
 	return failed;
 }
 var init_carry_settings = __esmMin((() => {
 	init_src$6();
 	init_src$4();
+	init_read_file();
+	init_usage_error();
 }));
 // packages/cli/src/transfer/open-origins.ts
 /** @throws {UsageError} when the command line does not say plainly what is imported from where. */
@@ -66641,6 +66655,7 @@ broken off goes on when it is run again. Needs the push permission.`,
 			allCaches: flag$2("Each cache of the database into the view of its name"),
 			withSettings: flag$2("Take over who may read, priority, upstream keys and retention, too"),
 			withKeys: flag$2("Take over settings and the key that signs, so that no client notices"),
+			pinsFrom: text$7("FILE", "Pin what FILE names afterwards: a name and a store path on each line", { completes: "file" }),
 			...ROOT_OPTIONS,
 			dryRun: flag$2("Say how much would be imported, send nothing")
 		},
@@ -66664,6 +66679,7 @@ broken off goes on when it is run again. Needs the push permission.`,
 			requireOrigin(options, view);
 			requireRoots(paths, options);
 			const choice = await chooseServer(options, context);
+			const given = await readPins(options.pinsFrom, context);
 			const { origins, close } = await openOrigins(options, view, context);
 			let failed = 0;
 			try {
@@ -66677,7 +66693,13 @@ broken off goes on when it is run again. Needs the push permission.`,
 					var _usingCtx$38 = _usingCtx();
 					const admin = _usingCtx$38.a(await openAdminClient(choice, context));
 					if (options.withSettings || options.withKeys) await carrySettings(admin, origin, options.withKeys, context);
-					return await importInto(origin, named, choice, options, context) + (options.dryRun ? 0 : await carryPins(admin, origin, context));
+					const failures = await importInto(origin, named, choice, options, context);
+					const pins = new Map([...origin.pins ?? [], ...given]);
+					const carried = {
+						view: origin.view,
+						pins
+					};
+					return failures + (options.dryRun ? 0 : await carryPins(admin, carried, context));
 				} catch (_) {
 					_usingCtx$38.e = _;
 				} finally {
