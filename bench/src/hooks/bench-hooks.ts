@@ -157,7 +157,7 @@ export async function benchHooks({
   ];
   const { nix } = machine.sandbox;
   const { bazel } = machine.workspace;
-  const text = `Measured on ${describeMachine()}, with Nix ${nix.version} and Bazel ${bazel.version}: both are set up. The command is the bundle, by a launcher as the how-to has it. Each figure is the median of ${rounds}, with the fastest and the slowest.\n${formatTable(rows, [])}`;
+  const text = `Measured on ${describeMachine()}, with Nix ${nix.version} and Bazel ${bazel.version}: both are set up, and the project pins its Bazel in \`.bazelversion\`, so that nobody has to ask. The command is the bundle, by a launcher as the how-to has it. Each figure is the median of ${rounds}, with the fastest and the slowest.\n${formatTable(rows, [])}`;
   process.stdout.write(`${text}\n`);
   if (!quick) {
     await writeSection(

@@ -66,6 +66,7 @@ export async function createHookedMachine(): Promise<HookedMachine> {
   await using opened = new AsyncDisposableStack();
   const sandbox = opened.use(await createNixSandbox(nix));
   const workspace = opened.use(await createBazelWorkspace(bazel));
+  await workspace.write({ ".bazelversion": `${bazel.version}\n` });
   const owned = opened.move();
   const at = (name: string): string => path.join(sandbox.directory, name);
   await mkdir(at("bin"));
