@@ -474,7 +474,7 @@ export const SETTINGS: {
     default: "192 MiB",
     meaning:
       "Memory for what all tenants used lately, together; it grows to that as it is needed. Then the tenants with the " +
-      "most, and those idle for longest, give to the others.",
+      "most, and those idle for longest, give to the others. The process has some 300 MiB beside it under 256 streams.",
     parse: parseSizeBytes,
   },
   upstreamEnabled: {
