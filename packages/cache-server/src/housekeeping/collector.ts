@@ -47,9 +47,10 @@ export interface Collector {
    * @throws {CacheError} `NOT_FOUND` when the view is gone, `CANCELLED` when the server stops.
    */
   collect(view: string, options: CollectOptions): Promise<CollectionReport>;
-  /** The same for what was fetched from an upstream: the longest unused goes as long as it is more than may be kept. */
-  collectUpstream(upstream: string, options: CollectOptions): Promise<CollectionReport>;
-  /** All views and upstreams one after the other; failures are logged, and thrown when all is done. */
+  /**
+   * All views, and what was fetched from each upstream, of which the longest unused goes as long as it is more than may
+   * be kept; one after the other. Failures are logged, and thrown when all is done.
+   */
   collectAll(options: CollectOptions): Promise<CollectionReport[]>;
   /** Begins to collect from time to time. */
   start(): void;
@@ -320,7 +321,6 @@ export function createCollector(options: CollectorOptions): Collector {
 
   return {
     collect: (name, given) => collect({ kind: "view", name }, given),
-    collectUpstream: (name, given) => collect({ kind: "upstream", name }, given),
     collectAll,
     start() {
       // Soon: a server that never runs for a whole interval collects as well.
