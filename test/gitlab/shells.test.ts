@@ -243,6 +243,20 @@ test.each([
   expect(end.status, end.stderr).toBe(0);
 });
 
+test("a server that the runner alone names is found, and a token that was made for nobody says nothing", async () => {
+  const file = path.join(folder.path, "runner.json");
+  await writeFile(file, JSON.stringify({ version: 1, server: world.server.url }));
+  const token = ["e30", Buffer.from('{"aud":""}').toString("base64url"), "c2ln"].join(".");
+
+  const { main } = await runJob({
+    inputs: { "server-url": "$FLYWHEEL_SERVER" },
+    env: { FLYWHEEL_RUNNER_CONFIG: file, FLYWHEEL_ID_TOKEN: token },
+  });
+
+  expect([main.status, main.stdout]).toEqual([0, "the cache is disabled\nwent on\n"]);
+  expect(main.stderr).toMatch(/^disabled: The job has no identity, and there is no public view/m);
+});
+
 test("inputs that are empty are as if they were not given", async () => {
   const { main } = await runJob({
     inputs: {
