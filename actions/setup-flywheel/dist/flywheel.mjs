@@ -66478,6 +66478,7 @@ var init_open_origins = __esmMin((() => {
 /** The hash of a store path that was given in full or by its hash. @throws {UsageError} when it is neither. */
 function readStorePathHash(path) {
 	if (isStorePathHash(path)) return path;
+	if (!path.startsWith("/")) throw new UsageError(`${JSON.stringify(path)} is neither a store path nor its hash of 32 characters`, "Give a full store path, or its hash.");
 	try {
 		return parseStorePath(path, path.slice(0, Math.max(0, path.lastIndexOf("/")))).hash;
 	} catch (error) {
@@ -68076,7 +68077,7 @@ administrator's token.`,
 		}],
 		options: {
 			...SERVER_OPTIONS,
-			key: list("KEY", "A public key of its, name:base64; without one nothing is believed", (key) => key),
+			key: list("KEY", "A public key of its, name:base64; at least one", (key) => key),
 			priority: value("N", "Lower ones are preferred; default 40, and then a view's order decides", wholeNumber(0)),
 			maxSize: value("SIZE", "Keep at most this much of what was fetched; default is the server's", parseMaxSize),
 			storeDir: text$7("FOLDER", "The store folder of its paths; default /nix/store"),
@@ -68096,7 +68097,7 @@ administrator's token.`,
 				var _usingCtx$24 = _usingCtx();
 				const [name = "", url = ""] = args;
 				const { key, priority, maxSize, storeDir, onlyView, upstreamTokenFile } = options;
-				if (key.length === 0) throw new UsageError("upstream add needs a --key", "Who runs the cache publishes its public key; `nix store ping` does not know it.");
+				if (key.length === 0) throw new UsageError("upstream add needs a --key", "Who runs the cache publishes its public key; `trusted-public-keys` of a client has it.");
 				if (maxSize === "none") throw new UsageError("What is kept of an upstream has a limit");
 				if (upstreamTokenFile !== void 0 && onlyView === void 0) throw new UsageError("--upstream-token-file needs --only-view", "What is fetched with a token is for the readers of one view.");
 				const authorization = upstreamTokenFile === void 0 ? void 0 : await readUpstreamToken(upstreamTokenFile, context);
@@ -68112,7 +68113,7 @@ administrator's token.`,
 				});
 				note(context, `Defined the upstream ${added.name}: ${added.url}`);
 				if (added.isReadableOnTheWay) note(context, "Warning: it is plain HTTP; others on the way can see what is fetched.");
-				note(context, `Now try it, and give it to a view: flywheel upstream test ${added.name}`);
+				note(context, `Try it with \`flywheel upstream test ${added.name} PATH\`, then give it to a view: \`flywheel upstream use VIEW ${added.name}\`.`);
 			} catch (_) {
 				_usingCtx$24.e = _;
 			} finally {
@@ -68218,7 +68219,7 @@ fetched before. Exit code 1 when anything is wrong. Needs an administrator's tok
 			command: "flywheel upstream test nixos"
 		}, {
 			comment: "Is its key right",
-			command: "flywheel upstream test nixos /nix/store/syd87l2rxw8cbsxmxl853h0r6pdwhwjr-bash-5.2"
+			command: "flywheel upstream test nixos /nix/store/syd87l2rxw8cbsxmxl853h0r6pdwhwjr-curl-7.82.0-bin"
 		}],
 		async run({ options, args: [name = "", path] }, context) {
 			try {
@@ -68401,12 +68402,13 @@ var warm_exports = /* @__PURE__ */ __exportAll({ command: () => command$20 });
 function describe$2({ fetched, already, missing, bytes, upstreamBytes }) {
 	return `fetched ${fetched} (${`${formatSizeBytes(bytes)}, ${formatSizeBytes(upstreamBytes)} from upstream`}), ${already} there already, ${missing.length} nowhere`;
 }
-var command$20;
+var SHOWN_MISSING, command$20;
 var init_warm = __esmMin((() => {
 	init_src$6();
 	init_server_options();
 	init_store_path_argument();
 	init_usage_error();
+	SHOWN_MISSING = 20;
 	command$20 = defineCommand({
 		name: "warm",
 		summary: "Fetch closures from a view's upstreams before they are needed",
@@ -68460,6 +68462,7 @@ there. Nothing of it need be on this machine. Needs a token with the pull permis
 				const report = await admin.warm(view, request, (soFar) => {
 					if (!options.json) note(context, describe$2(soFar));
 				});
+				for (const storePathHash of report.missing.slice(0, SHOWN_MISSING)) note(context, `${storePathHash} is nowhere: no upstream of ${view} that answered has it`);
 				for (const { storePathHash, reason } of report.failed) warn(context, `${storePathHash} could not be fetched: ${reason}`);
 				if (options.json) printLine(context, JSON.stringify(report));
 				else printLine(context, `${describe$2(report)}, in ${formatDurationMs(context.nowMs() - startedMs)}`);
@@ -73628,6 +73631,7 @@ var init_command_table = __esmMin((() => {
 		path: "Single store paths in a view",
 		key: "Signing keys: what clients of a view trust",
 		token: "Tokens: who may do what",
+		upstream: "Upstreams: the caches that views fall back to",
 		audit: "Provenance: who wrote and read what",
 		commons: "The commons: what tenants built alike",
 		policy: "Trust policies: which job may read and write what",

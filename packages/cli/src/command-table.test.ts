@@ -22,6 +22,12 @@ test("the overview fits a terminal and names every command", () => {
   for (const line of overview.split("\n")) expect(line.length).toBeLessThanOrEqual(100);
 });
 
+test("every first word of several commands is a command or a group", () => {
+  const names = COMMAND_TABLE.map(({ name }) => name);
+  const firsts = names.filter((name) => name.includes(" ")).map((name) => name.split(" ")[0]);
+  for (const first of firsts) expect([...names, ...Object.keys(COMMAND_GROUPS)]).toContain(first);
+});
+
 test.each(Object.keys(COMMAND_GROUPS))("%s has help with its commands", (group) => {
   expect(formatGroupHelp(group)).toMatch(new RegExp(`Usage: flywheel ${group}[^]*Examples:`));
 });

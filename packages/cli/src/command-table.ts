@@ -290,6 +290,7 @@ export const COMMAND_GROUPS: Readonly<Record<string, string>> = {
   path: "Single store paths in a view",
   key: "Signing keys: what clients of a view trust",
   token: "Tokens: who may do what",
+  upstream: "Upstreams: the caches that views fall back to",
   audit: "Provenance: who wrote and read what",
   commons: "The commons: what tenants built alike",
   policy: "Trust policies: which job may read and write what",

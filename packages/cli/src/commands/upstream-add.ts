@@ -19,11 +19,7 @@ administrator's token.`,
   ],
   options: {
     ...SERVER_OPTIONS,
-    key: list(
-      "KEY",
-      "A public key of its, name:base64; without one nothing is believed",
-      (key) => key,
-    ),
+    key: list("KEY", "A public key of its, name:base64; at least one", (key) => key),
     priority: value(
       "N",
       "Lower ones are preferred; default 40, and then a view's order decides",
@@ -59,7 +55,7 @@ administrator's token.`,
     if (key.length === 0) {
       throw new UsageError(
         "upstream add needs a --key",
-        "Who runs the cache publishes its public key; `nix store ping` does not know it.",
+        "Who runs the cache publishes its public key; `trusted-public-keys` of a client has it.",
       );
     }
     if (maxSize === "none") throw new UsageError("What is kept of an upstream has a limit");
@@ -88,6 +84,9 @@ administrator's token.`,
     if (added.isReadableOnTheWay) {
       note(context, "Warning: it is plain HTTP; others on the way can see what is fetched.");
     }
-    note(context, `Now try it, and give it to a view: flywheel upstream test ${added.name}`);
+    note(
+      context,
+      `Try it with \`flywheel upstream test ${added.name} PATH\`, then give it to a view: \`flywheel upstream use VIEW ${added.name}\`.`,
+    );
   },
 });

@@ -22,7 +22,8 @@ fetched before. Exit code 1 when anything is wrong. Needs an administrator's tok
     { comment: "Is it there", command: "flywheel upstream test nixos" },
     {
       comment: "Is its key right",
-      command: "flywheel upstream test nixos /nix/store/syd87l2rxw8cbsxmxl853h0r6pdwhwjr-bash-5.2",
+      command:
+        "flywheel upstream test nixos /nix/store/syd87l2rxw8cbsxmxl853h0r6pdwhwjr-curl-7.82.0-bin",
     },
   ],
   async run({ options, args: [name = "", path] }, context) {

@@ -14,6 +14,9 @@ import {
 import { readStorePathHash } from "../store-path-argument.ts";
 import { UsageError } from "../usage-error.ts";
 
+// A large view may refer to thousands of paths that nobody has; --json names them all.
+const SHOWN_MISSING = 20;
+
 export const command: Command = defineCommand({
   name: "warm",
   summary: "Fetch closures from a view's upstreams before they are needed",
@@ -70,6 +73,9 @@ there. Nothing of it need be on this machine. Needs a token with the pull permis
     const report = await admin.warm(view, request, (soFar) => {
       if (!options.json) note(context, describe(soFar));
     });
+    for (const storePathHash of report.missing.slice(0, SHOWN_MISSING)) {
+      note(context, `${storePathHash} is nowhere: no upstream of ${view} that answered has it`);
+    }
     for (const { storePathHash, reason } of report.failed) {
       warn(context, `${storePathHash} could not be fetched: ${reason}`);
     }
