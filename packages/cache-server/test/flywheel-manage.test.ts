@@ -195,6 +195,7 @@ test("what is missing is answered for any notation of a hash, each once", async 
   expect(answer.json()).toEqual({
     missingPaths: [other.storePathHash, absent.storePathHash],
     missingNars: [absent.narHash],
+    upstreamPaths: [],
   });
 });
 

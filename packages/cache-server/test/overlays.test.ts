@@ -46,6 +46,7 @@ test("an overlay comes into being with its first write, and holds that for its o
   expect(asked.json()).toEqual({
     missingPaths: [path.storePathHash],
     missingNars: [path.narHash],
+    upstreamPaths: [],
   });
   expect(await server.index.findView("main_pr-7")).toBeUndefined();
 

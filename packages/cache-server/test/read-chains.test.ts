@@ -144,6 +144,7 @@ test("a pull request need not upload what its base has, and never counts as havi
   expect(ours.json()).toEqual({
     missingPaths: [app.storePathHash],
     missingNars: [app.narHash],
+    upstreamPaths: [],
   });
   await putNar(server, token, view, app, await encode(app));
   const closures = `/_flywheel/v1/views/${view}/closures`;

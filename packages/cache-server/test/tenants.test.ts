@@ -40,6 +40,7 @@ test("two tenants' equal NARs are stored once, and neither can tell", async () =
   expect(askedOurs.json()).toEqual({
     missingPaths: [path.storePathHash],
     missingNars: [path.narHash],
+    upstreamPaths: [],
   });
   for (const name of [
     `${path.storePathHash}.narinfo`,
