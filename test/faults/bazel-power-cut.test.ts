@@ -69,7 +69,7 @@ test("a file whose upload was cut off is deleted by the next start, though nothi
   const { disk: base } = await recoverBazel(bench, first, { at: Infinity, loss: "none" });
   let history = new BazelHistory();
   const recording = await recordDisk(bench, { base }, async ({ target }, note) => {
-    history = history.withListener(note);
+    history = new BazelHistory().withListener(note);
     await putEntry(target, createBlob(bench.random, 40_000), history);
   });
   const named = recording.operations.findIndex(

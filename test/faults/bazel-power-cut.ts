@@ -70,7 +70,7 @@ export async function recordBazel(
   let history = options.history;
   const disk = await recordDisk(bench, { base, env: BUSY_PACKER }, async (server, note) => {
     const { target, flywheel } = server;
-    history = history.withListener(note);
+    history = options.history.withListener(note);
     for (let round = 0; round < MAX_ROUNDS; round += 1) {
       const random = bench.random.fork(`traffic ${bench.random.below(2 ** 31)}`);
       await runBazelTraffic({ random, history, target, clients: 3, steps });

