@@ -30,13 +30,22 @@ export interface Alike {
 export function groupAlike(paths: readonly PathRecord[]): Alike[] {
   const groups = new Map<string, [PathRecord, ...PathRecord[]]>();
   for (const path of paths) {
-    const { storePath, narHash, narSize } = path;
-    const key = [storePath, narHash, narSize, ...path.references.toSorted()].join("\n");
+    const key = contentKey(path);
     const group = groups.get(key);
     if (group === undefined) groups.set(key, [path]);
     else group.push(path);
   }
   return [...groups.values()].map((group) => ({ paths: group }));
+}
+
+/** Whether two paths say the same. */
+export function isAlike(one: PathRecord, other: PathRecord): boolean {
+  return contentKey(one) === contentKey(other);
+}
+
+/** References are sorted wherever they come in. */
+function contentKey({ storePath, narHash, narSize, references }: PathRecord): string {
+  return [storePath, narHash, narSize, ...references].join("\n");
 }
 
 /** How many tenants stand behind some views: two views of one tenant are one voice. */

@@ -2,8 +2,8 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 
 import { CacheError, describeError, type Logger } from "@glorious/core";
 
-import type { PathRecord, ViewRecord } from "../index/cache-index.ts";
-import { type Contributors, countTenants, mayStay } from "./agreement.ts";
+import type { ViewRecord } from "../index/cache-index.ts";
+import { type Contributors, countTenants, isAlike, mayStay } from "./agreement.ts";
 import { type CommonsExplanation, explainPath } from "./explain-path.ts";
 import { chooseCandidate, type PlaceOptions, placePath } from "./place-path.ts";
 
@@ -100,7 +100,7 @@ export function createCommons(options: CommonsOptions): Commons {
     if (trusted.length === 0) return false;
     const held = await index.findPath([view.id], storePathHash);
     if (held !== undefined) {
-      const voters = trusted.filter((path) => isSame(path, held)).map(({ viewId }) => viewId);
+      const voters = trusted.filter((path) => isAlike(path, held)).map(({ viewId }) => viewId);
       await index.addVotes(view.id, storePathHash, { voters, atMs: now() });
       return false;
     }
@@ -162,10 +162,11 @@ export function createCommons(options: CommonsOptions): Commons {
       after = page.last;
     }
     // What came may be what others wait for.
-    for (let more = placed + 1; more > 0;) {
-      more = waiting.size === 0 ? 0 : await considerAll(world, [...waiting]);
+    let more: number;
+    do {
+      more = await considerAll(world, [...waiting]);
       placed += more;
-    }
+    } while (more > 0);
     if (placed === 0) return;
     options.onPlaced(placed);
     logger.info("placed paths in the commons", { view: world.view.name, paths: placed });
@@ -211,11 +212,4 @@ export function createCommons(options: CommonsOptions): Commons {
       await last;
     },
   };
-}
-
-function isSame(path: PathRecord, held: PathRecord): boolean {
-  return (
-    path.narHash === held.narHash &&
-    path.references.toSorted().join(" ") === held.references.toSorted().join(" ")
-  );
 }

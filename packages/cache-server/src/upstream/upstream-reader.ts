@@ -196,6 +196,14 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
     }
   };
 
+  const reportUnasked = ({ name }: UpstreamRecord, error: unknown): void => {
+    if (closing.signal.aborted) return;
+    logger.error("an upstream could not be asked", {
+      upstream: name,
+      error: describeError(error),
+    });
+  };
+
   const askOnce = async (
     upstream: UpstreamRecord,
     storePathHash: string,
@@ -220,12 +228,7 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
       });
       return answer;
     } catch (error) {
-      if (!closing.signal.aborted) {
-        logger.error("an upstream could not be asked", {
-          upstream: upstream.name,
-          error: describeError(error),
-        });
-      }
+      reportUnasked(upstream, error);
       return undefined;
     }
   };
@@ -308,12 +311,7 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
           const body = await clients.of(upstream).document(path, maxBytes, askFor(via));
           return typeof body !== "string" && check(body, upstream) ? { upstream, body } : undefined;
         } catch (error) {
-          if (!closing.signal.aborted) {
-            logger.error("an upstream could not be asked", {
-              upstream: upstream.name,
-              error: describeError(error),
-            });
-          }
+          reportUnasked(upstream, error);
           return undefined;
         }
       });
