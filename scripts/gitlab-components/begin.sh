@@ -1,9 +1,15 @@
 # GloriousFlywheel sets the cache for @tool@ up. Whatever happens to it, the job goes on.
-flywheel_directory="${CI_PROJECT_DIR:-/tmp/flywheel}.tmp/flywheel-${CI_JOB_ID:-0}"
+flywheel_directory="${CI_PROJECT_DIR:-$PWD}.tmp/flywheel-${CI_JOB_ID:-0}"
+# Jobs share the folder around it: what one before left under this one's number could be programs.
+if [ "${flywheel_made-}" != "$flywheel_directory" ]; then
+  flywheel_made=
+  (rm -rf "$flywheel_directory" && mkdir -p "${flywheel_directory%/*}" && mkdir -m 700 "$flywheel_directory") 2>/dev/null &&
+    flywheel_made=$flywheel_directory
+fi
 flywheel_inputs() {
-  cat <<'END-OF-INPUTS'
+  cat <<'END-OF-INPUTS;'
 @inputs@
-END-OF-INPUTS
+END-OF-INPUTS;
 }
 # Brings the client of this component's version where the image has none: from the server, checked by its hash.
 flywheel_bring() {
@@ -12,7 +18,7 @@ flywheel_bring() {
 ' "$flywheel_directory" @sha256@
 }
 flywheel_begin() {
-  if ! (mkdir -p "$flywheel_directory" && chmod 700 "$flywheel_directory") 2>/dev/null; then
+  if [ -z "$flywheel_made" ]; then
     echo "flywheel: $flywheel_directory cannot be made: the job goes on without the cache" >&2
     return 1
   fi
@@ -29,7 +35,7 @@ flywheel_begin() {
   return 1
 }
 eval "$(flywheel_begin || echo 'export FLYWHEEL_STATUS=degraded')"
-if [ -x "$flywheel_directory/bin/flywheel" ]; then PATH="$flywheel_directory/bin:$PATH"; fi
+if [ -n "$flywheel_made" ] && [ -x "$flywheel_directory/bin/flywheel" ]; then PATH="$flywheel_directory/bin:$PATH"; fi
 case "$[[ inputs.fail-on-error ]]-${FLYWHEEL_STATUS-}" in
   true-degraded) echo "flywheel: fail-on-error is set, and the cache is degraded" >&2; exit 1 ;;
 esac

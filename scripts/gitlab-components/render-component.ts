@@ -34,6 +34,10 @@ const SETUPS = [
 const OF_ACTIONS_ONLY = new Set(["keep-evaluation", "keep-repositories"]);
 
 const ADDRESS = String.raw`^(https?://[^\s"'\\]+|\$\{?\w+\}?)?$`;
+/** The script's list of inputs ends at a line with a semicolon: no text that is put into it may hold one. */
+const TEXT = "^[^;]*$";
+/** Names of views, which a pipeline may have in variables. */
+const NAMES = String.raw`^[\w.+{$}\s-]*$`;
 /** What differs from the action, or bounds what a pipeline may write. */
 const OVERRIDES: Readonly<Record<string, Partial<ComponentInput>>> = {
   "server-url": {
@@ -53,6 +57,8 @@ const OVERRIDES: Readonly<Record<string, Partial<ComponentInput>>> = {
       "A masked CI/CD variable with a token of the server, such as `$CACHE_TOKEN`, where jobs have no identity.",
     regex: String.raw`^(\$\{?\w+\}?)?$`,
   },
+  cache: { regex: NAMES },
+  "extra-caches": { regex: NAMES },
   // A server that never answers is waited for half as long by each job that extends this.
   timeout: { default: 10 },
   // GitLab gives an `after_script` five minutes.
@@ -175,6 +181,6 @@ function toComponentInput(input: ActionInput, type: InputType | undefined): Comp
     case "enum":
       return { description, options: type["allowed-values"] ?? [], default: given };
     default:
-      return { description, default: given };
+      return { description, default: given, regex: TEXT };
   }
 }

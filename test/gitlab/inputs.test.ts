@@ -46,7 +46,7 @@ describe.each([
   test("hands every input over to the command", async () => {
     const { inputs } = await readComponent(name);
     const { before } = await fillIn(name, {});
-    const text = before.slice(before.indexOf("<<'"), before.indexOf("\nEND-OF-INPUTS"));
+    const text = before.slice(before.indexOf("<<'"), before.indexOf("\nEND-OF-INPUTS;"));
     const handed = [...text.matchAll(/^([\w-]+)=/gm)].map(([, input]) => input);
 
     const elsewhere = new Set(["fail-on-error", ...OF_COMPONENTS_ONLY]);

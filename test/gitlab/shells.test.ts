@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { chmod, mkdir, readdir, symlink, writeFile } from "node:fs/promises";
+import { chmod, chown, mkdir, readdir, symlink, writeFile } from "node:fs/promises";
 import { createServer, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
 import path from "node:path";
@@ -16,7 +16,7 @@ import {
 } from "@glorious/testkit";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-import { fillIn } from "./component-job.ts";
+import { fillIn, readComponent } from "./component-job.ts";
 import { JOBS, TENANTS } from "./gitlab-jobs.ts";
 
 const nodeOf = (line: 16 | 22): string | undefined => {
@@ -38,7 +38,7 @@ let world: IdentityWorld;
 let tools: string;
 /** An address where nobody listens. */
 let away: string;
-const shells: (readonly [string, readonly string[]])[] = [];
+const shells: (readonly [string, readonly [string, ...string[]]])[] = [];
 beforeAll(async () => {
   folder = await createTemporaryDirectory("flywheel-component-");
   world = await startIdentityWorld({ tenants: TENANTS });
@@ -76,6 +76,8 @@ interface Job {
   readonly env?: Readonly<Record<string, string | undefined>>;
   readonly shell?: readonly string[];
   readonly script?: string;
+  /** What was there before, told the project's folder. */
+  readonly before?: (directory: string) => Promise<void>;
 }
 
 let count = 0;
@@ -92,6 +94,7 @@ async function runJob({
   const builds = path.join(folder.path, "builds", String(count));
   const directory = path.join(builds, "site");
   await mkdir(directory, { recursive: true });
+  await job.before?.(directory);
   const { before, after } = await fillIn(component, {
     "server-url": world.server.url,
     "bazel-version": "8.0.0",
@@ -300,6 +303,79 @@ test("no character of a push filter reaches the shell", async () => {
   expect(main.status, main.stderr).toBe(0);
   expect(main.stderr).toContain(`\npush-filter=${given}\n`);
 });
+
+describe("what an earlier job left under this one's number", () => {
+  /** Whatever program is looked for there first says that it was run, and so does one that a session names. */
+  const plant = async (directory: string): Promise<void> => {
+    const bin = path.join(`${directory}.tmp`, "flywheel-77", "bin");
+    await mkdir(bin, { recursive: true });
+    for (const name of ["flywheel", "cat"]) {
+      await writeFile(path.join(bin, name), "#!/bin/sh\necho planted >&2\n", { mode: 0o755 });
+    }
+    const session = path.join(bin, "..", "flywheel-00000000");
+    await mkdir(session);
+    await writeFile(path.join(session, "settings.json"), "{}");
+  };
+
+  test("is neither run nor taken for this one's, be the command in the image or not", async () => {
+    const bin = path.join(folder.path, "image-of-planted");
+    await mkdir(bin);
+    await writeFile(path.join(bin, "flywheel"), "#!/bin/sh\n", { mode: 0o755 });
+    for (const [name, shell] of shells) {
+      for (const given of [{}, { PATH: `${bin}:${tools}` }]) {
+        const { main, end, left } = await runJob({
+          ...{ shell, before: plant },
+          env: given,
+          script: "cat </dev/null",
+        });
+
+        expect([name, main.status, main.stdout], main.stderr).toEqual([name, 0, "went on\n"]);
+        expect(`${main.stderr}${end.stderr}`).not.toContain("planted");
+        expect(left).toEqual([]);
+      }
+    }
+  });
+
+  test.runIf(process.getuid?.() === 0)(
+    "is left alone by the end of a job that it is not of",
+    async () => {
+      const directory = path.join(folder.path, "of-another");
+      await plant(directory);
+      await chown(path.join(`${directory}.tmp`, "flywheel-77"), 1000, 1000);
+      const { after } = await fillIn("attic", {});
+      for (const [name, [program, ...words]] of shells) {
+        const { status, stdout, stderr } = await runCommand(program, words, {
+          input: after,
+          cwd: folder.path,
+          env: { PATH: tools, CI_PROJECT_DIR: directory, CI_JOB_ID: "77" },
+        });
+
+        expect({ name, status, stdout, stderr }).toEqual({
+          name,
+          status: 0,
+          stdout: "",
+          stderr: "",
+        });
+      }
+      expect(await readdir(`${directory}.tmp`)).toEqual(["flywheel-77"]);
+    },
+  );
+});
+
+test.each(["attic", "bazel"] as const)(
+  "no value that an input of %s takes ends the list of inputs before its end",
+  async (component) => {
+    const { inputs } = await readComponent(component);
+    const { before } = await fillIn(component, {});
+    const [, end = ""] = /cat <<'(.*)'$/m.exec(before) ?? [];
+    expect(end).not.toBe("");
+    for (const [name, { type = "string", options, regex = "" }] of Object.entries(inputs)) {
+      if (type !== "string" || options !== undefined) continue;
+      const value = `a\n${end}\ntouch hit\n`;
+      expect([name, new RegExp(regex).test(value)]).toEqual([name, false]);
+    }
+  },
+);
 
 test("fail-on-error makes a failure of what went wrong, and of nothing else", async () => {
   const inputs = { "fail-on-error": "true" };
