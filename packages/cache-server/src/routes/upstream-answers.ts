@@ -11,13 +11,14 @@ import { compressionsOfExtension } from "../ingest/nar-decoder.ts";
 import type { ReadChain, ReadView } from "../trust/read-chain.ts";
 import type { HeldDownload } from "../upstream/nar-downloads.ts";
 import { UpstreamFault } from "../upstream/upstream-fault.ts";
-import { VIA_HEADER, type Via } from "../upstream/upstream-http.ts";
+import { isServerId, VIA_HEADER, type Via } from "../upstream/upstream-http.ts";
 import { formatServedNarInfo } from "../upstream/upstream-narinfo.ts";
 import type { UpstreamHit } from "../upstream/upstream-reader.ts";
 import { isSignedBuildTrace, isSignedRealisation } from "../upstream/verify-document.ts";
 import { parseNarFileName } from "./nix-files.ts";
 import { headersOf } from "./read-headers.ts";
 import type { RouteServices } from "./route-services.ts";
+import { findUpstreamSigner } from "./upstream-keys.ts";
 
 /** Answers to what no view of a read chain has, from its upstreams. */
 export interface UpstreamAnswers {
@@ -69,8 +70,11 @@ export function createUpstreamAnswers({
   limits,
   upstreamPatienceMs,
 }: RouteServices): UpstreamAnswers {
-  const sign = async ({ views }: ReadChain, narInfo: string): Promise<string> => {
-    const signer = views.find((view) => view.signsUpstream);
+  const sign = async (
+    { views }: ReadChain,
+    { viewId, narInfo }: Pick<PathRecord, "viewId" | "narInfo">,
+  ): Promise<string> => {
+    const signer = await findUpstreamSigner(index, views, viewId);
     if (signer === undefined) return narInfo;
     const keys = await index.listSigningKeys(signer.id);
     return addSignatures(narInfo, { storeDir: signer.storeDir, keys });
@@ -120,7 +124,9 @@ export function createUpstreamAnswers({
   return {
     async narInfo(exchange, chain, storePathHash) {
       const hit = await upstreams?.find(chain.upstreams, storePathHash, readVia(exchange));
-      return hit && sign(chain, formatServedNarInfo(hit.narInfo));
+      if (hit === undefined) return undefined;
+      const { viewId } = hit.upstream;
+      return sign(chain, { viewId, narInfo: formatServedNarInfo(hit.narInfo) });
     },
     async narInfos(exchange, chain, storePathHashes) {
       const via = readVia(exchange);
@@ -133,8 +139,8 @@ export function createUpstreamAnswers({
         }),
       );
     },
-    signed: async (chain, { viewId, narInfo }) =>
-      chain.ids.includes(viewId) ? narInfo : sign(chain, narInfo),
+    signed: async (chain, path) =>
+      chain.ids.includes(path.viewId) ? path.narInfo : sign(chain, path),
     async sendNar(exchange, chain, { fileName, isSure }) {
       // Who only asks whether it is there may be about to upload it.
       const isHead = exchange.request.method === "HEAD";
@@ -199,10 +205,11 @@ export function createUpstreamAnswers({
   };
 }
 
-/** The servers of ours that this request came through. */
+/** The servers of ours that this request came through; nobody else's words are passed on to upstreams. */
 export function readVia({ request }: Pick<Exchange, "request">): Via {
   const header = request.headers[VIA_HEADER];
-  return typeof header === "string" && header !== "" ? header.split(",") : [];
+  const via = typeof header === "string" ? header.split(",") : [];
+  return via.every(isServerId) ? via : [];
 }
 
 /** The refusal of a NAR that is not there, or that cannot be had. */

@@ -34,6 +34,8 @@ export type UpstreamMiss = "absent" | "unknown";
 export interface UpstreamQuestion {
   readonly via: Via;
   readonly signal: AbortSignal;
+  /** Asked when its turn comes: what nobody waits for any more is not sent, and `unknown`. Default always. */
+  readonly isWanted?: () => boolean;
 }
 
 /** Talks to one upstream. Whatever goes wrong is a miss, reported once; only {@link UpstreamClient.openNar} throws. */
@@ -137,9 +139,10 @@ export function createUpstreamClient(
   const getSmall = async (
     path: string,
     maxBytes: number,
-    { signal, via }: UpstreamQuestion,
+    { signal, via, isWanted = () => true }: UpstreamQuestion,
   ): Promise<Buffer | "absent"> => {
     using _ = await turns.acquire(1, AbortSignal.any([signal, closing.signal]));
+    if (!isWanted()) throw new Unwanted();
     // From here on it is the upstream that takes its time.
     const late = AbortSignal.timeout(deadlineMs);
     try {
@@ -221,6 +224,7 @@ export function createUpstreamClient(
       return found;
     } catch (error) {
       signal.throwIfAborted();
+      if (error instanceof Unwanted) return "unknown";
       if (error instanceof UpstreamFault) {
         report(error, subject);
         return isFaultOfTheWay(error.reason) ? "unknown" : "absent";
@@ -292,6 +296,9 @@ export function createUpstreamClient(
     },
   };
 }
+
+/** Nobody waits for the answer any more. */
+class Unwanted extends Error {}
 
 /** What `Retry-After` asks for, within bounds: an upstream's clock may be anywhere. */
 function pauseOf(retryAfter: string | undefined): number {

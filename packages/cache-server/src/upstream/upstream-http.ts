@@ -19,6 +19,15 @@ export type Via = readonly string[];
 /** Carries a {@link Via}. */
 export const VIA_HEADER = "x-flywheel-via";
 
+/** An id by which a server knows itself in a {@link Via}; another one after each start. */
+export function createServerId(): string {
+  return crypto.randomUUID().slice(0, 8);
+}
+
+export function isServerId(text: string): boolean {
+  return /^[0-9a-f]{8}$/.test(text);
+}
+
 /** How one question is asked. */
 export interface UpstreamRequest {
   /** The servers that asked each other for this, the first one first. */
@@ -77,7 +86,7 @@ export function createUpstreamHttp(options: UpstreamHttpOptions): UpstreamHttp {
       headers: {
         "user-agent": USER_AGENT,
         "accept-encoding": "identity",
-        [VIA_HEADER]: via.join(","),
+        ...(via.length === 0 ? {} : { [VIA_HEADER]: via.join(",") }),
         ...headers,
         ...(authorization === undefined || url.origin !== origin ? {} : { authorization }),
       },

@@ -11,7 +11,7 @@ import { type HeldDownload, type JoinOptions, openNarDownloads } from "./nar-dow
 import type { UpstreamClient, UpstreamQuestion } from "./upstream-client.ts";
 import { createUpstreamClients } from "./upstream-clients.ts";
 import { isPassingFault, UpstreamFault, type UpstreamFaultReason } from "./upstream-fault.ts";
-import type { Via } from "./upstream-http.ts";
+import { createServerId, type Via } from "./upstream-http.ts";
 import { createUpstreamMemory } from "./upstream-memory.ts";
 import { readUpstreamNarInfo, type UpstreamNarInfo } from "./upstream-narinfo.ts";
 import { createUpstreamReports, type PastFault } from "./upstream-reports.ts";
@@ -106,6 +106,13 @@ export interface UpstreamReaderSettings {
 /** Servers that stand behind each other. */
 const MAX_VIA = 4;
 
+/** A question that is out, for all who want its answer. */
+interface SharedQuestion {
+  readonly answer: Promise<UpstreamNarInfo | undefined>;
+  /** By then whoever asked last has made do without it. */
+  readonly wanted: { untilMs: number };
+}
+
 export async function openUpstreamReader(options: UpstreamReaderOptions): Promise<UpstreamReader> {
   const { index, logger, now, settings } = options;
   const { upstreamDeadlineMs: deadlineMs } = settings;
@@ -125,12 +132,13 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
   const writer = createAnswerWriter(index, logger);
   const closing = new AbortController();
   /** Tells this server in what others pass on. */
-  const id = crypto.randomUUID().slice(0, 8);
-  const askFor = (via: Via): UpstreamQuestion => ({
+  const id = createServerId();
+  const askFor = (via: Via, isWanted: () => boolean): UpstreamQuestion => ({
     via: [...via, id],
     signal: closing.signal,
+    isWanted,
   });
-  const asking = new Map<string, Promise<UpstreamNarInfo | undefined>>();
+  const asking = new Map<string, SharedQuestion>();
 
   const forget = async ({ viewId }: UpstreamRecord, narInfo: UpstreamNarInfo): Promise<void> => {
     const { storePathHash } = narInfo.manifest;
@@ -207,11 +215,11 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
   const askOnce = async (
     upstream: UpstreamRecord,
     storePathHash: string,
-    via: Via,
+    question: UpstreamQuestion,
   ): Promise<UpstreamNarInfo | undefined> => {
     const { viewId } = upstream;
     try {
-      const answer = await clients.of(upstream).narInfo(storePathHash, askFor(via));
+      const answer = await clients.of(upstream).narInfo(storePathHash, question);
       if (answer === "unknown") return undefined;
       memory.put(viewId, storePathHash, answer);
       if (answer === "absent") return undefined;
@@ -238,13 +246,17 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
     storePathHash: string,
     via: Via,
   ): Promise<UpstreamNarInfo | undefined> => {
-    const key = `${upstream.viewId} ${storePathHash}`;
-    let question = asking.get(key);
-    if (question === undefined) {
-      question = askOnce(upstream, storePathHash, via).finally(() => asking.delete(key));
-      asking.set(key, question);
+    // Who asks for another server does not wait for the question of whom that one may be waiting for.
+    const key = `${upstream.viewId} ${storePathHash} ${via.join(",")}`;
+    let shared = asking.get(key);
+    if (shared === undefined) {
+      const wanted = { untilMs: 0 };
+      const question = askFor(via, () => performance.now() < wanted.untilMs);
+      const answer = askOnce(upstream, storePathHash, question).finally(() => asking.delete(key));
+      asking.set(key, (shared = { answer, wanted }));
     }
-    return question;
+    shared.wanted.untilMs = performance.now() + deadlineMs;
+    return shared.answer;
   };
 
   /** With what the index knows in memory. */
@@ -306,9 +318,11 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
       downloads.join({ upstream, client: clients.of(upstream) }, narInfo, joinOptions),
     async findDocument(upstreams, path, { via, maxBytes, check }) {
       if (isOff(upstreams, via)) return undefined;
+      const untilMs = performance.now() + deadlineMs;
+      const question = askFor(via, () => performance.now() < untilMs);
       const questions = upstreams.map(async (upstream): Promise<UpstreamDocument | undefined> => {
         try {
-          const body = await clients.of(upstream).document(path, maxBytes, askFor(via));
+          const body = await clients.of(upstream).document(path, maxBytes, question);
           return typeof body !== "string" && check(body, upstream) ? { upstream, body } : undefined;
         } catch (error) {
           reportUnasked(upstream, error);
