@@ -2,7 +2,7 @@ import { a as exportVariable, c as info, d as setFailed, f as setOutput, h as wa
 import os, { constants, tmpdir } from "node:os";
 import { createHash } from "node:crypto";
 import { fileURLToPath } from "node:url";
-import { chmod, copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
@@ -99,14 +99,16 @@ var InputError = class extends Error {
 */
 async function installCommand(bundle, temporaryDirectory) {
 	const { cacheDir, find } = await import("./toolkit.mjs");
-	const version = `0.0.0-h${createHash("sha256").update(await readFile(bundle)).update(process.execPath).digest("hex").slice(0, 16)}`;
+	const files = {
+		"flywheel.mjs": await readFile(bundle),
+		flywheel: Buffer.from(launcher(process.execPath))
+	};
+	const version = `0.0.0-h${createHash("sha256").update(files["flywheel.mjs"]).update(process.execPath).digest("hex").slice(0, 16)}`;
 	const found = find("flywheel", version);
-	if (found !== "") return found;
+	if (found !== "" && await holdsJust(found, files)) return found;
 	const folder = await mkdtemp(path.join(temporaryDirectory, "flywheel-command-"));
 	try {
-		await copyFile(bundle, path.join(folder, "flywheel.mjs"));
-		await writeFile(path.join(folder, "flywheel"), launcher(process.execPath));
-		await chmod(path.join(folder, "flywheel"), 493);
+		for (const [name, bytes] of Object.entries(files)) await writeFile(path.join(folder, name), bytes, { mode: 493 });
 		return await cacheDir(folder, "flywheel", version);
 	} finally {
 		await rm(folder, {
@@ -114,6 +116,16 @@ async function installCommand(bundle, temporaryDirectory) {
 			force: true
 		});
 	}
+}
+/** Any job before could write there, and what is in this folder comes first in PATH. */
+async function holdsJust(folder, files) {
+	const entries = await readdir(folder, { withFileTypes: true });
+	if (entries.length !== Object.keys(files).length) return false;
+	for (const [name, bytes] of Object.entries(files)) {
+		if (!entries.some((entry) => entry.name === name && entry.isFile())) return false;
+		if (!bytes.equals(await readFile(path.join(folder, name)))) return false;
+	}
+	return true;
 }
 /** Runners bring a Node of their own that is often not on PATH; after an update of the runner the other way round. */
 function launcher(node) {
@@ -227,7 +239,7 @@ async function runFlywheel(run) {
 		],
 		env: {
 			...process.env,
-			NODE_COMPILE_CACHE: compileCache(process.env)
+			...compileCacheIn(process.env)
 		}
 	});
 	let stdout = "";
@@ -248,9 +260,14 @@ async function runFlywheel(run) {
 	if (status !== 0) throw new Error(`flywheel ${run.words[0]} ended with ${status}`);
 	return parseLastLine(stdout, run.words[0] ?? "");
 }
-/** Where Node keeps the bundle's compiled form for the other processes of this job. */
+/** Where Node keeps the bundle's compiled form for the other processes of this job; `undefined` where jobs have no folder. */
 function compileCache(env) {
-	return path.join(env["RUNNER_TEMP"] ?? tmpdir(), "flywheel-compile-cache");
+	const folder = env["RUNNER_TEMP"] ?? "";
+	return folder === "" ? void 0 : path.join(folder, "flywheel-compile-cache");
+}
+function compileCacheIn(env) {
+	const folder = compileCache(env);
+	return folder === void 0 ? {} : { NODE_COMPILE_CACHE: folder };
 }
 function parseLastLine(stdout, word) {
 	const text = stdout.trimEnd();
@@ -561,7 +578,8 @@ async function runPost(bundle) {
 		const drained = await drain(state, bundle);
 		for (const cache of state.kept) await save(cache);
 		await summarize(state, drained);
-		await rm(compileCache(process.env), {
+		const compiled = compileCache(process.env);
+		if (compiled !== void 0) await rm(compiled, {
 			recursive: true,
 			force: true
 		});

@@ -12354,6 +12354,18 @@ var init_src$4 = __esmMin((() => {
 	init_nar_writer();
 	init_realisation();
 }));
+// packages/cache-client/src/server-words.ts
+/** A server's words on one line, without control characters that a terminal, a log or a file would obey. */
+function printable(text) {
+	const line = text.replaceAll(/[\u0000-\u001F\u007F-\u009F\u2028\u2029]+/g, " ");
+	return line.length > 500 ? `${line.slice(0, 500)}…` : line;
+}
+var Word, Sentence;
+var init_server_words = __esmMin((() => {
+	init_dist();
+	Word = /* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ regex(/^[\x21-\x7E]+$/));
+	Sentence = /* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ transform(printable));
+}));
 // packages/cache-client/src/cache-config.ts
 /**
 * Parses the answer to `GET /_api/v1/cache-config/{view}`, Attic's `CacheConfig` with our addition.
@@ -12406,7 +12418,7 @@ function parseAnswer(schema, text, request) {
 	const result = /* @__PURE__ */ safeParse(schema, json);
 	if (result.success) return result.output;
 	const issue = result.issues[0];
-	throw notACache(request, `${/* @__PURE__ */ getDotPath(issue) ?? "the answer"}: ${issue.message}`, void 0);
+	throw notACache(request, `${/* @__PURE__ */ getDotPath(issue) ?? "the answer"}: ${printable(issue.message)}`, void 0);
 }
 function notACache(request, reason, cause) {
 	return new CacheError("UNSUPPORTED", `${request} answered something unexpected (${reason})`, {
@@ -12419,21 +12431,22 @@ var init_cache_config = __esmMin((() => {
 	init_src$6();
 	init_src$4();
 	init_dist();
+	init_server_words();
 	UploadAdvice = /* @__PURE__ */ pipe(/* @__PURE__ */ number(), /* @__PURE__ */ integer(), /* @__PURE__ */ minValue(1));
 	Wire = /* @__PURE__ */ object({
-		substituter_endpoint: /* @__PURE__ */ nullish(/* @__PURE__ */ string()),
-		api_endpoint: /* @__PURE__ */ nullish(/* @__PURE__ */ string()),
-		public_key: /* @__PURE__ */ nullish(/* @__PURE__ */ string()),
+		substituter_endpoint: /* @__PURE__ */ nullish(Word),
+		api_endpoint: /* @__PURE__ */ nullish(Word),
+		public_key: /* @__PURE__ */ nullish(Word),
 		is_public: /* @__PURE__ */ nullish(/* @__PURE__ */ boolean()),
-		store_dir: /* @__PURE__ */ nullish(/* @__PURE__ */ string()),
+		store_dir: /* @__PURE__ */ nullish(Word),
 		priority: /* @__PURE__ */ nullish(/* @__PURE__ */ number()),
 		upstream_cache_key_names: /* @__PURE__ */ nullish(/* @__PURE__ */ array(/* @__PURE__ */ string())),
 		retention_period: /* @__PURE__ */ nullish(/* @__PURE__ */ union([/* @__PURE__ */ literal("Global"), /* @__PURE__ */ object({ Period: /* @__PURE__ */ pipe(/* @__PURE__ */ number(), /* @__PURE__ */ integer()) })])),
 		flywheel: /* @__PURE__ */ nullish(/* @__PURE__ */ object({
 			version: /* @__PURE__ */ number(),
-			api: /* @__PURE__ */ string(),
-			server: /* @__PURE__ */ nullish(/* @__PURE__ */ string()),
-			publicKeys: /* @__PURE__ */ nullish(/* @__PURE__ */ array(/* @__PURE__ */ string())),
+			api: Word,
+			server: /* @__PURE__ */ nullish(Sentence),
+			publicKeys: /* @__PURE__ */ nullish(/* @__PURE__ */ array(Word)),
 			maxConcurrentUploads: /* @__PURE__ */ nullish(UploadAdvice),
 			compressionLevel: /* @__PURE__ */ nullish(/* @__PURE__ */ pipe(/* @__PURE__ */ number(), /* @__PURE__ */ integer(), /* @__PURE__ */ minValue(1), /* @__PURE__ */ maxValue(19))),
 			maxSizeBytes: /* @__PURE__ */ nullish(/* @__PURE__ */ number()),
@@ -40086,7 +40099,10 @@ function toResponseError(response) {
 	return new ResponseError(code, redirected ? `${request} redirects to ${response.location ?? "another address"}` : `${request} answered ${status}: ${reason}`, {
 		status,
 		kind,
-		details,
+		details: said === void 0 ? details : {
+			...details,
+			message: said
+		},
 		requestId: readString(details["requestId"]) ?? readString(details["request_id"]) ?? response.requestId,
 		retryAfterMs: response.retryAfterMs,
 		hint: readString(details["hint"]) ?? (redirected ? REDIRECT_HINT : HINTS$1[code])
@@ -40120,14 +40136,10 @@ function readPlainText({ body, contentType }) {
 	const text = printable(body).trim();
 	return text === "" ? void 0 : text;
 }
-/** A server's words on one line, without control characters a terminal would obey. */
-function printable(text) {
-	const line = text.replaceAll(/[\u0000-\u001F\u007F-\u009F]+/g, " ");
-	return line.length > 500 ? `${line.slice(0, 500)}…` : line;
-}
 var ResponseError, REDIRECT_HINT, ATTIC_KINDS, STATUS_CODES, STATUS_WORDS, HINTS$1;
 var init_response_error = __esmMin((() => {
 	init_src$6();
+	init_server_words();
 	ResponseError = class extends CacheError {
 		/** The HTTP status. */
 		status;
@@ -40137,7 +40149,7 @@ var init_response_error = __esmMin((() => {
 		requestId;
 		/** How long the server asked to be left alone. */
 		retryAfterMs;
-		/** The whole JSON body; empty when it was none. */
+		/** The whole JSON body, its `message` on one line; empty when the server said nothing. */
 		details;
 		constructor(code, message, options) {
 			super(code, message, { hint: options.hint });
@@ -41572,39 +41584,40 @@ var init_exchange_client = __esmMin((() => {
 	init_response_error();
 	init_retry();
 	init_server_url();
+	init_server_words();
 	TOTAL_TIMEOUT_MS = 1e4;
 	ATTEMPTS$1 = 3;
-	Notices = /* @__PURE__ */ optional(/* @__PURE__ */ array(/* @__PURE__ */ string()), []);
+	Notices = /* @__PURE__ */ optional(/* @__PURE__ */ array(Sentence), []);
 	DiscoveryAnswer = /* @__PURE__ */ object({
-		version: /* @__PURE__ */ string(),
+		version: Sentence,
 		audience: /* @__PURE__ */ optional(/* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ url())),
-		defaultView: /* @__PURE__ */ optional(/* @__PURE__ */ pipe(/* @__PURE__ */ object({ name: /* @__PURE__ */ string() }), /* @__PURE__ */ transform(({ name }) => name))),
+		defaultView: /* @__PURE__ */ optional(/* @__PURE__ */ pipe(/* @__PURE__ */ object({ name: Word }), /* @__PURE__ */ transform(({ name }) => name))),
 		notices: Notices
 	});
 	ExchangeAnswer = /* @__PURE__ */ object({
-		token: /* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ regex(/^[\x21-\x7E]+$/)),
+		token: Word,
 		expiresAt: /* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ isoTimestamp()),
 		grant: /* @__PURE__ */ object({
-			tenant: /* @__PURE__ */ optional(/* @__PURE__ */ string()),
+			tenant: /* @__PURE__ */ optional(Word),
 			trust: /* @__PURE__ */ picklist([
 				"trusted",
 				"overlay",
 				"untrusted"
 			]),
-			read: /* @__PURE__ */ array(/* @__PURE__ */ string()),
-			write: /* @__PURE__ */ optional(/* @__PURE__ */ string()),
-			rule: /* @__PURE__ */ string(),
-			reason: /* @__PURE__ */ string()
+			read: /* @__PURE__ */ array(Word),
+			write: /* @__PURE__ */ optional(Word),
+			rule: Sentence,
+			reason: Sentence
 		}),
 		nix: /* @__PURE__ */ object({
 			substituters: /* @__PURE__ */ array(/* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ regex(/^https?:\/\/[\x21-\x7E]+$/))),
-			publicKeys: /* @__PURE__ */ array(/* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ regex(/^[\x21-\x7E]+$/))),
-			pushEndpoint: /* @__PURE__ */ optional(/* @__PURE__ */ string())
+			publicKeys: /* @__PURE__ */ array(Word),
+			pushEndpoint: /* @__PURE__ */ optional(Word)
 		}),
 		bazel: /* @__PURE__ */ optional(/* @__PURE__ */ object({
-			grpc: /* @__PURE__ */ string(),
-			http: /* @__PURE__ */ string(),
-			instance: /* @__PURE__ */ string()
+			grpc: Word,
+			http: Word,
+			instance: Word
 		})),
 		notices: Notices
 	});
@@ -45300,6 +45313,24 @@ var init_bazel_version = __esmMin((() => {
 		minor: 0
 	};
 }));
+// packages/cache-client/src/bazel-config/rc-word.ts
+/**
+* A word as an rc file of Bazel's gives it back: there, words end at blanks and a line that imports two words ends every
+* command. It must not hold a line break, which no quote keeps.
+*/
+function quoteRcWord(word) {
+	return /[\s"'\\#]/.test(word) ? `"${word.replaceAll(/["\\]/g, String.raw`\$&`)}"` : word;
+}
+/** The line of an rc file that brings in another one, if that is there; one character a byte, as users' files are read. */
+function formatRcImport(path) {
+	return `try-import ${Buffer.from(quoteRcWord(path), "utf8").toString("latin1")}`;
+}
+/** The file that a line of {@link formatRcImport} brings in; `undefined` when it is none. */
+function parseRcImport(line) {
+	const [, quoted, bare] = /^try-import (?:"(.*)"|(.*))$/.exec(line) ?? [];
+	const word = quoted?.replaceAll(/\\(.)/g, "$1") ?? bare;
+	return word === void 0 ? void 0 : Buffer.from(word, "latin1").toString("utf8");
+}
 // packages/cache-client/src/bazel-config/remote-cache-address.ts
 /** Whether an address of a remote cache means gRPC. */
 function isGrpc(remoteCache) {
@@ -45322,7 +45353,7 @@ function formatBazelRc(request) {
 	const lines = [`--remote_cache=${remoteCache}`];
 	if (overGrpc) lines.push(`--remote_instance_name=${request.instanceName}`);
 	if (credentialHelper !== void 0) lines.push(`--credential_helper=${toHttpUrl(remoteCache).hostname}=${credentialHelper}`);
-	if (request.header !== void 0) lines.push(`"--remote_header=${request.header}"`);
+	if (request.header !== void 0) lines.push(`--remote_header=${request.header}`);
 	if (request.download === "toplevel" || request.download === "minimal") lines.push(`--remote_download_${request.download}`);
 	if (request.download === "all" && isAtLeast(release, 7, 0)) lines.push("--remote_download_outputs=all");
 	if (!request.mayPush) lines.push("--noremote_upload_local_results");
@@ -45334,7 +45365,7 @@ function formatBazelRc(request) {
 	if (release.major === 7) lines.push("--experimental_remote_cache_eviction_retries=5");
 	const { configName = "" } = request;
 	const command = configName === "" ? "build" : `build:${configName}`;
-	return lines.map((line) => `${command} ${line}\n`).join("");
+	return lines.map((line) => `${command} ${quoteRcWord(line)}\n`).join("");
 }
 var TIMEOUT_SECONDS, RETRIES;
 var init_bazel_rc = __esmMin((() => {
@@ -45592,6 +45623,7 @@ var src_exports$1 = /* @__PURE__ */ __exportAll({
 	findNames: () => findNames,
 	formatBazelRc: () => formatBazelRc,
 	formatBazelRelease: () => formatBazelRelease,
+	formatRcImport: () => formatRcImport,
 	importPaths: () => importPaths,
 	isAtLeast: () => isAtLeast,
 	isGrpc: () => isGrpc,
@@ -45603,8 +45635,10 @@ var src_exports$1 = /* @__PURE__ */ __exportAll({
 	openCache: () => openCache,
 	openSource: () => openSource,
 	parseBazelRelease: () => parseBazelRelease,
+	parseRcImport: () => parseRcImport,
 	parseServerUrl: () => parseServerUrl,
 	queryClosure: () => queryClosure,
+	quoteRcWord: () => quoteRcWord,
 	readBlockLines: () => readBlockLines,
 	readRunnerConfig: () => readRunnerConfig,
 	readState: () => readState$1,
@@ -46319,7 +46353,7 @@ function planUseBazel(files, rcText, credential) {
 		token: token === void 0 ? void 0 : `${token}\n`,
 		helper: script,
 		ownRc: NOTE + rcText,
-		userRc: [`try-import ${latin1$1(files.ownRc.path)}`],
+		userRc: [formatRcImport(files.ownRc.path)],
 		warnings: credential.kind === "netrc" ? describeClash(files.netrc, credential) : []
 	});
 }
@@ -46386,9 +46420,6 @@ function describeClash(netrc, { host, token }) {
 	const theirs = parseNetrc(readUserText(netrc, OWNER$2)).find((entry) => entry.host === host);
 	if (theirs === void 0 || theirs.password === token) return [];
 	return [`${netrc.path} has an entry of your own for ${host}. Programs go by the host alone, whatever the port, and most take the first entry: they now send this view's token there. \`${OWNER$2} --undo\` brings yours back.`];
-}
-function latin1$1(path) {
-	return Buffer.from(path, "utf8").toString("latin1");
 }
 var OWNER$2, NOTE;
 var init_plan_use_bazel = __esmMin((() => {
@@ -46796,7 +46827,7 @@ async function prepare(options, context) {
 			server: url,
 			signal: context.signal
 		})).discover();
-		for (const notice of discovery.notices) note(context, notice);
+		for (const notice of discovery.notices) note(context, `The server says: ${notice}`);
 		const audience = chooseAudience(url, discovery, options.audience ?? runner.audience);
 		const mode = chooseMode(options, context);
 		const { view } = options;
@@ -63881,10 +63912,14 @@ async function findEarlierSession(env) {
 		kind: "none",
 		leftPaths: []
 	};
-	const session = await findRunningSession(files);
 	const settings = await readSettings$1(files).catch(() => void 0);
+	if (settings === void 0) return {
+		kind: "none",
+		leftPaths: []
+	};
+	const session = await findRunningSession(files);
 	const report = await readReport(files);
-	if (session !== void 0 && settings !== void 0 && report !== void 0) return {
+	if (session !== void 0 && report !== void 0) return {
 		kind: "running",
 		files,
 		session,
@@ -63902,7 +63937,6 @@ async function readReport(files) {
 }
 /** Of an agent that was killed: its paths go to the next one, the rest of its folder serves nobody. */
 async function takeLeftPaths(files) {
-	if (await readFile$2(files.settings, "utf8").catch(() => void 0) === void 0) return [];
 	try {
 		return await (await openSpool({
 			queueFile: files.queue,
@@ -64115,15 +64149,16 @@ function userRcPath(env) {
 /** A home that two jobs share has one rc file: the other's is left alone, or each would read through the other's agent. */
 async function addToUserRc(files, env) {
 	const path = userRcPath(env);
-	const other = (readBlockLines(await readState$1(path), OWNER)?.find((it) => it.startsWith("try-import ")))?.slice(11, -8);
+	const [imported] = (readBlockLines(await readState$1(path), OWNER) ?? []).flatMap((line) => parseRcImport(line) ?? []);
+	const other = imported === void 0 ? void 0 : dirname(imported);
 	if (other !== void 0 && other !== files.folder) {
 		if (await findRunningSession(sessionFiles(other)) !== void 0) return [{
 			code: "shared-bazelrc",
 			message: `${path} belongs to another job that runs now: Bazel does not use the cache by itself.`,
-			hint: `bazel --bazelrc=${files.bazelrc} build …`
+			hint: `bazel --bazelrc=${quoteShell(files.bazelrc)} build …`
 		}];
 	}
-	await replaceBlock(path, [`try-import ${files.bazelrc}`]);
+	await replaceBlock(path, [formatRcImport(files.bazelrc)]);
 	return [];
 }
 function noHome(files, env, error) {
@@ -64131,13 +64166,13 @@ function noHome(files, env, error) {
 	return {
 		code: "no-home",
 		message: `${path} cannot be written, so Bazel does not use the cache by itself: ${why}`,
-		hint: `bazel --bazelrc=${files.bazelrc} build …`
+		hint: `bazel --bazelrc=${quoteShell(files.bazelrc)} build …`
 	};
 }
 /** Takes the session's line out of the user's rc file again; what else is there stays as it is, byte for byte. */
 async function removeFromUserRc(files, env) {
 	const path = userRcPath(env);
-	if (readBlockLines(await readState$1(path), OWNER)?.includes(`try-import ${files.bazelrc}`) === true) await replaceBlock(path, []);
+	if (readBlockLines(await readState$1(path), OWNER)?.includes(formatRcImport(files.bazelrc)) === true) await replaceBlock(path, []);
 }
 async function replaceBlock(path, lines) {
 	const file = await readState$1(path);
@@ -64170,18 +64205,24 @@ var init_setup_bazel = __esmMin((() => {
 */
 async function runDrain(options) {
 	const { files } = options;
-	if (!await stat(files.settings).then(() => true, () => false)) return {
-		version: 1,
-		report: {
-			...NOTHING$1,
-			reason: "There is no session"
-		}
-	};
+	let settings;
+	try {
+		settings = await readSettings$1(files);
+	} catch (error) {
+		const reason = isCacheError(error, "NOT_FOUND") ? "There is no session" : describeError(error);
+		return {
+			version: 1,
+			report: {
+				...NOTHING$1,
+				reason
+			}
+		};
+	}
 	const setup = await readReport(files);
 	let report;
 	let session;
 	try {
-		session = await openSession(options);
+		session = await openSession(settings, options);
 		report = session === void 0 ? NOTHING$1 : await drainSession(session, options);
 	} catch (error) {
 		report = {
@@ -64201,11 +64242,10 @@ async function runDrain(options) {
 	};
 }
 /** The agent that runs, or another one in place of a dead one that had something to push. */
-async function openSession(options) {
+async function openSession({ uploads }, options) {
 	const { files, self, env, signal } = options;
 	const running = await findRunningSession(files);
 	if (running !== void 0) return running;
-	const { uploads } = await readSettings$1(files);
 	if (uploads === void 0) return void 0;
 	return (await launchAgent(files, {
 		self,
@@ -65143,7 +65183,7 @@ var init_run_setup = __esmMin((() => {
 					stopwatch: this.#stopwatch
 				}), this.#detectNix()]);
 				if (access.kind === "none") return this.without(access.status, access.reason, access.hint);
-				this.#notes.push(...access.notices);
+				this.#notes.push(...access.notices.map((notice) => `The server says: ${notice}`));
 				const canPush = access.write !== void 0 && wantsWrite(this.#request);
 				if (!canPush && this.#request.push === "true") this.#warn("no-push", `The job wants to push, and may not: ${access.reason}`);
 				const plan = nix === void 0 ? void 0 : planNix(nix, this.#request, canPush);
@@ -65578,7 +65618,7 @@ var init_setup_request = __esmMin((() => {
 		drainTimeoutSeconds: /* @__PURE__ */ optional(seconds, 300),
 		cacheMode: optionalText,
 		bazel: /* @__PURE__ */ optional(/* @__PURE__ */ object({
-			instanceName: optionalText,
+			instanceName: /* @__PURE__ */ pipe(optionalText, /* @__PURE__ */ check$2((given) => !/[\n\r\0]/.test(given ?? ""))),
 			rc: /* @__PURE__ */ optional(/* @__PURE__ */ picklist([
 				"user",
 				"file",
@@ -72512,12 +72552,13 @@ async function findWorkspace(start) {
 }
 /** A line that brings in a file that is not there leaves no other trace. */
 async function isNamed(rc, target) {
-	return ((await readText(rc))?.split("\n") ?? []).some((line) => line.trim() === `try-import ${target}`);
+	return ((await readText(rc))?.split("\n") ?? []).some((line) => line.trim() === `try-import ${quoteRcWord(target)}`);
 }
 async function readText(path) {
 	return readFile$2(path, "utf8").catch(() => void 0);
 }
 var init_gather_rc = __esmMin((() => {
+	init_src$3();
 	init_bazel_files();
 	init_rc_file();
 }));

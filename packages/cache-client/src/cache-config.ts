@@ -2,6 +2,8 @@ import { CacheError } from "@glorious/core";
 import { NAR_ENCODING } from "@glorious/nix-store";
 import * as v from "valibot";
 
+import { printable, Sentence, Word } from "./server-words.ts";
+
 /** How long a path stays: the server's own rule, or seconds since it was last of use (0 = for ever). */
 export type RetentionPeriod = "global" | { readonly seconds: number };
 
@@ -61,11 +63,11 @@ export interface UploadParts {
 
 const UploadAdvice = v.pipe(v.number(), v.integer(), v.minValue(1));
 const Wire = v.object({
-  substituter_endpoint: v.nullish(v.string()),
-  api_endpoint: v.nullish(v.string()),
-  public_key: v.nullish(v.string()),
+  substituter_endpoint: v.nullish(Word),
+  api_endpoint: v.nullish(Word),
+  public_key: v.nullish(Word),
   is_public: v.nullish(v.boolean()),
-  store_dir: v.nullish(v.string()),
+  store_dir: v.nullish(Word),
   priority: v.nullish(v.number()),
   upstream_cache_key_names: v.nullish(v.array(v.string())),
   retention_period: v.nullish(
@@ -74,9 +76,9 @@ const Wire = v.object({
   flywheel: v.nullish(
     v.object({
       version: v.number(),
-      api: v.string(),
-      server: v.nullish(v.string()),
-      publicKeys: v.nullish(v.array(v.string())),
+      api: Word,
+      server: v.nullish(Sentence),
+      publicKeys: v.nullish(v.array(Word)),
       maxConcurrentUploads: v.nullish(UploadAdvice),
       compressionLevel: v.nullish(v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(19))),
       maxSizeBytes: v.nullish(v.number()),
@@ -170,7 +172,11 @@ export function parseAnswer<Schema extends v.GenericSchema>(
   const result = v.safeParse(schema, json);
   if (result.success) return result.output;
   const issue = result.issues[0];
-  throw notACache(request, `${v.getDotPath(issue) ?? "the answer"}: ${issue.message}`, undefined);
+  throw notACache(
+    request,
+    `${v.getDotPath(issue) ?? "the answer"}: ${printable(issue.message)}`,
+    undefined,
+  );
 }
 
 function notACache(request: string, reason: string, cause: unknown): CacheError {

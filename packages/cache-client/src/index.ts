@@ -95,6 +95,7 @@ export type {
   ScrubState,
 } from "./wire-scrub.ts";
 export { formatBazelRc } from "./bazel-config/bazel-rc.ts";
+export { formatRcImport, parseRcImport, quoteRcWord } from "./bazel-config/rc-word.ts";
 export {
   askBazelRelease,
   type BazelRelease,

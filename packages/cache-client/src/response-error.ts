@@ -1,5 +1,7 @@
 import { CACHE_ERROR_CODES, CacheError, type CacheErrorCode } from "@glorious/core";
 
+import { printable } from "./server-words.ts";
+
 /** What a server's refusal carries beside its message. */
 export interface ResponseErrorOptions {
   readonly status: number;
@@ -20,7 +22,7 @@ export class ResponseError extends CacheError {
   readonly requestId: string | undefined;
   /** How long the server asked to be left alone. */
   readonly retryAfterMs: number | undefined;
-  /** The whole JSON body; empty when it was none. */
+  /** The whole JSON body, its `message` on one line; empty when the server said nothing. */
   readonly details: Readonly<Record<string, unknown>>;
 
   constructor(code: CacheErrorCode, message: string, options: ResponseErrorOptions) {
@@ -65,7 +67,7 @@ export function toResponseError(response: FailedResponse): ResponseError {
     {
       status,
       kind,
-      details,
+      details: said === undefined ? details : { ...details, message: said },
       requestId:
         readString(details["requestId"]) ?? readString(details["request_id"]) ?? response.requestId,
       retryAfterMs: response.retryAfterMs,
@@ -172,11 +174,4 @@ function readPlainText({ body, contentType }: FailedResponse): string | undefine
   if (contentType?.includes("html") === true || /^\s*[<{]/.test(body)) return undefined;
   const text = printable(body).trim();
   return text === "" ? undefined : text;
-}
-
-/** A server's words on one line, without control characters a terminal would obey. */
-function printable(text: string): string {
-  // eslint-disable-next-line no-control-regex
-  const line = text.replaceAll(/[\u0000-\u001F\u007F-\u009F]+/g, " ");
-  return line.length > 500 ? `${line.slice(0, 500)}…` : line;
 }

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { chmod, copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 
 /**
@@ -10,21 +10,36 @@ import path from "node:path";
  */
 export async function installCommand(bundle: string, temporaryDirectory: string): Promise<string> {
   const { cacheDir, find } = await import("./toolkit.ts");
-  const hash = createHash("sha256")
-    .update(await readFile(bundle))
-    .update(process.execPath);
+  const files: CommandFiles = {
+    "flywheel.mjs": await readFile(bundle),
+    flywheel: Buffer.from(launcher(process.execPath)),
+  };
+  const hash = createHash("sha256").update(files["flywheel.mjs"]).update(process.execPath);
   const version = `0.0.0-h${hash.digest("hex").slice(0, 16)}`;
   const found = find("flywheel", version);
-  if (found !== "") return found;
+  if (found !== "" && (await holdsJust(found, files))) return found;
   const folder = await mkdtemp(path.join(temporaryDirectory, "flywheel-command-"));
   try {
-    await copyFile(bundle, path.join(folder, "flywheel.mjs"));
-    await writeFile(path.join(folder, "flywheel"), launcher(process.execPath));
-    await chmod(path.join(folder, "flywheel"), 0o755);
+    for (const [name, bytes] of Object.entries(files)) {
+      await writeFile(path.join(folder, name), bytes, { mode: 0o755 });
+    }
     return await cacheDir(folder, "flywheel", version);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+type CommandFiles = Readonly<Record<"flywheel" | "flywheel.mjs", Buffer>>;
+
+/** Any job before could write there, and what is in this folder comes first in PATH. */
+async function holdsJust(folder: string, files: CommandFiles): Promise<boolean> {
+  const entries = await readdir(folder, { withFileTypes: true });
+  if (entries.length !== Object.keys(files).length) return false;
+  for (const [name, bytes] of Object.entries(files)) {
+    if (!entries.some((entry) => entry.name === name && entry.isFile())) return false;
+    if (!bytes.equals(await readFile(path.join(folder, name)))) return false;
+  }
+  return true;
 }
 
 /** Runners bring a Node of their own that is often not on PATH; after an update of the runner the other way round. */

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { constants, tmpdir } from "node:os";
+import { constants } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 
@@ -24,7 +24,7 @@ export interface FlywheelRun {
 export async function runFlywheel(run: FlywheelRun): Promise<unknown> {
   const child = spawn(process.execPath, [run.bundle, ...run.words], {
     stdio: ["pipe", "pipe", "pipe"],
-    env: { ...process.env, NODE_COMPILE_CACHE: compileCache(process.env) },
+    env: { ...process.env, ...compileCacheIn(process.env) },
   });
   let stdout = "";
   child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
@@ -47,9 +47,18 @@ export async function runFlywheel(run: FlywheelRun): Promise<unknown> {
   return parseLastLine(stdout, run.words[0] ?? "");
 }
 
-/** Where Node keeps the bundle's compiled form for the other processes of this job. */
-export function compileCache(env: Readonly<Record<string, string | undefined>>): string {
-  return path.join(env["RUNNER_TEMP"] ?? tmpdir(), "flywheel-compile-cache");
+/** Where Node keeps the bundle's compiled form for the other processes of this job; `undefined` where jobs have no folder. */
+export function compileCache(
+  env: Readonly<Record<string, string | undefined>>,
+): string | undefined {
+  const folder = env["RUNNER_TEMP"] ?? "";
+  // Not in a folder of all users: whoever made it first there would decide what is run.
+  return folder === "" ? undefined : path.join(folder, "flywheel-compile-cache");
+}
+
+function compileCacheIn(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const folder = compileCache(env);
+  return folder === undefined ? {} : { NODE_COMPILE_CACHE: folder };
 }
 
 function parseLastLine(stdout: string, word: string): unknown {

@@ -29,7 +29,8 @@ export async function runPost(bundle: string): Promise<void> {
       const drained = await drain(state, bundle);
       for (const cache of state.kept) await save(cache);
       await summarize(state, drained);
-      await rm(compileCache(process.env), { recursive: true, force: true });
+      const compiled = compileCache(process.env);
+      if (compiled !== undefined) await rm(compiled, { recursive: true, force: true });
     },
   );
 }

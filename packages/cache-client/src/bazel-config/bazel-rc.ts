@@ -1,4 +1,5 @@
 import { type BazelRelease, isAtLeast } from "./bazel-version.ts";
+import { quoteRcWord } from "./rc-word.ts";
 import { isGrpc, toHttpUrl } from "./remote-cache-address.ts";
 
 /** What {@link formatBazelRc} writes down. */
@@ -49,8 +50,7 @@ export function formatBazelRc(request: BazelRcRequest): string {
     // Bazel's patterns know no ports.
     lines.push(`--credential_helper=${toHttpUrl(remoteCache).hostname}=${credentialHelper}`);
   }
-  // An rc file's words end at spaces.
-  if (request.header !== undefined) lines.push(`"--remote_header=${request.header}"`);
+  if (request.header !== undefined) lines.push(`--remote_header=${request.header}`);
   if (request.download === "toplevel" || request.download === "minimal") {
     // These bring what each release needs besides; the option that they set is refused alone before Bazel 5.
     lines.push(`--remote_download_${request.download}`);
@@ -75,5 +75,5 @@ export function formatBazelRc(request: BazelRcRequest): string {
   if (release.major === 7) lines.push("--experimental_remote_cache_eviction_retries=5");
   const { configName = "" } = request;
   const command = configName === "" ? "build" : `build:${configName}`;
-  return lines.map((line) => `${command} ${line}\n`).join("");
+  return lines.map((line) => `${command} ${quoteRcWord(line)}\n`).join("");
 }

@@ -7,6 +7,7 @@ import { createHttpClient, type HttpRequestOptions, type TlsOptions } from "../h
 import { ResponseError } from "../response-error.ts";
 import { DEFAULT_RETRY_POLICY, withRetry } from "../retry.ts";
 import { parseServerUrl } from "../server-url.ts";
+import { Sentence, Word } from "../server-words.ts";
 
 /** What a server says before anybody has shown who they are. */
 export interface Discovery {
@@ -80,35 +81,35 @@ export interface ExchangeClient extends AsyncDisposable {
 const TOTAL_TIMEOUT_MS = 10_000;
 const ATTEMPTS = 3;
 
-const Notices = v.optional(v.array(v.string()), []);
+const Notices = v.optional(v.array(Sentence), []);
 const DiscoveryAnswer = v.object({
-  version: v.string(),
+  version: Sentence,
   audience: v.optional(v.pipe(v.string(), v.url())),
   defaultView: v.optional(
     v.pipe(
-      v.object({ name: v.string() }),
+      v.object({ name: Word }),
       v.transform(({ name }) => name),
     ),
   ),
   notices: Notices,
 });
 const ExchangeAnswer = v.object({
-  token: v.pipe(v.string(), v.regex(/^[\x21-\x7E]+$/)),
+  token: Word,
   expiresAt: v.pipe(v.string(), v.isoTimestamp()),
   grant: v.object({
-    tenant: v.optional(v.string()),
+    tenant: v.optional(Word),
     trust: v.picklist(["trusted", "overlay", "untrusted"]),
-    read: v.array(v.string()),
-    write: v.optional(v.string()),
-    rule: v.string(),
-    reason: v.string(),
+    read: v.array(Word),
+    write: v.optional(Word),
+    rule: Sentence,
+    reason: Sentence,
   }),
   nix: v.object({
     substituters: v.array(v.pipe(v.string(), v.regex(/^https?:\/\/[\x21-\x7E]+$/))),
-    publicKeys: v.array(v.pipe(v.string(), v.regex(/^[\x21-\x7E]+$/))),
-    pushEndpoint: v.optional(v.string()),
+    publicKeys: v.array(Word),
+    pushEndpoint: v.optional(Word),
   }),
-  bazel: v.optional(v.object({ grpc: v.string(), http: v.string(), instance: v.string() })),
+  bazel: v.optional(v.object({ grpc: Word, http: Word, instance: Word })),
   notices: Notices,
 });
 

@@ -1,6 +1,7 @@
 import {
   type FileChange,
   type FileState,
+  formatRcImport,
   keepChanged,
   readBlockLines,
   readUserText,
@@ -58,7 +59,7 @@ export function planUseBazel(
     token: token === undefined ? undefined : `${token}\n`,
     helper: script,
     ownRc: NOTE + rcText,
-    userRc: [`try-import ${latin1(files.ownRc.path)}`],
+    userRc: [formatRcImport(files.ownRc.path)],
     warnings: credential.kind === "netrc" ? describeClash(files.netrc, credential) : [],
   });
 }
@@ -115,8 +116,4 @@ function describeClash(
   return [
     `${netrc.path} has an entry of your own for ${host}. Programs go by the host alone, whatever the port, and most take the first entry: they now send this view's token there. \`${OWNER} --undo\` brings yours back.`,
   ];
-}
-
-function latin1(path: string): string {
-  return Buffer.from(path, "utf8").toString("latin1");
 }

@@ -108,7 +108,7 @@ async function prepare(options: PrepareOptions, context: CliContext): Promise<Pr
   }
   await using client = createExchangeClient({ server: url, signal: context.signal });
   const discovery = await client.discover();
-  for (const notice of discovery.notices) note(context, notice);
+  for (const notice of discovery.notices) note(context, `The server says: ${notice}`);
   const audience = chooseAudience(url, discovery, options.audience ?? runner.audience);
   const mode = chooseMode(options, context);
   const { view } = options;

@@ -1,6 +1,4 @@
-import { stat } from "node:fs/promises";
-
-import { describeError } from "@glorious/core";
+import { describeError, isCacheError } from "@glorious/core";
 
 import { findRunningSession, launchAgent } from "../agent/start-agent.ts";
 import { readSummary } from "../agent/summary-file.ts";
@@ -9,7 +7,7 @@ import { createControlClient } from "../control/control-client.ts";
 import { isRunning } from "../session/process-identity.ts";
 import { removeSession } from "../session/remove-session.ts";
 import type { SessionFiles } from "../session/session-files.ts";
-import { type AgentSession, readSettings } from "../session/session-state.ts";
+import { type AgentSession, type AgentSettings, readSettings } from "../session/session-state.ts";
 import { readReport } from "../setup/earlier-session.ts";
 import { removeFromUserRc } from "../setup/setup-bazel.ts";
 import type { AgentSummary } from "../statistics.ts";
@@ -50,16 +48,18 @@ const END_MS = 5000;
  */
 export async function runDrain(options: DrainCommandOptions): Promise<DrainResult> {
   const { files } = options;
-  const isThere = await stat(files.settings).then(
-    () => true,
-    () => false,
-  );
-  if (!isThere) return { version: 1, report: { ...NOTHING, reason: "There is no session" } };
+  let settings: AgentSettings;
+  try {
+    settings = await readSettings(files);
+  } catch (error) {
+    const reason = isCacheError(error, "NOT_FOUND") ? "There is no session" : describeError(error);
+    return { version: 1, report: { ...NOTHING, reason } };
+  }
   const setup = await readReport(files);
   let report: DrainReport;
   let session: AgentSession | undefined;
   try {
-    session = await openSession(options);
+    session = await openSession(settings, options);
     report = session === undefined ? NOTHING : await drainSession(session, options);
   } catch (error) {
     report = { ...NOTHING, reason: describeError(error) };
@@ -77,11 +77,13 @@ export async function runDrain(options: DrainCommandOptions): Promise<DrainResul
 const NOTHING: DrainReport = { pushed: 0, bytes: 0, failed: 0, left: 0 };
 
 /** The agent that runs, or another one in place of a dead one that had something to push. */
-async function openSession(options: DrainCommandOptions): Promise<AgentSession | undefined> {
+async function openSession(
+  { uploads }: AgentSettings,
+  options: DrainCommandOptions,
+): Promise<AgentSession | undefined> {
   const { files, self, env, signal } = options;
   const running = await findRunningSession(files);
   if (running !== undefined) return running;
-  const { uploads } = await readSettings(files);
   if (uploads === undefined) return undefined;
   const agent = await launchAgent(files, { self, env, drainOnly: true });
   return agent.begin(signal);

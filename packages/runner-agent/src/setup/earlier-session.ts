@@ -1,5 +1,3 @@
-import { readFile } from "node:fs/promises";
-
 import * as v from "valibot";
 
 import { findRunningSession } from "../agent/start-agent.ts";
@@ -50,10 +48,12 @@ export async function findEarlierSession(
 ): Promise<EarlierSession> {
   const files = findSession(undefined, env);
   if (files === undefined) return { kind: "none", leftPaths: [] };
-  const session = await findRunningSession(files);
+  // A folder that is none of ours may hold anything, and is to keep it.
   const settings = await readSettings(files).catch(() => undefined);
+  if (settings === undefined) return { kind: "none", leftPaths: [] };
+  const session = await findRunningSession(files);
   const report = await readReport(files);
-  if (session !== undefined && settings !== undefined && report !== undefined) {
+  if (session !== undefined && report !== undefined) {
     return { kind: "running", files, session, settings, report };
   }
   return { kind: "none", leftPaths: await takeLeftPaths(files) };
@@ -66,8 +66,6 @@ export async function readReport(files: SessionFiles): Promise<SessionReport | u
 
 /** Of an agent that was killed: its paths go to the next one, the rest of its folder serves nobody. */
 async function takeLeftPaths(files: SessionFiles): Promise<readonly string[]> {
-  const isOurs = await readFile(files.settings, "utf8").catch(() => undefined);
-  if (isOurs === undefined) return [];
   try {
     const spool = await openSpool({ queueFile: files.queue, journalFile: files.journal });
     return await spool.readNew();

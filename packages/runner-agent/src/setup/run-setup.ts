@@ -124,7 +124,8 @@ class Setup implements Disposable {
       this.#detectNix(),
     ]);
     if (access.kind === "none") return this.without(access.status, access.reason, access.hint);
-    this.#notes.push(...access.notices);
+    // A line that begins with `::` is a command to a forge's runner, and its log is read for them.
+    this.#notes.push(...access.notices.map((notice) => `The server says: ${notice}`));
     const canPush = access.write !== undefined && wantsWrite(this.#request);
     if (!canPush && this.#request.push === "true") {
       this.#warn("no-push", `The job wants to push, and may not: ${access.reason}`);

@@ -1,15 +1,17 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
 import {
   applyChanges,
   askBazelRelease,
   type BazelRelease,
   formatBazelRc,
+  formatRcImport,
   isAtLeast,
   keepChanged,
   parseBazelRelease,
+  parseRcImport,
   readBlockLines,
   readState,
   rewriteBlock,
@@ -155,20 +157,22 @@ function userRcPath(env: Environment): string {
 async function addToUserRc(files: SessionFiles, env: Environment): Promise<SetupWarning[]> {
   const path = userRcPath(env);
   const userRc = await readState(path);
-  const line = readBlockLines(userRc, OWNER)?.find((it) => it.startsWith("try-import "));
-  const other = line?.slice("try-import ".length, -"/bazelrc".length);
+  const [imported] = (readBlockLines(userRc, OWNER) ?? []).flatMap(
+    (line) => parseRcImport(line) ?? [],
+  );
+  const other = imported === undefined ? undefined : dirname(imported);
   if (other !== undefined && other !== files.folder) {
     if ((await findRunningSession(sessionFiles(other))) !== undefined) {
       return [
         {
           code: "shared-bazelrc",
           message: `${path} belongs to another job that runs now: Bazel does not use the cache by itself.`,
-          hint: `bazel --bazelrc=${files.bazelrc} build …`,
+          hint: `bazel --bazelrc=${quoteShell(files.bazelrc)} build …`,
         },
       ];
     }
   }
-  await replaceBlock(path, [`try-import ${files.bazelrc}`]);
+  await replaceBlock(path, [formatRcImport(files.bazelrc)]);
   return [];
 }
 
@@ -177,7 +181,7 @@ function noHome(files: SessionFiles, env: Environment, error: unknown): SetupWar
   return {
     code: "no-home",
     message: `${path} cannot be written, so Bazel does not use the cache by itself: ${why}`,
-    hint: `bazel --bazelrc=${files.bazelrc} build …`,
+    hint: `bazel --bazelrc=${quoteShell(files.bazelrc)} build …`,
   };
 }
 
@@ -185,7 +189,7 @@ function noHome(files: SessionFiles, env: Environment, error: unknown): SetupWar
 export async function removeFromUserRc(files: SessionFiles, env: Environment): Promise<void> {
   const path = userRcPath(env);
   const lines = readBlockLines(await readState(path), OWNER);
-  if (lines?.includes(`try-import ${files.bazelrc}`) === true) await replaceBlock(path, []);
+  if (lines?.includes(formatRcImport(files.bazelrc)) === true) await replaceBlock(path, []);
 }
 
 async function replaceBlock(path: string, lines: readonly string[]): Promise<void> {

@@ -148,7 +148,11 @@ const Request = v.object({
   cacheMode: optionalText,
   bazel: v.optional(
     v.object({
-      instanceName: optionalText,
+      // It goes into an rc file, one line each.
+      instanceName: v.pipe(
+        optionalText,
+        v.check((given) => !/[\n\r\0]/.test(given ?? "")),
+      ),
       rc: v.optional(v.picklist(["user", "file", "none"]), "user"),
       configName: v.optional(v.pipe(v.string(), v.regex(/^[a-z0-9_-]*$/i))),
       compression: v.optional(v.boolean(), true),

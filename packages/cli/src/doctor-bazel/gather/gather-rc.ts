@@ -1,6 +1,8 @@
 import { access, readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
+import { quoteRcWord } from "@glorious/cache-client";
+
 import { bazelPaths } from "../../bazel-config/bazel-files.ts";
 import { type RcReading, readRcFiles } from "../../bazel-config/rc-file.ts";
 import type { CliContext } from "../../cli-context.ts";
@@ -52,7 +54,7 @@ async function findWorkspace(start: string): Promise<string | undefined> {
 /** A line that brings in a file that is not there leaves no other trace. */
 async function isNamed(rc: string, target: string): Promise<boolean> {
   const lines = (await readText(rc))?.split("\n") ?? [];
-  return lines.some((line) => line.trim() === `try-import ${target}`);
+  return lines.some((line) => line.trim() === `try-import ${quoteRcWord(target)}`);
 }
 
 async function readText(path: string): Promise<string | undefined> {
