@@ -34,7 +34,8 @@ export async function bundleFlywheel(options: {
     platform: "node",
     plugins: [
       replaceModules(path.join(cli, "src"), ["commands/up.ts", "version.ts"]),
-      { name: "late-imports", renderChunk: (code) => PREFACE + makeImportsLate(code) },
+      lateBuiltins(),
+      { name: "preface", renderChunk: addPreface },
     ],
     resolve: { conditionNames: ["source", "import", "node", "default"] },
     transform: { define: { FLYWHEEL_VERSION: JSON.stringify(version) }, target: "node22.19" },
@@ -64,25 +65,39 @@ function replaceModules(source: string, modules: readonly string[]): Plugin {
   };
 }
 
-const STATIC_IMPORT = /^import (?:(\w+)(?:, )?)?(?:\{ ([^}]*) \})? from ("node:[\w/]+");$/gm;
+const BUILTIN = "\0builtin:";
 
 /**
- * Turns the imports of Node's own modules into values that are asked for when the file runs.
- *
- * @throws {Error} when another import is left.
+ * Turns Node's own modules into modules of the bundle that are asked for when somebody first needs them: what loads TLS
+ * alone takes as long as half a start of Node, and most commands do without.
  */
-function makeImportsLate(code: string): string {
-  const late = code.replaceAll(
-    STATIC_IMPORT,
-    (_, whole: string | undefined, names: string | undefined, module: string) => {
-      const value = `process.getBuiltinModule(${module})`;
-      return [
-        ...(whole === undefined ? [] : [`const ${whole} = ${value};`]),
-        ...(names === undefined ? [] : [`const { ${names.replaceAll(" as ", ": ")} } = ${value};`]),
-      ].join("\n");
+function lateBuiltins(): Plugin {
+  return {
+    name: "late-builtins",
+    resolveId(specifier, _, { kind }) {
+      if (!specifier.startsWith("node:") || kind !== "import-statement") return undefined;
+      return { id: `${BUILTIN}${specifier}`, moduleSideEffects: false };
     },
-  );
-  const left = /^import .*$/m.exec(late);
+    load(id) {
+      if (!id.startsWith(BUILTIN)) return undefined;
+      const name = id.slice(BUILTIN.length);
+      const builtin: object = process.getBuiltinModule(name) ?? {};
+      const names = Object.keys(builtin).filter((key) => /^\w+$/.test(key) && key !== "default");
+      // One by one, so that no getter of something else is run: one of node:http loads all of fetch.
+      const exports = names.map(
+        (key) => `const _${key} = /* @__PURE__ */ read("${key}");\nexport { _${key} as ${key} };\n`,
+      );
+      return `const builtin = /* @__PURE__ */ process.getBuiltinModule("${name}");
+const read = (key) => builtin[key];
+export default builtin;
+${exports.join("")}`;
+    },
+  };
+}
+
+/** @throws {Error} when a static import is left: in an older Node it would end in a stack trace. */
+function addPreface(code: string): string {
+  const left = /^import .*$/m.exec(code);
   if (left !== null) throw new Error(`The bundle of flywheel has a static import: ${left[0]}`);
-  return late;
+  return PREFACE + code;
 }

@@ -362,6 +362,19 @@ eval "$("$0" setup --kind nix --shell)"
     expect(await readdir(folder.path)).toEqual([]);
   });
 
+  test("a Nix that heeds nothing of ours is left as it is, and the job is told why", async () => {
+    await using job = await start({ ...trusted(), NIX_CONFIG: "substituters =" });
+
+    const result = await job.setup();
+
+    expect(result).toMatchObject({
+      status: "degraded",
+      reason: "Nix does not heed the settings that were written for it",
+    });
+    expect(result.environment).not.toHaveProperty("NIX_USER_CONF_FILES");
+    await job.build(ONE);
+  });
+
   test("a server that is not there takes nothing from the job", async () => {
     await using job = await start({ ...trusted(), FLYWHEEL_SERVER: "http://127.0.0.1:9" });
     const result = await job.setup(["--timeout", "4s"]);

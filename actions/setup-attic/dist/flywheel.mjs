@@ -6,30 +6,11 @@
 		process.exit(1);
 	}
 }
-const { createRequire, enableCompileCache } = process.getBuiltinModule("node:module");
-const { createHash, createPrivateKey, createPublicKey, randomBytes, randomUUID, timingSafeEqual, verify } = process.getBuiltinModule("node:crypto");
-const { constants, createBrotliDecompress, createGunzip, createZstdCompress, createZstdDecompress, gunzipSync, zstdDecompress } = process.getBuiltinModule("node:zlib");
-const { Readable, Writable, pipeline } = process.getBuiltinModule("node:stream");
-const { isUtf8 } = process.getBuiltinModule("node:buffer");
-const { setTimeout: setTimeout$1 } = process.getBuiltinModule("node:timers/promises");
-const { connect, createServer } = process.getBuiltinModule("node:net");
-const { Agent: Agent$4, createServer: createServer$1, get, request } = process.getBuiltinModule("node:http");
-const { once } = process.getBuiltinModule("node:events");
-const { parseArgs, promisify } = process.getBuiltinModule("node:util");
-const { performance: performance$1 } = process.getBuiltinModule("node:perf_hooks");
-const { connect: connect$1 } = process.getBuiltinModule("node:tls");
-const { fileURLToPath } = process.getBuiltinModule("node:url");
-const { access, appendFile, chmod, lstat, mkdir, mkdtemp, open, opendir, readFile: readFile$2, readdir, readlink, realpath, rename, rm, stat, unlink, writeFile } = process.getBuiltinModule("node:fs/promises");
-const path = process.getBuiltinModule("node:path");
-const { basename, delimiter, dirname, isAbsolute, join, normalize, resolve } = process.getBuiltinModule("node:path");
-const { close, constants: constants$1, createReadStream, createWriteStream, existsSync, fstat, lstat: lstat$1, open: open$1, read, readFileSync, readdir: readdir$1, readlink: readlink$1, watch } = process.getBuiltinModule("node:fs");
-const { availableParallelism, homedir, setPriority, tmpdir, userInfo } = process.getBuiltinModule("node:os");
-const { execFile, spawn } = process.getBuiltinModule("node:child_process");
-const { createInterface } = process.getBuiltinModule("node:readline/promises");
-const { createInterface: createInterface$1 } = process.getBuiltinModule("node:readline");
-const { pipeline: pipeline$1 } = process.getBuiltinModule("node:stream/promises");
-const { lookup } = process.getBuiltinModule("node:dns/promises");
-const { Agent: Agent$5, request: request$1 } = process.getBuiltinModule("node:https");
+// \0builtin:node:module
+const builtin$22 = /* @__PURE__ */ process.getBuiltinModule("node:module");
+const read$22 = (key) => builtin$22[key];
+const _createRequire = /* @__PURE__ */ read$22("createRequire");
+const _enableCompileCache = /* @__PURE__ */ read$22("enableCompileCache");
 // \0rolldown/runtime.js
 var __create = Object.create;
 var __defProp = Object.defineProperty;
@@ -69,7 +50,7 @@ var __toESM = (mod, isNodeMode, target) => (target = mod != null ? __create(__ge
 	value: mod,
 	enumerable: true
 }) : target, mod));
-var __require = /* #__PURE__ */ (() => createRequire(import.meta.url))();
+var __require = /* #__PURE__ */ (() => _createRequire(import.meta.url))();
 // packages/cli/src/bundled/async-disposable-stack.ts
 /**
 * `AsyncDisposableStack` for Node 22, which has `Symbol.asyncDispose` only. The bundle's `using` declarations are
@@ -1948,6 +1929,19 @@ var init_token_claims = __esmMin((() => {
 		}))
 	});
 }));
+// \0builtin:node:crypto
+var builtin$21, read$21, _createHash, _createPrivateKey, _createPublicKey, _randomBytes, _randomUUID, _timingSafeEqual, _verify;
+var init__builtin_node_crypto = __esmMin((() => {
+	builtin$21 = /* @__PURE__ */ process.getBuiltinModule("node:crypto");
+	read$21 = (key) => builtin$21[key];
+	_createHash = /* @__PURE__ */ read$21("createHash");
+	_createPrivateKey = /* @__PURE__ */ read$21("createPrivateKey");
+	_createPublicKey = /* @__PURE__ */ read$21("createPublicKey");
+	_randomBytes = /* @__PURE__ */ read$21("randomBytes");
+	_randomUUID = /* @__PURE__ */ read$21("randomUUID");
+	_timingSafeEqual = /* @__PURE__ */ read$21("timingSafeEqual");
+	_verify = /* @__PURE__ */ read$21("verify");
+}));
 // packages/trust/src/sign-token.ts
 var init_sign_token = __esmMin((() => {
 	init_token_claims();
@@ -2217,7 +2211,7 @@ function overlayName(base, principal, options) {
 	const subject = pullRequest === void 0 ? ref : `pr/${pullRequest}`;
 	const owner = repository?.id ?? repository?.name;
 	if (subject === void 0 || owner === void 0) return void 0;
-	const key = createHash("sha256").update(`${issuer}\n${owner}\n${subject}`).digest("hex");
+	const key = _createHash("sha256").update(`${issuer}\n${owner}\n${subject}`).digest("hex");
 	const overlay = pullRequest !== void 0 && options.isOnlyRepository ? {
 		kind: "pr",
 		number: pullRequest
@@ -2234,6 +2228,7 @@ function overlayName(base, principal, options) {
 	};
 }
 var init_overlay_name = __esmMin((() => {
+	init__builtin_node_crypto();
 	init_view_name();
 }));
 // packages/trust/src/grant/decide-grant.ts
@@ -10954,7 +10949,7 @@ function foldTo20(digest) {
 	return folded;
 }
 function sha256(text) {
-	return createHash("sha256").update(text).digest();
+	return _createHash("sha256").update(text).digest();
 }
 function invalid$2(text, reason) {
 	const shown = text.length > 160 ? `${text.slice(0, 160)}…` : text;
@@ -10962,6 +10957,7 @@ function invalid$2(text, reason) {
 }
 var PREFIXES;
 var init_content_address = __esmMin((() => {
+	init__builtin_node_crypto();
 	init_src$6();
 	init_hash();
 	init_nix32();
@@ -11242,13 +11238,13 @@ function narInfoFingerprint(info) {
 function verifySignature(keys, fingerprint, signature) {
 	const [name = "", bytes] = splitNamed(signature);
 	if (bytes?.length !== 64) return false;
-	return keys.some((key) => key.name === name && verify(null, Buffer.from(fingerprint), keyObjectOf(key), bytes));
+	return keys.some((key) => key.name === name && _verify(null, Buffer.from(fingerprint), keyObjectOf(key), bytes));
 }
 function keyObjectOf(key) {
 	const known = publicKeyObjects.get(key);
 	if (known !== void 0) return known;
 	const der = Buffer.concat([SPKI_PREFIX, key.bytes]);
-	const keyObject = createPublicKey({
+	const keyObject = _createPublicKey({
 		key: der,
 		format: "der",
 		type: "spki"
@@ -11258,14 +11254,14 @@ function keyObjectOf(key) {
 }
 function toKeyObject(seed) {
 	const der = Buffer.concat([PKCS8_PREFIX, seed]);
-	return createPrivateKey({
+	return _createPrivateKey({
 		key: der,
 		format: "der",
 		type: "pkcs8"
 	});
 }
 function rawPublicKey(key) {
-	const spki = createPublicKey(key).export({
+	const spki = _createPublicKey(key).export({
 		format: "der",
 		type: "spki"
 	});
@@ -11292,12 +11288,26 @@ function requireKeyName(name) {
 }
 var PKCS8_PREFIX, SPKI_PREFIX, publicKeyObjects;
 var init_signature = __esmMin((() => {
+	init__builtin_node_crypto();
 	init_src$6();
 	init_hash();
 	init_store_path();
 	PKCS8_PREFIX = Buffer.from("302e020100300506032b657004220420", "hex");
 	SPKI_PREFIX = Buffer.from("302a300506032b6570032100", "hex");
 	publicKeyObjects = /* @__PURE__ */ new WeakMap();
+}));
+// \0builtin:node:zlib
+var builtin$20, read$20, _gunzipSync, _zstdDecompress, _createGunzip, _createBrotliDecompress, _createZstdCompress, _createZstdDecompress, _constants$1;
+var init__builtin_node_zlib = __esmMin((() => {
+	builtin$20 = /* @__PURE__ */ process.getBuiltinModule("node:zlib");
+	read$20 = (key) => builtin$20[key];
+	_gunzipSync = /* @__PURE__ */ read$20("gunzipSync");
+	_zstdDecompress = /* @__PURE__ */ read$20("zstdDecompress");
+	_createGunzip = /* @__PURE__ */ read$20("createGunzip");
+	_createBrotliDecompress = /* @__PURE__ */ read$20("createBrotliDecompress");
+	_createZstdCompress = /* @__PURE__ */ read$20("createZstdCompress");
+	_createZstdDecompress = /* @__PURE__ */ read$20("createZstdDecompress");
+	_constants$1 = /* @__PURE__ */ read$20("constants");
 }));
 // packages/nix-store/src/nar-encoding.ts
 var MIB$1, NAR_ENCODING;
@@ -11404,13 +11414,13 @@ function allocate(expectedBytes, blocks) {
 function compressFrame(block, level) {
 	const { promise, resolve, reject } = Promise.withResolvers();
 	const pieces = [];
-	const encoder = createZstdCompress({
+	const encoder = _createZstdCompress({
 		chunkSize: Math.min(block.length + Math.ceil(block.length / 128) + 1024, MAX_PIECE_BYTES),
 		pledgedSrcSize: block.length,
 		params: {
-			[constants.ZSTD_c_compressionLevel]: level,
-			[constants.ZSTD_c_contentSizeFlag]: 1,
-			[constants.ZSTD_c_checksumFlag]: 0
+			[_constants$1.ZSTD_c_compressionLevel]: level,
+			[_constants$1.ZSTD_c_contentSizeFlag]: 1,
+			[_constants$1.ZSTD_c_checksumFlag]: 0
 		}
 	});
 	encoder.on("data", (piece) => pieces.push(piece));
@@ -11421,6 +11431,7 @@ function compressFrame(block, level) {
 }
 var MAX_PIECE_BYTES, FIRST_ALLOCATION_BYTES, POOLED_BYTES;
 var init_nar_encoder = __esmMin((() => {
+	init__builtin_node_zlib();
 	init_src$6();
 	init_nar_encoding();
 	MAX_PIECE_BYTES = 2 ** 20;
@@ -11485,6 +11496,15 @@ async function* takeParts(source, partBytes, isWanted) {
 var init_nar_parts = __esmMin((() => {
 	init_nar_encoder();
 	init_nar_encoding();
+}));
+// \0builtin:node:stream
+var builtin$19, read$19, _Readable, _Writable, _pipeline$1;
+var init__builtin_node_stream = __esmMin((() => {
+	builtin$19 = /* @__PURE__ */ process.getBuiltinModule("node:stream");
+	read$19 = (key) => builtin$19[key];
+	_Readable = /* @__PURE__ */ read$19("Readable");
+	_Writable = /* @__PURE__ */ read$19("Writable");
+	_pipeline$1 = /* @__PURE__ */ read$19("pipeline");
 }));
 // packages/nix-store/src/zstd-frames.ts
 /**
@@ -11736,7 +11756,7 @@ var init_zstd_frames = __esmMin((() => {
 async function* decodeZstd(source, options = {}) {
 	const { maxWindowLog = 27, signal } = options;
 	if (signal?.aborted === true) throw cancelledError(WHAT, signal);
-	const decoder = createZstdDecompress(decoderOptions(maxWindowLog));
+	const decoder = _createZstdDecompress(decoderOptions(maxWindowLog));
 	decoder.on("error", () => {});
 	const stop = new AbortController();
 	const onAbort = () => {
@@ -11782,7 +11802,7 @@ function decoderOptions(maxWindowLog) {
 		chunkSize: OUTPUT_CHUNK_BYTES,
 		readableHighWaterMark: OUTPUT_CHUNK_BYTES,
 		writableHighWaterMark: INPUT_BYTES,
-		params: { [constants.ZSTD_d_windowLogMax]: maxWindowLog }
+		params: { [_constants$1.ZSTD_d_windowLogMax]: maxWindowLog }
 	};
 }
 function fromZlibError(error) {
@@ -11842,6 +11862,7 @@ function writable(decoder) {
 }
 var OUTPUT_CHUNK_BYTES, INPUT_BYTES, WHAT, FrameInput, CopiedInput;
 var init_zstd_decoder = __esmMin((() => {
+	init__builtin_node_zlib();
 	init_src$6();
 	init_zstd_frames();
 	OUTPUT_CHUNK_BYTES = 524288;
@@ -11934,14 +11955,14 @@ function decompressNar(source, compression, { xz, signal, maxWindowLog }) {
 			...maxWindowLog === void 0 ? {} : { maxWindowLog }
 		});
 		case "xz": return xz(source, signal);
-		case "gzip": return decodeThrough(source, createGunzip(), compression);
-		default: return decodeThrough(source, createBrotliDecompress(), compression);
+		case "gzip": return decodeThrough(source, _createGunzip(), compression);
+		default: return decodeThrough(source, _createBrotliDecompress(), compression);
 	}
 }
 async function* decodeThrough(source, decoder, compression) {
 	let received = 0;
 	let sourceFailure;
-	const input = Readable.from((async function* () {
+	const input = _Readable.from((async function* () {
 		try {
 			for await (const chunk of source) {
 				received += chunk.length;
@@ -11976,6 +11997,8 @@ function damaged$1(compression, cause) {
 }
 var COMPRESSIONS;
 var init_nar_decompress = __esmMin((() => {
+	init__builtin_node_stream();
+	init__builtin_node_zlib();
 	init_src$6();
 	init_zstd_decoder();
 	COMPRESSIONS = [
@@ -11989,6 +12012,13 @@ var init_nar_decompress = __esmMin((() => {
 // packages/nix-store/src/zstd-scanner.ts
 var init_zstd_scanner = __esmMin((() => {
 	init_nar_encoding();
+}));
+// \0builtin:node:buffer
+var builtin$18, read$18, _isUtf8;
+var init__builtin_node_buffer = __esmMin((() => {
+	builtin$18 = /* @__PURE__ */ process.getBuiltinModule("node:buffer");
+	read$18 = (key) => builtin$18[key];
+	_isUtf8 = /* @__PURE__ */ read$18("isUtf8");
 }));
 // packages/nix-store/src/nar-tokens.ts
 /** Encodes the strings of a NAR: a 64-bit little-endian length, the bytes, zeros up to a multiple of 8. */
@@ -12462,20 +12492,754 @@ var init_cache_config = __esmMin((() => {
 	});
 	PROTOCOL_VERSION = 1;
 }));
+// \0builtin:node:timers/promises
+var builtin$17, read$17, _setTimeout;
+var init_promises$4 = __esmMin((() => {
+	builtin$17 = /* @__PURE__ */ process.getBuiltinModule("node:timers/promises");
+	read$17 = (key) => builtin$17[key];
+	_setTimeout = /* @__PURE__ */ read$17("setTimeout");
+}));
 // packages/cache-client/src/clock.ts
 var systemClock;
 var init_clock$1 = __esmMin((() => {
+	init_promises$4();
 	systemClock = {
 		nowMs: () => performance.now(),
 		sleep: async (durationMs, signal) => {
 			try {
-				await setTimeout$1(durationMs, void 0, signal === void 0 ? {} : { signal });
+				await _setTimeout(durationMs, void 0, signal === void 0 ? {} : { signal });
 			} catch (error) {
 				signal?.throwIfAborted();
 				throw error;
 			}
 		}
 	};
+}));
+// packages/cache-client/src/cancellation.ts
+/** Throws `CANCELLED` when the caller's signal has fired; its reason is kept as the cause. */
+function throwIfCancelled(signal, what) {
+	if (signal?.aborted === true) throw cancelled(signal, what);
+}
+/** The error that answers a caller who changed their mind. */
+function cancelled(signal, what) {
+	return signal.reason instanceof CacheError ? signal.reason : new CacheError("CANCELLED", `${what} was cancelled`, { cause: signal.reason });
+}
+/**
+* Calls `listener` when the signal fires, at once when it already has. The disposable takes the
+* listener off again, so a long-lived signal does not collect one per request.
+*/
+function onAbort(signal, listener) {
+	if (signal === void 0) return { [Symbol.dispose]: () => {} };
+	if (signal.aborted) listener();
+	else signal.addEventListener("abort", listener, { once: true });
+	return { [Symbol.dispose]: () => signal.removeEventListener("abort", listener) };
+}
+var init_cancellation = __esmMin((() => {
+	init_src$6();
+}));
+// packages/cache-client/src/network-error.ts
+/**
+* Turns whatever the HTTP client threw into an error of ours.
+*
+* @param request - The request line, for the message.
+*/
+function toNetworkError(error, request) {
+	if (error instanceof CacheError) return error;
+	const code = findCode(error);
+	if (code !== void 0 && CERTIFICATE.test(code)) return new CacheError("CONFIG", `${request} failed: the TLS connection is not trusted (${code})`, {
+		cause: error,
+		hint: "Name the authority that signed the server's certificate, for example in NODE_EXTRA_CA_CERTS."
+	});
+	if (code !== void 0 && TIMEOUTS.has(code)) return new CacheError("TIMEOUT", `${request} failed: no answer in time`, { cause: error });
+	const reason = code === void 0 ? error instanceof Error ? error.message : String(error) : REASONS[code] ?? code;
+	return new CacheError("UNAVAILABLE", `${request} failed: ${reason}`, {
+		cause: error,
+		hint: "Check the server's address and that it runs."
+	});
+}
+function findCode(error) {
+	for (let current = error, depth = 0; current instanceof Error && depth < 5; depth += 1) {
+		if (current instanceof AggregateError && current.errors.length > 0) {
+			current = current.errors[0];
+			continue;
+		}
+		const inner = current.cause;
+		if ("code" in current && typeof current.code === "string") return current.code === "UND_ERR_SOCKET" ? findCode(inner) ?? current.code : current.code;
+		current = inner;
+	}
+}
+var REASONS, TIMEOUTS, CERTIFICATE;
+var init_network_error$1 = __esmMin((() => {
+	init_src$6();
+	REASONS = {
+		ECONNREFUSED: "nothing listens there",
+		ECONNRESET: "the connection was reset",
+		EPIPE: "the connection was closed while sending",
+		ENOTFOUND: "the host name is unknown",
+		EAI_AGAIN: "the host name could not be looked up",
+		EHOSTUNREACH: "no route to the host",
+		ENETUNREACH: "the network is unreachable",
+		UND_ERR_SOCKET: "the connection was closed"
+	};
+	TIMEOUTS = /* @__PURE__ */ new Set([
+		"ETIMEDOUT",
+		"UND_ERR_CONNECT_TIMEOUT",
+		"UND_ERR_HEADERS_TIMEOUT",
+		"UND_ERR_BODY_TIMEOUT"
+	]);
+	CERTIFICATE = /^(CERT_|ERR_TLS_|ERR_SSL_|SELF_SIGNED_|DEPTH_ZERO_|UNABLE_TO_(GET|VERIFY)_|HOSTNAME_MISMATCH)/;
+}));
+// packages/cache-client/src/response-error.ts
+/**
+* Turns a failed response into an error: our JSON shape, Attic's, and the plain text or HTML that
+* frameworks and proxies answer with.
+*/
+function toResponseError(response) {
+	const { request, status } = response;
+	const details = readJsonObject(response.body);
+	const kind = readString(details["error"]);
+	const said = readString(details["message"]) ?? readPlainText(response);
+	const code = chooseCode(status, kind, said);
+	const reason = said === void 0 ? STATUS_WORDS[status] ?? "no reason given" : said;
+	const redirected = status >= 300 && status < 400;
+	return new ResponseError(code, redirected ? `${request} redirects to ${response.location ?? "another address"}` : `${request} answered ${status}: ${reason}`, {
+		status,
+		kind,
+		details: said === void 0 ? details : {
+			...details,
+			message: said
+		},
+		requestId: readString(details["requestId"]) ?? readString(details["request_id"]) ?? response.requestId,
+		retryAfterMs: response.retryAfterMs,
+		hint: readString(details["hint"]) ?? (redirected ? REDIRECT_HINT : HINTS$1[code])
+	});
+}
+function chooseCode(status, kind, said) {
+	const own = CACHE_ERROR_CODES.find((code) => code === kind);
+	if (own !== void 0) return own;
+	const atticCode = kind === void 0 ? void 0 : ATTIC_KINDS[kind];
+	if (atticCode !== void 0) return atticCode;
+	if (status === 400 && said !== void 0 && /bad (nar|chunk) hash or size/i.test(said)) return "CORRUPT";
+	return STATUS_CODES[status] ?? (status >= 500 ? "UNAVAILABLE" : status >= 400 ? "INVALID" : "UNSUPPORTED");
+}
+function readJsonObject(body) {
+	if (!body.trimStart().startsWith("{")) return {};
+	try {
+		const value = JSON.parse(body);
+		return isRecord(value) ? value : {};
+	} catch {
+		return {};
+	}
+}
+function isRecord(value) {
+	return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+function readString(value) {
+	return typeof value === "string" && value !== "" ? printable(value) : void 0;
+}
+function readPlainText({ body, contentType }) {
+	if (contentType?.includes("html") === true || /^\s*[<{]/.test(body)) return void 0;
+	const text = printable(body).trim();
+	return text === "" ? void 0 : text;
+}
+var ResponseError, REDIRECT_HINT, ATTIC_KINDS, STATUS_CODES, STATUS_WORDS, HINTS$1;
+var init_response_error = __esmMin((() => {
+	init_src$6();
+	init_server_words();
+	ResponseError = class extends CacheError {
+		/** The HTTP status. */
+		status;
+		/** The server's own word for the failure: `NoSuchCache` from an atticd, a `CacheErrorCode` from ours. */
+		kind;
+		/** What to look for in the server's log. */
+		requestId;
+		/** How long the server asked to be left alone. */
+		retryAfterMs;
+		/** The whole JSON body, its `message` on one line; empty when the server said nothing. */
+		details;
+		constructor(code, message, options) {
+			super(code, message, { hint: options.hint });
+			this.status = options.status;
+			this.kind = options.kind;
+			this.requestId = options.requestId;
+			this.retryAfterMs = options.retryAfterMs;
+			this.details = options.details ?? {};
+		}
+	};
+	REDIRECT_HINT = "Name the server by the address it redirects to.";
+	ATTIC_KINDS = {
+		NoSuchCache: "NOT_FOUND",
+		NoSuchObject: "NOT_FOUND",
+		CacheAlreadyExists: "CONFLICT",
+		Unauthorized: "UNAUTHENTICATED",
+		AccessError: "FORBIDDEN"
+	};
+	STATUS_CODES = {
+		401: "UNAUTHENTICATED",
+		403: "FORBIDDEN",
+		404: "NOT_FOUND",
+		405: "METHOD_NOT_ALLOWED",
+		407: "UNAUTHENTICATED",
+		408: "TIMEOUT",
+		409: "CONFLICT",
+		410: "NOT_FOUND",
+		413: "TOO_LARGE",
+		415: "UNSUPPORTED",
+		416: "RANGE",
+		429: "RATE_LIMITED",
+		500: "INTERNAL",
+		501: "UNSUPPORTED",
+		505: "UNSUPPORTED",
+		507: "STORAGE_FULL"
+	};
+	STATUS_WORDS = {
+		401: "unauthenticated",
+		403: "forbidden",
+		404: "not found",
+		405: "method not allowed",
+		408: "request timeout",
+		409: "conflict",
+		413: "body too large",
+		429: "too many requests",
+		500: "internal server error",
+		502: "bad gateway",
+		503: "service unavailable",
+		504: "gateway timeout",
+		507: "storage full"
+	};
+	HINTS$1 = {
+		UNAUTHENTICATED: "Check the token: it may be missing, expired, or made for another server.",
+		FORBIDDEN: "The token is valid but lacks the permission for this; ask for one that has it.",
+		TOO_LARGE: "A proxy before the cache may limit the size of a body (nginx: client_max_body_size); raise it.",
+		CORRUPT: "The bytes changed or were cut on their way; look for a proxy that limits or rewrites bodies.",
+		STORAGE_FULL: "Free space on the server, or delete paths that nobody needs."
+	};
+}));
+// \0builtin:node:fs
+var builtin$16, read$16, _close, _createReadStream, _createWriteStream, _existsSync, _fstat, _lstat$1, _open$1, _readdir$1, _read, _readFileSync, _readlink$1, _watch, _constants;
+var init__builtin_node_fs = __esmMin((() => {
+	builtin$16 = /* @__PURE__ */ process.getBuiltinModule("node:fs");
+	read$16 = (key) => builtin$16[key];
+	_close = /* @__PURE__ */ read$16("close");
+	_createReadStream = /* @__PURE__ */ read$16("createReadStream");
+	_createWriteStream = /* @__PURE__ */ read$16("createWriteStream");
+	_existsSync = /* @__PURE__ */ read$16("existsSync");
+	_fstat = /* @__PURE__ */ read$16("fstat");
+	_lstat$1 = /* @__PURE__ */ read$16("lstat");
+	_open$1 = /* @__PURE__ */ read$16("open");
+	_readdir$1 = /* @__PURE__ */ read$16("readdir");
+	_read = /* @__PURE__ */ read$16("read");
+	_readFileSync = /* @__PURE__ */ read$16("readFileSync");
+	_readlink$1 = /* @__PURE__ */ read$16("readlink");
+	_watch = /* @__PURE__ */ read$16("watch");
+	_constants = /* @__PURE__ */ read$16("constants");
+}));
+// \0builtin:node:util
+var builtin$15, read$15, _promisify, _parseArgs;
+var init__builtin_node_util = __esmMin((() => {
+	builtin$15 = /* @__PURE__ */ process.getBuiltinModule("node:util");
+	read$15 = (key) => builtin$15[key];
+	_promisify = /* @__PURE__ */ read$15("promisify");
+	_parseArgs = /* @__PURE__ */ read$15("parseArgs");
+}));
+// packages/cache-client/src/file-error.ts
+/** `ENOENT` and its like, when `error` is a system error. */
+function systemCodeOf(error) {
+	const code = error instanceof Error && "code" in error ? error.code : void 0;
+	return typeof code === "string" ? code : void 0;
+}
+/** Turns a system error met while reading a store path into an error of ours. */
+function toFileError(error, path) {
+	if (error instanceof CacheError) return error;
+	const systemCode = systemCodeOf(error) ?? "of an unknown error";
+	const [code, words] = CODES$1[systemCode] ?? ["INTERNAL", `cannot be read: ${systemCode}`];
+	return new CacheError(code, `${path} ${words}`, { cause: error });
+}
+var CODES$1;
+var init_file_error = __esmMin((() => {
+	init_src$6();
+	CODES$1 = {
+		ENOENT: ["NOT_FOUND", "does not exist"],
+		ENOTDIR: ["NOT_FOUND", "does not exist"],
+		EACCES: ["FORBIDDEN", "may not be read by this user"],
+		EPERM: ["FORBIDDEN", "may not be read by this user"],
+		EIO: ["CORRUPT", "cannot be read: the disk reports an error"],
+		ELOOP: ["CORRUPT", "changed while it was read"],
+		EMFILE: ["UNAVAILABLE", "cannot be opened: this process has too many files open"],
+		ENFILE: ["UNAVAILABLE", "cannot be opened: this machine has too many files open"],
+		ENXIO: ["UNSUPPORTED", "is a socket or a device, which no NAR can hold"]
+	};
+}));
+// packages/cache-client/src/read-file.ts
+/**
+* Where chunks of large files come from. Either each is the consumer's to keep, or the same few are used again and
+* again: a chunk is good until two more have been asked for, of this file or the next.
+*/
+function createBufferSource(reuseBuffers) {
+	if (!reuseBuffers) return (sizeBytes) => Buffer.allocUnsafeSlow(sizeBytes);
+	const buffers = [];
+	let next = 0;
+	return (sizeBytes) => {
+		let buffer = buffers[next];
+		if (buffer === void 0 || buffer.length < sizeBytes) {
+			buffer = Buffer.allocUnsafeSlow(sizeBytes);
+			buffers[next] = buffer;
+		}
+		next = (next + 1) % REUSED_BUFFERS;
+		return buffer;
+	};
+}
+/**
+* Opens the regular file at `path`; a small one is read at once, in four system calls, a
+* larger one chunk by chunk when its contents are iterated. Nothing stays open in between.
+*
+* @param shown - The path for messages.
+* @throws {CacheError} `UNSUPPORTED` when it is no regular file, `CORRUPT` when it changes while it is
+* read; system errors as they are.
+*/
+async function openRegularFile(path, shown, { wholeBytes, nextBuffer }) {
+	const descriptor = await openFile(path, FLAGS);
+	try {
+		const stats = await statFile(descriptor);
+		requireRegular(stats, shown);
+		const executable = (stats.mode & _constants.S_IXUSR) !== 0;
+		if (stats.size > wholeBytes) {
+			const contents = readLarge(path, shown, stats, nextBuffer);
+			return {
+				sizeBytes: stats.size,
+				executable,
+				contents
+			};
+		}
+		const contents = await readWhole$2(descriptor, stats.size, shown);
+		return {
+			sizeBytes: stats.size,
+			executable,
+			contents: [contents]
+		};
+	} finally {
+		await closeFile(descriptor);
+	}
+}
+function requireRegular(stats, shown) {
+	if (!stats.isFile()) throw unsupportedFile(shown);
+}
+/** The error for what a NAR cannot hold. */
+function unsupportedFile(shown) {
+	return new CacheError("UNSUPPORTED", `${shown} is no regular file, directory or symbolic link`, { hint: "A NAR cannot hold sockets, pipes or devices; remove it and rebuild the path." });
+}
+async function readWhole$2(descriptor, sizeBytes, shown) {
+	const buffer = Buffer.allocUnsafe(sizeBytes + 1);
+	let length = 0;
+	while (length <= sizeBytes) {
+		const readBytes = await readAt(descriptor, buffer, length, buffer.length - length, length);
+		if (readBytes === 0) break;
+		length += readBytes;
+	}
+	if (length !== sizeBytes) throw changed(shown);
+	return buffer.subarray(0, sizeBytes);
+}
+async function* readLarge(path, shown, seen, nextBuffer) {
+	const descriptor = await openFile(path, FLAGS);
+	let ahead;
+	try {
+		requireUnchanged(seen, await statFile(descriptor), shown);
+		const readChunk = (offset) => {
+			if (offset >= seen.size) return void 0;
+			const chunkBytes = Math.min(CHUNK_BYTES, seen.size - offset);
+			const target = nextBuffer(chunkBytes).subarray(0, chunkBytes);
+			const chunk = readExactly(descriptor, offset, target, shown);
+			chunk.catch(() => {});
+			return chunk;
+		};
+		ahead = readChunk(0);
+		for (let offset = 0; ahead !== void 0;) {
+			const chunk = await ahead;
+			offset += chunk.length;
+			ahead = readChunk(offset);
+			yield chunk;
+		}
+		requireUnchanged(seen, await statFile(descriptor), shown);
+	} finally {
+		await ahead?.catch(() => {});
+		await closeFile(descriptor);
+	}
+}
+async function readExactly(descriptor, position, target, shown) {
+	for (let length = 0; length < target.length;) {
+		const left = target.length - length;
+		const readBytes = await readAt(descriptor, target, length, left, position + length);
+		if (readBytes === 0) throw changed(shown);
+		length += readBytes;
+	}
+	return target;
+}
+function readAt(descriptor, buffer, offset, length, position) {
+	const { promise, resolve, reject } = Promise.withResolvers();
+	_read(descriptor, buffer, offset, length, position, (error, readBytes) => {
+		if (error === null) resolve(readBytes);
+		else reject(error);
+	});
+	return promise;
+}
+function requireUnchanged(before, after, shown) {
+	if (!(before.ino === after.ino && before.dev === after.dev && before.size === after.size && before.mtimeMs === after.mtimeMs && before.ctimeMs === after.ctimeMs)) throw changed(shown);
+}
+function changed(shown) {
+	return new CacheError("CORRUPT", `${shown} changed while it was read`, { hint: "Something writes to the Nix store; repair the path and try again." });
+}
+var openFile, statFile, closeFile, FLAGS, CHUNK_BYTES, REUSED_BUFFERS;
+var init_read_file$1 = __esmMin((() => {
+	init__builtin_node_fs();
+	init__builtin_node_util();
+	init_src$6();
+	openFile = _promisify(_open$1);
+	statFile = _promisify(_fstat);
+	closeFile = _promisify(_close);
+	FLAGS = _constants.O_RDONLY | _constants.O_NOFOLLOW | _constants.O_NONBLOCK;
+	CHUNK_BYTES = 2 ** 20;
+	REUSED_BUFFERS = 4;
+}));
+// packages/cache-client/src/dump-store-path.ts
+/**
+* Serializes the file, directory or symbolic link at `realPath` as a NAR, as `nix-store --dump` does.
+*
+* Memory is bounded whatever the sizes: a few MiB for one dump. Names are bytes and sorted as bytes.
+* Stopping the iteration closes every file.
+*
+* @throws {CacheError} `NOT_FOUND`, `FORBIDDEN` or `CORRUPT` when something cannot be read or changes
+* meanwhile; `UNSUPPORTED` for sockets, pipes and devices; `CANCELLED`.
+*/
+function dumpStorePath(realPath, options = {}) {
+	return writeNar$1(readEntries$1(realPath, options, false));
+}
+/**
+* As {@link dumpStorePath}, for a consumer that copies: a chunk is good only until two more have been
+* asked for. Large files then leave no garbage behind.
+*/
+function dumpForCopying(realPath, options = {}) {
+	return writeNar$1(readEntries$1(realPath, options, true));
+}
+async function* readEntries$1(realPath, options, reuseBuffers) {
+	const { signal } = options;
+	const nextBuffer = createBufferSource(reuseBuffers);
+	const pending = [];
+	for await (const found of walk(realPath, options.caseHack ?? process.platform === "darwin")) {
+		if (signal?.aborted === true) throw cancelled(signal, `Reading ${realPath}`);
+		const entry = readEntry(found, nextBuffer);
+		entry.catch(() => {});
+		pending.push(entry);
+		if (pending.length < READ_AHEAD_ENTRIES) continue;
+		const first = pending.shift();
+		if (first !== void 0) yield await first;
+	}
+	for (const entry of pending) yield await entry;
+}
+/** Lists the tree depth first, in the order a NAR has its entries. */
+async function* walk(realPath, caseHack) {
+	const file = Buffer.from(realPath).toString("latin1");
+	const stack = [{
+		path: [],
+		file,
+		kind: await readRootKind(file)
+	}];
+	for (let found = stack.pop(); found !== void 0; found = stack.pop()) {
+		yield found;
+		if (found.kind !== "directory") continue;
+		for (const child of (await listDirectory(found, caseHack)).toReversed()) stack.push(child);
+	}
+}
+async function readRootKind(file) {
+	try {
+		return kindOf(await statLink(toPathBytes(file)));
+	} catch (error) {
+		throw toFileError(error, show(file));
+	}
+}
+async function listDirectory(directory, caseHack) {
+	const named = (await readChildren(directory.file)).map((child) => {
+		const onDisk = child.name.toString("latin1");
+		const hackAt = caseHack ? onDisk.indexOf(CASE_HACK) : -1;
+		return {
+			child,
+			onDisk,
+			name: hackAt === -1 ? onDisk : onDisk.slice(0, hackAt)
+		};
+	});
+	named.sort((a, b) => a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
+	return named.map(({ child, onDisk, name }, index) => {
+		if (named[index - 1]?.name === name) throw new CacheError("CORRUPT", `${show(directory.file)} has two entries named ${show(name)}`, { hint: "They differ only by their case-hack suffix; repair the path." });
+		return {
+			path: [...directory.path, Buffer.from(name, "latin1")],
+			file: `${directory.file}/${onDisk}`,
+			kind: kindOf(child)
+		};
+	});
+}
+async function readChildren(file) {
+	try {
+		return await readNames(toPathBytes(file), {
+			encoding: "buffer",
+			withFileTypes: true
+		});
+	} catch (error) {
+		throw toFileError(error, show(file));
+	}
+}
+async function readEntry({ path, file, kind }, nextBuffer) {
+	try {
+		if (kind === "directory") return {
+			type: "directory",
+			path
+		};
+		if (kind === "symlink") return {
+			type: "symlink",
+			path,
+			target: await readTarget(toPathBytes(file), { encoding: "buffer" })
+		};
+		if (kind === "other") throw unsupportedFile(show(file));
+		return {
+			type: "regular",
+			path,
+			...await openRegularFile(toPathBytes(file), show(file), {
+				wholeBytes: WHOLE_FILE_BYTES,
+				nextBuffer
+			})
+		};
+	} catch (error) {
+		throw toFileError(error, show(file));
+	}
+}
+function kindOf(item) {
+	if (item.isFile()) return "regular";
+	if (item.isDirectory()) return "directory";
+	return item.isSymbolicLink() ? "symlink" : "other";
+}
+function toPathBytes(file) {
+	return Buffer.from(file, "latin1");
+}
+function show(file) {
+	return toPathBytes(file).toString("utf8");
+}
+var READ_AHEAD_ENTRIES, WHOLE_FILE_BYTES, CASE_HACK, readNames, readTarget, statLink;
+var init_dump_store_path = __esmMin((() => {
+	init__builtin_node_fs();
+	init__builtin_node_util();
+	init_src$6();
+	init_src$4();
+	init_cancellation();
+	init_file_error();
+	init_read_file$1();
+	READ_AHEAD_ENTRIES = 16;
+	WHOLE_FILE_BYTES = 131072;
+	CASE_HACK = "~nix~case~hack~";
+	readNames = _promisify(_readdir$1);
+	readTarget = _promisify(_readlink$1);
+	statLink = _promisify(_lstat$1);
+}));
+// packages/cache-client/src/checked-nar.ts
+/**
+* Reads a path's NAR from disk and holds it against what the Nix database says. The last chunk is kept
+* back until hash and size are known to be right, so a damaged path never leaves as a whole body.
+*
+* @throws {CacheError} `CORRUPT` when they differ; whatever {@link dumpStorePath} throws.
+*/
+async function* readCheckedNar(path, options = {}) {
+	const { onRead, signal } = options;
+	const dump = options.consumerCopies === true ? dumpForCopying : dumpStorePath;
+	const hash = _createHash("sha256");
+	let narBytes = 0;
+	let held;
+	for await (const chunk of dump(path.realPath, { signal })) {
+		hash.update(chunk);
+		narBytes += chunk.length;
+		if (narBytes > path.narSize) throw damaged(path, `more than the ${path.narSize} bytes`);
+		onRead?.(narBytes);
+		if (held !== void 0) yield held;
+		held = chunk;
+	}
+	if (narBytes !== path.narSize) throw damaged(path, `${narBytes} bytes instead of the ${path.narSize}`);
+	const narHash = hash.digest("hex");
+	if (narHash !== path.narHash) throw damaged(path, `the hash sha256:${narHash} instead of the sha256:${path.narHash}`);
+	if (held !== void 0) yield held;
+}
+function damaged({ storePath: { path } }, found) {
+	return new CacheError("CORRUPT", `${path} is damaged on this machine: its NAR has ${found} that Nix recorded`, { hint: `Repair it with "nix-store --repair-path ${path}", or delete and rebuild it.` });
+}
+var init_checked_nar = __esmMin((() => {
+	init__builtin_node_crypto();
+	init_src$6();
+	init_dump_store_path();
+}));
+// packages/cache-client/src/nar-source.ts
+/** The machine's own store. What is damaged there ends the push. */
+function createDiskSource(paths) {
+	const realPaths = new Map(paths.map((path) => [path.storePath.path, path]));
+	return { readNar: (path, options) => {
+		const local = realPaths.get(path.storePath.path);
+		if (local === void 0) throw new Error(`${path.storePath.path} is no path of this push`);
+		return readCheckedNar(local, options);
+	} };
+}
+/** Whether a refusal by a server says something of one NAR only. */
+function concernsOneNar(error) {
+	return REFUSALS_OF_ONE.has(error.code);
+}
+var NarSourceError, REFUSALS_OF_ONE;
+var init_nar_source = __esmMin((() => {
+	init_src$6();
+	init_checked_nar();
+	NarSourceError = class extends CacheError {
+		constructor(error) {
+			super(error.code, error.message, {
+				hint: error.hint,
+				cause: error
+			});
+		}
+	};
+	REFUSALS_OF_ONE = /* @__PURE__ */ new Set([
+		"CORRUPT",
+		"INVALID",
+		"TOO_LARGE",
+		"UNSUPPORTED"
+	]);
+}));
+// packages/cache-client/src/retry.ts
+/**
+* How long to wait before the next attempt, or `undefined` to give up.
+*
+* Exponential with full jitter: anywhere between nothing and the doubled bound, so that many clients
+* who failed together do not come back together. A `Retry-After` is a floor, the jitter comes on top.
+*
+* @param random - A number in [0, 1).
+* @see https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+*/
+function planRetryMs(policy, state, random) {
+	if (state.failedAttempts >= policy.maxAttempts) return void 0;
+	const bound = Math.min(policy.maxDelayMs, policy.baseDelayMs * 2 ** (state.failedAttempts - 1));
+	const delayMs = (state.retryAfterMs ?? 0) + Math.round(random * bound);
+	return state.elapsedMs + delayMs > policy.maxTotalMs ? void 0 : delayMs;
+}
+/**
+* Tells whether the same request may succeed later: trouble on the network, 408, 429, a 5xx that is
+* not a statement about the request, or a body that arrived cut short. Anything rejected is final, and
+* so is what a source says: it has tried again itself.
+*/
+function isTransient(error) {
+	if (error instanceof NarSourceError) return false;
+	if (error instanceof ResponseError) {
+		if (error.code === "TRUNCATED") return true;
+		return error.status === 408 || error.status === 429 || error.status >= 500 && !FINAL_SERVER_STATUSES.has(error.status);
+	}
+	return isCacheError(error, "UNAVAILABLE") || isCacheError(error, "TIMEOUT");
+}
+/**
+* Runs `attempt` until it succeeds, fails for good, or the policy is used up; then the last error is
+* thrown as it is.
+*
+* @throws {CacheError} `CANCELLED` when the signal fires while waiting.
+*/
+async function withRetry(attempt, options) {
+	const { what, policy, clock, signal } = options;
+	let firstFailureMs;
+	for (let number = 1;; number += 1) {
+		throwIfCancelled(signal, what);
+		try {
+			return await attempt(number);
+		} catch (error) {
+			if (!(error instanceof CacheError) || !isTransient(error)) throw error;
+			firstFailureMs ??= clock.nowMs();
+			const retryAfterMs = error instanceof ResponseError ? error.retryAfterMs : void 0;
+			const delayMs = planRetryMs(policy, {
+				failedAttempts: number,
+				elapsedMs: clock.nowMs() - firstFailureMs,
+				retryAfterMs
+			}, options.random());
+			if (delayMs === void 0) throw error;
+			options.onRetry?.({
+				attempt: number,
+				delayMs,
+				error
+			});
+			await sleep(delayMs, options);
+		}
+	}
+}
+async function sleep(delayMs, { clock, signal, what }) {
+	try {
+		await clock.sleep(delayMs, signal);
+	} catch (error) {
+		if (signal?.aborted === true) throw cancelled(signal, what);
+		throw error;
+	}
+}
+/**
+* Reads a `Retry-After` header: seconds or an HTTP date.
+*
+* @param nowMs - The wall clock, to tell how far off a date is.
+* @returns Milliseconds, or `undefined` when the header is absent or unreadable.
+*/
+function parseRetryAfterMs(value, nowMs) {
+	if (value === void 0) return void 0;
+	const text = value.trim();
+	if (/^\d{1,9}$/.test(text)) return Number(text) * 1e3;
+	const dateMs = /^[A-Za-z]{3,9},? /.test(text) ? Date.parse(text) : NaN;
+	return Number.isNaN(dateMs) ? void 0 : Math.max(0, dateMs - nowMs);
+}
+/** `attempt 2 failed, next in 1.5 s`: the words for a retry in a log. */
+function describeRetry(notice) {
+	return `attempt ${notice.attempt} failed (${notice.error.message}), next in ${formatDurationMs(notice.delayMs)}`;
+}
+var DEFAULT_RETRY_POLICY, FINAL_SERVER_STATUSES;
+var init_retry = __esmMin((() => {
+	init_src$6();
+	init_cancellation();
+	init_nar_source();
+	init_response_error();
+	DEFAULT_RETRY_POLICY = {
+		maxAttempts: 6,
+		baseDelayMs: 500,
+		maxDelayMs: 3e4,
+		maxTotalMs: 6e5
+	};
+	FINAL_SERVER_STATUSES = /* @__PURE__ */ new Set([
+		501,
+		505,
+		507,
+		511
+	]);
+}));
+// packages/cache-client/src/read-answer.ts
+/**
+* Takes an answer for what it says.
+*
+* @param secrets - What was sent and no message may repeat.
+* @throws {ResponseError} for any status that is not 2xx.
+*/
+function readAnswer$1({ line, status, header, text }, secrets) {
+	if (status >= 200 && status < 300) return {
+		status,
+		text
+	};
+	throw toResponseError({
+		request: line,
+		status,
+		body: secrets.reduce(redact, text),
+		contentType: header("content-type"),
+		location: header("location"),
+		requestId: header("x-request-id"),
+		retryAfterMs: parseRetryAfterMs(header("retry-after"), Date.now())
+	});
+}
+/** A server may repeat what it was sent; a message of ours must not. */
+function redact(text, token) {
+	return token === void 0 || token.length < MIN_TOKEN_CHARS ? text : text.replaceAll(token, "<token>");
+}
+var MIN_TOKEN_CHARS;
+var init_read_answer = __esmMin((() => {
+	init_response_error();
+	init_retry();
+	MIN_TOKEN_CHARS = 8;
 }));
 // node_modules/.pnpm/undici@8.13.1/node_modules/undici/lib/core/symbols.js
 var require_symbols = /* @__PURE__ */ __commonJSMin(((exports, module) => {
@@ -40009,699 +40773,44 @@ var require_undici = /* @__PURE__ */ __commonJSMin(((exports, module) => {
 	}
 	module.exports.install = install;
 }));
-// packages/cache-client/src/cancellation.ts
-/** Throws `CANCELLED` when the caller's signal has fired; its reason is kept as the cause. */
-function throwIfCancelled(signal, what) {
-	if (signal?.aborted === true) throw cancelled(signal, what);
-}
-/** The error that answers a caller who changed their mind. */
-function cancelled(signal, what) {
-	return signal.reason instanceof CacheError ? signal.reason : new CacheError("CANCELLED", `${what} was cancelled`, { cause: signal.reason });
-}
-/**
-* Calls `listener` when the signal fires, at once when it already has. The disposable takes the
-* listener off again, so a long-lived signal does not collect one per request.
-*/
-function onAbort(signal, listener) {
-	if (signal === void 0) return { [Symbol.dispose]: () => {} };
-	if (signal.aborted) listener();
-	else signal.addEventListener("abort", listener, { once: true });
-	return { [Symbol.dispose]: () => signal.removeEventListener("abort", listener) };
-}
-var init_cancellation = __esmMin((() => {
-	init_src$6();
-}));
-// packages/cache-client/src/network-error.ts
-/**
-* Turns whatever the HTTP client threw into an error of ours.
-*
-* @param request - The request line, for the message.
-*/
-function toNetworkError(error, request) {
-	if (error instanceof CacheError) return error;
-	const code = findCode(error);
-	if (code !== void 0 && CERTIFICATE.test(code)) return new CacheError("CONFIG", `${request} failed: the TLS connection is not trusted (${code})`, {
-		cause: error,
-		hint: "Name the authority that signed the server's certificate, for example in NODE_EXTRA_CA_CERTS."
-	});
-	if (code !== void 0 && TIMEOUTS.has(code)) return new CacheError("TIMEOUT", `${request} failed: no answer in time`, { cause: error });
-	const reason = code === void 0 ? error instanceof Error ? error.message : String(error) : REASONS[code] ?? code;
-	return new CacheError("UNAVAILABLE", `${request} failed: ${reason}`, {
-		cause: error,
-		hint: "Check the server's address and that it runs."
-	});
-}
-function findCode(error) {
-	for (let current = error, depth = 0; current instanceof Error && depth < 5; depth += 1) {
-		if (current instanceof AggregateError && current.errors.length > 0) {
-			current = current.errors[0];
-			continue;
-		}
-		const inner = current.cause;
-		if ("code" in current && typeof current.code === "string") return current.code === "UND_ERR_SOCKET" ? findCode(inner) ?? current.code : current.code;
-		current = inner;
-	}
-}
-var REASONS, TIMEOUTS, CERTIFICATE;
-var init_network_error$1 = __esmMin((() => {
-	init_src$6();
-	REASONS = {
-		ECONNREFUSED: "nothing listens there",
-		ECONNRESET: "the connection was reset",
-		EPIPE: "the connection was closed while sending",
-		ENOTFOUND: "the host name is unknown",
-		EAI_AGAIN: "the host name could not be looked up",
-		EHOSTUNREACH: "no route to the host",
-		ENETUNREACH: "the network is unreachable",
-		UND_ERR_SOCKET: "the connection was closed"
-	};
-	TIMEOUTS = /* @__PURE__ */ new Set([
-		"ETIMEDOUT",
-		"UND_ERR_CONNECT_TIMEOUT",
-		"UND_ERR_HEADERS_TIMEOUT",
-		"UND_ERR_BODY_TIMEOUT"
-	]);
-	CERTIFICATE = /^(CERT_|ERR_TLS_|ERR_SSL_|SELF_SIGNED_|DEPTH_ZERO_|UNABLE_TO_(GET|VERIFY)_|HOSTNAME_MISMATCH)/;
-}));
-// packages/cache-client/src/response-error.ts
-/**
-* Turns a failed response into an error: our JSON shape, Attic's, and the plain text or HTML that
-* frameworks and proxies answer with.
-*/
-function toResponseError(response) {
-	const { request, status } = response;
-	const details = readJsonObject(response.body);
-	const kind = readString(details["error"]);
-	const said = readString(details["message"]) ?? readPlainText(response);
-	const code = chooseCode(status, kind, said);
-	const reason = said === void 0 ? STATUS_WORDS[status] ?? "no reason given" : said;
-	const redirected = status >= 300 && status < 400;
-	return new ResponseError(code, redirected ? `${request} redirects to ${response.location ?? "another address"}` : `${request} answered ${status}: ${reason}`, {
-		status,
-		kind,
-		details: said === void 0 ? details : {
-			...details,
-			message: said
-		},
-		requestId: readString(details["requestId"]) ?? readString(details["request_id"]) ?? response.requestId,
-		retryAfterMs: response.retryAfterMs,
-		hint: readString(details["hint"]) ?? (redirected ? REDIRECT_HINT : HINTS$1[code])
-	});
-}
-function chooseCode(status, kind, said) {
-	const own = CACHE_ERROR_CODES.find((code) => code === kind);
-	if (own !== void 0) return own;
-	const atticCode = kind === void 0 ? void 0 : ATTIC_KINDS[kind];
-	if (atticCode !== void 0) return atticCode;
-	if (status === 400 && said !== void 0 && /bad (nar|chunk) hash or size/i.test(said)) return "CORRUPT";
-	return STATUS_CODES[status] ?? (status >= 500 ? "UNAVAILABLE" : status >= 400 ? "INVALID" : "UNSUPPORTED");
-}
-function readJsonObject(body) {
-	if (!body.trimStart().startsWith("{")) return {};
-	try {
-		const value = JSON.parse(body);
-		return isRecord(value) ? value : {};
-	} catch {
-		return {};
-	}
-}
-function isRecord(value) {
-	return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-function readString(value) {
-	return typeof value === "string" && value !== "" ? printable(value) : void 0;
-}
-function readPlainText({ body, contentType }) {
-	if (contentType?.includes("html") === true || /^\s*[<{]/.test(body)) return void 0;
-	const text = printable(body).trim();
-	return text === "" ? void 0 : text;
-}
-var ResponseError, REDIRECT_HINT, ATTIC_KINDS, STATUS_CODES, STATUS_WORDS, HINTS$1;
-var init_response_error = __esmMin((() => {
-	init_src$6();
-	init_server_words();
-	ResponseError = class extends CacheError {
-		/** The HTTP status. */
-		status;
-		/** The server's own word for the failure: `NoSuchCache` from an atticd, a `CacheErrorCode` from ours. */
-		kind;
-		/** What to look for in the server's log. */
-		requestId;
-		/** How long the server asked to be left alone. */
-		retryAfterMs;
-		/** The whole JSON body, its `message` on one line; empty when the server said nothing. */
-		details;
-		constructor(code, message, options) {
-			super(code, message, { hint: options.hint });
-			this.status = options.status;
-			this.kind = options.kind;
-			this.requestId = options.requestId;
-			this.retryAfterMs = options.retryAfterMs;
-			this.details = options.details ?? {};
-		}
-	};
-	REDIRECT_HINT = "Name the server by the address it redirects to.";
-	ATTIC_KINDS = {
-		NoSuchCache: "NOT_FOUND",
-		NoSuchObject: "NOT_FOUND",
-		CacheAlreadyExists: "CONFLICT",
-		Unauthorized: "UNAUTHENTICATED",
-		AccessError: "FORBIDDEN"
-	};
-	STATUS_CODES = {
-		401: "UNAUTHENTICATED",
-		403: "FORBIDDEN",
-		404: "NOT_FOUND",
-		405: "METHOD_NOT_ALLOWED",
-		407: "UNAUTHENTICATED",
-		408: "TIMEOUT",
-		409: "CONFLICT",
-		410: "NOT_FOUND",
-		413: "TOO_LARGE",
-		415: "UNSUPPORTED",
-		416: "RANGE",
-		429: "RATE_LIMITED",
-		500: "INTERNAL",
-		501: "UNSUPPORTED",
-		505: "UNSUPPORTED",
-		507: "STORAGE_FULL"
-	};
-	STATUS_WORDS = {
-		401: "unauthenticated",
-		403: "forbidden",
-		404: "not found",
-		405: "method not allowed",
-		408: "request timeout",
-		409: "conflict",
-		413: "body too large",
-		429: "too many requests",
-		500: "internal server error",
-		502: "bad gateway",
-		503: "service unavailable",
-		504: "gateway timeout",
-		507: "storage full"
-	};
-	HINTS$1 = {
-		UNAUTHENTICATED: "Check the token: it may be missing, expired, or made for another server.",
-		FORBIDDEN: "The token is valid but lacks the permission for this; ask for one that has it.",
-		TOO_LARGE: "A proxy before the cache may limit the size of a body (nginx: client_max_body_size); raise it.",
-		CORRUPT: "The bytes changed or were cut on their way; look for a proxy that limits or rewrites bodies.",
-		STORAGE_FULL: "Free space on the server, or delete paths that nobody needs."
-	};
-}));
-// packages/cache-client/src/file-error.ts
-/** `ENOENT` and its like, when `error` is a system error. */
-function systemCodeOf(error) {
-	const code = error instanceof Error && "code" in error ? error.code : void 0;
-	return typeof code === "string" ? code : void 0;
-}
-/** Turns a system error met while reading a store path into an error of ours. */
-function toFileError(error, path) {
-	if (error instanceof CacheError) return error;
-	const systemCode = systemCodeOf(error) ?? "of an unknown error";
-	const [code, words] = CODES$1[systemCode] ?? ["INTERNAL", `cannot be read: ${systemCode}`];
-	return new CacheError(code, `${path} ${words}`, { cause: error });
-}
-var CODES$1;
-var init_file_error = __esmMin((() => {
-	init_src$6();
-	CODES$1 = {
-		ENOENT: ["NOT_FOUND", "does not exist"],
-		ENOTDIR: ["NOT_FOUND", "does not exist"],
-		EACCES: ["FORBIDDEN", "may not be read by this user"],
-		EPERM: ["FORBIDDEN", "may not be read by this user"],
-		EIO: ["CORRUPT", "cannot be read: the disk reports an error"],
-		ELOOP: ["CORRUPT", "changed while it was read"],
-		EMFILE: ["UNAVAILABLE", "cannot be opened: this process has too many files open"],
-		ENFILE: ["UNAVAILABLE", "cannot be opened: this machine has too many files open"],
-		ENXIO: ["UNSUPPORTED", "is a socket or a device, which no NAR can hold"]
-	};
-}));
-// packages/cache-client/src/read-file.ts
-/**
-* Where chunks of large files come from. Either each is the consumer's to keep, or the same few are used again and
-* again: a chunk is good until two more have been asked for, of this file or the next.
-*/
-function createBufferSource(reuseBuffers) {
-	if (!reuseBuffers) return (sizeBytes) => Buffer.allocUnsafeSlow(sizeBytes);
-	const buffers = [];
-	let next = 0;
-	return (sizeBytes) => {
-		let buffer = buffers[next];
-		if (buffer === void 0 || buffer.length < sizeBytes) {
-			buffer = Buffer.allocUnsafeSlow(sizeBytes);
-			buffers[next] = buffer;
-		}
-		next = (next + 1) % REUSED_BUFFERS;
-		return buffer;
-	};
-}
-/**
-* Opens the regular file at `path`; a small one is read at once, in four system calls, a
-* larger one chunk by chunk when its contents are iterated. Nothing stays open in between.
-*
-* @param shown - The path for messages.
-* @throws {CacheError} `UNSUPPORTED` when it is no regular file, `CORRUPT` when it changes while it is
-* read; system errors as they are.
-*/
-async function openRegularFile(path, shown, { wholeBytes, nextBuffer }) {
-	const descriptor = await openFile(path, FLAGS);
-	try {
-		const stats = await statFile(descriptor);
-		requireRegular(stats, shown);
-		const executable = (stats.mode & constants$1.S_IXUSR) !== 0;
-		if (stats.size > wholeBytes) {
-			const contents = readLarge(path, shown, stats, nextBuffer);
-			return {
-				sizeBytes: stats.size,
-				executable,
-				contents
-			};
-		}
-		const contents = await readWhole$2(descriptor, stats.size, shown);
-		return {
-			sizeBytes: stats.size,
-			executable,
-			contents: [contents]
-		};
-	} finally {
-		await closeFile(descriptor);
-	}
-}
-function requireRegular(stats, shown) {
-	if (!stats.isFile()) throw unsupportedFile(shown);
-}
-/** The error for what a NAR cannot hold. */
-function unsupportedFile(shown) {
-	return new CacheError("UNSUPPORTED", `${shown} is no regular file, directory or symbolic link`, { hint: "A NAR cannot hold sockets, pipes or devices; remove it and rebuild the path." });
-}
-async function readWhole$2(descriptor, sizeBytes, shown) {
-	const buffer = Buffer.allocUnsafe(sizeBytes + 1);
-	let length = 0;
-	while (length <= sizeBytes) {
-		const readBytes = await readAt(descriptor, buffer, length, buffer.length - length, length);
-		if (readBytes === 0) break;
-		length += readBytes;
-	}
-	if (length !== sizeBytes) throw changed(shown);
-	return buffer.subarray(0, sizeBytes);
-}
-async function* readLarge(path, shown, seen, nextBuffer) {
-	const descriptor = await openFile(path, FLAGS);
-	let ahead;
-	try {
-		requireUnchanged(seen, await statFile(descriptor), shown);
-		const readChunk = (offset) => {
-			if (offset >= seen.size) return void 0;
-			const chunkBytes = Math.min(CHUNK_BYTES, seen.size - offset);
-			const target = nextBuffer(chunkBytes).subarray(0, chunkBytes);
-			const chunk = readExactly(descriptor, offset, target, shown);
-			chunk.catch(() => {});
-			return chunk;
-		};
-		ahead = readChunk(0);
-		for (let offset = 0; ahead !== void 0;) {
-			const chunk = await ahead;
-			offset += chunk.length;
-			ahead = readChunk(offset);
-			yield chunk;
-		}
-		requireUnchanged(seen, await statFile(descriptor), shown);
-	} finally {
-		await ahead?.catch(() => {});
-		await closeFile(descriptor);
-	}
-}
-async function readExactly(descriptor, position, target, shown) {
-	for (let length = 0; length < target.length;) {
-		const left = target.length - length;
-		const readBytes = await readAt(descriptor, target, length, left, position + length);
-		if (readBytes === 0) throw changed(shown);
-		length += readBytes;
-	}
-	return target;
-}
-function readAt(descriptor, buffer, offset, length, position) {
-	const { promise, resolve, reject } = Promise.withResolvers();
-	read(descriptor, buffer, offset, length, position, (error, readBytes) => {
-		if (error === null) resolve(readBytes);
-		else reject(error);
-	});
-	return promise;
-}
-function requireUnchanged(before, after, shown) {
-	if (!(before.ino === after.ino && before.dev === after.dev && before.size === after.size && before.mtimeMs === after.mtimeMs && before.ctimeMs === after.ctimeMs)) throw changed(shown);
-}
-function changed(shown) {
-	return new CacheError("CORRUPT", `${shown} changed while it was read`, { hint: "Something writes to the Nix store; repair the path and try again." });
-}
-var openFile, statFile, closeFile, FLAGS, CHUNK_BYTES, REUSED_BUFFERS;
-var init_read_file$1 = __esmMin((() => {
-	init_src$6();
-	openFile = promisify(open$1);
-	statFile = promisify(fstat);
-	closeFile = promisify(close);
-	FLAGS = constants$1.O_RDONLY | constants$1.O_NOFOLLOW | constants$1.O_NONBLOCK;
-	CHUNK_BYTES = 2 ** 20;
-	REUSED_BUFFERS = 4;
-}));
-// packages/cache-client/src/dump-store-path.ts
-/**
-* Serializes the file, directory or symbolic link at `realPath` as a NAR, as `nix-store --dump` does.
-*
-* Memory is bounded whatever the sizes: a few MiB for one dump. Names are bytes and sorted as bytes.
-* Stopping the iteration closes every file.
-*
-* @throws {CacheError} `NOT_FOUND`, `FORBIDDEN` or `CORRUPT` when something cannot be read or changes
-* meanwhile; `UNSUPPORTED` for sockets, pipes and devices; `CANCELLED`.
-*/
-function dumpStorePath(realPath, options = {}) {
-	return writeNar$1(readEntries$1(realPath, options, false));
-}
-/**
-* As {@link dumpStorePath}, for a consumer that copies: a chunk is good only until two more have been
-* asked for. Large files then leave no garbage behind.
-*/
-function dumpForCopying(realPath, options = {}) {
-	return writeNar$1(readEntries$1(realPath, options, true));
-}
-async function* readEntries$1(realPath, options, reuseBuffers) {
-	const { signal } = options;
-	const nextBuffer = createBufferSource(reuseBuffers);
-	const pending = [];
-	for await (const found of walk(realPath, options.caseHack ?? process.platform === "darwin")) {
-		if (signal?.aborted === true) throw cancelled(signal, `Reading ${realPath}`);
-		const entry = readEntry(found, nextBuffer);
-		entry.catch(() => {});
-		pending.push(entry);
-		if (pending.length < READ_AHEAD_ENTRIES) continue;
-		const first = pending.shift();
-		if (first !== void 0) yield await first;
-	}
-	for (const entry of pending) yield await entry;
-}
-/** Lists the tree depth first, in the order a NAR has its entries. */
-async function* walk(realPath, caseHack) {
-	const file = Buffer.from(realPath).toString("latin1");
-	const stack = [{
-		path: [],
-		file,
-		kind: await readRootKind(file)
-	}];
-	for (let found = stack.pop(); found !== void 0; found = stack.pop()) {
-		yield found;
-		if (found.kind !== "directory") continue;
-		for (const child of (await listDirectory(found, caseHack)).toReversed()) stack.push(child);
-	}
-}
-async function readRootKind(file) {
-	try {
-		return kindOf(await statLink(toPathBytes(file)));
-	} catch (error) {
-		throw toFileError(error, show(file));
-	}
-}
-async function listDirectory(directory, caseHack) {
-	const named = (await readChildren(directory.file)).map((child) => {
-		const onDisk = child.name.toString("latin1");
-		const hackAt = caseHack ? onDisk.indexOf(CASE_HACK) : -1;
-		return {
-			child,
-			onDisk,
-			name: hackAt === -1 ? onDisk : onDisk.slice(0, hackAt)
-		};
-	});
-	named.sort((a, b) => a.name < b.name ? -1 : a.name > b.name ? 1 : 0);
-	return named.map(({ child, onDisk, name }, index) => {
-		if (named[index - 1]?.name === name) throw new CacheError("CORRUPT", `${show(directory.file)} has two entries named ${show(name)}`, { hint: "They differ only by their case-hack suffix; repair the path." });
-		return {
-			path: [...directory.path, Buffer.from(name, "latin1")],
-			file: `${directory.file}/${onDisk}`,
-			kind: kindOf(child)
-		};
-	});
-}
-async function readChildren(file) {
-	try {
-		return await readNames(toPathBytes(file), {
-			encoding: "buffer",
-			withFileTypes: true
-		});
-	} catch (error) {
-		throw toFileError(error, show(file));
-	}
-}
-async function readEntry({ path, file, kind }, nextBuffer) {
-	try {
-		if (kind === "directory") return {
-			type: "directory",
-			path
-		};
-		if (kind === "symlink") return {
-			type: "symlink",
-			path,
-			target: await readTarget(toPathBytes(file), { encoding: "buffer" })
-		};
-		if (kind === "other") throw unsupportedFile(show(file));
-		return {
-			type: "regular",
-			path,
-			...await openRegularFile(toPathBytes(file), show(file), {
-				wholeBytes: WHOLE_FILE_BYTES,
-				nextBuffer
-			})
-		};
-	} catch (error) {
-		throw toFileError(error, show(file));
-	}
-}
-function kindOf(item) {
-	if (item.isFile()) return "regular";
-	if (item.isDirectory()) return "directory";
-	return item.isSymbolicLink() ? "symlink" : "other";
-}
-function toPathBytes(file) {
-	return Buffer.from(file, "latin1");
-}
-function show(file) {
-	return toPathBytes(file).toString("utf8");
-}
-var READ_AHEAD_ENTRIES, WHOLE_FILE_BYTES, CASE_HACK, readNames, readTarget, statLink;
-var init_dump_store_path = __esmMin((() => {
-	init_src$6();
-	init_src$4();
-	init_cancellation();
-	init_file_error();
-	init_read_file$1();
-	READ_AHEAD_ENTRIES = 16;
-	WHOLE_FILE_BYTES = 131072;
-	CASE_HACK = "~nix~case~hack~";
-	readNames = promisify(readdir$1);
-	readTarget = promisify(readlink$1);
-	statLink = promisify(lstat$1);
-}));
-// packages/cache-client/src/checked-nar.ts
-/**
-* Reads a path's NAR from disk and holds it against what the Nix database says. The last chunk is kept
-* back until hash and size are known to be right, so a damaged path never leaves as a whole body.
-*
-* @throws {CacheError} `CORRUPT` when they differ; whatever {@link dumpStorePath} throws.
-*/
-async function* readCheckedNar(path, options = {}) {
-	const { onRead, signal } = options;
-	const dump = options.consumerCopies === true ? dumpForCopying : dumpStorePath;
-	const hash = createHash("sha256");
-	let narBytes = 0;
-	let held;
-	for await (const chunk of dump(path.realPath, { signal })) {
-		hash.update(chunk);
-		narBytes += chunk.length;
-		if (narBytes > path.narSize) throw damaged(path, `more than the ${path.narSize} bytes`);
-		onRead?.(narBytes);
-		if (held !== void 0) yield held;
-		held = chunk;
-	}
-	if (narBytes !== path.narSize) throw damaged(path, `${narBytes} bytes instead of the ${path.narSize}`);
-	const narHash = hash.digest("hex");
-	if (narHash !== path.narHash) throw damaged(path, `the hash sha256:${narHash} instead of the sha256:${path.narHash}`);
-	if (held !== void 0) yield held;
-}
-function damaged({ storePath: { path } }, found) {
-	return new CacheError("CORRUPT", `${path} is damaged on this machine: its NAR has ${found} that Nix recorded`, { hint: `Repair it with "nix-store --repair-path ${path}", or delete and rebuild it.` });
-}
-var init_checked_nar = __esmMin((() => {
-	init_src$6();
-	init_dump_store_path();
-}));
-// packages/cache-client/src/nar-source.ts
-/** The machine's own store. What is damaged there ends the push. */
-function createDiskSource(paths) {
-	const realPaths = new Map(paths.map((path) => [path.storePath.path, path]));
-	return { readNar: (path, options) => {
-		const local = realPaths.get(path.storePath.path);
-		if (local === void 0) throw new Error(`${path.storePath.path} is no path of this push`);
-		return readCheckedNar(local, options);
-	} };
-}
-/** Whether a refusal by a server says something of one NAR only. */
-function concernsOneNar(error) {
-	return REFUSALS_OF_ONE.has(error.code);
-}
-var NarSourceError, REFUSALS_OF_ONE;
-var init_nar_source = __esmMin((() => {
-	init_src$6();
-	init_checked_nar();
-	NarSourceError = class extends CacheError {
-		constructor(error) {
-			super(error.code, error.message, {
-				hint: error.hint,
-				cause: error
-			});
-		}
-	};
-	REFUSALS_OF_ONE = /* @__PURE__ */ new Set([
-		"CORRUPT",
-		"INVALID",
-		"TOO_LARGE",
-		"UNSUPPORTED"
-	]);
-}));
-// packages/cache-client/src/retry.ts
-/**
-* How long to wait before the next attempt, or `undefined` to give up.
-*
-* Exponential with full jitter: anywhere between nothing and the doubled bound, so that many clients
-* who failed together do not come back together. A `Retry-After` is a floor, the jitter comes on top.
-*
-* @param random - A number in [0, 1).
-* @see https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-*/
-function planRetryMs(policy, state, random) {
-	if (state.failedAttempts >= policy.maxAttempts) return void 0;
-	const bound = Math.min(policy.maxDelayMs, policy.baseDelayMs * 2 ** (state.failedAttempts - 1));
-	const delayMs = (state.retryAfterMs ?? 0) + Math.round(random * bound);
-	return state.elapsedMs + delayMs > policy.maxTotalMs ? void 0 : delayMs;
-}
-/**
-* Tells whether the same request may succeed later: trouble on the network, 408, 429, a 5xx that is
-* not a statement about the request, or a body that arrived cut short. Anything rejected is final, and
-* so is what a source says: it has tried again itself.
-*/
-function isTransient(error) {
-	if (error instanceof NarSourceError) return false;
-	if (error instanceof ResponseError) {
-		if (error.code === "TRUNCATED") return true;
-		return error.status === 408 || error.status === 429 || error.status >= 500 && !FINAL_SERVER_STATUSES.has(error.status);
-	}
-	return isCacheError(error, "UNAVAILABLE") || isCacheError(error, "TIMEOUT");
-}
-/**
-* Runs `attempt` until it succeeds, fails for good, or the policy is used up; then the last error is
-* thrown as it is.
-*
-* @throws {CacheError} `CANCELLED` when the signal fires while waiting.
-*/
-async function withRetry(attempt, options) {
-	const { what, policy, clock, signal } = options;
-	let firstFailureMs;
-	for (let number = 1;; number += 1) {
-		throwIfCancelled(signal, what);
-		try {
-			return await attempt(number);
-		} catch (error) {
-			if (!(error instanceof CacheError) || !isTransient(error)) throw error;
-			firstFailureMs ??= clock.nowMs();
-			const retryAfterMs = error instanceof ResponseError ? error.retryAfterMs : void 0;
-			const delayMs = planRetryMs(policy, {
-				failedAttempts: number,
-				elapsedMs: clock.nowMs() - firstFailureMs,
-				retryAfterMs
-			}, options.random());
-			if (delayMs === void 0) throw error;
-			options.onRetry?.({
-				attempt: number,
-				delayMs,
-				error
-			});
-			await sleep(delayMs, options);
-		}
-	}
-}
-async function sleep(delayMs, { clock, signal, what }) {
-	try {
-		await clock.sleep(delayMs, signal);
-	} catch (error) {
-		if (signal?.aborted === true) throw cancelled(signal, what);
-		throw error;
-	}
-}
-/**
-* Reads a `Retry-After` header: seconds or an HTTP date.
-*
-* @param nowMs - The wall clock, to tell how far off a date is.
-* @returns Milliseconds, or `undefined` when the header is absent or unreadable.
-*/
-function parseRetryAfterMs(value, nowMs) {
-	if (value === void 0) return void 0;
-	const text = value.trim();
-	if (/^\d{1,9}$/.test(text)) return Number(text) * 1e3;
-	const dateMs = /^[A-Za-z]{3,9},? /.test(text) ? Date.parse(text) : NaN;
-	return Number.isNaN(dateMs) ? void 0 : Math.max(0, dateMs - nowMs);
-}
-/** `attempt 2 failed, next in 1.5 s`: the words for a retry in a log. */
-function describeRetry(notice) {
-	return `attempt ${notice.attempt} failed (${notice.error.message}), next in ${formatDurationMs(notice.delayMs)}`;
-}
-var DEFAULT_RETRY_POLICY, FINAL_SERVER_STATUSES;
-var init_retry = __esmMin((() => {
-	init_src$6();
-	init_cancellation();
-	init_nar_source();
-	init_response_error();
-	DEFAULT_RETRY_POLICY = {
-		maxAttempts: 6,
-		baseDelayMs: 500,
-		maxDelayMs: 3e4,
-		maxTotalMs: 6e5
-	};
-	FINAL_SERVER_STATUSES = /* @__PURE__ */ new Set([
-		501,
-		505,
-		507,
-		511
-	]);
-}));
 // packages/cache-client/src/http-client.ts
 /** Creates a client with connections of its own; dispose it to close them. */
 function createHttpClient(options = {}) {
 	const idleTimeoutMs = options.idleTimeoutMs ?? DEFAULT_IDLE_TIMEOUT_MS$1;
 	const { token } = options;
-	const agent = new import_undici$3.Agent({
-		allowH2: false,
-		headersTimeout: 0,
-		bodyTimeout: 0,
-		connect: {
-			timeout: Math.min(idleTimeoutMs, 15e3),
-			...options.tls
-		}
-	});
+	const open = async () => {
+		const { Agent, request } = await Promise.resolve().then(() => /* @__PURE__ */ __toESM(require_undici(), 1));
+		return {
+			agent: new Agent({
+				allowH2: false,
+				headersTimeout: 0,
+				bodyTimeout: 0,
+				connect: {
+					timeout: Math.min(idleTimeoutMs, 15e3),
+					...options.tls
+				}
+			}),
+			request
+		};
+	};
+	let opened;
 	return {
-		send: (method, url, requestOptions = {}) => send(agent, {
+		send: async (method, url, requestOptions = {}) => send(await (opened ??= open()), {
 			token,
 			idleTimeoutMs
 		}, method, url, requestOptions),
-		[Symbol.asyncDispose]: () => agent.destroy()
+		[Symbol.asyncDispose]: async () => (await opened)?.agent.destroy()
 	};
 }
-async function send(agent, session, method, url, options) {
+async function send({ agent, request: ask }, session, method, url, options) {
 	try {
-		var _usingCtx$61 = _usingCtx();
+		var _usingCtx$64 = _usingCtx();
 		const line = `${method} ${url.origin}${url.pathname}`;
 		const { signal } = options;
 		throwIfCancelled(signal, line);
 		const controller = new AbortController();
-		_usingCtx$61.u(onAbort(signal, () => controller.abort()));
-		const idle = _usingCtx$61.u(createIdleTimer(session.idleTimeoutMs, () => controller.abort(new CacheError("TIMEOUT", `${line} made no progress for ${formatDurationMs(session.idleTimeoutMs)}`, { hint: "The server or the network between is too slow; try again or lower the concurrency." }))));
+		_usingCtx$64.u(onAbort(signal, () => controller.abort()));
+		const idle = _usingCtx$64.u(createIdleTimer(session.idleTimeoutMs, () => controller.abort(new CacheError("TIMEOUT", `${line} made no progress for ${formatDurationMs(session.idleTimeoutMs)}`, { hint: "The server or the network between is too slow; try again or lower the concurrency." }))));
 		const body = options.body === void 0 ? void 0 : new OutgoingBody(options.body, controller, idle, options.onSent);
 		const headers = {
 			"user-agent": USER_AGENT$1,
@@ -40712,32 +40821,27 @@ async function send(agent, session, method, url, options) {
 		if (options.json !== void 0) headers["content-type"] = "application/json";
 		if (options.contentLength !== void 0) headers["content-length"] = String(options.contentLength);
 		try {
-			const response = await (0, import_undici$3.request)(url, {
+			const response = await ask(url, {
 				dispatcher: agent,
 				method,
 				headers,
 				body: asBody(body) ?? (options.json === void 0 ? null : JSON.stringify(options.json)),
 				signal: controller.signal
 			});
-			const text = await readText$3(response.body, line, idle);
-			if (response.statusCode >= 200 && response.statusCode < 300) return {
-				status: response.statusCode,
-				text,
-				sentBytes: body?.sentBytes ?? 0
-			};
+			const text = await readText$4(response.body, line, idle);
 			const header = (name) => {
 				const value = response.headers[name];
 				return typeof value === "string" ? value : value?.[0];
 			};
-			throw toResponseError({
-				request: line,
-				status: response.statusCode,
-				body: redact(redact(text, session.token), options.secret),
-				contentType: header("content-type"),
-				location: header("location"),
-				requestId: header("x-request-id"),
-				retryAfterMs: parseRetryAfterMs(header("retry-after"), Date.now())
-			});
+			return {
+				...readAnswer$1({
+					line,
+					status: response.statusCode,
+					header,
+					text
+				}, [session.token, options.secret]),
+				sentBytes: body?.sentBytes ?? 0
+			};
 		} catch (error) {
 			if (body?.failure !== void 0) throw body.failure.error;
 			if (signal?.aborted === true) throw cancelled(signal, line);
@@ -40748,28 +40852,24 @@ async function send(agent, session, method, url, options) {
 			await body?.finished();
 		}
 	} catch (_) {
-		_usingCtx$61.e = _;
+		_usingCtx$64.e = _;
 	} finally {
-		_usingCtx$61.d();
+		_usingCtx$64.d();
 	}
 }
 function asBody(body) {
 	return body;
 }
-async function readText$3(body, line, idle) {
+async function readText$4(body, line, idle) {
 	const chunks = [];
 	let sizeBytes = 0;
 	for await (const chunk of body) {
 		idle.restart();
 		sizeBytes += chunk.length;
-		if (sizeBytes > MAX_RESPONSE_BYTES) throw new CacheError("TOO_LARGE", `${line} answered more than ${MAX_RESPONSE_BYTES} bytes`);
+		if (sizeBytes > MAX_RESPONSE_BYTES$1) throw new CacheError("TOO_LARGE", `${line} answered more than ${MAX_RESPONSE_BYTES$1} bytes`);
 		chunks.push(chunk);
 	}
 	return Buffer.concat(chunks).toString("utf8");
-}
-/** A server may repeat what it was sent; a message of ours must not. */
-function redact(text, token) {
-	return token === void 0 || token.length < MIN_TOKEN_CHARS ? text : text.replaceAll(token, "<token>");
 }
 function createIdleTimer(timeoutMs, onIdle) {
 	let timer = setTimeout(onIdle, timeoutMs);
@@ -40791,18 +40891,15 @@ function createIdleTimer(timeoutMs, onIdle) {
 		}
 	};
 }
-var import_undici$3, DEFAULT_IDLE_TIMEOUT_MS$1, MAX_RESPONSE_BYTES, USER_AGENT$1, MIN_TOKEN_CHARS, OutgoingBody;
+var DEFAULT_IDLE_TIMEOUT_MS$1, MAX_RESPONSE_BYTES$1, USER_AGENT$1, OutgoingBody;
 var init_http_client = __esmMin((() => {
 	init_src$6();
-	import_undici$3 = require_undici();
 	init_cancellation();
 	init_network_error$1();
-	init_response_error();
-	init_retry();
+	init_read_answer();
 	DEFAULT_IDLE_TIMEOUT_MS$1 = 12e4;
-	MAX_RESPONSE_BYTES = 64 * 2 ** 20;
+	MAX_RESPONSE_BYTES$1 = 64 * 2 ** 20;
 	USER_AGENT$1 = "gloriousflywheel-cache-client";
-	MIN_TOKEN_CHARS = 8;
 	OutgoingBody = class {
 		sentBytes = 0;
 		/** Set when the source itself failed; the request's own error is only a consequence then. */
@@ -41491,19 +41588,134 @@ var init_admin_client$1 = __esmMin((() => {
 		api: /* @__PURE__ */ number()
 	});
 }));
+// \0builtin:node:http
+var builtin$14, read$14, _Agent$1, _createServer$1, _request$1;
+var init__builtin_node_http = __esmMin((() => {
+	builtin$14 = /* @__PURE__ */ process.getBuiltinModule("node:http");
+	read$14 = (key) => builtin$14[key];
+	_Agent$1 = /* @__PURE__ */ read$14("Agent");
+	_createServer$1 = /* @__PURE__ */ read$14("createServer");
+	_request$1 = /* @__PURE__ */ read$14("request");
+}));
+// \0builtin:node:https
+var builtin$13, read$13, _Agent, _request;
+var init__builtin_node_https = __esmMin((() => {
+	builtin$13 = /* @__PURE__ */ process.getBuiltinModule("node:https");
+	read$13 = (key) => builtin$13[key];
+	_Agent = /* @__PURE__ */ read$13("Agent");
+	_request = /* @__PURE__ */ read$13("request");
+}));
+// packages/cache-client/src/secure-transport.ts
+var secure_transport_exports = /* @__PURE__ */ __exportAll({
+	Agent: () => _Agent,
+	request: () => _request
+});
+var init_secure_transport = __esmMin((() => {
+	init__builtin_node_https();
+}));
+// packages/cache-client/src/short-client.ts
+/**
+* Creates a client that is there at once: it is Node's own, while to load the one for uploads takes longer than a short
+* exchange. A connection is used again until the client is disposed.
+*/
+function createShortClient({ token, tls } = {}) {
+	let agent;
+	return {
+		async send(method, url, { json, secret, signal } = {}) {
+			try {
+				var _usingCtx$63 = _usingCtx();
+				const line = `${method} ${url.origin}${url.pathname}`;
+				throwIfCancelled(signal, line);
+				const transport = url.protocol === "https:" ? await Promise.resolve().then(() => (init_secure_transport(), secure_transport_exports)) : {
+					Agent: _Agent$1,
+					request: _request$1
+				};
+				agent ??= new transport.Agent({
+					keepAlive: true,
+					...tls
+				});
+				const body = json === void 0 ? void 0 : JSON.stringify(json);
+				const headers = {
+					"user-agent": "gloriousflywheel-cache-client",
+					accept: "*/*",
+					...token !== void 0 && { authorization: `Bearer ${token}` },
+					...body !== void 0 && { "content-type": "application/json" },
+					...body !== void 0 && { "content-length": String(Buffer.byteLength(body)) }
+				};
+				const outgoing = transport.request(url, {
+					agent,
+					method,
+					headers
+				});
+				_usingCtx$63.u(onAbort(signal, () => outgoing.destroy(/* @__PURE__ */ new Error("aborted"))));
+				try {
+					const response = await answerTo(outgoing, body);
+					return readAnswer$1({
+						line,
+						status: response.statusCode ?? 0,
+						header: singleValued(response.headers),
+						text: await readText$3(response, line)
+					}, [token, secret]);
+				} catch (error) {
+					if (signal?.aborted === true) throw cancelled(signal, line);
+					throw toNetworkError(error, line);
+				} finally {
+					outgoing.on("error", () => {});
+				}
+			} catch (_) {
+				_usingCtx$63.e = _;
+			} finally {
+				_usingCtx$63.d();
+			}
+		},
+		[Symbol.asyncDispose]: () => {
+			agent?.destroy();
+			return Promise.resolve();
+		}
+	};
+}
+function answerTo(outgoing, body) {
+	const { promise, resolve, reject } = Promise.withResolvers();
+	outgoing.on("response", resolve);
+	outgoing.on("error", reject);
+	outgoing.end(body);
+	return promise;
+}
+async function readText$3(response, line) {
+	const chunks = [];
+	let sizeBytes = 0;
+	for await (const chunk of response) {
+		sizeBytes += chunk.length;
+		if (sizeBytes > MAX_RESPONSE_BYTES) throw new CacheError("TOO_LARGE", `${line} answered more than ${MAX_RESPONSE_BYTES} bytes`);
+		chunks.push(chunk);
+	}
+	return Buffer.concat(chunks).toString("utf8");
+}
+function singleValued(headers) {
+	return (name) => {
+		const value = headers[name];
+		return typeof value === "string" ? value : value?.[0];
+	};
+}
+var MAX_RESPONSE_BYTES;
+var init_short_client = __esmMin((() => {
+	init__builtin_node_http();
+	init_src$6();
+	init_cancellation();
+	init_network_error$1();
+	init_read_answer();
+	MAX_RESPONSE_BYTES = 2 ** 20;
+}));
 // packages/cache-client/src/identity/exchange-client.ts
 /** @throws {CacheError} `INVALID` when the server's address is none, `CONFIG` when no secret may go there. */
 function createExchangeClient(options) {
 	const base = parseServerUrl(options.server);
 	requireConfidential(base);
-	const http = createHttpClient({
-		tls: options.tls,
-		idleTimeoutMs: TOTAL_TIMEOUT_MS
-	});
+	const http = createShortClient({ tls: options.tls });
 	const ask = async (schema, method, path, request = {}) => {
 		const url = new URL(`_flywheel/v1/${path}`, base);
 		const line = `${method} ${url.href}`;
-		const timeout = AbortSignal.timeout(TOTAL_TIMEOUT_MS);
+		const timeout = AbortSignal.timeout(TOTAL_TIMEOUT_MS$1);
 		const signal = options.signal === void 0 ? timeout : AbortSignal.any([options.signal, timeout]);
 		try {
 			return parseAnswer(schema, await withRetry(async () => (await http.send(method, url, {
@@ -41513,8 +41725,8 @@ function createExchangeClient(options) {
 				what: line,
 				policy: {
 					...DEFAULT_RETRY_POLICY,
-					maxAttempts: ATTEMPTS$1,
-					maxTotalMs: TOTAL_TIMEOUT_MS
+					maxAttempts: ATTEMPTS$2,
+					maxTotalMs: TOTAL_TIMEOUT_MS$1
 				},
 				clock: systemClock,
 				random: Math.random,
@@ -41522,7 +41734,7 @@ function createExchangeClient(options) {
 			}), line);
 		} catch (error) {
 			if (!timeout.aborted || options.signal?.aborted === true) throw error;
-			const limit = formatDurationMs(TOTAL_TIMEOUT_MS);
+			const limit = formatDurationMs(TOTAL_TIMEOUT_MS$1);
 			throw new CacheError("TIMEOUT", `${line}: no answer in ${limit}`, { cause: error });
 		}
 	};
@@ -41574,19 +41786,19 @@ function chooseAudience(server, { audience, notices }, expected) {
 	const wanted = expected ?? base.href;
 	throw new CacheError("CONFIG", `The server asks for tokens for ${audience}, not for ${wanted}`, { hint: "Name the server by its public address, or say with --audience that this is its audience." });
 }
-var TOTAL_TIMEOUT_MS, ATTEMPTS$1, Notices, DiscoveryAnswer, ExchangeAnswer;
+var TOTAL_TIMEOUT_MS$1, ATTEMPTS$2, Notices, DiscoveryAnswer, ExchangeAnswer;
 var init_exchange_client = __esmMin((() => {
 	init_src$6();
 	init_dist();
 	init_cache_config();
 	init_clock$1();
-	init_http_client();
 	init_response_error();
 	init_retry();
 	init_server_url();
 	init_server_words();
-	TOTAL_TIMEOUT_MS = 1e4;
-	ATTEMPTS$1 = 3;
+	init_short_client();
+	TOTAL_TIMEOUT_MS$1 = 1e4;
+	ATTEMPTS$2 = 3;
 	Notices = /* @__PURE__ */ optional(/* @__PURE__ */ array(Sentence), []);
 	DiscoveryAnswer = /* @__PURE__ */ object({
 		version: Sentence,
@@ -41612,6 +41824,7 @@ var init_exchange_client = __esmMin((() => {
 		nix: /* @__PURE__ */ object({
 			substituters: /* @__PURE__ */ array(/* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ regex(/^https?:\/\/[\x21-\x7E]+$/))),
 			publicKeys: /* @__PURE__ */ array(Word),
+			storeDir: /* @__PURE__ */ optional(Word),
 			pushEndpoint: /* @__PURE__ */ optional(Word)
 		}),
 		bazel: /* @__PURE__ */ optional(/* @__PURE__ */ object({
@@ -41621,6 +41834,29 @@ var init_exchange_client = __esmMin((() => {
 		})),
 		notices: Notices
 	});
+}));
+// \0builtin:node:fs/promises
+var builtin$12, read$12, _access, _open, _opendir, _rename, _rm, _mkdir, _readdir, _readlink, _lstat, _stat, _unlink, _chmod, _realpath, _mkdtemp, _writeFile, _appendFile, _readFile;
+var init_promises$3 = __esmMin((() => {
+	builtin$12 = /* @__PURE__ */ process.getBuiltinModule("node:fs/promises");
+	read$12 = (key) => builtin$12[key];
+	_access = /* @__PURE__ */ read$12("access");
+	_open = /* @__PURE__ */ read$12("open");
+	_opendir = /* @__PURE__ */ read$12("opendir");
+	_rename = /* @__PURE__ */ read$12("rename");
+	_rm = /* @__PURE__ */ read$12("rm");
+	_mkdir = /* @__PURE__ */ read$12("mkdir");
+	_readdir = /* @__PURE__ */ read$12("readdir");
+	_readlink = /* @__PURE__ */ read$12("readlink");
+	_lstat = /* @__PURE__ */ read$12("lstat");
+	_stat = /* @__PURE__ */ read$12("stat");
+	_unlink = /* @__PURE__ */ read$12("unlink");
+	_chmod = /* @__PURE__ */ read$12("chmod");
+	_realpath = /* @__PURE__ */ read$12("realpath");
+	_mkdtemp = /* @__PURE__ */ read$12("mkdtemp");
+	_writeFile = /* @__PURE__ */ read$12("writeFile");
+	_appendFile = /* @__PURE__ */ read$12("appendFile");
+	_readFile = /* @__PURE__ */ read$12("readFile");
 }));
 // packages/cache-client/src/identity/detect-forge.ts
 /**
@@ -41705,7 +41941,7 @@ async function readSource$1(source, audience, signal) {
 }
 async function readTokenFile$2(path) {
 	try {
-		return await readFile$2(path, "utf8");
+		return await _readFile(path, "utf8");
 	} catch (cause) {
 		throw new CacheError("CONFIG", `The runner's identity ${path} cannot be read`, {
 			cause,
@@ -41715,16 +41951,13 @@ async function readTokenFile$2(path) {
 }
 async function askForge({ url, requestToken: token }, audience, signal) {
 	try {
-		var _usingCtx$60 = _usingCtx();
+		var _usingCtx$62 = _usingCtx();
 		const address = URL.parse(url);
 		if (address === null || !/^https?:$/.test(address.protocol)) throw new CacheError("CONFIG", "ACTIONS_ID_TOKEN_REQUEST_URL is no address");
 		address.searchParams.set("audience", audience);
 		const line = `GET ${address.origin}${address.pathname}`;
 		const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
-		const http = _usingCtx$60.a(createHttpClient({
-			token,
-			idleTimeoutMs: REQUEST_TIMEOUT_MS
-		}));
+		const http = _usingCtx$62.a(createShortClient({ token }));
 		try {
 			const all = signal === void 0 ? timeout : AbortSignal.any([signal, timeout]);
 			const { text } = await http.send("GET", address, { signal: all });
@@ -41734,9 +41967,9 @@ async function askForge({ url, requestToken: token }, audience, signal) {
 			throw new CacheError("TIMEOUT", `${line}: the forge gave no identity token in 10 s`, { cause: error });
 		}
 	} catch (_) {
-		_usingCtx$60.e = _;
+		_usingCtx$62.e = _;
 	} finally {
-		await _usingCtx$60.d();
+		await _usingCtx$62.d();
 	}
 }
 function requireAudience(token, audience, source) {
@@ -41756,11 +41989,12 @@ function describeSource(source) {
 }
 var REQUEST_TIMEOUT_MS, MAX_TOKEN_CHARS, HINTS, RequestAnswer;
 var init_identity_source = __esmMin((() => {
+	init_promises$3();
 	init_src$6();
 	init_src$5();
 	init_dist();
 	init_cache_config();
-	init_http_client();
+	init_short_client();
 	REQUEST_TIMEOUT_MS = 1e4;
 	MAX_TOKEN_CHARS = 65536;
 	HINTS = {
@@ -41784,7 +42018,7 @@ async function readRunnerConfig(env) {
 	if (file === void 0 || file === "") return {};
 	let json;
 	try {
-		json = JSON.parse(await readFile$2(file, "utf8"));
+		json = JSON.parse(await _readFile(file, "utf8"));
 	} catch (cause) {
 		throw malformed$1(file, "it cannot be read as JSON", cause);
 	}
@@ -41801,6 +42035,7 @@ function malformed$1(file, what, cause) {
 }
 var text$1, Config;
 var init_runner_config = __esmMin((() => {
+	init_promises$3();
 	init_src$6();
 	init_dist();
 	text$1 = /* @__PURE__ */ optional(/* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ minLength(1)));
@@ -41810,6 +42045,19 @@ var init_runner_config = __esmMin((() => {
 		audience: text$1,
 		identityTokenFile: text$1
 	});
+}));
+// \0builtin:node:path
+var builtin$11, read$11, _resolve, _normalize, _isAbsolute, _join, _dirname, _basename, _delimiter;
+var init__builtin_node_path = __esmMin((() => {
+	builtin$11 = /* @__PURE__ */ process.getBuiltinModule("node:path");
+	read$11 = (key) => builtin$11[key];
+	_resolve = /* @__PURE__ */ read$11("resolve");
+	_normalize = /* @__PURE__ */ read$11("normalize");
+	_isAbsolute = /* @__PURE__ */ read$11("isAbsolute");
+	_join = /* @__PURE__ */ read$11("join");
+	_dirname = /* @__PURE__ */ read$11("dirname");
+	_basename = /* @__PURE__ */ read$11("basename");
+	_delimiter = /* @__PURE__ */ read$11("delimiter");
 }));
 // packages/cache-client/src/nar-receipt.ts
 var Receipt;
@@ -42105,11 +42353,11 @@ var init_leave_out = __esmMin((() => {
 */
 async function runParallel(items, task, options) {
 	try {
-		var _usingCtx$59 = _usingCtx();
+		var _usingCtx$61 = _usingCtx();
 		throwIfCancelled(options.signal, "The work");
 		if (items.length === 0) return;
 		const controller = new AbortController();
-		_usingCtx$59.u(onAbort(options.signal, () => controller.abort(options.signal?.reason)));
+		_usingCtx$61.u(onAbort(options.signal, () => controller.abort(options.signal?.reason)));
 		const order = createOrder(items, options.after);
 		const { promise, resolve } = Promise.withResolvers();
 		let running = 0;
@@ -42140,9 +42388,9 @@ async function runParallel(items, task, options) {
 		if (failure !== void 0) throw failure.error;
 		if (order.unfinished > 0) throw new Error("Items wait for each other in a circle");
 	} catch (_) {
-		_usingCtx$59.e = _;
+		_usingCtx$61.e = _;
 	} finally {
-		_usingCtx$59.d();
+		_usingCtx$61.d();
 	}
 }
 function createOrder(items, after) {
@@ -42689,8 +42937,8 @@ async function* naming({ storePath }, chunks) {
 function createCheck(path) {
 	const { storePath, narHash, narSize, fileHash, fileSize } = path;
 	const wrong = (reason) => new NarSourceError(new CacheError("CORRUPT", `${storePath.path}: the source's ${reason}`));
-	const ofFile = createHash("sha256");
-	const ofNar = createHash("sha256");
+	const ofFile = _createHash("sha256");
+	const ofNar = _createHash("sha256");
 	let fileBytes = 0;
 	let narBytes = 0;
 	return {
@@ -42717,6 +42965,7 @@ function createCheck(path) {
 }
 var OF_THE_BYTES;
 var init_verified_nar = __esmMin((() => {
+	init__builtin_node_crypto();
 	init_src$6();
 	init_src$4();
 	init_nar_source();
@@ -42748,8 +42997,8 @@ async function exportPaths(options) {
 		priority
 	});
 	const present = await onDisk(directory, async () => {
-		await mkdir(join(directory, "nar"), { recursive: true });
-		await replaceText(join(directory, "nix-cache-info"), about);
+		await _mkdir(_join(directory, "nar"), { recursive: true });
+		await replaceText(_join(directory, "nix-cache-info"), about);
 		return readPresent(directory);
 	});
 	return transferPaths({
@@ -42789,7 +43038,7 @@ async function deliver(source, paths, { directory, concurrency, signal }) {
 	for (const path of sound) {
 		const file = files.get(path.storePath.hash);
 		if (file === void 0) throw new Error(`${path.storePath.path} was not written`);
-		const place = join(directory, `${path.storePath.hash}.narinfo`);
+		const place = _join(directory, `${path.storePath.hash}.narinfo`);
 		await onDisk(directory, () => replaceText(place, describe$5(path, file)));
 		narBytes += path.narSize;
 		fileBytes += file.sizeBytes;
@@ -42809,20 +43058,20 @@ function urlOf(sha256, { compression }) {
 async function writeNar(source, path, directory, signal) {
 	if (path.fileHash !== void 0) {
 		const url = urlOf(path.fileHash, path);
-		const found = await stat(join(directory, url)).catch(() => void 0);
+		const found = await _stat(_join(directory, url)).catch(() => void 0);
 		if (found !== void 0 && found.size === path.fileSize) return {
 			url,
 			sha256: path.fileHash,
 			sizeBytes: found.size
 		};
 	}
-	const temporary = join(directory, "nar", `.${path.storePath.hash}.partial`);
-	const hash = createHash("sha256");
+	const temporary = _join(directory, "nar", `.${path.storePath.hash}.partial`);
+	const hash = _createHash("sha256");
 	let sizeBytes = 0;
 	try {
 		try {
-			var _usingCtx$58 = _usingCtx();
-			const file = _usingCtx$58.a(await open(temporary, "w"));
+			var _usingCtx$60 = _usingCtx();
+			const file = _usingCtx$60.a(await _open(temporary, "w"));
 			for await (const chunk of readVerifiedFile(source, path, { signal })) {
 				hash.update(chunk);
 				sizeBytes += chunk.length;
@@ -42830,20 +43079,20 @@ async function writeNar(source, path, directory, signal) {
 			}
 			await file.datasync();
 		} catch (_) {
-			_usingCtx$58.e = _;
+			_usingCtx$60.e = _;
 		} finally {
-			await _usingCtx$58.d();
+			await _usingCtx$60.d();
 		}
 		const sha256 = hash.digest("hex");
 		const url = urlOf(sha256, path);
-		await rename(temporary, join(directory, url));
+		await _rename(temporary, _join(directory, url));
 		return {
 			url,
 			sha256,
 			sizeBytes
 		};
 	} catch (error) {
-		await rm(temporary, { force: true });
+		await _rm(temporary, { force: true });
 		throw error;
 	}
 }
@@ -42864,12 +43113,12 @@ function describe$5(path, { url, sha256, sizeBytes }) {
 	});
 }
 async function readPresent(directory) {
-	const hashes = (await readdir(directory)).filter((name) => name.endsWith(".narinfo")).map((name) => name.slice(0, -8));
+	const hashes = (await _readdir(directory)).filter((name) => name.endsWith(".narinfo")).map((name) => name.slice(0, -8));
 	return new Set(hashes.filter((hash) => isStorePathHash(hash)));
 }
 async function replaceText(path, text) {
-	await writeFile(`${path}.partial`, text, { flush: true });
-	await rename(`${path}.partial`, path);
+	await _writeFile(`${path}.partial`, text, { flush: true });
+	await _rename(`${path}.partial`, path);
 }
 /** A full disk or a folder that may not be written ends the export, whatever path came to it. */
 async function onDisk(directory, work) {
@@ -42882,6 +43131,9 @@ async function onDisk(directory, work) {
 }
 var DEFAULT_CONCURRENCY$1, EXTENSIONS;
 var init_export_paths = __esmMin((() => {
+	init__builtin_node_crypto();
+	init_promises$3();
+	init__builtin_node_path();
 	init_src$6();
 	init_src$4();
 	init_file_error();
@@ -42935,11 +43187,11 @@ function openFolderFiles(folder) {
 	return {
 		name: folder,
 		readText: async (file, { maxBytes, signal }) => {
-			const path = join(folder, file);
+			const path = _join(folder, file);
 			try {
-				const { size } = await stat(path);
+				const { size } = await _stat(path);
 				if (size > maxBytes) throw new CacheError("TOO_LARGE", `${path} has more than ${maxBytes} bytes`);
-				return await readFile$2(path, {
+				return await _readFile(path, {
 					encoding: "utf8",
 					signal
 				});
@@ -42951,7 +43203,7 @@ function openFolderFiles(folder) {
 		stream: (location, signal) => readWhole$1(inside(folder, location), signal),
 		async *listHashes() {
 			try {
-				for await (const { name } of await opendir(folder)) yield* hashesOf([name], "narinfos");
+				for await (const { name } of await _opendir(folder)) yield* hashesOf([name], "narinfos");
 			} catch (error) {
 				throw toFileError(error, folder);
 			}
@@ -42962,7 +43214,7 @@ function openFolderFiles(folder) {
 /** Reads a file of this machine from its beginning to its end. @throws {CacheError} what the disk says. */
 async function* readWhole$1(path, signal) {
 	try {
-		yield* createReadStream(path, {
+		yield* _createReadStream(path, {
 			highWaterMark: READ_BYTES$1,
 			signal
 		});
@@ -42973,12 +43225,15 @@ async function* readWhole$1(path, signal) {
 }
 /** A narinfo may name any file; only those of the cache are meant. */
 function inside(folder, location) {
-	const relative = normalize(location);
+	const relative = _normalize(location);
 	if (/^[a-z]+:/i.test(location) || relative.startsWith("..") || relative.startsWith("/")) throw new CacheError("INVALID", `${JSON.stringify(location)} lies outside of ${folder}`);
-	return join(folder, relative);
+	return _join(folder, relative);
 }
 var READ_BYTES$1;
 var init_folder_files = __esmMin((() => {
+	init__builtin_node_fs();
+	init_promises$3();
+	init__builtin_node_path();
 	init_src$6();
 	init_file_error();
 	init_find_names();
@@ -43112,7 +43367,7 @@ function toSourcePath(raw, storePathHash, storeDir) {
 async function* readChunk(storage, remote, what, signal) {
 	const name = "Local" in remote ? remote.Local.name : remote.S3.key;
 	if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)) throw new CacheError("CORRUPT", `${what} has a file name that is none`);
-	const places = [join(storage, name.slice(0, 1), name.slice(0, 2), name), join(storage, name)];
+	const places = [_join(storage, name.slice(0, 1), name.slice(0, 2), name), _join(storage, name)];
 	for (const place of places) {
 		let hasBegun = false;
 		try {
@@ -43136,6 +43391,7 @@ function parse(schema, row, what) {
 }
 var HASHES_AT_ONCE, CacheRow, ObjectRow, ChunkRow;
 var init_attic_database = __esmMin((() => {
+	init__builtin_node_path();
 	init_src$6();
 	init_src$4();
 	init_dist();
@@ -43235,6 +43491,13 @@ var init_import_paths = __esmMin((() => {
 	init_src$6();
 	init_transfer_paths();
 	init_verified_nar();
+}));
+// \0builtin:node:url
+var builtin$10, read$10, _fileURLToPath;
+var init__builtin_node_url = __esmMin((() => {
+	builtin$10 = /* @__PURE__ */ process.getBuiltinModule("node:url");
+	read$10 = (key) => builtin$10[key];
+	_fileURLToPath = /* @__PURE__ */ read$10("fileURLToPath");
 }));
 // packages/cache-client/src/import/check-nar-info.ts
 /**
@@ -43362,21 +43625,31 @@ var init_binary_cache_source = __esmMin((() => {
 function createDownloader(options) {
 	const { base, token } = options;
 	const idleTimeoutMs = options.idleTimeoutMs ?? DEFAULT_IDLE_TIMEOUT_MS;
-	const agent = new import_undici$2.Agent({
-		headersTimeout: idleTimeoutMs,
-		bodyTimeout: 0
-	});
-	const ask = async (url, startByte, controller) => (0, import_undici$2.request)(url, {
-		dispatcher: agent,
-		method: "GET",
-		headers: {
-			"user-agent": "gloriousflywheel-cache-client",
-			accept: "*/*",
-			...startByte > 0 && { range: `bytes=${startByte}-` },
-			...token !== void 0 && url.origin === base.origin && { authorization: `Bearer ${token}` }
-		},
-		signal: controller.signal
-	});
+	const openAgent = async () => {
+		const { Agent, request } = await Promise.resolve().then(() => /* @__PURE__ */ __toESM(require_undici(), 1));
+		return {
+			agent: new Agent({
+				headersTimeout: idleTimeoutMs,
+				bodyTimeout: 0
+			}),
+			request
+		};
+	};
+	let opened;
+	const ask = async (url, startByte, controller) => {
+		const { agent, request } = await (opened ??= openAgent());
+		return request(url, {
+			dispatcher: agent,
+			method: "GET",
+			headers: {
+				"user-agent": "gloriousflywheel-cache-client",
+				accept: "*/*",
+				...startByte > 0 && { range: `bytes=${startByte}-` },
+				...token !== void 0 && url.origin === base.origin && { authorization: `Bearer ${token}` }
+			},
+			signal: controller.signal
+		});
+	};
 	return {
 		open: async (start, { startByte = 0, signal }) => {
 			const line = `GET ${start.origin}${start.pathname}`;
@@ -43419,7 +43692,7 @@ function createDownloader(options) {
 				}
 			}
 		},
-		[Symbol.asyncDispose]: () => agent.destroy()
+		[Symbol.asyncDispose]: async () => (await opened)?.agent.destroy()
 	};
 }
 function single(value) {
@@ -43452,8 +43725,8 @@ async function refusal$1(line, { statusCode, headers, body }) {
 /** The deadline runs while a byte is waited for, and stands still while the last one is worked on. */
 async function* readBody$2(body, { line, idleTimeoutMs, controller, signal }) {
 	try {
-		var _usingCtx$57 = _usingCtx();
-		_usingCtx$57.u(onAbort(signal, () => controller.abort()));
+		var _usingCtx$59 = _usingCtx();
+		_usingCtx$59.u(onAbort(signal, () => controller.abort()));
 		const chunks = body[Symbol.asyncIterator]();
 		let isIdle = false;
 		try {
@@ -43478,15 +43751,14 @@ async function* readBody$2(body, { line, idleTimeoutMs, controller, signal }) {
 			await chunks.return?.();
 		}
 	} catch (_) {
-		_usingCtx$57.e = _;
+		_usingCtx$59.e = _;
 	} finally {
-		_usingCtx$57.d();
+		_usingCtx$59.d();
 	}
 }
-var import_undici$2, DEFAULT_IDLE_TIMEOUT_MS, MAX_REDIRECTS$2, MAX_ERROR_BYTES, ABSENT, REDIRECTS$1;
+var DEFAULT_IDLE_TIMEOUT_MS, MAX_REDIRECTS$2, MAX_ERROR_BYTES, ABSENT, REDIRECTS$1;
 var init_http_download = __esmMin((() => {
 	init_src$6();
-	import_undici$2 = require_undici();
 	init_cancellation();
 	init_network_error$1();
 	init_response_error();
@@ -43741,9 +44013,9 @@ async function openSource(options) {
 */
 async function openAtticSource(options) {
 	try {
-		var _usingCtx$56 = _usingCtx();
+		var _usingCtx$58 = _usingCtx();
 		const { server, cache, token, signal } = options;
-		const config = await _usingCtx$56.a(createAdminClient({
+		const config = await _usingCtx$58.a(createAdminClient({
 			server,
 			token,
 			signal
@@ -43760,14 +44032,14 @@ async function openAtticSource(options) {
 			config
 		};
 	} catch (_) {
-		_usingCtx$56.e = _;
+		_usingCtx$58.e = _;
 	} finally {
-		await _usingCtx$56.d();
+		await _usingCtx$58.d();
 	}
 }
 function toFolder(url) {
 	try {
-		return fileURLToPath(url);
+		return _fileURLToPath(url);
 	} catch (cause) {
 		throw new CacheError("INVALID", `${JSON.stringify(url)} names no folder of this machine`, {
 			cause,
@@ -43781,6 +44053,7 @@ function requireAddress$1(text) {
 	throw new CacheError("INVALID", `${JSON.stringify(text)} is no address of an index`);
 }
 var init_open_source = __esmMin((() => {
+	init__builtin_node_url();
 	init_src$6();
 	init_admin_client$1();
 	init_clock$1();
@@ -43805,6 +44078,17 @@ function mayPush(token, view) {
 var init_may_push = __esmMin((() => {
 	init_src$5();
 }));
+// \0builtin:node:os
+var builtin$9, read$9, _availableParallelism, _homedir, _setPriority, _tmpdir, _userInfo;
+var init__builtin_node_os = __esmMin((() => {
+	builtin$9 = /* @__PURE__ */ process.getBuiltinModule("node:os");
+	read$9 = (key) => builtin$9[key];
+	_availableParallelism = /* @__PURE__ */ read$9("availableParallelism");
+	_homedir = /* @__PURE__ */ read$9("homedir");
+	_setPriority = /* @__PURE__ */ read$9("setPriority");
+	_tmpdir = /* @__PURE__ */ read$9("tmpdir");
+	_userInfo = /* @__PURE__ */ read$9("userInfo");
+}));
 // packages/cache-client/src/push-session.ts
 /**
 * Uploads one path with retries and events. Memory is taken for the time of an attempt only: an upload
@@ -43818,8 +44102,8 @@ async function uploadWithRetry(session, path, memoryBytes, signal, attempt) {
 	const { narSize } = path;
 	return reportUpload(session, path, () => withRetry(async (number) => {
 		try {
-			var _usingCtx$55 = _usingCtx();
-			const lease = _usingCtx$55.u(await session.budget.acquire(memoryBytes, signal));
+			var _usingCtx$57 = _usingCtx();
+			const lease = _usingCtx$57.u(await session.budget.acquire(memoryBytes, signal));
 			session.emit({
 				type: "upload-started",
 				storePath,
@@ -43828,9 +44112,9 @@ async function uploadWithRetry(session, path, memoryBytes, signal, attempt) {
 			});
 			return await attempt(createProgress(session, path), () => lease[Symbol.dispose]());
 		} catch (_) {
-			_usingCtx$55.e = _;
+			_usingCtx$57.e = _;
 		} finally {
-			_usingCtx$55.d();
+			_usingCtx$57.d();
 		}
 	}, retryOptions(session, `upload of ${storePath}`, signal)));
 }
@@ -43897,7 +44181,7 @@ function createProgress({ emit }, path) {
 * are cores, within Node's pool.
 */
 function encoderConcurrency(frames, largeNars = 1) {
-	const cores = Math.min(availableParallelism(), MAX_ENCODER_CONCURRENCY);
+	const cores = Math.min(_availableParallelism(), MAX_ENCODER_CONCURRENCY);
 	return Math.max(1, Math.min(frames, Math.ceil(cores / largeNars)));
 }
 /** What the encoder keeps: for each frame in flight a block, a frame and zstd's window; and a block to fill. */
@@ -43909,6 +44193,7 @@ function encoderMemoryBytes(narSize, concurrency) {
 }
 var PROGRESS_STEP_BYTES, MAX_ENCODER_CONCURRENCY;
 var init_push_session = __esmMin((() => {
+	init__builtin_node_os();
 	init_src$4();
 	init_retry();
 	PROGRESS_STEP_BYTES = 2 ** 20;
@@ -44113,6 +44398,7 @@ function isOver(error) {
 }
 var MAX_ROUNDS, FRAMES_AT_ONCE, MAX_PARTS_AT_ONCE, MORE_ATTEMPTS, COMPLETION_PAUSE_MS, PartsUpload;
 var init_push_parts = __esmMin((() => {
+	init__builtin_node_crypto();
 	init_src$6();
 	init_src$4();
 	init_cancellation();
@@ -44184,11 +44470,11 @@ var init_push_parts = __esmMin((() => {
 		}
 		async #sendMissing(upload, round) {
 			try {
-				var _usingCtx$54 = _usingCtx();
+				var _usingCtx$56 = _usingCtx();
 				const { session, partBytes } = this.#options;
 				const { narSize, storePath } = this.#path;
 				const memoryBytes = encoderMemoryBytes(narSize, FRAMES_AT_ONCE) + 2 * partBytes;
-				_usingCtx$54.u(await session.budget.acquire(memoryBytes, this.#options.signal));
+				_usingCtx$56.u(await session.budget.acquire(memoryBytes, this.#options.signal));
 				session.emit({
 					type: "upload-started",
 					storePath: storePath.path,
@@ -44196,7 +44482,7 @@ var init_push_parts = __esmMin((() => {
 					attempt: round
 				});
 				const stop = new AbortController();
-				_usingCtx$54.u(onAbort(this.#options.signal, () => stop.abort(this.#options.signal.reason)));
+				_usingCtx$56.u(onAbort(this.#options.signal, () => stop.abort(this.#options.signal.reason)));
 				const progress = createProgress(session, this.#path);
 				const present = new Set(upload.parts);
 				const room = createByteBudget(partBytes / 2);
@@ -44238,13 +44524,13 @@ var init_push_parts = __esmMin((() => {
 				await Promise.all(running);
 				if (failures.length > 0) throw failures[0];
 			} catch (_) {
-				_usingCtx$54.e = _;
+				_usingCtx$56.e = _;
 			} finally {
-				_usingCtx$54.d();
+				_usingCtx$56.d();
 			}
 		}
 		async #sendPart(id, { number, pieces }, sizeBytes, signal, { onSent }) {
-			const hash = createHash("sha256");
+			const hash = _createHash("sha256");
 			for (const piece of pieces) hash.update(piece);
 			const part = {
 				number,
@@ -44587,6 +44873,68 @@ var init_push_protocol = __esmMin((() => {
 		}
 	};
 }));
+// packages/cache-client/src/read-cache-config.ts
+/**
+* What a server, ours or an atticd, says about a view: one short question.
+*
+* @throws {CacheError} as `openCache`.
+*/
+async function readCacheConfig(options) {
+	try {
+		var _usingCtx$55 = _usingCtx();
+		const base = parseServerUrl(options.server);
+		const view = requireViewName(options.view);
+		const timeout = AbortSignal.timeout(TOTAL_TIMEOUT_MS);
+		const signal = AbortSignal.any([options.signal, timeout]);
+		const http = _usingCtx$55.a(createShortClient({ token: options.token }));
+		const policy = {
+			...DEFAULT_RETRY_POLICY,
+			maxAttempts: ATTEMPTS$1,
+			maxTotalMs: TOTAL_TIMEOUT_MS
+		};
+		try {
+			return await askCacheConfig(http, base, view, {
+				signal,
+				retry: {
+					policy,
+					clock: systemClock,
+					random: Math.random
+				}
+			});
+		} catch (error) {
+			if (!timeout.aborted || options.signal.aborted) throw error;
+			const limit = formatDurationMs(TOTAL_TIMEOUT_MS);
+			const message = `look-up of view ${view}: ${base.href} gave no answer in ${limit}`;
+			throw new CacheError("TIMEOUT", message, { cause: error });
+		}
+	} catch (_) {
+		_usingCtx$55.e = _;
+	} finally {
+		await _usingCtx$55.d();
+	}
+}
+/** The same over a connection that is there already. */
+async function askCacheConfig(http, base, view, { signal, retry, onRetry }) {
+	const url = new URL(`_api/v1/cache-config/${view}`, base);
+	const { text } = await withRetry(() => http.send("GET", url, { signal }), {
+		what: `look-up of view ${view}`,
+		...retry,
+		signal,
+		onRetry
+	});
+	return parseCacheConfig(text, `GET ${url.href}`);
+}
+var TOTAL_TIMEOUT_MS, ATTEMPTS$1;
+var init_read_cache_config = __esmMin((() => {
+	init_src$6();
+	init_cache_config();
+	init_clock$1();
+	init_retry();
+	init_server_url();
+	init_short_client();
+	TOTAL_TIMEOUT_MS = 1e4;
+	ATTEMPTS$1 = 2;
+}));
 // packages/cache-client/src/upstream-filter.ts
 /**
 * Sets aside the paths that carry a signature by one of `keyNames`, grouped by the first of these names
@@ -44676,7 +45024,22 @@ async function openCache(options) {
 	};
 	const http = createHttpClient(options);
 	try {
-		const config = await readConfig(http, base, view, options, retry, emit);
+		const maxAttempts = Math.min(DISCOVERY_ATTEMPTS, retry.policy.maxAttempts);
+		const config = await askCacheConfig(http, base, view, {
+			signal: options.signal,
+			retry: {
+				...retry,
+				policy: {
+					...retry.policy,
+					maxAttempts
+				}
+			},
+			onRetry: (notice) => emit({
+				type: "retry",
+				what: `look-up of view ${view}`,
+				...notice
+			})
+		});
 		const { url, warning } = chooseEndpoint(base, config.flywheel?.api ?? config.apiEndpoint);
 		if (warning !== void 0) emit({
 			type: "warning",
@@ -44697,25 +45060,6 @@ async function openCache(options) {
 		await http[Symbol.asyncDispose]();
 		throw error;
 	}
-}
-async function readConfig(http, base, view, { signal }, retry, emit) {
-	const url = new URL(`_api/v1/cache-config/${view}`, base);
-	const maxAttempts = Math.min(DISCOVERY_ATTEMPTS, retry.policy.maxAttempts);
-	const { text } = await withRetry(() => http.send("GET", url, { signal }), {
-		what: `look-up of view ${view}`,
-		...retry,
-		policy: {
-			...retry.policy,
-			maxAttempts
-		},
-		signal,
-		onRetry: (notice) => emit({
-			type: "retry",
-			what: `look-up of view ${view}`,
-			...notice
-		})
-	});
-	return parseCacheConfig(text, `GET ${url.href}`);
 }
 function createCache(kind, server, view, config, shared, protocol, attic) {
 	const pushFrom = (source, paths, options, skipsFailed) => push(paths, {
@@ -44829,12 +45173,12 @@ function requireStoreDir(paths, storeDir) {
 var DEFAULT_CONCURRENCY, DEFAULT_MEMORY_BYTES, DISCOVERY_ATTEMPTS;
 var init_open_cache = __esmMin((() => {
 	init_src$6();
-	init_cache_config();
 	init_clock$1();
 	init_http_client();
 	init_nar_source();
 	init_push_attic();
 	init_push_protocol();
+	init_read_cache_config();
 	init_retry();
 	init_server_url();
 	init_wire_attic();
@@ -44842,6 +45186,14 @@ var init_open_cache = __esmMin((() => {
 	DEFAULT_CONCURRENCY = 5;
 	DEFAULT_MEMORY_BYTES = 64 * 2 ** 20;
 	DISCOVERY_ATTEMPTS = 3;
+}));
+// \0builtin:node:child_process
+var builtin$8, read$8, _execFile, _spawn;
+var init__builtin_node_child_process = __esmMin((() => {
+	builtin$8 = /* @__PURE__ */ process.getBuiltinModule("node:child_process");
+	read$8 = (key) => builtin$8[key];
+	_execFile = /* @__PURE__ */ read$8("execFile");
+	_spawn = /* @__PURE__ */ read$8("spawn");
 }));
 // packages/cache-client/src/nix-command.ts
 /**
@@ -44855,7 +45207,7 @@ async function runNix(args, options = {}) {
 	const { signal } = options;
 	if (signal?.aborted === true) throw cancelled(signal, "nix");
 	const { promise, resolve, reject } = Promise.withResolvers();
-	const child = spawn(command, args, {
+	const child = _spawn(command, args, {
 		stdio: [
 			"ignore",
 			"pipe",
@@ -44890,6 +45242,7 @@ function toSpawnError(error, command) {
 	return new CacheError("CONFIG", `${command} cannot be run: ${error.code ?? error.message}`, { cause: error });
 }
 var init_nix_command = __esmMin((() => {
+	init__builtin_node_child_process();
 	init_src$6();
 	init_cancellation();
 }));
@@ -45008,7 +45361,7 @@ var init_parse_path_info = __esmMin((() => {
 * @throws {CacheError} `NOT_FOUND` when it does not exist, `INVALID` when it leads elsewhere.
 */
 async function resolveStorePath$1(path, location) {
-	let current = resolve(path);
+	let current = _resolve(path);
 	for (let links = 0; links <= MAX_LINKS; links += 1) {
 		const found = cutToStorePath(current, location);
 		if (found !== void 0) return found;
@@ -45032,12 +45385,12 @@ async function followFirstLink(path, asked, location) {
 		const prefix = `/${components.slice(0, count).join("/")}`;
 		if (`${location.storeDir}/`.startsWith(`${prefix}/`)) continue;
 		const target = await readLink(prefix, asked);
-		if (target !== void 0) return resolve(dirname(prefix), target, ...components.slice(count));
+		if (target !== void 0) return _resolve(_dirname(prefix), target, ...components.slice(count));
 	}
 }
 async function readLink(path, asked) {
 	try {
-		return await readlink(path);
+		return await _readlink(path);
 	} catch (error) {
 		const code = systemCodeOf(error);
 		if (code === "EINVAL") return void 0;
@@ -45047,6 +45400,8 @@ async function readLink(path, asked) {
 }
 var MAX_LINKS;
 var init_resolve_store_path = __esmMin((() => {
+	init_promises$3();
+	init__builtin_node_path();
 	init_src$6();
 	init_file_error();
 	MAX_LINKS = 64;
@@ -45054,7 +45409,7 @@ var init_resolve_store_path = __esmMin((() => {
 // packages/cache-client/src/run-nix.ts
 /** `nix-store` and the other old commands lie beside `nix`. */
 function besideNix(nix, name) {
-	return basename(nix) === nix ? name : join(dirname(nix), name);
+	return _basename(nix) === nix ? name : _join(_dirname(nix), name);
 }
 /** Nix's own words for a failure, on one line and without colours. */
 function whatNixSaid({ stderr, exitCode }) {
@@ -45063,6 +45418,7 @@ function whatNixSaid({ stderr, exitCode }) {
 }
 var NIX_COMMAND;
 var init_run_nix = __esmMin((() => {
+	init__builtin_node_path();
 	NIX_COMMAND = ["--extra-experimental-features", "nix-command"];
 }));
 // packages/cache-client/src/store-location.ts
@@ -45217,7 +45573,7 @@ var init_query_closure = __esmMin((() => {
 */
 async function runProgram(command, args, { env, cwd, signal, input, timeoutMs }) {
 	const deadline = AbortSignal.timeout(timeoutMs);
-	const child = spawn(command, args, {
+	const child = _spawn(command, args, {
 		env,
 		cwd,
 		stdio: [
@@ -45256,6 +45612,7 @@ function describe$3(error, command, { signal, deadline }) {
 	return new CacheError("CONFIG", `${command} cannot be run: ${reason}`, { cause: error });
 }
 var init_run_program = __esmMin((() => {
+	init__builtin_node_child_process();
 	init_src$6();
 }));
 // packages/cache-client/src/bazel-config/bazel-version.ts
@@ -45379,15 +45736,15 @@ var init_bazel_rc = __esmMin((() => {
 * one of the two. A symbolic link stays, the file it leads to is replaced.
 */
 async function replaceFile(path, contents, options = {}) {
-	const target = await realpath(path).catch((error) => {
+	const target = await _realpath(path).catch((error) => {
 		if (error.code === "ENOENT") return path;
 		throw error;
 	});
-	const old = await stat(target).catch(() => void 0);
+	const old = await _stat(target).catch(() => void 0);
 	const mode = options.mode ?? (old === void 0 ? 420 : old.mode & 4095);
-	const temporary = `${target}.${randomUUID()}.tmp`;
+	const temporary = `${target}.${_randomUUID()}.tmp`;
 	try {
-		const file = await open(temporary, "wx", mode & 384);
+		const file = await _open(temporary, "wx", mode & 384);
 		try {
 			await file.writeFile(contents);
 			await file.chmod(mode);
@@ -45396,20 +45753,23 @@ async function replaceFile(path, contents, options = {}) {
 		} finally {
 			await file.close();
 		}
-		await rename(temporary, target);
+		await _rename(temporary, target);
 	} catch (error) {
-		await rm(temporary, { force: true });
+		await _rm(temporary, { force: true });
 		throw error;
 	}
 }
-var init_replace_file = __esmMin((() => {}));
+var init_replace_file = __esmMin((() => {
+	init__builtin_node_crypto();
+	init_promises$3();
+}));
 // packages/cache-client/src/user-files/apply-changes.ts
 /** Reads a file, one character a byte. */
 async function readState$1(path) {
 	try {
 		return {
 			path,
-			text: await readFile$2(path, "latin1")
+			text: await _readFile(path, "latin1")
 		};
 	} catch (error) {
 		const failure = error;
@@ -45444,25 +45804,27 @@ async function applyChanges(changes) {
 }
 async function applyChange({ path, text, isSecret, isProgram = false }, old) {
 	if (text === void 0) {
-		await rm(path, { force: true });
+		await _rm(path, { force: true });
 		return;
 	}
-	await mkdir(dirname(path), { recursive: true });
+	await _mkdir(_dirname(path), { recursive: true });
 	const isNew = old.text === void 0;
 	const mode = isProgram ? 493 : isNew && isSecret ? 384 : void 0;
 	await replaceFile(path, Buffer.from(text, "latin1"), mode === void 0 ? {} : { mode });
 }
 /** NixOS and home-manager generate these files; a change there would not even survive. */
 async function requireChangeable(path) {
-	const link = await readlink(path).catch(() => void 0);
+	const link = await _readlink(path).catch(() => void 0);
 	if (link === void 0) return;
-	const target = await realpath(path).catch(() => void 0);
-	const shown = target ?? resolve(dirname(path), link);
+	const target = await _realpath(path).catch(() => void 0);
+	const shown = target ?? _resolve(_dirname(path), link);
 	if (shown.startsWith("/nix/store/")) throw new CacheError("UNSUPPORTED", `${path} is generated: it leads to ${shown}`, { hint: "Put the settings that the command shows with --dry-run into your NixOS or home-manager configuration." });
 	if (target !== void 0) return;
 	throw new CacheError("NOT_FOUND", `${path} is a link to ${shown}, which does not exist`, { hint: "Make the file it leads to, or remove the link." });
 }
 var init_apply_changes = __esmMin((() => {
+	init_promises$3();
+	init__builtin_node_path();
 	init_src$6();
 	init_replace_file();
 }));
@@ -45640,6 +46002,7 @@ var src_exports$1 = /* @__PURE__ */ __exportAll({
 	queryClosure: () => queryClosure,
 	quoteRcWord: () => quoteRcWord,
 	readBlockLines: () => readBlockLines,
+	readCacheConfig: () => readCacheConfig,
 	readRunnerConfig: () => readRunnerConfig,
 	readState: () => readState$1,
 	readUserText: () => readUserText,
@@ -45664,6 +46027,7 @@ var init_src$3 = __esmMin((() => {
 	init_may_push();
 	init_open_cache();
 	init_query_closure();
+	init_read_cache_config();
 	init_response_error();
 	init_retry();
 	init_server_url();
@@ -45684,7 +46048,7 @@ var init_src$3 = __esmMin((() => {
 */
 async function checkServer(check, context) {
 	try {
-		var _usingCtx$53 = _usingCtx();
+		var _usingCtx$54 = _usingCtx();
 		const { server, token, view } = check;
 		const notes = [];
 		const warnings = describeToken(token, context.nowMs());
@@ -45711,7 +46075,7 @@ async function checkServer(check, context) {
 		} finally {
 			await _usingCtx3.d();
 		}
-		const admin = _usingCtx$53.a(createAdminClient({
+		const admin = _usingCtx$54.a(createAdminClient({
 			server,
 			token,
 			signal: context.signal
@@ -45736,9 +46100,9 @@ async function checkServer(check, context) {
 			warnings
 		};
 	} catch (_) {
-		_usingCtx$53.e = _;
+		_usingCtx$54.e = _;
 	} finally {
-		await _usingCtx$53.d();
+		await _usingCtx$54.d();
 	}
 }
 function describeToken(token, nowMs) {
@@ -45763,7 +46127,7 @@ var init_check_server = __esmMin((() => {
 */
 async function readOptionalFile(path, encoding) {
 	try {
-		return await readFile$2(path, encoding);
+		return await _readFile(path, encoding);
 	} catch (error) {
 		const failure = error;
 		if (failure.code === "ENOENT") return void 0;
@@ -45771,7 +46135,9 @@ async function readOptionalFile(path, encoding) {
 		throw failure;
 	}
 }
-var init_read_file = __esmMin((() => {}));
+var init_read_file = __esmMin((() => {
+	init_promises$3();
+}));
 // packages/cli/src/saved-identity.ts
 /** Reads it from a file's JSON. @throws {CacheError} what `malformed` makes, never a value. */
 function parseSavedIdentity(value, malformed) {
@@ -45819,27 +46185,30 @@ function toFields(value) {
 // packages/cli/src/user-folders.ts
 /** Where the user's configuration lives. */
 function configHome(env) {
-	return xdgFolder(env["XDG_CONFIG_HOME"]) ?? join(homeFolder(env), ".config");
+	return xdgFolder(env["XDG_CONFIG_HOME"]) ?? _join(homeFolder(env), ".config");
 }
 /** Relative values are void by the standard. */
 function xdgFolder(folder) {
-	return folder !== void 0 && isAbsolute(folder) ? folder : void 0;
+	return folder !== void 0 && _isAbsolute(folder) ? folder : void 0;
 }
 /** The user's home folder, as Nix finds it. */
 function homeFolder(env) {
 	const home = env["HOME"];
-	return home !== void 0 && home !== "" ? home : homedir();
+	return home !== void 0 && home !== "" ? home : _homedir();
 }
 /** How `~` would write the path, for messages. */
 function abbreviate(path, env) {
 	const home = homeFolder(env);
 	return path.startsWith(`${home}/`) ? `~${path.slice(home.length)}` : path;
 }
-var init_user_folders = __esmMin((() => {}));
+var init_user_folders = __esmMin((() => {
+	init__builtin_node_os();
+	init__builtin_node_path();
+}));
 // packages/cli/src/client-config.ts
 /** Where {@link readClientConfig} reads. */
 function clientConfigPath(context) {
-	return join(configHome(context.env), "flywheel", "config.json");
+	return _join(configHome(context.env), "flywheel", "config.json");
 }
 /**
 * Reads what `login` saved; nothing when it never did.
@@ -45854,7 +46223,7 @@ async function readClientConfig(context) {
 /** Saves, readable by the user alone. */
 async function writeClientConfig(context, config) {
 	const path = clientConfigPath(context);
-	await mkdir(dirname(path), {
+	await _mkdir(_dirname(path), {
 		recursive: true,
 		mode: 448
 	});
@@ -45905,9 +46274,18 @@ function malformed(path, what) {
 	return new CacheError("CONFIG", `${path} is malformed: ${what}`, { hint: "Repair it, or remove it and log in again." });
 }
 var init_client_config = __esmMin((() => {
+	init_promises$3();
+	init__builtin_node_path();
 	init_src$6();
 	init_read_file();
 	init_user_folders();
+}));
+// \0builtin:node:readline/promises
+var builtin$7, read$7, _createInterface$1;
+var init_promises$2 = __esmMin((() => {
+	builtin$7 = /* @__PURE__ */ process.getBuiltinModule("node:readline/promises");
+	read$7 = (key) => builtin$7[key];
+	_createInterface$1 = /* @__PURE__ */ read$7("createInterface");
 }));
 // packages/cli/src/read-secret.ts
 /**
@@ -45917,7 +46295,7 @@ var init_client_config = __esmMin((() => {
 */
 async function readTokenFile$1(file, context) {
 	if (file === "-") return requireToken(await readStandardInput(context), "Standard input");
-	const text = await readOptionalFile(resolve(context.workingDirectory, file), "utf8");
+	const text = await readOptionalFile(_resolve(context.workingDirectory, file), "utf8");
 	if (text === void 0) throw new CacheError("NOT_FOUND", `The token file ${file} does not exist`);
 	return requireToken(text, file);
 }
@@ -45936,8 +46314,8 @@ async function readStandardInput(context) {
 /** Asks for a token on the terminal without showing what is typed. */
 async function promptToken(context) {
 	context.stderr.write("Token (not shown): ");
-	const silent = new Writable({ write: (_chunk, _encoding, done) => done() });
-	const terminal = createInterface({
+	const silent = new _Writable({ write: (_chunk, _encoding, done) => done() });
+	const terminal = _createInterface$1({
 		input: context.stdin,
 		output: silent,
 		terminal: true
@@ -45951,7 +46329,7 @@ async function promptToken(context) {
 }
 /** Asks a question that only the whole word `yes` answers; refused where nobody can be asked. */
 async function confirm(question, context) {
-	const terminal = createInterface({
+	const terminal = _createInterface$1({
 		input: context.stdin,
 		output: context.stderr
 	});
@@ -45974,6 +46352,9 @@ function requireToken(text, source) {
 }
 var MAX_SECRET_BYTES;
 var init_read_secret = __esmMin((() => {
+	init__builtin_node_path();
+	init_promises$2();
+	init__builtin_node_stream();
 	init_src$6();
 	init_read_file();
 	MAX_SECRET_BYTES = 65536;
@@ -45982,9 +46363,9 @@ var init_read_secret = __esmMin((() => {
 /** Gets an identity token anew and exchanges it. Notices go to the user. */
 async function exchangeIdentity(server, { source, audience, view, mode }, context) {
 	try {
-		var _usingCtx$52 = _usingCtx();
+		var _usingCtx$53 = _usingCtx();
 		const { createExchangeClient, obtainIdentityToken } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
-		const client = _usingCtx$52.a(createExchangeClient({
+		const client = _usingCtx$53.a(createExchangeClient({
 			server,
 			signal: context.signal
 		}));
@@ -45996,9 +46377,9 @@ async function exchangeIdentity(server, { source, audience, view, mode }, contex
 		for (const notice of exchanged.notices) warn(context, notice);
 		return exchanged;
 	} catch (_) {
-		_usingCtx$52.e = _;
+		_usingCtx$53.e = _;
 	} finally {
-		await _usingCtx$52.d();
+		await _usingCtx$53.d();
 	}
 }
 /**
@@ -46236,13 +46617,13 @@ asked whether it takes the token, and becomes the default of the other commands.
 function bazelPaths(scope, context) {
 	const { env } = context;
 	const isSystem = scope === "system";
-	const own = isSystem ? "/etc/flywheel/bazel" : join(configHome(env), "flywheel", "bazel");
+	const own = isSystem ? "/etc/flywheel/bazel" : _join(configHome(env), "flywheel", "bazel");
 	return {
-		userRc: isSystem ? "/etc/bazel.bazelrc" : join(homeFolder(env), ".bazelrc"),
-		ownRc: join(own, "bazelrc"),
-		credentialHelper: join(own, "credential-helper"),
-		tokenFile: join(own, "token"),
-		netrc: env["NETRC"] ?? join(homeFolder(env), ".netrc")
+		userRc: isSystem ? "/etc/bazel.bazelrc" : _join(homeFolder(env), ".bazelrc"),
+		ownRc: _join(own, "bazelrc"),
+		credentialHelper: _join(own, "credential-helper"),
+		tokenFile: _join(own, "token"),
+		netrc: env["NETRC"] ?? _join(homeFolder(env), ".netrc")
 	};
 }
 /** Reads the files as they are. */
@@ -46256,6 +46637,7 @@ async function readBazelFiles(paths) {
 	};
 }
 var init_bazel_files = __esmMin((() => {
+	init__builtin_node_path();
 	init_src$3();
 	init_user_folders();
 }));
@@ -46633,7 +47015,7 @@ var init_plan_use = __esmMin((() => {
 * @throws {CacheError} `CONFIG` when Nix was told to read none of the user's.
 */
 function nixConfPath(scope, context) {
-	if (scope === "system") return join(systemFolder(context), "nix.conf");
+	if (scope === "system") return _join(systemFolder(context), "nix.conf");
 	const [path] = userConfPaths(context);
 	if (path !== void 0) return path;
 	throw new CacheError("CONFIG", "NIX_USER_CONF_FILES is empty: Nix reads no file of yours", { hint: "Unset it, or configure the whole machine with --system." });
@@ -46652,15 +47034,15 @@ async function readNixConfTexts(scope, context) {
 */
 async function chooseNetrc(scope, texts, context) {
 	const named = texts.flatMap((text) => parseNixConf(text)).findLast((entry) => "name" in entry && entry.name === "netrc-file");
-	const isNamed = named !== void 0 && "value" in named && isAbsolute(named.value);
-	const present = isNamed ? fromNixConfPath(named.value) : join(systemFolder(context), "netrc");
+	const isNamed = named !== void 0 && "value" in named && _isAbsolute(named.value);
+	const present = isNamed ? fromNixConfPath(named.value) : _join(systemFolder(context), "netrc");
 	const state = await probe(present);
 	if (scope === "system" || state === "writable" || isNamed && state === "creatable") return {
 		path: present,
 		setsNetrcFile: false,
 		warnings: await describeRights(present)
 	};
-	const own = join(dirname(nixConfPath("user", context)), "netrc");
+	const own = _join(_dirname(nixConfPath("user", context)), "netrc");
 	return {
 		path: own,
 		setsNetrcFile: true,
@@ -46671,7 +47053,7 @@ async function chooseNetrc(scope, texts, context) {
 async function describeDaemon(scope, context) {
 	if (scope === "system" || context.userId === 0) return [];
 	const socket = context.env["NIX_DAEMON_SOCKET_PATH"] ?? "/nix/var/nix/daemon-socket/socket";
-	return await stat(socket).then(() => true, () => false) ? ["Nix runs as a daemon here and heeds these settings only from users named in its trusted-users. If it does not trust you, run `sudo flywheel use --system` instead."] : [];
+	return await _stat(socket).then(() => true, () => false) ? ["Nix runs as a daemon here and heeds these settings only from users named in its trusted-users. If it does not trust you, run `sudo flywheel use --system` instead."] : [];
 }
 function systemFolder(context) {
 	return context.env["NIX_CONF_DIR"] ?? "/etc/nix";
@@ -46681,7 +47063,7 @@ function userConfPaths(context) {
 	const named = env["NIX_USER_CONF_FILES"];
 	if (named !== void 0) return named.split(":").filter((path) => path !== "");
 	const others = (env["XDG_CONFIG_DIRS"] ?? "/etc/xdg").split(":").filter((path) => path !== "");
-	return [configHome(env), ...others].map((folder) => join(folder, "nix", "nix.conf"));
+	return [configHome(env), ...others].map((folder) => _join(folder, "nix", "nix.conf"));
 }
 async function readWithIncludes(path, depth) {
 	const state = await readState$1(path).catch(() => void 0);
@@ -46691,23 +47073,26 @@ async function readWithIncludes(path, depth) {
 		lines.push(line);
 		for (const entry of parseNixConf(line)) {
 			if (!("include" in entry)) continue;
-			lines.push(await readWithIncludes(resolve(dirname(path), fromNixConfPath(entry.include)), depth + 1));
+			lines.push(await readWithIncludes(_resolve(_dirname(path), fromNixConfPath(entry.include)), depth + 1));
 		}
 	}
 	return lines.join("\n");
 }
 async function probe(path) {
-	const may = async (target, mode) => access(target, mode).then(() => true, () => false);
-	if (await lstat(path).then(() => true, (error) => error.code !== "ENOENT" && error.code !== "ENOTDIR")) return await may(path, constants$1.R_OK | constants$1.W_OK) && await may(dirname(path), constants$1.W_OK) ? "writable" : "forbidden";
-	return await may(dirname(path), constants$1.W_OK) ? "creatable" : "absent";
+	const may = async (target, mode) => _access(target, mode).then(() => true, () => false);
+	if (await _lstat(path).then(() => true, (error) => error.code !== "ENOENT" && error.code !== "ENOTDIR")) return await may(path, _constants.R_OK | _constants.W_OK) && await may(_dirname(path), _constants.W_OK) ? "writable" : "forbidden";
+	return await may(_dirname(path), _constants.W_OK) ? "creatable" : "absent";
 }
 async function describeRights(path) {
-	const found = await stat(path).catch(() => void 0);
+	const found = await _stat(path).catch(() => void 0);
 	if (found === void 0 || (found.mode & 63) === 0) return [];
 	return [`${path} can be read by other users of this machine: so can the token in it now.`];
 }
 var MAX_DEPTH$1;
 var init_nix_files = __esmMin((() => {
+	init__builtin_node_fs();
+	init_promises$3();
+	init__builtin_node_path();
 	init_src$3();
 	init_src$6();
 	init_user_folders();
@@ -46814,7 +47199,7 @@ The token itself stays good until it expires or is revoked. Doing it twice is th
 var exchange_exports = /* @__PURE__ */ __exportAll({ command: () => command$50 });
 async function prepare(options, context) {
 	try {
-		var _usingCtx$51 = _usingCtx();
+		var _usingCtx$52 = _usingCtx();
 		const { chooseAudience, createExchangeClient, findIdentity, readRunnerConfig } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
 		const runner = await readRunnerConfig(context.env);
 		const config = await readClientConfig(context);
@@ -46823,7 +47208,7 @@ async function prepare(options, context) {
 		if (!options.printToken && options.output === void 0 && known.token !== void 0 && known.identity === void 0) throw new CacheError("CONFIG", `There is a token of \`flywheel login\` for ${url}`, { hint: "Write the new one elsewhere with --output FILE, or run `flywheel logout` first." });
 		const found = findIdentity(context.env, runner);
 		if (found.kind === "none") throw new CacheError("CONFIG", "There is no identity to exchange", { hint: found.hint });
-		const discovery = await _usingCtx$51.a(createExchangeClient({
+		const discovery = await _usingCtx$52.a(createExchangeClient({
 			server: url,
 			signal: context.signal
 		})).discover();
@@ -46842,9 +47227,9 @@ async function prepare(options, context) {
 			}
 		};
 	} catch (_) {
-		_usingCtx$51.e = _;
+		_usingCtx$52.e = _;
 	} finally {
-		await _usingCtx$51.d();
+		await _usingCtx$52.d();
 	}
 }
 /** A workflow that forbids its jobs to write caches is obeyed; it can never allow more. */
@@ -46860,7 +47245,7 @@ async function keep$1(exchanged, { server, name, identity }, options, context) {
 	describeGrant(exchanged, context);
 	if (options.printToken) return printLine(context, token);
 	if (options.output !== void 0) {
-		const file = resolve(context.workingDirectory, options.output);
+		const file = _resolve(context.workingDirectory, options.output);
 		await replaceFile(file, `${token}\n`, { mode: 384 });
 		return note(context, `The token is in ${abbreviate(file, context.env)}.`);
 	}
@@ -46882,6 +47267,7 @@ function describeGrant({ grant, expiresAt }, context) {
 }
 var command$50;
 var init_exchange = __esmMin((() => {
+	init__builtin_node_path();
 	init_src$3();
 	init_src$6();
 	init_client_config();
@@ -46969,13 +47355,13 @@ async function findRefusal(choice, context) {
 	if (choice.token === void 0) return void 0;
 	try {
 		try {
-			var _usingCtx$50 = _usingCtx();
-			await _usingCtx$50.a(await openAdminClient(choice, context)).listViews();
+			var _usingCtx$51 = _usingCtx();
+			await _usingCtx$51.a(await openAdminClient(choice, context)).listViews();
 			return;
 		} catch (_) {
-			_usingCtx$50.e = _;
+			_usingCtx$51.e = _;
 		} finally {
-			await _usingCtx$50.d();
+			await _usingCtx$51.d();
 		}
 	} catch (error) {
 		if (isCacheError(error, "UNAUTHENTICATED")) return error;
@@ -47199,14 +47585,14 @@ files you had. Doing it twice is the same as doing it once.`,
 		],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$49 = _usingCtx();
+				var _usingCtx$50 = _usingCtx();
 				const scope = options.system ? "system" : "user";
 				const [named = options.view] = args;
 				if (options.undo) return undo$1(scope, args[0], options, context);
 				const choice = await chooseServer(options, context);
 				const view = requireView(named, choice);
 				const { openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
-				const cache = _usingCtx$49.a(await openCache({
+				const cache = _usingCtx$50.a(await openCache({
 					...choice,
 					view,
 					signal: context.signal
@@ -47223,9 +47609,9 @@ files you had. Doing it twice is the same as doing it once.`,
 					context
 				});
 			} catch (_) {
-				_usingCtx$49.e = _;
+				_usingCtx$50.e = _;
 			} finally {
-				await _usingCtx$49.d();
+				await _usingCtx$50.d();
 			}
 		}
 	});
@@ -47262,9 +47648,9 @@ var init_credential_script = __esmMin((() => {
 var use_bazel_exports = /* @__PURE__ */ __exportAll({ command: () => command$47 });
 async function findEndpoint(choice, view, options, context) {
 	try {
-		var _usingCtx$48 = _usingCtx();
+		var _usingCtx$49 = _usingCtx();
 		const { openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
-		const { isPublic = false, flywheel } = _usingCtx$48.a(await openCache({
+		const { isPublic = false, flywheel } = _usingCtx$49.a(await openCache({
 			...choice,
 			view,
 			signal: context.signal
@@ -47279,9 +47665,9 @@ async function findEndpoint(choice, view, options, context) {
 			isPublic
 		};
 	} catch (_) {
-		_usingCtx$48.e = _;
+		_usingCtx$49.e = _;
 	} finally {
-		await _usingCtx$48.d();
+		await _usingCtx$49.d();
 	}
 }
 async function chooseCredential(facts, { options, paths }, context) {
@@ -47550,18 +47936,27 @@ var init_push_progress = __esmMin((() => {
 	REDRAW_MS = 100;
 	CLEAR_LINE = "\r\x1B[K";
 }));
+// \0builtin:node:readline
+var builtin$6, read$6, _createInterface;
+var init__builtin_node_readline = __esmMin((() => {
+	builtin$6 = /* @__PURE__ */ process.getBuiltinModule("node:readline");
+	read$6 = (key) => builtin$6[key];
+	_createInterface = /* @__PURE__ */ read$6("createInterface");
+}));
 // packages/cli/src/read-lines.ts
 /** The lines of standard input that are not empty, without white space around them. */
 async function readLines(context) {
 	const lines = [];
-	const reader = createInterface$1({
+	const reader = _createInterface({
 		input: context.stdin,
 		crlfDelay: 1e400
 	});
 	for await (const line of reader) if (line.trim() !== "") lines.push(line.trim());
 	return lines;
 }
-var init_read_lines = __esmMin((() => {}));
+var init_read_lines = __esmMin((() => {
+	init__builtin_node_readline();
+}));
 // packages/cli/src/commands/push.ts
 var push_exports = /* @__PURE__ */ __exportAll({ command: () => command$46 });
 var command$46;
@@ -47624,8 +48019,8 @@ server the whole closure becomes visible at once, or not at all.`,
 			const progress = createPushProgress(options.json, context);
 			try {
 				try {
-					var _usingCtx$47 = _usingCtx();
-					const cache = _usingCtx$47.a(await openCache({
+					var _usingCtx$48 = _usingCtx();
+					const cache = _usingCtx$48.a(await openCache({
 						...choice,
 						view,
 						signal,
@@ -47654,9 +48049,9 @@ server the whole closure becomes visible at once, or not at all.`,
 					}));
 					else note(context, describeSummary(summary));
 				} catch (_) {
-					_usingCtx$47.e = _;
+					_usingCtx$48.e = _;
 				} finally {
-					await _usingCtx$47.d();
+					await _usingCtx$48.d();
 				}
 			} catch (error) {
 				progress.end();
@@ -47683,20 +48078,27 @@ function createAgentLogger(write, who) {
 		error: log("error")
 	};
 }
+// \0builtin:node:events
+var builtin$5, read$5, _once;
+var init__builtin_node_events = __esmMin((() => {
+	builtin$5 = /* @__PURE__ */ process.getBuiltinModule("node:events");
+	read$5 = (key) => builtin$5[key];
+	_once = /* @__PURE__ */ read$5("once");
+}));
 // packages/runner-agent/src/control/control-server.ts
 /** Serves an agent's control routes on a Unix socket that only its user may open. */
 async function startControlServer(socketPath, handlers) {
-	const server = createServer$1((request, response) => {
+	const server = _createServer$1((request, response) => {
 		answer$1(request, response, handlers).catch((error) => {
 			if (!response.headersSent) response.writeHead(500, { "content-type": "application/json" });
 			response.end(JSON.stringify({ message: describeError(error) }));
 		});
 	});
 	server.listen(socketPath);
-	await once(server, "listening");
-	await chmod(socketPath, 384);
+	await _once(server, "listening");
+	await _chmod(socketPath, 384);
 	return { async [Symbol.asyncDispose]() {
-		const closed = once(server, "close");
+		const closed = _once(server, "close");
 		server.close();
 		server.closeAllConnections();
 		await closed;
@@ -47747,6 +48149,9 @@ function readPaths(body) {
 }
 var MAX_BODY_BYTES$1;
 var init_control_server = __esmMin((() => {
+	init__builtin_node_events();
+	init_promises$3();
+	init__builtin_node_http();
 	init_src$6();
 	MAX_BODY_BYTES$1 = 8 * 2 ** 20;
 }));
@@ -47780,7 +48185,7 @@ async function findJobProcess(pid) {
 }
 /** @see proc_pid_stat(5): the name is in parentheses and may hold any, the rest is words. */
 async function readFacts(pid) {
-	const text = await readFile$2(`/proc/${pid}/stat`, "latin1").catch(() => "");
+	const text = await _readFile(`/proc/${pid}/stat`, "latin1").catch(() => "");
 	const nameEnd = text.lastIndexOf(")");
 	if (nameEnd === -1) return void 0;
 	const words = text.slice(nameEnd + 2).split(" ");
@@ -47803,6 +48208,7 @@ function isSignalled(pid) {
 }
 var ProcessIdentitySchema, WORKERS, MAX_DEPTH;
 var init_process_identity = __esmMin((() => {
+	init_promises$3();
 	init_dist();
 	ProcessIdentitySchema = /* @__PURE__ */ object({
 		pid: /* @__PURE__ */ pipe(/* @__PURE__ */ number(), /* @__PURE__ */ integer(), /* @__PURE__ */ minValue(1)),
@@ -47819,18 +48225,18 @@ var init_process_identity = __esmMin((() => {
 * So while such a Nix runs, a hook that does nothing stays, and goes with the last of them. They are found on Linux.
 */
 async function removeSession(files) {
-	const users = existsSync(files.hook) ? await findNixProcesses(files) : [];
+	const users = _existsSync(files.hook) ? await findNixProcesses(files) : [];
 	if (users.length === 0) {
-		await rm(files.folder, {
+		await _rm(files.folder, {
 			recursive: true,
 			force: true
 		});
 		return;
 	}
 	await replaceFile(files.hook, "#!/bin/sh\nexit 0\n");
-	for (const name of await readdir(files.folder)) {
-		const file = path.join(files.folder, name);
-		if (file !== files.hook) await rm(file, {
+	for (const name of await _readdir(files.folder)) {
+		const file = builtin$11.join(files.folder, name);
+		if (file !== files.hook) await _rm(file, {
 			recursive: true,
 			force: true
 		});
@@ -47842,7 +48248,7 @@ async function removeSession(files) {
 		files.folder,
 		...users
 	];
-	spawn("/bin/sh", words, {
+	_spawn("/bin/sh", words, {
 		cwd: "/",
 		detached: true,
 		stdio: "ignore"
@@ -47850,15 +48256,19 @@ async function removeSession(files) {
 }
 /** The Nix commands of this user that were started with the session's nix.conf. */
 async function findNixProcesses({ nixConf }) {
-	const names = await readdir("/proc").catch(() => []);
+	const names = await _readdir("/proc").catch(() => []);
 	return (await Promise.all(names.filter((name) => /^\d+$/.test(name)).map(async (pid) => {
-		const read = (file) => readFile$2(`/proc/${pid}/${file}`, "latin1").catch(() => "");
+		const read = (file) => _readFile(`/proc/${pid}/${file}`, "latin1").catch(() => "");
 		if (!(await read("comm")).includes("nix")) return [];
 		return (await read("environ")).includes(nixConf) ? [pid] : [];
 	}))).flat();
 }
 var SWEEP;
 var init_remove_session = __esmMin((() => {
+	init__builtin_node_child_process();
+	init__builtin_node_fs();
+	init_promises$3();
+	init__builtin_node_path();
 	init_src$3();
 	SWEEP = `folder=$1; shift
 for pid; do
@@ -47873,7 +48283,7 @@ rm -rf "$folder"`;
 // packages/runner-agent/src/session/session-files.ts
 /** The files of a session, whether they exist or not. */
 function sessionFiles(folder) {
-	const at = (name) => join(folder, name);
+	const at = (name) => _join(folder, name);
 	return {
 		folder,
 		settings: at("settings.json"),
@@ -47896,24 +48306,28 @@ function sessionFiles(folder) {
 }
 /** Makes a new session's folder in `parent`. */
 async function createSessionFolder(parent) {
-	const name = `flywheel-${randomBytes(4).toString("hex")}`;
-	const folder = join(parent, name);
-	await mkdir(parent).catch((error) => {
+	const name = `flywheel-${_randomBytes(4).toString("hex")}`;
+	const folder = _join(parent, name);
+	await _mkdir(parent).catch((error) => {
 		if (error.code !== "EEXIST") throw error;
 	});
-	await mkdir(folder, { mode: 448 });
+	await _mkdir(folder, { mode: 448 });
 	const files = sessionFiles(folder);
-	await mkdir(files.spool, { mode: 448 });
-	await writeFile(files.queue, "", { mode: 384 });
+	await _mkdir(files.spool, { mode: 448 });
+	await _writeFile(files.queue, "", { mode: 384 });
 	return files;
 }
 /** Where the control socket goes: into the folder, or where its path is short enough. */
 async function chooseSocketPath({ socket }) {
 	if (Buffer.byteLength(socket) <= MAX_SOCKET_PATH_BYTES) return socket;
-	return join(await mkdtemp(join(tmpdir(), "flywheel-")), "control.sock");
+	return _join(await _mkdtemp(_join(_tmpdir(), "flywheel-")), "control.sock");
 }
 var MAX_SOCKET_PATH_BYTES;
 var init_session_files = __esmMin((() => {
+	init__builtin_node_crypto();
+	init_promises$3();
+	init__builtin_node_os();
+	init__builtin_node_path();
 	MAX_SOCKET_PATH_BYTES = 100;
 }));
 // packages/runner-agent/src/session/session-state.ts
@@ -47941,7 +48355,7 @@ function writeState(file, value) {
 async function readState(file, schema) {
 	let json;
 	try {
-		json = JSON.parse(await readFile$2(file, "utf8"));
+		json = JSON.parse(await _readFile(file, "utf8"));
 	} catch (cause) {
 		const isAbsent = cause.code === "ENOENT";
 		throw new CacheError(isAbsent ? "NOT_FOUND" : "CONFIG", isAbsent ? `There is no session: ${file} does not exist` : `${file} cannot be read as JSON`, {
@@ -47956,6 +48370,7 @@ async function readState(file, schema) {
 }
 var text, address, seconds$1, Settings, Session;
 var init_session_state = __esmMin((() => {
+	init_promises$3();
 	init_src$3();
 	init_src$6();
 	init_dist();
@@ -48195,7 +48610,7 @@ function isStorePath(word) {
 async function openSpool(files) {
 	const journal = await readFrom(files.journalFile, 0);
 	const done = parseJournal(journal);
-	if (journal !== "" && !journal.endsWith("\n")) await appendFile(files.journalFile, "\n");
+	if (journal !== "" && !journal.endsWith("\n")) await _appendFile(files.journalFile, "\n");
 	let offset = 0;
 	let rest = "";
 	return {
@@ -48212,7 +48627,7 @@ async function openSpool(files) {
 		},
 		async settle(paths, how) {
 			if (paths.length === 0) return;
-			await appendFile(files.journalFile, paths.map((path) => `${LETTERS[how]} ${path}\n`).join(""));
+			await _appendFile(files.journalFile, paths.map((path) => `${LETTERS[how]} ${path}\n`).join(""));
 		}
 	};
 }
@@ -48220,7 +48635,7 @@ async function openSpool(files) {
 async function readFrom(file, offset) {
 	let handle;
 	try {
-		handle = await open(file, "r");
+		handle = await _open(file, "r");
 	} catch (error) {
 		if (error.code === "ENOENT") return "";
 		throw error;
@@ -48238,10 +48653,11 @@ async function readFrom(file, offset) {
 /** Adds paths to a queue, as the hook does: in one write, after all that is there. */
 async function appendToQueue(queueFile, paths) {
 	const good = paths.filter(isStorePath);
-	if (good.length > 0) await appendFile(queueFile, `${good.join(" ")}\n`);
+	if (good.length > 0) await _appendFile(queueFile, `${good.join(" ")}\n`);
 }
 var LETTERS, LETTER_LINE;
 var init_spool$1 = __esmMin((() => {
+	init_promises$3();
 	init_src$4();
 	LETTERS = {
 		pushed: "P",
@@ -48287,11 +48703,13 @@ function openLocalStore(nix, storeDir, run) {
 }
 /** A path whose lock is still there is not done; the lock's removal will be seen. */
 async function keepUnlocked(storeDir, names) {
-	const locks = await Promise.all(names.map((name) => lstat(join(storeDir, `${name}.lock`)).then(() => true, () => false)));
+	const locks = await Promise.all(names.map((name) => _lstat(_join(storeDir, `${name}.lock`)).then(() => true, () => false)));
 	return names.filter((_, index) => locks[index] === false);
 }
 var MAX_ARGUMENTS;
 var init_local_store = __esmMin((() => {
+	init_promises$3();
+	init__builtin_node_path();
 	init_src$3();
 	init_src$6();
 	MAX_ARGUMENTS = 500;
@@ -48322,7 +48740,7 @@ var init_store_names = __esmMin((() => {
 // packages/runner-agent/src/uploads/store-diff.ts
 /** Keeps the names that are in the store directory now, valid or not. */
 async function takeSnapshot(storeDir, file) {
-	await replaceFile(file, (await readdir(storeDir).catch(() => [])).map((name) => `${name}\n`).join(""), { mode: 384 });
+	await replaceFile(file, (await _readdir(storeDir).catch(() => [])).map((name) => `${name}\n`).join(""), { mode: 384 });
 }
 /**
 * The store paths that became valid since the snapshot, whoever made them.
@@ -48331,8 +48749,8 @@ async function takeSnapshot(storeDir, file) {
 */
 async function findNewPaths(options) {
 	const { storeDir, env, signal } = options;
-	const old = new Set((await readFile$2(options.snapshotFile, "utf8")).split("\n"));
-	const fresh = (await readdir(storeDir)).filter((name) => !old.has(name) && isWorthPushing(name, { skipSources: false }));
+	const old = new Set((await _readFile(options.snapshotFile, "utf8")).split("\n"));
+	const fresh = (await _readdir(storeDir)).filter((name) => !old.has(name) && isWorthPushing(name, { skipSources: false }));
 	return (await openLocalStore(options.nix, storeDir, {
 		env,
 		signal,
@@ -48341,6 +48759,7 @@ async function findNewPaths(options) {
 }
 var NIX_TIMEOUT_MS$3;
 var init_store_diff = __esmMin((() => {
+	init_promises$3();
 	init_src$3();
 	init_local_store();
 	init_store_names();
@@ -48406,7 +48825,7 @@ function createUploadProcess(options) {
 		if (child !== void 0 || isClosed || starts >= MAX_STARTS) return;
 		starts += 1;
 		const [program, ...words] = agentCommand(options.self, files.folder, "--uploads");
-		const started = spawn(program, words, {
+		const started = _spawn(program, words, {
 			env: options.env,
 			stdio: [
 				"ignore",
@@ -48442,14 +48861,14 @@ function createUploadProcess(options) {
 		});
 	};
 	const look = async () => {
-		const facts = await stat(files.queue).catch(() => void 0);
+		const facts = await _stat(files.queue).catch(() => void 0);
 		if (facts !== void 0 && facts.size > 0) start();
 	};
 	const poll = setInterval(() => void look(), POLL_MS$1);
 	poll.unref();
 	let watcher;
 	try {
-		watcher = watch(files.queue, () => void look());
+		watcher = _watch(files.queue, () => void look());
 		watcher.on("error", () => watcher?.close());
 	} catch (error) {
 		logger.info("the queue is looked at from time to time", { error: describeError(error) });
@@ -48501,13 +48920,17 @@ function createUploadProcess(options) {
 }
 function makeNice(pid, logger) {
 	try {
-		setPriority(pid, NICENESS);
+		_setPriority(pid, NICENESS);
 	} catch (error) {
 		logger.info("the uploads keep their priority", { error: describeError(error) });
 	}
 }
 var NICENESS, POLL_MS$1, MAX_STARTS, GRACE_MS, NOTHING$5;
 var init_upload_process = __esmMin((() => {
+	init__builtin_node_child_process();
+	init__builtin_node_fs();
+	init_promises$3();
+	init__builtin_node_os();
 	init_src$6();
 	init_agent_command();
 	NICENESS = 10;
@@ -48675,11 +49098,12 @@ function toOutputs(path) {
 }
 /** Reads a token file. */
 async function readTokenFile(file) {
-	const token = await readFile$2(file, "utf8").catch(() => "");
+	const token = await _readFile(file, "utf8").catch(() => "");
 	return token.trim() === "" ? void 0 : token.trim();
 }
 var PROGRESS, IDLE_MS$2;
 var init_upload_target = __esmMin((() => {
+	init_promises$3();
 	init_src$3();
 	init_src$6();
 	PROGRESS = /* @__PURE__ */ new Set([
@@ -48708,18 +49132,18 @@ async function openJobCredentials({ server, credentials: settings }, files, cont
 		logger: context.logger,
 		renew: async () => {
 			try {
-				var _usingCtx$46 = _usingCtx();
+				var _usingCtx$47 = _usingCtx();
 				const found = findIdentity(context.env, await readRunnerConfig(context.env));
 				if (found.kind === "none") throw new CacheError("CONFIG", "There is no identity to exchange", { hint: found.hint });
 				const identity = await obtainIdentityToken(found.source, audience);
-				return (await _usingCtx$46.a(createExchangeClient({ server })).exchange(identity, {
+				return (await _usingCtx$47.a(createExchangeClient({ server })).exchange(identity, {
 					view,
 					mode
 				})).token;
 			} catch (_) {
-				_usingCtx$46.e = _;
+				_usingCtx$47.e = _;
 			} finally {
-				await _usingCtx$46.d();
+				await _usingCtx$47.d();
 			}
 		},
 		onRenewed: (renewed) => replaceFile(files.token, `${renewed}\n`, { mode: 384 })
@@ -49070,7 +49494,7 @@ async function* readOn(upstream, url, { answer: first, begin, sizeBytes }, { sta
 			upstream.report(`a transfer broke off: ${reason}`);
 			throw new CacheError("TRUNCATED", `${url.pathname} broke off after ${received} bytes`, { cause: trouble });
 		}
-		if (breaks > 1) await setTimeout$1(RESUME_PAUSE_MS * 2 ** (breaks - 2), void 0, { ref: false });
+		if (breaks > 1) await _setTimeout(RESUME_PAUSE_MS * 2 ** (breaks - 2), void 0, { ref: false });
 		const range = {
 			start: begin.start + received,
 			...begin.end === void 0 ? {} : { end: begin.end }
@@ -49131,6 +49555,7 @@ function parseLength(header) {
 }
 var MAX_BREAKS, PROGRESS_BYTES, RESUME_PAUSE_MS, MIN_BYTES_PER_SECOND;
 var init_nar_stream = __esmMin((() => {
+	init_promises$4();
 	init_src$6();
 	MAX_BREAKS = 3;
 	PROGRESS_BYTES = 65536;
@@ -49213,7 +49638,7 @@ function createReadAhead(options) {
 	const fill = async (path, nar, isSmall) => {
 		try {
 			const url = new URL(path.url, cacheUrl);
-			const hash = createHash("sha256");
+			const hash = _createHash("sha256");
 			for await (const chunk of isSmall ? readSmall(url) : readLarge(url)) {
 				hash.update(chunk);
 				await nar.append(chunk);
@@ -49287,7 +49712,7 @@ async function requireRightBytes(path, nar, hash) {
 	}
 	if (narSize > MAX_UNPACKED_BYTES || compression !== "zstd" && compression !== "none") return;
 	const bytes = copied(nar.read(0, nar.writtenBytes));
-	const narBytes = createHash("sha256");
+	const narBytes = _createHash("sha256");
 	try {
 		for await (const chunk of compression === "none" ? bytes : decodeZstd(bytes)) narBytes.update(chunk);
 	} catch (error) {
@@ -49305,6 +49730,7 @@ function wrongBytes({ url }) {
 }
 var SMALL_FILE_BYTES, MAX_SMALL, MAX_LARGE, IDLE_MS$1, MAX_UNPACKED_BYTES, OVERHEAD, OVERHEAD_BYTES;
 var init_read_ahead = __esmMin((() => {
+	init__builtin_node_crypto();
 	init_src$6();
 	init_src$4();
 	init_nar_stream();
@@ -49315,6 +49741,21 @@ var init_read_ahead = __esmMin((() => {
 	MAX_UNPACKED_BYTES = 8 * 2 ** 20;
 	OVERHEAD = 1.02;
 	OVERHEAD_BYTES = 1024;
+}));
+// \0builtin:node:net
+var builtin$4, read$4, _connect$1, _createServer;
+var init__builtin_node_net = __esmMin((() => {
+	builtin$4 = /* @__PURE__ */ process.getBuiltinModule("node:net");
+	read$4 = (key) => builtin$4[key];
+	_connect$1 = /* @__PURE__ */ read$4("connect");
+	_createServer = /* @__PURE__ */ read$4("createServer");
+}));
+// \0builtin:node:tls
+var builtin$3, read$3, _connect;
+var init__builtin_node_tls = __esmMin((() => {
+	builtin$3 = /* @__PURE__ */ process.getBuiltinModule("node:tls");
+	read$3 = (key) => builtin$3[key];
+	_connect = /* @__PURE__ */ read$3("connect");
 }));
 // packages/runner-agent/src/nix-face/response-reader.ts
 /** @see RFC 9112, sections 4 to 7. */
@@ -49595,7 +50036,7 @@ function openSocket$2({ protocol, hostname, port }, buffer, callback) {
 		buffer,
 		callback
 	};
-	if (protocol === "http:") return connect({
+	if (protocol === "http:") return _connect$1({
 		host,
 		port: Number(port || 80),
 		onread
@@ -49607,7 +50048,7 @@ function openSocket$2({ protocol, hostname, port }, buffer, callback) {
 		servername,
 		onread
 	};
-	return connect$1(options);
+	return _connect(options);
 }
 function formatRequest(url, headers) {
 	const lines = Object.entries({
@@ -49624,6 +50065,8 @@ function asError$1(reason) {
 }
 var PLAIN, TLS;
 var init_file_connection = __esmMin((() => {
+	init__builtin_node_net();
+	init__builtin_node_tls();
 	init_src$6();
 	init_response_reader();
 	PLAIN = {
@@ -49783,14 +50226,8 @@ var init_read_whole = __esmMin((() => {
 /** Asks an upstream with deadlines, one repetition and a breaker. */
 function createUpstream(options) {
 	const { probeUrl, isForbiddenAbsent, credentials, deadlineMs, health, nowMs } = options;
-	const small = new import_undici$1.Agent({
-		headersTimeout: 0,
-		bodyTimeout: 0,
-		allowH2: false,
-		connect: { timeout: CONNECT_TIMEOUT_MS$1 },
-		connections: SMALL_CONNECTIONS,
-		pipelining: PIPELINING
-	});
+	let opened;
+	const open = () => opened ??= openAgent();
 	const files = createFileConnections(CONNECT_TIMEOUT_MS$1);
 	const origin = probeUrl.origin;
 	const running = /* @__PURE__ */ new Set();
@@ -49808,12 +50245,11 @@ function createUpstream(options) {
 		...question.headers,
 		...token === void 0 || url.origin !== origin ? {} : { authorization: `Bearer ${token}` }
 	});
-	const sendSmall = (url, { method = "GET", body }, { headers, signal }) => readWhole(small, {
+	const sendSmall = async (url, { method = "GET", body }, asking) => readWhole(await open(), {
 		url,
 		method,
-		headers,
 		body,
-		signal,
+		...asking,
 		maxBytes: MAX_SMALL_BYTES
 	});
 	const sendLarge = async (url, _, { headers, signal }) => {
@@ -49892,7 +50328,7 @@ function createUpstream(options) {
 		try {
 			if (gone?.aborted === true) onGone();
 			for (let attempts = 0; attempts < ATTEMPTS; attempts += 1) {
-				if (attempts > 0) await setTimeout$1(RETRY_PAUSE_MS, void 0, { signal: giveUp.signal });
+				if (attempts > 0) await _setTimeout(RETRY_PAUSE_MS, void 0, { signal: giveUp.signal });
 				try {
 					const answer = await attempt(send, url, question, giveUp.signal);
 					if ("status" in answer) return answer;
@@ -49955,10 +50391,11 @@ function createUpstream(options) {
 		readHead: (url) => readSmall(url, { method: "HEAD" }),
 		open: (url, question) => ask(sendLarge, url, question),
 		report,
-		warmUp() {
+		async warmUp() {
 			if (!health.isAsked || nowMs() - warmedMs < WARM_MS) return;
 			if (nowMs() - lastUsedMs < WARM_MS && warmedMs > -1e400) return;
 			warmedMs = nowMs();
+			const small = await open();
 			const signal = AbortSignal.timeout(deadlineMs);
 			const headers = headersFor({}, probeUrl, credentials.token());
 			const head = {
@@ -49983,9 +50420,21 @@ function createUpstream(options) {
 			isClosed = true;
 			for (const each of running) each.abort();
 			files[Symbol.dispose]();
-			await small.destroy();
+			await (await opened)?.destroy();
 		}
 	};
+}
+/** Its module is loaded here and not with this one: a job's start would wait for it, and Nix asks later. */
+async function openAgent() {
+	const { Agent: SmallAgent } = await Promise.resolve().then(() => /* @__PURE__ */ __toESM(require_undici(), 1));
+	return new SmallAgent({
+		headersTimeout: 0,
+		bodyTimeout: 0,
+		allowH2: false,
+		connect: { timeout: CONNECT_TIMEOUT_MS$1 },
+		connections: SMALL_CONNECTIONS,
+		pipelining: PIPELINING
+	});
 }
 /** What comes after the head of an answer that is of no use. */
 function drop(answer) {
@@ -50003,10 +50452,12 @@ async function readTextOf({ bytes, header }) {
 function networkCause(error) {
 	return error instanceof Error && error.cause instanceof Error ? error.cause : error;
 }
-var import_undici$1, CONNECT_TIMEOUT_MS$1, ATTEMPTS, RETRY_PAUSE_MS, MAX_REDIRECTS$1, REDIRECTS, MAX_SMALL_BYTES, SMALL_CONNECTIONS, PIPELINING, WARM_MS, NEAR_MS, USER_AGENT, decompress;
+var CONNECT_TIMEOUT_MS$1, ATTEMPTS, RETRY_PAUSE_MS, MAX_REDIRECTS$1, REDIRECTS, MAX_SMALL_BYTES, SMALL_CONNECTIONS, PIPELINING, WARM_MS, NEAR_MS, USER_AGENT, decompress;
 var init_upstream = __esmMin((() => {
+	init_promises$4();
+	init__builtin_node_util();
+	init__builtin_node_zlib();
 	init_src$6();
-	import_undici$1 = require_undici();
 	init_file_connections();
 	init_read_whole();
 	CONNECT_TIMEOUT_MS$1 = 5e3;
@@ -50026,7 +50477,7 @@ var init_upstream = __esmMin((() => {
 	WARM_MS = 3e3;
 	NEAR_MS = 15;
 	USER_AGENT = "gloriousflywheel-agent";
-	decompress = promisify(zstdDecompress);
+	decompress = _promisify(_zstdDecompress);
 }));
 // packages/runner-agent/src/nix-face/nix-cache.ts
 /** The cache's address with a final slash. */
@@ -50252,11 +50703,7 @@ var init_serve_nar = __esmMin((() => {
 function isServerTrouble({ miss }) {
 	return miss === "timeout" || miss === "breaker-open";
 }
-/**
-* Answers what Nix asks of a binary cache; everything else is not there.
-*
-* The answer rejects when it cannot be completed: its connection is to be cut then.
-*/
+/** Answers what Nix asks of a binary cache; everything else is not there. */
 function createNixRequests(options) {
 	const { secret, first, extra, stallMs, statistics } = options;
 	const caches = [first, ...extra];
@@ -50264,10 +50711,11 @@ function createNixRequests(options) {
 		statistics.nix.miss(reason);
 		sendText(response, 404, "text/plain", `${MISSES$1[reason]}\n`);
 	};
-	const cacheInfo = first.upstream.readText(first.cacheInfoUrl);
+	let cacheInfo;
+	const readCacheInfo = () => cacheInfo ??= first.upstream.readText(first.cacheInfoUrl);
 	const serveCacheInfo = async (response) => {
 		first.upstream.warmUp();
-		sendText(response, 200, "text/x-nix-cache-info", cacheInfoOf(await Promise.race([cacheInfo, timeout(CACHE_INFO_DEADLINE_MS)])));
+		sendText(response, 200, "text/x-nix-cache-info", cacheInfoOf(await Promise.race([readCacheInfo(), timeout(CACHE_INFO_DEADLINE_MS)])));
 	};
 	/** What a closure brought stays with its cache; what nobody has learned of yet is asked for, in order. */
 	const findPath = async (hash) => {
@@ -50336,12 +50784,15 @@ function createNixRequests(options) {
 		else if (isNarName(name)) await serveFile(request, response, name);
 		else sendText(response, 404, "text/plain", "There is nothing here.\n");
 	};
-	return async (request, response) => {
-		try {
-			await answer(request, response);
-		} catch (error) {
-			if (response.headersSent) throw error;
-			sendMiss(response, "error");
+	return {
+		prepare: () => void readCacheInfo(),
+		async serve(request, response) {
+			try {
+				await answer(request, response);
+			} catch (error) {
+				if (response.headersSent) throw error;
+				sendMiss(response, "error");
+			}
 		}
 	};
 }
@@ -50359,7 +50810,7 @@ function isNarName(name) {
 }
 function isSame(given, secret) {
 	const [one, other] = [Buffer.from(given), Buffer.from(secret)];
-	return one.length === other.length && timingSafeEqual(one, other);
+	return one.length === other.length && _timingSafeEqual(one, other);
 }
 function cacheInfoOf(text) {
 	let info = {
@@ -50381,6 +50832,7 @@ function timeout(durationMs) {
 }
 var CACHE_INFO_DEADLINE_MS, MISSES$1, WRONG;
 var init_nix_requests = __esmMin((() => {
+	init__builtin_node_crypto();
 	init_src$6();
 	init_src$4();
 	init_serve_nar();
@@ -50430,13 +50882,16 @@ function createSpool({ directory, maxBytes }) {
 	};
 }
 async function openNameless(directory) {
-	const name = path.join(directory, `nar-${randomUUID()}`);
-	const file = await open(name, "wx+", 384);
-	await unlink(name);
+	const name = builtin$11.join(directory, `nar-${_randomUUID()}`);
+	const file = await _open(name, "wx+", 384);
+	await _unlink(name);
 	return file;
 }
 var IN_MEMORY_BYTES, MAX_MEMORY_BYTES, MAX_FILES, READ_BYTES, NO_BYTES$1, Entry, MemoryStorage, FileStorage;
 var init_spool = __esmMin((() => {
+	init__builtin_node_crypto();
+	init_promises$3();
+	init__builtin_node_path();
 	init_src$6();
 	IN_MEMORY_BYTES = 262144;
 	MAX_MEMORY_BYTES = 16 * 2 ** 20;
@@ -50616,19 +51071,19 @@ var start_nix_face_exports = /* @__PURE__ */ __exportAll({ startNixFace: () => s
 */
 async function startNixFace$1(options) {
 	try {
-		var _usingCtx$45 = _usingCtx();
+		var _usingCtx$46 = _usingCtx();
 		const { secret, upstream: cache, credentials, statistics, logger } = options;
 		const { prefetch = true, nowMs = () => performance.now() } = options;
 		const deadlineMs = options.deadlineMs ?? DEFAULT_DEADLINE_MS;
 		const stallMs = options.stallMs ?? DEFAULT_STALL_MS;
-		const opened = _usingCtx$45.a(new AsyncDisposableStack());
+		const opened = _usingCtx$46.a(new AsyncDisposableStack());
 		const health = createUpstreamHealth({
 			origin: cacheUrlOf(cache).origin,
 			statistics,
 			logger,
 			nowMs
 		});
-		await mkdir(options.spoolDirectory, {
+		await _mkdir(options.spoolDirectory, {
 			recursive: true,
 			mode: 448
 		});
@@ -50649,40 +51104,41 @@ async function startNixFace$1(options) {
 			logger,
 			nowMs
 		}));
-		const serve = createNixRequests({
+		const requests = createNixRequests({
 			secret,
 			stallMs,
 			statistics,
 			first: open(cache),
 			extra: (options.extra ?? []).map(open)
 		});
-		const server = createServer$1({
+		const server = _createServer$1({
 			noDelay: true,
 			keepAliveTimeout: 12e4
 		}, (request, response) => {
 			response.on("error", () => {});
-			serve(request, response).catch((error) => {
+			requests.serve(request, response).catch((error) => {
 				if (!isCacheError(error, "CANCELLED")) logger.warn("an answer could not be completed", { error: describeError(error) });
 				response.destroy();
 			});
 		});
 		server.listen(0, "127.0.0.1");
-		await once(server, "listening");
+		await _once(server, "listening");
 		opened.defer(async () => {
 			server.closeAllConnections();
 			server.close();
-			await once(server, "close");
+			await _once(server, "close");
 		});
 		const owned = opened.move();
 		return {
 			url: `http://127.0.0.1:${portOf(server.address())}/${secret}`,
+			prepare: () => requests.prepare(),
 			close: () => owned.disposeAsync(),
 			[Symbol.asyncDispose]: () => owned.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$45.e = _;
+		_usingCtx$46.e = _;
 	} finally {
-		await _usingCtx$45.d();
+		await _usingCtx$46.d();
 	}
 }
 function portOf(address) {
@@ -50691,6 +51147,9 @@ function portOf(address) {
 }
 var DEFAULT_SPOOL_BYTES$2, DEFAULT_PREFETCH_MAX_BYTES, DEFAULT_DEADLINE_MS, DEFAULT_STALL_MS;
 var init_start_nix_face = __esmMin((() => {
+	init__builtin_node_events();
+	init_promises$3();
+	init__builtin_node_http();
 	init_src$6();
 	init_nix_cache();
 	init_nix_requests();
@@ -56669,6 +57128,13 @@ var init_esm = __esmMin((() => {
 	init_message$1();
 	init_proto_int64();
 }));
+// \0builtin:node:perf_hooks
+var builtin$2, read$2, _performance;
+var init__builtin_node_perf_hooks = __esmMin((() => {
+	builtin$2 = /* @__PURE__ */ process.getBuiltinModule("node:perf_hooks");
+	read$2 = (key) => builtin$2[key];
+	_performance = /* @__PURE__ */ read$2("performance");
+}));
 // packages/grpc/src/free-memory.ts
 /**
 * Gives the memory of bytes back at once, when they are all there is in it; the collector comes by late, as large pieces
@@ -56729,16 +57195,16 @@ function attachSocket(socket, create) {
 		timerAtMs = nextTickMs;
 		timer = setTimeout(() => {
 			timerAtMs = 1e400;
-			connection.tick(performance$1.now());
+			connection.tick(_performance.now());
 			flush();
-		}, Math.min(Math.max(1, nextTickMs - performance$1.now()), MAX_TIMER_MS));
+		}, Math.min(Math.max(1, nextTickMs - _performance.now()), MAX_TIMER_MS));
 		timer.unref();
 	};
-	const connection = create(scheduleFlush, performance$1.now());
+	const connection = create(scheduleFlush, _performance.now());
 	socket.setNoDelay(true);
 	socket.on("data", (bytes) => {
 		isReceiving = true;
-		connection.receive(bytes, performance$1.now());
+		connection.receive(bytes, _performance.now());
 		isReceiving = false;
 		if (!connection.isInputKept) freeMemory(bytes);
 		flush();
@@ -56763,6 +57229,7 @@ function tellAll(marks) {
 }
 var MAX_TIMER_MS;
 var init_attach_socket = __esmMin((() => {
+	init__builtin_node_perf_hooks();
 	init_free_memory();
 	MAX_TIMER_MS = 2 ** 31 - 1;
 }));
@@ -56979,6 +57446,7 @@ var init_stream = __esmMin((() => {
 // packages/grpc/src/message-reader.ts
 var PREFIX_BYTES$2, FIRST_ROOM_BYTES, MessageReader;
 var init_message_reader = __esmMin((() => {
+	init__builtin_node_zlib();
 	init_free_memory();
 	init_status();
 	PREFIX_BYTES$2 = 5;
@@ -57118,7 +57586,7 @@ var init_message_reader = __esmMin((() => {
 			}
 			let plain;
 			try {
-				plain = gunzipSync(message, { maxOutputLength: Math.max(1, this.#maxBytes) });
+				plain = _gunzipSync(message, { maxOutputLength: Math.max(1, this.#maxBytes) });
 			} catch (error) {
 				if (error.code === "ERR_BUFFER_TOO_LARGE") return this.#tooLarge("a message that decompresses to more");
 				return {
@@ -60143,7 +60611,7 @@ var init_src$2 = __esmMin((() => {
 /** The digest of `content`. */
 function digestOf(content) {
 	return {
-		hash: createHash("sha256").update(content).digest("hex"),
+		hash: _createHash("sha256").update(content).digest("hex"),
 		sizeBytes: content.length
 	};
 }
@@ -60204,6 +60672,7 @@ function encodeHash(source, from, target, to) {
 }
 var EMPTY_DIGEST, NOT_HEXADECIMAL, PAIRS, DIGITS;
 var init_digest = __esmMin((() => {
+	init__builtin_node_crypto();
 	init_src$6();
 	EMPTY_DIGEST = Object.freeze({
 		hash: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
@@ -60513,6 +60982,7 @@ var init_remote_execution_pb = __esmMin((() => {
 	Capabilities = /*@__PURE__*/ serviceDesc(file_build_bazel_remote_execution_v2_remote_execution, 2);
 })), MAX_VARINT_BYTES, MAX_TAG_BYTES, TWO_TO_32, WireReader;
 var init_wire_reader = __esmMin((() => {
+	init__builtin_node_buffer();
 	init_src$6();
 	MAX_VARINT_BYTES = 10;
 	MAX_TAG_BYTES = 5;
@@ -60587,7 +61057,7 @@ var init_wire_reader = __esmMin((() => {
 		}
 		/** Refuses a range that is not UTF-8. */
 		requireUtf8(from, to) {
-			if (!isUtf8(this.bytes.subarray(from, to))) throw this.invalid("a text is not UTF-8", from);
+			if (!_isUtf8(this.bytes.subarray(from, to))) throw this.invalid("a text is not UTF-8", from);
 		}
 		/** A signed 64-bit number, exact up to 2^53. */
 		int64() {
@@ -61871,6 +62341,13 @@ var init_forward_metadata = __esmMin((() => {
 		"transfer-encoding"
 	]);
 }));
+// \0builtin:node:stream/promises
+var builtin$1, read$1, _pipeline;
+var init_promises$1 = __esmMin((() => {
+	builtin$1 = /* @__PURE__ */ process.getBuiltinModule("node:stream/promises");
+	read$1 = (key) => builtin$1[key];
+	_pipeline = /* @__PURE__ */ read$1("pipeline");
+}));
 // packages/runner-agent/src/bazel-face/http-face.ts
 /** @param url the cache's own address, without a view */
 function createHttpFace$1(url, context) {
@@ -61900,6 +62377,7 @@ function splitUrl(text) {
 }
 var import_undici, CONNECT_TIMEOUT_MS, ANSWER_TIMEOUT_MS, PAUSE_MS$2, MAX_CONNECTIONS$1, MAX_RESULT_BYTES, PASSED_HEADERS, READS, GONE$1, PassedRequest;
 var init_http_face = __esmMin((() => {
+	init_promises$1();
 	init_src$6();
 	import_undici = require_undici();
 	CONNECT_TIMEOUT_MS = 5e3;
@@ -61996,7 +62474,7 @@ var init_http_face = __esmMin((() => {
 				hit?.add(chunk);
 			});
 			try {
-				await pipeline$1(body, response);
+				await _pipeline(body, response);
 			} catch (error) {
 				if (!this.#abort.signal.aborted) breaker.failed();
 				throw error;
@@ -62055,7 +62533,7 @@ var init_http_face = __esmMin((() => {
 			const blob = this.#request.method === "GET" && hash ? kept?.findBySum(hash) : void 0;
 			if (blob !== void 0) {
 				response.writeHead(200, { "content-length": blob.sizeBytes });
-				pipeline$1(blob.content, response).catch(() => response.destroy());
+				_pipeline(blob.content, response).catch(() => response.destroy());
 				return;
 			}
 			this.#request.resume();
@@ -62066,7 +62544,7 @@ var init_http_face = __esmMin((() => {
 }));
 // packages/runner-agent/src/bazel-face/kept-blobs.ts
 async function createKeptBlobs(options) {
-	await mkdir(options.directory, {
+	await _mkdir(options.directory, {
 		recursive: true,
 		mode: 448
 	});
@@ -62074,6 +62552,10 @@ async function createKeptBlobs(options) {
 }
 var CONCURRENCY, FETCH_TIMEOUT_MS, MAX_TREE_BYTES, PAUSE_MS$1, READ_PATH, SpooledBlobs;
 var init_kept_blobs = __esmMin((() => {
+	init__builtin_node_crypto();
+	init__builtin_node_fs();
+	init_promises$3();
+	init__builtin_node_path();
 	init_esm();
 	init_src$6();
 	init_src$2();
@@ -62128,7 +62610,7 @@ var init_kept_blobs = __esmMin((() => {
 			this.#usedBytes -= entry.sizeBytes;
 			if (before === "kept") {
 				this.#keptBlobs -= 1;
-				rm(entry.file, { force: true });
+				_rm(entry.file, { force: true });
 			}
 			this.#pump();
 		}
@@ -62137,11 +62619,11 @@ var init_kept_blobs = __esmMin((() => {
 			return entry?.state === "kept" && entry.sizeBytes === sizeBytes;
 		}
 		readWhole(hash, sizeBytes) {
-			return this.has(hash, sizeBytes) ? readFileSync(this.#fileOf(hash)) : void 0;
+			return this.has(hash, sizeBytes) ? _readFileSync(this.#fileOf(hash)) : void 0;
 		}
 		read(hash, sizeBytes, offset) {
 			if (!this.has(hash, sizeBytes)) return void 0;
-			return createReadStream(this.#fileOf(hash), {
+			return _createReadStream(this.#fileOf(hash), {
 				start: offset,
 				highWaterMark: 262144
 			});
@@ -62158,7 +62640,7 @@ var init_kept_blobs = __esmMin((() => {
 			this.#isClosed = true;
 			clearTimeout(this.#timer);
 			await Promise.all(this.#running);
-			await rm(this.#options.directory, {
+			await _rm(this.#options.directory, {
 				recursive: true,
 				force: true
 			});
@@ -62185,7 +62667,7 @@ var init_kept_blobs = __esmMin((() => {
 					sizeBytes,
 					instanceName,
 					isTree,
-					file: join(this.#options.directory, `${this.#files}-${hash}`),
+					file: _join(this.#options.directory, `${this.#files}-${hash}`),
 					promises: 1,
 					state: "waiting"
 				};
@@ -62218,9 +62700,9 @@ var init_kept_blobs = __esmMin((() => {
 			const { file } = entry;
 			try {
 				await this.#download(entry, `${file}.part`);
-				await rename(`${file}.part`, file);
+				await _rename(`${file}.part`, file);
 			} catch (error) {
-				await rm(`${file}.part`, { force: true });
+				await _rm(`${file}.part`, { force: true });
 				this.#forget(entry);
 				this.#options.logger.debug("a blob was not fetched ahead", {
 					hash: entry.hash,
@@ -62229,7 +62711,7 @@ var init_kept_blobs = __esmMin((() => {
 				return;
 			}
 			if (entry.state === "gone") {
-				await rm(file, { force: true });
+				await _rm(file, { force: true });
 				return;
 			}
 			entry.state = "kept";
@@ -62239,7 +62721,7 @@ var init_kept_blobs = __esmMin((() => {
 		async #addTree({ instanceName }, file) {
 			const files = new DigestList();
 			try {
-				readTree(await readFile$2(file), files);
+				readTree(await _readFile(file), files);
 			} catch (error) {
 				this.#options.logger.warn("a tree cannot be read", { error: describeError(error) });
 			}
@@ -62252,8 +62734,8 @@ var init_kept_blobs = __esmMin((() => {
 		}
 		/** @throws when the cache does not give the blob, or gives another. */
 		async #download({ hash, sizeBytes, instanceName }, file) {
-			const output = createWriteStream(file, { mode: 384 });
-			const sum = createHash("sha256");
+			const output = _createWriteStream(file, { mode: 384 });
+			const sum = _createHash("sha256");
 			let received = 0;
 			try {
 				await this.#stream(formatReadResourceName({
@@ -62591,8 +63073,8 @@ var init_read_progress = __esmMin((() => {
 */
 function sendKeptBlob(call, { content, isCompressed, openBytes }, onWait) {
 	const send = async () => {
-		const source = Readable.from(content, { objectMode: false });
-		const bytes = isCompressed ? source.pipe(createZstdCompress()) : source;
+		const source = _Readable.from(content, { objectMode: false });
+		const bytes = isCompressed ? source.pipe(_createZstdCompress()) : source;
 		let missing = openBytes;
 		for await (const chunk of bytes) {
 			if (call.isOver) return;
@@ -62611,6 +63093,8 @@ function sendKeptBlob(call, { content, isCompressed, openBytes }, onWait) {
 	});
 }
 var init_send_kept_blob = __esmMin((() => {
+	init__builtin_node_stream();
+	init__builtin_node_zlib();
 	init_src$6();
 	init_src$2();
 	init_src$1();
@@ -63120,11 +63604,11 @@ function openSocket$1(url) {
 	const host = url.hostname.replace(/^\[(.*)\]$/, "$1");
 	const secure = isSecure(url);
 	const port = url.port === "" ? secure ? 443 : 80 : Number(url.port);
-	if (!secure) return connect({
+	if (!secure) return _connect$1({
 		host,
 		port
 	});
-	return connect$1({
+	return _connect({
 		host,
 		port,
 		ALPNProtocols: ["h2"],
@@ -63133,6 +63617,8 @@ function openSocket$1(url) {
 }
 var MAX_CONNECTIONS, STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES, Link;
 var init_upstream_connections = __esmMin((() => {
+	init__builtin_node_net();
+	init__builtin_node_tls();
 	init_src$2();
 	MAX_CONNECTIONS = 4;
 	STREAM_WINDOW_BYTES = 1048576;
@@ -63210,15 +63696,15 @@ var init_upstream_connections = __esmMin((() => {
 		}
 	};
 }));
-// packages/runner-agent/src/bazel-face/start-bazel-face.ts
-var start_bazel_face_exports = /* @__PURE__ */ __exportAll({ startBazelFace: () => startBazelFace$1 });
-/** Starts passing calls on; it takes them when the promise resolves, whether the cache can be reached or not. */
-async function startBazelFace$1(options) {
+// packages/runner-agent/src/bazel-face/passing-face.ts
+var passing_face_exports = /* @__PURE__ */ __exportAll({ openPassingFace: () => openPassingFace });
+/** Opens what stands behind the port, whether the cache can be reached or not. */
+async function openPassingFace(options) {
 	try {
-		var _usingCtx$44 = _usingCtx();
+		var _usingCtx$45 = _usingCtx();
 		const { statistics, logger, secret, credentials } = options;
 		const { spoolBytes = DEFAULT_SPOOL_BYTES$1, spoolDirectory } = options;
-		const resources = _usingCtx$44.a(new AsyncDisposableStack());
+		const resources = _usingCtx$45.a(new AsyncDisposableStack());
 		const breaker = createCircuitBreaker({ onChange: (state) => {
 			logger.info("the cache's breaker changed", { state });
 			statistics.breaker("bazel", state);
@@ -63228,7 +63714,7 @@ async function startBazelFace$1(options) {
 			onBroken: (reason) => logger.warn("a connection to the cache broke", { reason })
 		}));
 		const kept = spoolBytes === 0 ? void 0 : resources.use(await createKeptBlobs({
-			directory: join(spoolDirectory, "blobs"),
+			directory: _join(spoolDirectory, "blobs"),
 			maxBytes: spoolBytes,
 			upstream,
 			token: () => credentials.token(),
@@ -63247,21 +63733,19 @@ async function startBazelFace$1(options) {
 			logger
 		};
 		const http = resources.use(createHttpFace$1(options.upstream.http, context));
-		const port = await listen(resources, secret, receiversOf(context), http, logger);
-		const view = options.upstream.instanceName.split("/", 1)[0] ?? "";
+		const accept = createAcceptor(resources, secret, receiversOf(context), http, logger);
 		const owned = resources.move();
 		return {
-			grpc: `grpc://127.0.0.1:${port}`,
-			http: `http://127.0.0.1:${port}/${secret}/${view}`,
+			accept,
 			get kept() {
-				return kept?.figures ?? NOTHING_KEPT;
+				return kept?.figures;
 			},
 			[Symbol.asyncDispose]: () => owned.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$44.e = _;
+		_usingCtx$45.e = _;
 	} finally {
-		await _usingCtx$44.d();
+		await _usingCtx$45.d();
 	}
 }
 function receiversOf(context) {
@@ -63277,9 +63761,9 @@ function answerHealth() {
 	return unary((call) => call.respond(message));
 }
 /** One port: the first bytes tell gRPC from HTTP/1.1. */
-async function listen(resources, secret, receivers, httpFace, logger) {
+function createAcceptor(resources, secret, receivers, httpFace, logger) {
 	const isSecret = compareWith(secret);
-	const http = createServer$1((request, response) => {
+	const http = _createServer$1((request, response) => {
 		const [, first = "", path = ""] = /^\/([^/]+)(\/.*)$/.exec(request.url ?? "") ?? [];
 		if (isSecret(first)) httpFace.handle(request, response, path);
 		else response.writeHead(404).end();
@@ -63291,45 +63775,34 @@ async function listen(resources, secret, receivers, httpFace, logger) {
 		call.finish(GRPC_STATUS.UNAUTHENTICATED, "this cache is for another job");
 		return REFUSED;
 	};
-	const sockets = /* @__PURE__ */ new Set();
-	const server = createServer({ noDelay: true }, (socket) => {
-		sockets.add(socket);
-		socket.on("close", () => sockets.delete(socket));
-		sniffProtocol(socket, SNIFF_MS, (protocol) => {
-			if (protocol === "http1") http.emit("connection", socket);
-			else attachSocket(socket, (onOutput, nowMs) => createServerConnection({
-				onOutput,
-				onCall,
-				limits: LIMITS,
-				onError: (error, { path }) => logger.error("a call failed", {
-					path,
-					error
-				})
-			}, nowMs));
-		});
-	});
-	server.listen(0, "127.0.0.1");
-	await once(server, "listening");
 	http.emit("listening");
-	resources.defer(async () => {
-		const closed = once(server, "close");
-		server.close();
-		http.close(() => {});
-		for (const socket of sockets) socket.destroy();
-		await closed;
+	resources.defer(() => void http.close(() => {}));
+	return (socket) => sniffProtocol(socket, SNIFF_MS, (protocol) => {
+		if (protocol === "http1") http.emit("connection", socket);
+		else attachSocket(socket, (onOutput, nowMs) => createServerConnection({
+			onOutput,
+			onCall,
+			limits: LIMITS,
+			onError: (error, { path }) => logger.error("a call failed", {
+				path,
+				error
+			})
+		}, nowMs));
 	});
-	return server.address().port;
 }
 /** Compares in a time that tells nothing of how much is right. */
 function compareWith(secret) {
 	const wanted = Buffer.from(secret);
 	return (shown) => {
 		const given = Buffer.from(shown);
-		return given.length === wanted.length && timingSafeEqual(given, wanted);
+		return given.length === wanted.length && _timingSafeEqual(given, wanted);
 	};
 }
-var NOTHING_KEPT, DEFAULT_SPOOL_BYTES$1, STALL_MS$1, SNIFF_MS, LIMITS, REFUSED;
-var init_start_bazel_face = __esmMin((() => {
+var DEFAULT_SPOOL_BYTES$1, STALL_MS$1, SNIFF_MS, LIMITS, REFUSED;
+var init_passing_face = __esmMin((() => {
+	init__builtin_node_crypto();
+	init__builtin_node_http();
+	init__builtin_node_path();
 	init_esm();
 	init_src$6();
 	init_src$2();
@@ -63341,11 +63814,6 @@ var init_start_bazel_face = __esmMin((() => {
 	init_passed_call();
 	init_passed_write();
 	init_upstream_connections();
-	NOTHING_KEPT = {
-		blobs: 0,
-		bytes: 0,
-		unkeptBlobs: 0
-	};
 	DEFAULT_SPOOL_BYTES$1 = 512 * 2 ** 20;
 	STALL_MS$1 = 15e3;
 	SNIFF_MS = 3e4;
@@ -63356,6 +63824,83 @@ var init_start_bazel_face = __esmMin((() => {
 	REFUSED = {
 		onMessage() {},
 		onHalfClose() {}
+	};
+}));
+// packages/runner-agent/src/bazel-face/start-bazel-face.ts
+var start_bazel_face_exports = /* @__PURE__ */ __exportAll({ startBazelFace: () => startBazelFace$1 });
+/**
+* Starts passing calls on; it takes them when the promise resolves, whether the cache can be reached or not.
+*
+* What speaks Bazel's protocol is loaded for the first connection: it takes as long as the rest of an agent, which a job's
+* start would wait for, and many a job runs no Bazel.
+*/
+async function startBazelFace$1(options) {
+	try {
+		var _usingCtx$44 = _usingCtx();
+		const { logger, secret } = options;
+		const resources = _usingCtx$44.a(new AsyncDisposableStack());
+		let passing;
+		let opening;
+		resources.defer(async () => (await opening?.catch(() => void 0))?.[Symbol.asyncDispose]());
+		const open = async () => {
+			const { openPassingFace } = await Promise.resolve().then(() => (init_passing_face(), passing_face_exports));
+			passing = await openPassingFace(options);
+			return passing;
+		};
+		const port = await listen(resources, (socket) => {
+			if (passing !== void 0) return passing.accept(socket);
+			opening ??= open();
+			opening.then((face) => {
+				if (!socket.destroyed) face.accept(socket);
+			}, (error) => {
+				opening = void 0;
+				logger.error("the Bazel face cannot be opened", { error: describeError(error) });
+				socket.destroy();
+			});
+		});
+		const view = options.upstream.instanceName.split("/", 1)[0] ?? "";
+		const owned = resources.move();
+		return {
+			grpc: `grpc://127.0.0.1:${port}`,
+			http: `http://127.0.0.1:${port}/${secret}/${view}`,
+			get kept() {
+				return passing?.kept ?? NOTHING_KEPT;
+			},
+			[Symbol.asyncDispose]: () => owned.disposeAsync()
+		};
+	} catch (_) {
+		_usingCtx$44.e = _;
+	} finally {
+		await _usingCtx$44.d();
+	}
+}
+async function listen(resources, accept) {
+	const sockets = /* @__PURE__ */ new Set();
+	const server = _createServer({ noDelay: true }, (socket) => {
+		sockets.add(socket);
+		socket.on("close", () => sockets.delete(socket));
+		socket.on("error", () => {});
+		accept(socket);
+	});
+	server.listen(0, "127.0.0.1");
+	await _once(server, "listening");
+	resources.defer(async () => {
+		const closed = _once(server, "close");
+		server.close();
+		for (const socket of sockets) socket.destroy();
+		await closed;
+	});
+	return server.address().port;
+}
+var NOTHING_KEPT;
+var init_start_bazel_face = __esmMin((() => {
+	init__builtin_node_events();
+	init__builtin_node_net();
+	init_src$6();
+	NOTHING_KEPT = {
+		blobs: 0,
+		bytes: 0,
+		unkeptBlobs: 0
 	};
 }));
 // packages/runner-agent/src/agent/load-faces.ts
@@ -63375,6 +63920,7 @@ async function startBazelFace(options) {
 /** Starts nothing by itself. */
 function createFaces({ files, credentials, statistics, logger }) {
 	const running = [];
+	let nixFace;
 	let addresses = {};
 	return {
 		async start({ secret, server, view, address, nix, bazel }) {
@@ -63400,6 +63946,7 @@ function createFaces({ files, credentials, statistics, logger }) {
 					...largeNars && { prefetchMaxBytes: Math.floor(spool / 2) }
 				});
 				running.push(face);
+				nixFace = face;
 				addresses = {
 					...addresses,
 					nix: { url: face.url }
@@ -63413,7 +63960,7 @@ function createFaces({ files, credentials, statistics, logger }) {
 						http: new URL(server),
 						instanceName: bazel.instanceName
 					},
-					spoolDirectory: join(files.spool, "bazel"),
+					spoolDirectory: _join(files.spool, "bazel"),
 					...bazel.downloadsAll && { spoolBytes: 0 }
 				});
 				running.push(face);
@@ -63426,6 +63973,7 @@ function createFaces({ files, credentials, statistics, logger }) {
 				};
 			}
 		},
+		prepare: () => nixFace?.prepare(),
 		addresses: () => addresses,
 		async [Symbol.asyncDispose]() {
 			await Promise.all(running.map((face) => face[Symbol.asyncDispose]()));
@@ -63440,6 +63988,7 @@ function toUpstream({ api, ...address }) {
 }
 var DEFAULT_SPOOL_BYTES;
 var init_start_faces = __esmMin((() => {
+	init__builtin_node_path();
 	DEFAULT_SPOOL_BYTES = 256 * 2 ** 20;
 }));
 // packages/runner-agent/src/agent/summary-file.ts
@@ -63467,13 +64016,14 @@ function createSummaryWriter(file, statistics) {
 /** The summary that an agent left; `undefined` when there is none that can be read. */
 async function readSummary(file) {
 	try {
-		return JSON.parse(await readFile$2(file, "utf8"));
+		return JSON.parse(await _readFile(file, "utf8"));
 	} catch {
 		return;
 	}
 }
 var DELAY_MS;
 var init_summary_file = __esmMin((() => {
+	init_promises$3();
 	init_session_state();
 	DELAY_MS = 500;
 }));
@@ -63538,10 +64088,10 @@ async function runAgent(options) {
 			stop: () => stop.abort()
 		};
 		const socket = await chooseSocketPath(files);
-		await rm(socket, { force: true });
+		await _rm(socket, { force: true });
 		const control = await startControlServer(socket, handlers);
 		owned.use(control);
-		if (socket !== files.socket) owned.defer(() => rm(dirname(socket), {
+		if (socket !== files.socket) owned.defer(() => _rm(_dirname(socket), {
 			recursive: true,
 			force: true
 		}));
@@ -63558,6 +64108,8 @@ async function runAgent(options) {
 		const announce = () => writeSession(files, describe("running"));
 		await announce();
 		logger.info("agent ready", { drainOnly });
+		const preparing = setTimeout(() => faces.prepare(), PREPARE_MS);
+		owned.defer(() => clearTimeout(preparing));
 		const end = await waitForEnd(settings, stopped);
 		logger.info("agent ends", { because: end });
 		setTimeout(() => process.exit(0), END_MS$1 + settings.drainTimeoutSeconds * 1e3).unref();
@@ -63638,8 +64190,10 @@ async function waitForEnd({ job, maxAgeSeconds }, stopped) {
 		stopped.removeEventListener("abort", onStop);
 	}
 }
-var WATCH_MS, HEARTBEAT_MS, END_MS$1;
+var WATCH_MS, HEARTBEAT_MS, PREPARE_MS, END_MS$1;
 var init_run_agent = __esmMin((() => {
+	init_promises$3();
+	init__builtin_node_path();
 	init_src$6();
 	init_control_server();
 	init_process_identity();
@@ -63655,6 +64209,7 @@ var init_run_agent = __esmMin((() => {
 	init_summary_file();
 	WATCH_MS = 2e3;
 	HEARTBEAT_MS = 5e3;
+	PREPARE_MS = 250;
 	END_MS$1 = 5e3;
 }));
 // packages/runner-agent/src/agent/start-agent.ts
@@ -63664,14 +64219,14 @@ var init_run_agent = __esmMin((() => {
 * ends before it has let the agent begin, the agent ends too.
 */
 async function launchAgent(files, { self, env, drainOnly }) {
-	await rm(files.session, { force: true });
+	await _rm(files.session, { force: true });
 	const flags = drainOnly ? ["--wait", "--drain-only"] : ["--wait"];
 	const [program, ...words] = agentCommand(self, files.folder, ...flags);
-	const log = await open(files.log, "a", 384);
+	const log = await _open(files.log, "a", 384);
 	const ended = new AbortController();
 	let stdin;
 	try {
-		const child = spawn(program, words, {
+		const child = _spawn(program, words, {
 			env: agentEnvironment(env),
 			cwd: "/",
 			detached: true,
@@ -63704,7 +64259,7 @@ async function waitUntilReady(files, signal) {
 		if (session !== void 0) return session;
 		await new Promise((resolve) => setTimeout(resolve, POLL_MS));
 	}
-	const said = (await readFile$2(files.log, "utf8").catch(() => "")).trim().split("\n").at(-1) ?? "";
+	const said = (await _readFile(files.log, "utf8").catch(() => "")).trim().split("\n").at(-1) ?? "";
 	throw new CacheError("UNAVAILABLE", `The agent did not start${said === "" ? "" : `: ${said}`}`);
 }
 /** The session, when its agent runs. */
@@ -63722,6 +64277,8 @@ async function isToBegin(stdin) {
 }
 var READY_MS, POLL_MS, BEGIN;
 var init_start_agent = __esmMin((() => {
+	init__builtin_node_child_process();
+	init_promises$3();
 	init_src$6();
 	init_process_identity();
 	init_session_state();
@@ -63846,7 +64403,7 @@ var init_upload_queue = __esmMin((() => {
 /** Creates a client. Its calls reject with `UNAVAILABLE` when nobody is behind the socket. */
 function createControlClient(socketPath) {
 	const send = async (method, path, { body, silenceMs = ANSWER_MS } = {}) => {
-		const outgoing = request({
+		const outgoing = _request$1({
 			socketPath,
 			method,
 			path,
@@ -63855,7 +64412,7 @@ function createControlClient(socketPath) {
 		outgoing.setTimeout(silenceMs, () => outgoing.destroy(/* @__PURE__ */ new Error("no answer")));
 		outgoing.end(body === void 0 ? void 0 : JSON.stringify(body));
 		try {
-			const [response] = await once(outgoing, "response");
+			const [response] = await _once(outgoing, "response");
 			return response;
 		} catch (cause) {
 			throw new CacheError("UNAVAILABLE", "The agent of this session does not answer", { cause });
@@ -63877,12 +64434,15 @@ function createControlClient(socketPath) {
 		async *drain(timeoutMs) {
 			const query = timeoutMs === void 0 ? "" : `?timeout=${timeoutMs / 1e3}`;
 			const response = await send("POST", `/v1/drain${query}`, { silenceMs: 3e4 });
-			for await (const line of createInterface$1({ input: response })) yield JSON.parse(line);
+			for await (const line of _createInterface({ input: response })) yield JSON.parse(line);
 		}
 	};
 }
 var ANSWER_MS;
 var init_control_client = __esmMin((() => {
+	init__builtin_node_events();
+	init__builtin_node_http();
+	init__builtin_node_readline();
 	init_src$6();
 	ANSWER_MS = 5e3;
 }));
@@ -64054,13 +64614,16 @@ var init_describe_session = __esmMin((() => {
 // packages/runner-agent/src/setup/find-in-path.ts
 /** The full path of a command; `undefined` when there is none in PATH. */
 async function findInPath(name, env) {
-	for (const folder of (env["PATH"] ?? "").split(delimiter)) {
-		const file = join(folder, name);
-		const facts = folder === "" ? void 0 : await stat(file).catch(() => void 0);
+	for (const folder of (env["PATH"] ?? "").split(_delimiter)) {
+		const file = _join(folder, name);
+		const facts = folder === "" ? void 0 : await _stat(file).catch(() => void 0);
 		if (facts?.isFile() === true && (facts.mode & 73) !== 0) return file;
 	}
 }
-var init_find_in_path = __esmMin((() => {}));
+var init_find_in_path = __esmMin((() => {
+	init_promises$3();
+	init__builtin_node_path();
+}));
 // packages/runner-agent/src/setup/setup-bazel.ts
 /**
 * Writes the session's rc file for the Bazel that is here, and a line that brings it in, where that is wanted.
@@ -64088,7 +64651,7 @@ async function configureBazel({ request, release: findRelease, face, secret, ins
 		timeoutSeconds: request.remoteTimeoutSeconds ?? REMOTE_TIMEOUT_SECONDS,
 		configName: request.configName
 	});
-	await writeFile(files.bazelrc, `# \`flywheel setup\` wrote this for one job.\n${rc}`, { mode: 384 });
+	await _writeFile(files.bazelrc, `# \`flywheel setup\` wrote this for one job.\n${rc}`, { mode: 384 });
 	const warnings = request.rc === "user" ? await addToUserRc(files, env).catch((error) => [noHome(files, env, error)]) : [];
 	return {
 		bazel: {
@@ -64107,7 +64670,7 @@ async function hasBazel({ rc, bazelVersion }, { env, workspace }) {
 }
 /** What `.bazelversion` says; it may also be a word such as `latest`, which only the launcher understands. */
 async function readPinnedVersion(workspace) {
-	const [line = ""] = (await readFile$2(join(workspace, ".bazelversion"), "utf8").catch(() => "")).trim().split("\n");
+	const [line = ""] = (await _readFile(_join(workspace, ".bazelversion"), "utf8").catch(() => "")).trim().split("\n");
 	return /^\d+(\.\d+)*(-[a-z0-9.]+)?$/.test(line) ? line : void 0;
 }
 /**
@@ -64136,21 +64699,21 @@ async function findBazelRelease({ bazelVersion }, context) {
 /** Bazel waits for it: the shell's own commands, and whatever goes wrong, an answer. */
 async function writeHelper(files, secret) {
 	const answer = JSON.stringify({ headers: { Authorization: [`Bearer ${secret}`] } });
-	await writeFile(files.credential, `${answer}\n`, { mode: 384 });
+	await _writeFile(files.credential, `${answer}\n`, { mode: 384 });
 	const script = `#!/bin/sh
 read -r answer 2>/dev/null <${quoteShell(files.credential)} || answer='{"headers":{}}'
 printf '%s\\n' "$answer"
 `;
-	await writeFile(files.credentialHelper, script, { mode: 448 });
+	await _writeFile(files.credentialHelper, script, { mode: 448 });
 }
 function userRcPath(env) {
-	return join(env["HOME"] || homedir(), ".bazelrc");
+	return _join(env["HOME"] || _homedir(), ".bazelrc");
 }
 /** A home that two jobs share has one rc file: the other's is left alone, or each would read through the other's agent. */
 async function addToUserRc(files, env) {
 	const path = userRcPath(env);
 	const [imported] = (readBlockLines(await readState$1(path), OWNER) ?? []).flatMap((line) => parseRcImport(line) ?? []);
-	const other = imported === void 0 ? void 0 : dirname(imported);
+	const other = imported === void 0 ? void 0 : _dirname(imported);
 	if (other !== void 0 && other !== files.folder) {
 		if (await findRunningSession(sessionFiles(other)) !== void 0) return [{
 			code: "shared-bazelrc",
@@ -64187,6 +64750,9 @@ async function replaceBlock(path, lines) {
 }
 var OWNER, VERSION_MS, REMOTE_TIMEOUT_SECONDS;
 var init_setup_bazel = __esmMin((() => {
+	init_promises$3();
+	init__builtin_node_os();
+	init__builtin_node_path();
 	init_src$3();
 	init_src$6();
 	init_start_agent();
@@ -64311,14 +64877,41 @@ var init_run_drain = __esmMin((() => {
 		left: 0
 	};
 }));
+// packages/runner-agent/src/setup/nix-conf.ts
+/**
+* The text of a session's nix.conf. Substituter and keys come together, and with them what keeps a build going when
+* the agent is gone.
+*/
+function formatNixConf(conf) {
+	const { substituter, publicKeys, priority, hook } = conf;
+	const lines = ["# `flywheel setup` wrote this for one job."];
+	if (substituter !== void 0) {
+		const query = priority === void 0 ? "" : `?priority=${priority}`;
+		lines.push(`extra-substituters = ${substituter}${query}`, `extra-trusted-public-keys = ${publicKeys.join(" ")}`, "fallback = true", "connect-timeout = 5", "stalled-download-timeout = 30", "download-attempts = 3", "narinfo-cache-negative-ttl = 0");
+	}
+	if (hook !== void 0) lines.push(`post-build-hook = ${hook}`);
+	return lines.map((line) => `${line}\n`).join("");
+}
+/** `NIX_USER_CONF_FILES` with one file more, which counts before the user's own. */
+function prependUserConf(file, env) {
+	const named = env["NIX_USER_CONF_FILES"];
+	if (named !== void 0) return [file, ...named.split(":").filter((path) => path !== "" && path !== file)].join(":");
+	const home = env["HOME"] || _homedir();
+	return [file, ...[env["XDG_CONFIG_HOME"] || _join(home, ".config"), ...(env["XDG_CONFIG_DIRS"] || "/etc/xdg").split(":")].filter((folder) => folder !== "").map((folder) => _join(folder, "nix/nix.conf"))].join(":");
+}
+var init_nix_conf = __esmMin((() => {
+	init__builtin_node_os();
+	init__builtin_node_path();
+}));
 // packages/runner-agent/src/setup/detect-nix.ts
 /**
 * Looks at the machine's Nix: one question about the store, one about the settings, at the same time.
 *
+* @param folder - Where a file is put for as long as the questions take.
 * @returns `undefined` when there is none in PATH.
 * @throws {CacheError} `CONFIG` when it does not work, `TIMEOUT`.
 */
-async function detectNix(env, signal) {
+async function detectNix(env, folder, signal) {
 	const command = await findInPath("nix", env);
 	if (command === void 0) return void 0;
 	const run = {
@@ -64326,17 +64919,35 @@ async function detectNix(env, signal) {
 		signal,
 		timeoutMs: NIX_TIMEOUT_MS$2
 	};
-	const [settings, store] = await Promise.all([readNixSettings(command, run), readStore$1(command, run)]);
+	const trial = _join(folder, "asked.conf");
+	await _writeFile(trial, formatNixConf(TRIAL), { mode: 384 });
+	const tried = {
+		...env,
+		NIX_USER_CONF_FILES: prependUserConf(trial, env)
+	};
+	const [settings, store] = await Promise.all([readNixSettings(command, {
+		...run,
+		env: tried
+	}), readStore$1(command, run)]);
+	await _rm(trial, { force: true });
 	const isDaemon = store.url === "daemon" || store.url.startsWith("unix:");
-	const user = userInfo().username;
+	const user = _userInfo().username;
 	return {
 		command,
 		isDaemon,
 		isTrusted: store.isTrusted ?? (!isDaemon || await isNamedTrusted(user, settings, run)),
 		user,
 		storeDir: env["NIX_STORE_DIR"] ?? "/nix/store",
-		postBuildHook: settings.get("post-build-hook") || void 0
+		postBuildHook: settings.get("post-build-hook") || void 0,
+		heedsConf: heeds(settings)
 	};
+}
+function heeds(settings) {
+	const has = (name, words) => {
+		const set = new Set((settings.get(name) ?? "").split(" "));
+		return words.every((word) => set.has(word));
+	};
+	return has("substituters", [TRIAL.substituter]) && has("trusted-public-keys", TRIAL.publicKeys);
 }
 /** Nix's settings in force, as texts. @throws {CacheError} `CONFIG` when it does not tell. */
 async function readNixSettings(command, run) {
@@ -64392,20 +65003,31 @@ async function isNamedTrusted(user, settings, run) {
 	if (user === "root" || named.includes("*") || named.includes(user)) return true;
 	return ((await runProgram("id", ["-Gn"], run).catch(() => void 0))?.stdout ?? "").trim().split(" ").some((group) => named.includes(`@${group}`));
 }
-var NIX_TIMEOUT_MS$2;
+var TRIAL, NIX_TIMEOUT_MS$2;
 var init_detect_nix = __esmMin((() => {
+	init_promises$3();
+	init__builtin_node_os();
+	init__builtin_node_path();
 	init_src$3();
 	init_src$6();
 	init_find_in_path();
+	init_nix_conf();
+	TRIAL = {
+		substituter: "http://127.0.0.1:9/flywheel-trial",
+		publicKeys: ["flywheel-trial:AA=="]
+	};
 	NIX_TIMEOUT_MS$2 = 1e4;
 }));
 // packages/runner-agent/src/setup/early-agent.ts
 /** @param parent where the session's folder goes */
 function createEarlyAgent(parent, options) {
 	let prepared;
-	const prepare = () => prepared ??= prepareSession(parent, options);
+	let made;
+	const make = () => made ??= createSessionFolder(parent);
+	const prepare = () => prepared ??= prepareSession(make(), options);
 	return {
 		launch: () => void prepare().catch(() => {}),
+		files: make,
 		async take() {
 			const taken = await prepare();
 			prepared = void 0;
@@ -64417,15 +65039,15 @@ function createEarlyAgent(parent, options) {
 		}
 	};
 }
-async function prepareSession(parent, options) {
-	const files = await createSessionFolder(parent);
+async function prepareSession(made, options) {
+	const files = await made;
 	try {
 		return {
 			files,
 			agent: await launchAgent(files, options)
 		};
 	} catch (error) {
-		await rm(files.folder, {
+		await _rm(files.folder, {
 			recursive: true,
 			force: true
 		});
@@ -64435,12 +65057,13 @@ async function prepareSession(parent, options) {
 /** Leaves nothing of a session that did not come to be. */
 async function discardSession({ files, agent }) {
 	agent.abandon();
-	await rm(files.folder, {
+	await _rm(files.folder, {
 		recursive: true,
 		force: true
 	});
 }
 var init_early_agent = __esmMin((() => {
+	init_promises$3();
 	init_start_agent();
 	init_session_files();
 }));
@@ -64611,6 +65234,7 @@ function fromExchange(server, { token, grant, nix, bazel, notices }, credentials
 		trust: grant.trust,
 		reason: grant.reason,
 		publicKeys: nix.publicKeys,
+		storeDir: nix.storeDir,
 		upstream: "flywheel",
 		substituterUrl,
 		api: new URL("_flywheel/v1/", server).href,
@@ -64632,7 +65256,12 @@ async function openWithToken(server, view, request, { env, signal, stopwatch }) 
 		})
 	};
 	const { token } = request;
-	const config = await stopwatch.time("discoverMs", () => readView(server, view, token, signal));
+	const config = await stopwatch.time("discoverMs", () => readCacheConfig({
+		server,
+		view,
+		token,
+		signal
+	}));
 	const canWrite = wantsWrite(request) && mayPush(token, view);
 	return {
 		...describeView(server, view, config),
@@ -64656,7 +65285,11 @@ async function openPublic(server, view, why, found, { signal, stopwatch }) {
 	if (view === void 0) return none(", and there is no public view");
 	try {
 		return {
-			...describeView(server, view, await stopwatch.time("exchangeMs", () => readView(server, view, void 0, signal))),
+			...describeView(server, view, await stopwatch.time("exchangeMs", () => readCacheConfig({
+				server,
+				view,
+				signal
+			}))),
 			reason: `${sentence}: it reads the public view ${view}.`,
 			hint,
 			credentials: { kind: "anonymous" }
@@ -64670,27 +65303,6 @@ async function openPublic(server, view, why, found, { signal, stopwatch }) {
 		return none(`, and the view ${view} is not public`);
 	}
 }
-/** What a server says about a view. @throws {CacheError} when there is none for this token. */
-async function readView(server, view, token, signal) {
-	try {
-		var _usingCtx3 = _usingCtx();
-		return _usingCtx3.a(await openCache({
-			server,
-			view,
-			token,
-			signal,
-			idleTimeoutMs: 1e4,
-			retry: {
-				maxAttempts: 2,
-				maxTotalMs: 1e4
-			}
-		})).config;
-	} catch (_) {
-		_usingCtx3.e = _;
-	} finally {
-		await _usingCtx3.d();
-	}
-}
 /** A view as a job reads it. */
 function describeView(server, view, config) {
 	const { publicKey, flywheel, substituterEndpoint } = config;
@@ -64699,6 +65311,7 @@ function describeView(server, view, config) {
 		server,
 		view,
 		publicKeys: flywheel?.publicKeys ?? (publicKey === void 0 ? [] : [publicKey]),
+		storeDir: config.storeDir,
 		upstream: flywheel === void 0 ? "attic" : "flywheel",
 		substituterUrl: substituterEndpoint ?? new URL(view, server).href,
 		api: flywheel?.api,
@@ -64734,7 +65347,12 @@ async function openExtraViews(wanted, access, { nix, signal }) {
 }
 async function openView(name, { server, token }, { storeDir }, signal) {
 	try {
-		const config = await readView(server, name, token, signal);
+		const config = await readCacheConfig({
+			server,
+			view: name,
+			token,
+			signal
+		});
 		if (config.storeDir !== void 0 && config.storeDir !== storeDir) return {
 			name,
 			why: `it is for the store ${config.storeDir}`
@@ -64762,6 +65380,7 @@ async function openView(name, { server, token }, { storeDir }, signal) {
 }
 var NO_EXTRA_VIEWS, TIMEOUT_MS$1;
 var init_extra_views = __esmMin((() => {
+	init_src$3();
 	init_src$6();
 	init_open_access();
 	NO_EXTRA_VIEWS = {
@@ -64827,29 +65446,6 @@ function planBazel({ bazelUrl, view }, request) {
 function instanceNameOf(view, { bazel }) {
 	return bazel?.instanceName === void 0 ? view : `${view}/${bazel.instanceName}`;
 }
-// packages/runner-agent/src/setup/nix-conf.ts
-/**
-* The text of a session's nix.conf. Substituter and keys come together, and with them what keeps a build going when
-* the agent is gone.
-*/
-function formatNixConf(conf) {
-	const { substituter, publicKeys, priority, hook } = conf;
-	const lines = ["# `flywheel setup` wrote this for one job."];
-	if (substituter !== void 0) {
-		const query = priority === void 0 ? "" : `?priority=${priority}`;
-		lines.push(`extra-substituters = ${substituter}${query}`, `extra-trusted-public-keys = ${publicKeys.join(" ")}`, "fallback = true", "connect-timeout = 5", "stalled-download-timeout = 30", "download-attempts = 3", "narinfo-cache-negative-ttl = 0");
-	}
-	if (hook !== void 0) lines.push(`post-build-hook = ${hook}`);
-	return lines.map((line) => `${line}\n`).join("");
-}
-/** `NIX_USER_CONF_FILES` with one file more, which counts before the user's own. */
-function prependUserConf(file, env) {
-	const named = env["NIX_USER_CONF_FILES"];
-	if (named !== void 0) return [file, ...named.split(":").filter((path) => path !== "" && path !== file)].join(":");
-	const home = env["HOME"] || homedir();
-	return [file, ...[env["XDG_CONFIG_HOME"] || join(home, ".config"), ...(env["XDG_CONFIG_DIRS"] || "/etc/xdg").split(":")].filter((folder) => folder !== "").map((folder) => join(folder, "nix/nix.conf"))].join(":");
-}
-var init_nix_conf = __esmMin((() => {}));
 // packages/runner-agent/src/setup/setup-nix.ts
 /**
 * Decides how Nix is used: a hook where Nix heeds one, and the difference of the store before and after where it does
@@ -64896,62 +65492,28 @@ function findHookTrouble(nix) {
 	if (nix.postBuildHook !== void 0) return "Nix has a post-build-hook of its own";
 }
 /**
-* Writes the session's nix.conf, then sees whether Nix heeds it and the face answers.
+* Writes the session's nix.conf.
 *
 * @returns The environment that makes Nix read it.
-* @throws {CacheError} when it would not work. Then nothing points to the files.
+* @throws {CacheError} when Nix would not heed it, or has another store. Then nothing is written.
 */
 async function configureNix(conf, nix, context) {
-	const { files, env, signal } = context;
+	const { files, env } = context;
 	const hasHook = conf.pushMode === "hook";
 	if (conf.substituter === void 0 && !hasHook) return {};
+	if (conf.substituter !== void 0 && (conf.storeDir ?? nix.storeDir) !== nix.storeDir) throw new CacheError("CONFIG", `The cache is not for the store ${nix.storeDir}`);
+	if (conf.substituter !== void 0 && !nix.heedsConf) throw new CacheError("CONFIG", "Nix does not heed the settings that were written for it", { hint: "NIX_CONFIG or a nix.conf of the runner sets substituters or trusted-public-keys anew." });
 	const text = formatNixConf({
 		...conf,
 		hook: hasHook ? files.hook : void 0
 	});
-	await writeFile(files.nixConf, text, { mode: 384 });
-	const environment = { NIX_USER_CONF_FILES: prependUserConf(files.nixConf, env) };
-	await Promise.all([requireHeeded(conf, nix, {
-		env: {
-			...env,
-			...environment
-		},
-		signal
-	}), conf.substituter === void 0 ? void 0 : probeFace(conf.substituter, nix, signal)]);
-	return environment;
+	await _writeFile(files.nixConf, text, { mode: 384 });
+	return { NIX_USER_CONF_FILES: prependUserConf(files.nixConf, env) };
 }
-/** Something else, such as NIX_CONFIG, may override what we wrote. */
-async function requireHeeded({ substituter, publicKeys }, nix, run) {
-	if (substituter === void 0) return;
-	const settings = await readNixSettings(nix.command, {
-		...run,
-		timeoutMs: PROBE_MS
-	});
-	const has = (name, words) => {
-		const set = new Set((settings.get(name) ?? "").split(" ").map((word) => word.split("?")[0]));
-		return words.every((word) => set.has(word.split("?")[0]));
-	};
-	if (has("substituters", [substituter]) && has("trusted-public-keys", publicKeys)) return;
-	throw new CacheError("CONFIG", "Nix does not heed the settings that were written for it", { hint: "NIX_CONFIG or a nix.conf of the runner sets substituters or trusted-public-keys anew." });
-}
-async function probeFace(substituter, { storeDir }, signal) {
-	let text = "";
-	try {
-		const asked = get(`${substituter}/nix-cache-info`, { signal: AbortSignal.any([signal, AbortSignal.timeout(PROBE_MS)]) });
-		const [answer] = await once(asked, "response");
-		for await (const chunk of answer.setEncoding("utf8")) text += String(chunk);
-	} catch (cause) {
-		throw new CacheError("UNAVAILABLE", `The agent does not answer Nix: ${describeError(cause)}`, { cause });
-	}
-	if (text.split("\n").includes(`StoreDir: ${storeDir}`)) return;
-	throw new CacheError("CONFIG", `The cache is not for the store ${storeDir}`);
-}
-var PROBE_MS;
 var init_setup_nix = __esmMin((() => {
+	init_promises$3();
 	init_src$6();
-	init_detect_nix();
 	init_nix_conf();
-	PROBE_MS = 5e3;
 }));
 // packages/runner-agent/src/setup/stopwatch.ts
 /** Starts now. */
@@ -65007,7 +65569,7 @@ async function tryHook(nix, files, context) {
 		timeoutMs: TRIAL_MS
 	};
 	try {
-		await writeFile(files.hook, formatHookScript(files.queue), { mode: 448 });
+		await _writeFile(files.hook, formatHookScript(files.queue), { mode: 448 });
 		if ((await runProgram(files.hook, [], {
 			...run,
 			env: {}
@@ -65016,12 +65578,12 @@ async function tryHook(nix, files, context) {
 		return `programs in ${files.folder} cannot be run`;
 	}
 	if (!nix.isDaemon) return void 0;
-	const hook = join(files.folder, "trial-hook");
-	const queue = join(files.folder, "trial-queue");
-	const conf = join(files.folder, "trial.conf");
+	const hook = _join(files.folder, "trial-hook");
+	const queue = _join(files.folder, "trial-queue");
+	const conf = _join(files.folder, "trial.conf");
 	try {
-		await writeFile(hook, formatHookScript(queue), { mode: 448 });
-		await writeFile(conf, formatNixConf({
+		await _writeFile(hook, formatHookScript(queue), { mode: 448 });
+		await _writeFile(conf, formatNixConf({
 			publicKeys: [],
 			hook
 		}));
@@ -65031,7 +65593,7 @@ async function tryHook(nix, files, context) {
 			"substitute",
 			"false",
 			"--expr",
-			makeTrial(randomUUID())
+			makeTrial(_randomUUID())
 		], {
 			...run,
 			env: {
@@ -65039,7 +65601,7 @@ async function tryHook(nix, files, context) {
 				NIX_USER_CONF_FILES: prependUserConf(conf, context.env)
 			}
 		});
-		const noted = await stat(queue).catch(() => void 0);
+		const noted = await _stat(queue).catch(() => void 0);
 		return noted === void 0 || noted.size === 0 ? "the Nix daemon cannot run a hook" : void 0;
 	} catch {
 		return "the Nix daemon could not be tried";
@@ -65048,7 +65610,7 @@ async function tryHook(nix, files, context) {
 			hook,
 			queue,
 			conf
-		]) await rm(file, { force: true });
+		]) await _rm(file, { force: true });
 	}
 }
 function makeTrial(unique) {
@@ -65062,6 +65624,9 @@ function makeTrial(unique) {
 }
 var TRIAL_MS;
 var init_try_hook = __esmMin((() => {
+	init__builtin_node_crypto();
+	init_promises$3();
+	init__builtin_node_path();
 	init_src$3();
 	init_hook_script();
 	init_nix_conf();
@@ -65123,6 +65688,9 @@ async function runSetup(given, context) {
 }
 var MAX_AGE_SECONDS, MAX_RESERVE_MS, DEFAULT_BAZEL, Setup, HARMLESS;
 var init_run_setup = __esmMin((() => {
+	init__builtin_node_crypto();
+	init_promises$3();
+	init__builtin_node_os();
 	init_src$6();
 	init_control_client();
 	init_find_session();
@@ -65167,13 +65735,14 @@ var init_run_setup = __esmMin((() => {
 			try {
 				var _usingCtx3 = _usingCtx();
 				const { env, self } = this.#context;
-				const parent = this.#request.temporaryDirectory ?? (env["RUNNER_TEMP"] || tmpdir());
+				const parent = this.#request.temporaryDirectory ?? (env["RUNNER_TEMP"] || _tmpdir());
 				const early = _usingCtx3.a(createEarlyAgent(parent, {
 					self,
 					env,
 					drainOnly: false
 				}));
-				if (namesServer(this.#request, env)) {
+				const isNamed = namesServer(this.#request, env);
+				if (isNamed) {
 					early.launch();
 					if (this.#request.kinds.includes("bazel")) this.#bazelRelease().catch(() => {});
 				}
@@ -65181,7 +65750,7 @@ var init_run_setup = __esmMin((() => {
 					env: this.#context.env,
 					signal: AbortSignal.any([this.#context.signal, AbortSignal.timeout(this.#serverMs())]),
 					stopwatch: this.#stopwatch
-				}), this.#detectNix()]);
+				}), isNamed ? this.#detectNix(early.files()) : void 0]);
 				if (access.kind === "none") return this.without(access.status, access.reason, access.hint);
 				this.#notes.push(...access.notices.map((notice) => `The server says: ${notice}`));
 				const canPush = access.write !== void 0 && wantsWrite(this.#request);
@@ -65240,7 +65809,7 @@ var init_run_setup = __esmMin((() => {
 		async #add(earlier, kinds) {
 			const { files, settings, report } = earlier;
 			const canPush = settings.write !== void 0;
-			const nix = kinds.includes("nix") ? await this.#detectNix() : void 0;
+			const nix = kinds.includes("nix") ? await this.#detectNix(files) : void 0;
 			const wanted = nix === void 0 ? void 0 : planNix(nix, this.#request, canPush);
 			const plan = await this.#settleHook(wanted, nix, files);
 			const access = {
@@ -65350,10 +65919,16 @@ var init_run_setup = __esmMin((() => {
 			const { env, workingDirectory } = this.#context;
 			return this.#request.workspace ?? (env["GITHUB_WORKSPACE"] || workingDirectory);
 		}
-		async #detectNix() {
+		async #detectNix(files) {
 			if (!this.#request.kinds.includes("nix")) return void 0;
+			let folder;
 			try {
-				const nix = await detectNix(this.#context.env, this.#context.signal);
+				({folder} = await files);
+			} catch {
+				return;
+			}
+			try {
+				const nix = await detectNix(this.#context.env, folder, this.#context.signal);
 				if (nix === void 0) this.#lack("no-nix", "There is no Nix in PATH.", "Install Nix before this step.");
 				return nix;
 			} catch (error) {
@@ -65378,14 +65953,14 @@ var init_run_setup = __esmMin((() => {
 			return withoutHook(plan, await tryHook(nix, files, this.#context), this.#request);
 		}
 		async #start(access, early, given) {
-			const secret = randomBytes(24).toString("base64url");
+			const secret = _randomBytes(24).toString("base64url");
 			let prepared;
 			let session;
 			let state = given;
 			try {
 				prepared = await early.take();
 				const { files, agent } = prepared;
-				if (access.token !== void 0) await writeFile(files.token, `${access.token}\n`, { mode: 384 });
+				if (access.token !== void 0) await _writeFile(files.token, `${access.token}\n`, { mode: 384 });
 				state = {
 					...given,
 					plan: await this.#settleHook(given.plan, given.nix, files)
@@ -65453,6 +66028,7 @@ var init_run_setup = __esmMin((() => {
 				const conf = {
 					substituter: plan.canSubstitute ? faces.nix?.url : void 0,
 					publicKeys,
+					storeDir: access.storeDir,
 					priority: this.#request.priority,
 					pushMode: plan.pushMode
 				};
@@ -65799,7 +66375,7 @@ function startUploader(options) {
 }
 function watchQuietly(file, onChange) {
 	try {
-		const watcher = watch(file, onChange);
+		const watcher = _watch(file, onChange);
 		watcher.on("error", () => watcher.close());
 		return watcher;
 	} catch {
@@ -65808,6 +66384,7 @@ function watchQuietly(file, onChange) {
 }
 var STALL_MS, FAILING_MS, FAILING_TRIES, DRAIN_DELAY_MS$1, MAX_BATCH, MAX_DELAY_MS;
 var init_uploader = __esmMin((() => {
+	init__builtin_node_fs();
 	init_src$6();
 	init_push_batch();
 	init_upload_queue();
@@ -66159,7 +66736,7 @@ function createAlarm() {
 function watchFolder(folder, onName, onTrouble) {
 	let watcher;
 	try {
-		watcher = watch(folder, { persistent: true });
+		watcher = _watch(folder, { persistent: true });
 	} catch (error) {
 		const { code } = error;
 		throw new CacheError("CONFIG", `${folder} cannot be watched: ${code}`, {
@@ -66181,6 +66758,7 @@ function watchFolder(folder, onName, onTrouble) {
 }
 var DRAIN_DELAY_MS, QUIET_MS, MAX_WAIT_MS, MAX_SLEEP_MS;
 var init_watch_store$1 = __esmMin((() => {
+	init__builtin_node_fs();
 	init_src$6();
 	init_src();
 	DRAIN_DELAY_MS = 1e3;
@@ -66408,7 +66986,7 @@ async function addKeyOnce(admin, view, keypair) {
 /** Reads a list of pins. @throws {UsageError} for a line that is none. */
 async function readPins(file, context) {
 	if (file === void 0) return /* @__PURE__ */ new Map();
-	const text = await readOptionalFile(resolve(context.workingDirectory, file), "utf8");
+	const text = await readOptionalFile(_resolve(context.workingDirectory, file), "utf8");
 	if (text === void 0) throw new CacheError("NOT_FOUND", `The file ${file} does not exist`);
 	const lines = text.split("\n").filter((line) => line.trim() !== "");
 	return new Map(lines.map((line) => {
@@ -66432,6 +67010,7 @@ async function carryPins(admin, { view, pins = /* @__PURE__ */ new Map() }, cont
 	return failed;
 }
 var init_carry_settings = __esmMin((() => {
+	init__builtin_node_path();
 	init_src$6();
 	init_src$4();
 	init_read_file();
@@ -66465,10 +67044,10 @@ async function openOrigins(options, view, context) {
 	const given = options.key.length === 0 ? void 0 : options.key;
 	const name = view ?? "";
 	if (fromAtticDatabase !== void 0) {
-		const file = resolve(context.workingDirectory, fromAtticDatabase);
+		const file = _resolve(context.workingDirectory, fromAtticDatabase);
 		const database = await client.openAtticDatabase(file);
 		const caches = database.listCaches().filter((one) => options.allCaches || one.name === cache);
-		const folder = resolve(context.workingDirectory, storage);
+		const folder = _resolve(context.workingDirectory, storage);
 		return {
 			origins: (caches.length === 0 ? [cache] : caches.map((one) => one.name)).map((one, position) => ({
 				view: view ?? one,
@@ -66511,6 +67090,7 @@ async function openOrigins(options, view, context) {
 	};
 }
 var init_open_origins = __esmMin((() => {
+	init__builtin_node_path();
 	init_read_secret();
 	init_usage_error();
 }));
@@ -66544,10 +67124,12 @@ async function* readRoots(paths, pathsFrom, context) {
 	for (const path of paths) yield readStorePathHash(path);
 	if (pathsFrom === void 0) return;
 	const { findNames } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
-	yield* findNames(pathsFrom === "-" ? context.stdin : createReadStream(resolve(context.workingDirectory, pathsFrom)), "paths");
+	yield* findNames(pathsFrom === "-" ? context.stdin : _createReadStream(_resolve(context.workingDirectory, pathsFrom)), "paths");
 }
 var ROOT_OPTIONS;
 var init_read_roots = __esmMin((() => {
+	init__builtin_node_fs();
+	init__builtin_node_path();
 	init_parse_number();
 	init_store_path_argument();
 	init_usage_error();
@@ -66754,6 +67336,7 @@ broken off goes on when it is run again. Needs the push permission.`,
 var export_exports = /* @__PURE__ */ __exportAll({ command: () => command$43 });
 var command$43;
 var init_export = __esmMin((() => {
+	init__builtin_node_path();
 	init_src$6();
 	init_server_options();
 	init_store_path_argument();
@@ -66798,7 +67381,7 @@ the configure permission for --all.`,
 				const { exportPaths, openSource } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
 				const { signal } = context;
 				const { server, token } = choice;
-				const directory = resolve(context.workingDirectory, options.to);
+				const directory = _resolve(context.workingDirectory, options.to);
 				const admin = _usingCtx$37.a(await openAdminClient(choice, context));
 				const { publicKey, priority, flywheel } = await admin.viewConfig(view);
 				const keys = flywheel?.publicKeys ?? (publicKey === void 0 ? void 0 : [publicKey]);
@@ -67005,7 +67588,7 @@ async function readInputs(file, kinds, context) {
 async function readSource(file, context) {
 	if (file === "-") return readStandardInput(context);
 	const { readFile } = await import("node:fs/promises");
-	return readFile(resolve(context.workingDirectory, file), "utf8");
+	return readFile(_resolve(context.workingDirectory, file), "utf8");
 }
 function requireKinds(kinds) {
 	if (kinds.length > 0) return kinds;
@@ -67063,6 +67646,8 @@ function describeWrites({ canPush, pushMode, bazel }) {
 }
 var command$42;
 var init_setup = __esmMin((() => {
+	init_promises$3();
+	init__builtin_node_path();
 	init_src$6();
 	init_one_of();
 	init_parse_number();
@@ -67142,7 +67727,7 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
 			const result = await runSetup(isWhole ? await readRequest(options.request ?? "-", context) : options.inputs !== void 0 ? await readInputs(options.inputs, options.kind, context) : await buildRequest(options, context), context);
 			if (options.mask) for (const secret of result.masks) printLine(context, `::add-mask::${secret}`);
 			for (const line of result.notes) note(context, line);
-			if (options.exportFile !== void 0) await appendFile(resolve(context.workingDirectory, options.exportFile), Object.entries(result.environment).map(([name, given]) => `${name}=${given}\n`).join(""));
+			if (options.exportFile !== void 0) await _appendFile(_resolve(context.workingDirectory, options.exportFile), Object.entries(result.environment).map(([name, given]) => `${name}=${given}\n`).join(""));
 			if (options.json || isWhole && !options.shell && !options.mask) return printLine(context, JSON.stringify(result));
 			describeResult(result, context);
 			if (options.shell) for (const line of formatExports(result)) printLine(context, line);
@@ -68529,7 +69114,7 @@ async function waitForSignatures(admin, view, context) {
 }
 async function pause$1(durationMs, signal) {
 	try {
-		await setTimeout$1(durationMs, void 0, { signal });
+		await _setTimeout(durationMs, void 0, { signal });
 	} catch (cause) {
 		if (isCacheError(signal.reason)) throw signal.reason;
 		throw new CacheError("CANCELLED", "Interrupted while the view is being signed", {
@@ -68540,6 +69125,7 @@ async function pause$1(durationMs, signal) {
 }
 var FIRST_PAUSE_MS, MAX_PAUSE_MS;
 var init_wait_for_signatures = __esmMin((() => {
+	init_promises$4();
 	init_src$6();
 	FIRST_PAUSE_MS = 100;
 	MAX_PAUSE_MS = 2e3;
@@ -68707,6 +69293,7 @@ function collectGrants(given) {
 }
 var command$16;
 var init_token_create = __esmMin((() => {
+	init__builtin_node_path();
 	init_src$3();
 	init_src$6();
 	init_src$5();
@@ -68757,7 +69344,7 @@ not added up. Needs an administrator's token.`,
 				if (options.json) return printLine(context, JSON.stringify(created));
 				if (options.out === void 0) printLine(context, created.token);
 				else {
-					await replaceFile(resolve(context.workingDirectory, options.out), `${created.token}\n`, { mode: 384 });
+					await replaceFile(_resolve(context.workingDirectory, options.out), `${created.token}\n`, { mode: 384 });
 					note(context, `Wrote the token to ${options.out}.`);
 				}
 				note(context, `It expires at ${created.expiresAt}. To revoke it: flywheel token revoke ${created.jti}`);
@@ -68917,7 +69504,7 @@ var init_token_revoke = __esmMin((() => {
 // packages/cli/src/policy/read-policy-file.ts
 /** Reads a text file of the user's. @throws {CacheError} `NOT_FOUND` when there is none. */
 async function readTextFile(file, context) {
-	const text = await readOptionalFile(resolve(context.workingDirectory, file), "utf8");
+	const text = await readOptionalFile(_resolve(context.workingDirectory, file), "utf8");
 	if (text !== void 0) return text;
 	throw new CacheError("NOT_FOUND", `The file ${file} does not exist`);
 }
@@ -68926,6 +69513,7 @@ async function readPolicyFile(file, context) {
 	return parseTrustPolicy(await readTextFile(file, context));
 }
 var init_read_policy_file = __esmMin((() => {
+	init__builtin_node_path();
 	init_src$6();
 	init_src$5();
 	init_read_file();
@@ -69683,7 +70271,7 @@ function describeProgress({ fraction, bazel, ...nix }) {
 }
 async function pause(signal) {
 	try {
-		await setTimeout$1(PAUSE_MS, void 0, { signal });
+		await _setTimeout(PAUSE_MS, void 0, { signal });
 	} catch (cause) {
 		if (isCacheError(signal.reason)) throw signal.reason;
 		throw new CacheError("CANCELLED", "Interrupted", { cause });
@@ -69691,6 +70279,7 @@ async function pause(signal) {
 }
 var WAIT_SECONDS, PAUSE_MS, MAX_ABSENCE_MS;
 var init_run_scrub = __esmMin((() => {
+	init_promises$4();
 	init_src$6();
 	WAIT_SECONDS = 2;
 	PAUSE_MS = 1e3;
@@ -70674,7 +71263,7 @@ async function gatherNetrc(path) {
 		ownerId: void 0,
 		entries: notTried("no netrc file is to be used")
 	};
-	const found = await stat(path).catch((error) => error.code);
+	const found = await _stat(path).catch((error) => error.code);
 	if (typeof found !== "object") return {
 		path,
 		mode: void 0,
@@ -70687,10 +71276,10 @@ async function gatherNetrc(path) {
 		ownerId: found.uid
 	};
 	try {
-		await access(path, constants$1.R_OK);
+		await _access(path, _constants.R_OK);
 		return {
 			...facts,
-			entries: known(parseNetrc(await readFile$2(path, "latin1")))
+			entries: known(parseNetrc(await _readFile(path, "latin1")))
 		};
 	} catch (error) {
 		return {
@@ -70699,7 +71288,17 @@ async function gatherNetrc(path) {
 		};
 	}
 }
-var init_gather_netrc = __esmMin((() => {}));
+var init_gather_netrc = __esmMin((() => {
+	init__builtin_node_fs();
+	init_promises$3();
+}));
+// \0builtin:node:dns/promises
+var builtin, read, _lookup;
+var init_promises = __esmMin((() => {
+	builtin = /* @__PURE__ */ process.getBuiltinModule("node:dns/promises");
+	read = (key) => builtin[key];
+	_lookup = /* @__PURE__ */ read("lookup");
+}));
 // packages/cli/src/doctor/network-error.ts
 /** Why a connection failed, in a few words. */
 function describeNetworkError(error) {
@@ -70807,7 +71406,7 @@ async function lookUp({ url, timeoutMs }) {
 		resolve(failed(`the name server was silent for ${waited}`));
 	}, timeoutMs);
 	try {
-		const addresses = lookup(host, { all: true }).then((found) => known(found.map(({ address }) => address)), (error) => failed(describeNetworkError(error)));
+		const addresses = _lookup(host, { all: true }).then((found) => known(found.map(({ address }) => address)), (error) => failed(describeNetworkError(error)));
 		return await Promise.race([addresses, promise]);
 	} finally {
 		clearTimeout(timer);
@@ -70815,7 +71414,7 @@ async function lookUp({ url, timeoutMs }) {
 }
 function tryTcp({ url, timeoutMs }) {
 	const { host, port } = endpointOf(url);
-	const socket = connect({
+	const socket = _connect$1({
 		host,
 		port
 	});
@@ -70823,7 +71422,7 @@ function tryTcp({ url, timeoutMs }) {
 }
 function tryTls({ url, timeoutMs, ca, caFile }) {
 	const { host, port } = endpointOf(url);
-	const socket = connect$1({
+	const socket = _connect({
 		host,
 		port,
 		.../^[\d.]+$|:/.test(host) ? {} : { servername: host },
@@ -70857,7 +71456,7 @@ function askThroughProxy({ url: proxy }, { url, timeoutMs }) {
 	const isSecure = url.protocol === "https:";
 	const { promise, resolve } = Promise.withResolvers();
 	const user = decodeURIComponent(`${proxy.username}:${proxy.password}`);
-	const outgoing = request({
+	const outgoing = _request$1({
 		...endpointOf(proxy),
 		agent: false,
 		timeout: timeoutMs,
@@ -70887,14 +71486,18 @@ function askThroughProxy({ url: proxy }, { url, timeoutMs }) {
 	return promise;
 }
 var init_gather_network = __esmMin((() => {
+	init_promises();
+	init__builtin_node_http();
+	init__builtin_node_net();
+	init__builtin_node_tls();
 	init_src$6();
 	init_network_error();
 }));
 // packages/cli/src/doctor/http-session.ts
 function openHttpSession(options) {
 	const agents = {
-		"http:": new Agent$4({ keepAlive: true }),
-		"https:": new Agent$5({
+		"http:": new _Agent$1({ keepAlive: true }),
+		"https:": new _Agent({
 			keepAlive: true,
 			...options.ca === void 0 ? {} : { ca: options.ca }
 		})
@@ -70968,7 +71571,7 @@ async function sendOnce(url, { method, authorization, body }, agents, { timeoutM
 	const { promise, resolve, reject } = Promise.withResolvers();
 	const isSecure = url.protocol === "https:";
 	const startedMs = nowMs();
-	const request$2 = (isSecure ? request$1 : request)(url, {
+	const request = (isSecure ? _request : _request$1)(url, {
 		method,
 		agent: isSecure ? agents["https:"] : agents["http:"],
 		signal,
@@ -70980,20 +71583,20 @@ async function sendOnce(url, { method, authorization, body }, agents, { timeoutM
 			...body === void 0 ? {} : { "content-length": body.length }
 		}
 	});
-	request$2.on("timeout", () => {
+	request.on("timeout", () => {
 		const waited = formatDurationMs(timeoutMs);
-		request$2.destroy(new CacheError("TIMEOUT", `the server was silent for ${waited}`));
+		request.destroy(new CacheError("TIMEOUT", `the server was silent for ${waited}`));
 	});
-	request$2.on("error", (error) => {
+	request.on("error", (error) => {
 		reject(toCacheError$1(error));
 	});
-	request$2.on("response", (response) => {
+	request.on("response", (response) => {
 		resolve({
 			response,
 			atMs: (startedMs + nowMs()) / 2
 		});
 	});
-	request$2.end(body);
+	request.end(body);
 	return promise;
 }
 async function* readBody(response) {
@@ -71009,6 +71612,8 @@ function toCacheError$1(error) {
 }
 var MAX_BODY_BYTES, MAX_REDIRECTS;
 var init_http_session = __esmMin((() => {
+	init__builtin_node_http();
+	init__builtin_node_https();
 	init_src$6();
 	init_network_error();
 	MAX_BODY_BYTES = 65536;
@@ -71158,11 +71763,11 @@ async function readStoreDir(nix, run) {
 }
 /** The user's name and groups, as a daemon looks them up. */
 async function gatherUser(id) {
-	const groups = await promisify(execFile)("id", ["-Gn"]).then(({ stdout }) => stdout.trim().split(/\s+/), () => []);
+	const groups = await _promisify(_execFile)("id", ["-Gn"]).then(({ stdout }) => stdout.trim().split(/\s+/), () => []);
 	try {
 		return {
 			id,
-			name: userInfo().username,
+			name: _userInfo().username,
 			groups
 		};
 	} catch {
@@ -71174,6 +71779,9 @@ async function gatherUser(id) {
 	}
 }
 var init_gather_nix = __esmMin((() => {
+	init__builtin_node_child_process();
+	init__builtin_node_os();
+	init__builtin_node_util();
 	init_src$3();
 	init_src$4();
 }));
@@ -71186,7 +71794,7 @@ var init_gather_nix = __esmMin((() => {
 async function fetchNar(narInfo, substituter, session, password) {
 	const url = new URL(narInfo.url, `${substituter}/`).href;
 	const { status, body } = await session.open(url, password);
-	const file = createHash("sha256");
+	const file = _createHash("sha256");
 	let fileSize = 0;
 	let transferProblem;
 	let refusal = "";
@@ -71221,7 +71829,7 @@ async function fetchNar(narInfo, substituter, session, password) {
 	};
 }
 async function readContents(nar) {
-	const hash = createHash("sha256");
+	const hash = _createHash("sha256");
 	let narSize = 0;
 	try {
 		for await (const chunk of nar) {
@@ -71238,14 +71846,17 @@ async function readContents(nar) {
 }
 var MAX_REFUSAL_BYTES, DECODERS;
 var init_fetch_nar = __esmMin((() => {
+	init__builtin_node_crypto();
+	init__builtin_node_stream();
+	init__builtin_node_zlib();
 	init_src$4();
 	init_describe_refusal();
 	MAX_REFUSAL_BYTES = 4096;
 	DECODERS = {
 		none: (file) => file,
 		zstd: (file) => decodeZstd(file),
-		gzip: (file) => pipeline(Readable.from(file), createGunzip(), () => {}),
-		br: (file) => pipeline(Readable.from(file), createBrotliDecompress(), () => {})
+		gzip: (file) => _pipeline$1(_Readable.from(file), _createGunzip(), () => {}),
+		br: (file) => _pipeline$1(_Readable.from(file), _createBrotliDecompress(), () => {})
 	};
 }));
 // packages/cli/src/doctor-nix/gather/find-store-path.ts
@@ -71287,11 +71898,11 @@ async function getNarInfo(hash, substituter, session, password) {
 	}
 }
 async function newestPaths(realStoreDir) {
-	const names = await readdir(realStoreDir).catch(() => []);
+	const names = await _readdir(realStoreDir).catch(() => []);
 	const dated = await Promise.all(names.filter(isBuilt).map(async (name) => {
 		return {
 			name,
-			atMs: (await lstat(join(realStoreDir, name)).catch(() => void 0))?.ctimeMs ?? 0
+			atMs: (await _lstat(_join(realStoreDir, name)).catch(() => void 0))?.ctimeMs ?? 0
 		};
 	}));
 	dated.sort((left, right) => right.atMs - left.atMs);
@@ -71302,6 +71913,8 @@ function isBuilt(name) {
 }
 var MAX_CANDIDATES, AT_A_TIME;
 var init_find_store_path = __esmMin((() => {
+	init_promises$3();
+	init__builtin_node_path();
 	init_src$6();
 	init_src$4();
 	MAX_CANDIDATES = 48;
@@ -71317,7 +71930,7 @@ async function readNarInfoMemory(question) {
 	try {
 		var _usingCtx$4 = _usingCtx();
 		const { storePathHash, nowMs, settings } = question;
-		const file = await findFile(join(question.cacheHome, "nix"));
+		const file = await findFile(_join(question.cacheHome, "nix"));
 		const { DatabaseSync } = await import("node:sqlite");
 		const database = _usingCtx$4.u(new DatabaseSync(file, {
 			readOnly: true,
@@ -71363,18 +71976,20 @@ function isOurs$1(url, substituter) {
 }
 /** Versions of Nix keep files of their own; the one in use is the one written last. */
 async function findFile(folder) {
-	const names = await readdir(folder).catch(() => []);
+	const names = await _readdir(folder).catch(() => []);
 	const [newest] = (await Promise.all(names.filter((name) => /^binary-cache-v\d+\.sqlite$/.test(name)).map(async (name) => {
-		const file = join(folder, name);
+		const file = _join(folder, name);
 		return {
 			file,
-			atMs: (await stat(file)).mtimeMs
+			atMs: (await _stat(file)).mtimeMs
 		};
 	}))).sort((left, right) => right.atMs - left.atMs);
 	if (newest !== void 0) return newest.file;
 	throw new CacheError("NOT_FOUND", `Nix remembers nothing of any cache in ${folder}`);
 }
 var init_read_narinfo_memory = __esmMin((() => {
+	init_promises$3();
+	init__builtin_node_path();
 	init_src$6();
 }));
 // packages/cli/src/doctor-nix/gather/verify-with-nix.ts
@@ -71385,7 +72000,7 @@ var init_read_narinfo_memory = __esmMin((() => {
 * @throws {CacheError} when Nix does not end in time.
 */
 async function verifyWithNix(nix, question, run) {
-	const folder = await mkdtemp(join(tmpdir(), "flywheel-doctor-"));
+	const folder = await _mkdtemp(_join(_tmpdir(), "flywheel-doctor-"));
 	try {
 		const output = await runProgram(nix, [
 			...NIX_COMMAND,
@@ -71407,13 +72022,16 @@ async function verifyWithNix(nix, question, run) {
 			said: output.exitCode === 0 ? "" : whatNixSaid(output)
 		};
 	} finally {
-		await rm(folder, {
+		await _rm(folder, {
 			recursive: true,
 			force: true
 		});
 	}
 }
 var init_verify_with_nix = __esmMin((() => {
+	init_promises$3();
+	init__builtin_node_os();
+	init__builtin_node_path();
 	init_src$3();
 }));
 // packages/cli/src/doctor-nix/gather/gather-path.ts
@@ -71481,7 +72099,7 @@ function gatherMemory({ substituter, nix, reader, user }, storePath, { context }
 	if (reader === void 0 || settings === void 0) return Promise.resolve(notTried("Nix's settings are unknown"));
 	if (reader.kind === "daemon" && user.id !== 0) return Promise.resolve(notTried("the daemon remembers for everybody, and only root can look"));
 	return attempt(() => readNarInfoMemory({
-		cacheHome: reader.kind === "daemon" ? join(userInfo().homedir, ".cache") : cacheHome(context),
+		cacheHome: reader.kind === "daemon" ? _join(_userInfo().homedir, ".cache") : cacheHome(context),
 		substituter,
 		storePathHash: storePath === void 0 ? void 0 : hashOf(storePath, nix.storeDir),
 		settings,
@@ -71497,7 +72115,7 @@ function hashOf(storePath, storeDir) {
 }
 function cacheHome({ env }) {
 	const folder = env["XDG_CACHE_HOME"];
-	return folder !== void 0 && isAbsolute(folder) ? folder : join(homeFolder(env), ".cache");
+	return folder !== void 0 && _isAbsolute(folder) ? folder : _join(homeFolder(env), ".cache");
 }
 /** Where the store's files lie: below another root for `local?root=` and bare folders. */
 function realStoreDir(nix) {
@@ -71508,6 +72126,8 @@ function realStoreDir(nix) {
 }
 var MAX_VERIFY_BYTES;
 var init_gather_path = __esmMin((() => {
+	init__builtin_node_os();
+	init__builtin_node_path();
 	init_src$6();
 	init_src$4();
 	init_user_folders();
@@ -71691,10 +72311,11 @@ function findCaFile(nix, { env }) {
 	].find((file) => file !== void 0 && file !== "") ?? DEFAULT_CA_FILE;
 }
 async function readCa(file) {
-	return readFile$2(file, "utf8").catch(() => void 0);
+	return _readFile(file, "utf8").catch(() => void 0);
 }
 var NIX_TIMEOUT_MS, DEFAULT_CA_FILE;
 var init_gather_snapshot$1 = __esmMin((() => {
+	init_promises$3();
 	init_gather_netrc();
 	init_gather_network();
 	init_http_session();
@@ -71777,14 +72398,16 @@ var doctor_nix_exports = /* @__PURE__ */ __exportAll({ command: () => command$3 
 /** A store path, something inside one, or a link to one. */
 async function resolveStorePath(given, context) {
 	if (given === void 0) return void 0;
-	const path = resolve(context.workingDirectory, given);
-	const target = await realpath(path).catch(() => path);
+	const path = _resolve(context.workingDirectory, given);
+	const target = await _realpath(path).catch(() => path);
 	const [storePath] = /^.*?\/[0-9a-z]{32}-[^/]+/.exec(target) ?? [];
 	if (storePath !== void 0) return storePath;
 	throw new UsageError(`--store-path: ${JSON.stringify(given)} is no store path`, "Name one such as /nix/store/…-hello, or a link to one.");
 }
 var DEFAULT_TIMEOUT_MS$1, command$3;
 var init_doctor_nix = __esmMin((() => {
+	init_promises$3();
+	init__builtin_node_path();
 	init_src$6();
 	init_all_checks$1();
 	init_gather_snapshot$1();
@@ -71968,12 +72591,13 @@ function resolveImport(target, file, workspace) {
 	if (target === "") return void 0;
 	if (target.startsWith("%workspace%")) {
 		if (workspace === void 0) return void 0;
-		return join(workspace, target.slice(11));
+		return _join(workspace, target.slice(11));
 	}
-	return isAbsolute(target) ? target : join(workspace ?? dirname(file), target);
+	return _isAbsolute(target) ? target : _join(workspace ?? _dirname(file), target);
 }
 var COMMANDS, VALUED, SWITCHES;
 var init_rc_file = __esmMin((() => {
+	init__builtin_node_path();
 	COMMANDS = [
 		"always",
 		"common",
@@ -72435,7 +73059,7 @@ async function askGrpc(session, instanceName) {
 }
 /** Asks for a result that nobody has. @throws {CacheError} when there is no answer. */
 async function askHttp(session, base, authorization) {
-	const { hash } = digestOf(randomBytes(16));
+	const { hash } = digestOf(_randomBytes(16));
 	const { bytes: _, ...answer } = await session.send(`${base}/ac/${hash}`, {
 		method: "GET",
 		authorization
@@ -72443,6 +73067,7 @@ async function askHttp(session, base, authorization) {
 	return answer;
 }
 var init_ask_faces = __esmMin((() => {
+	init__builtin_node_crypto();
 	init_src$1();
 }));
 // packages/cli/src/doctor-bazel/gather/gather-credential.ts
@@ -72463,7 +73088,7 @@ async function gatherCredential({ remoteCache, options, release }, context) {
 	if (command === void 0) return {
 		kind: "netrc",
 		host: url.hostname.replace(/^\[(.*)\]$/, "$1"),
-		netrc: await gatherNetrc(context.env["NETRC"] ?? join(homeFolder(context.env), ".netrc"))
+		netrc: await gatherNetrc(context.env["NETRC"] ?? _join(homeFolder(context.env), ".netrc"))
 	};
 	const path = isGrpc(remoteCache) ? "/build.bazel.remote.execution.v2.Capabilities" : url.pathname;
 	const uri = `https://${url.host}${path}`;
@@ -72509,6 +73134,7 @@ async function askHelper(command, uri, { env, signal, workingDirectory }) {
 }
 var HELPER_TIMEOUT_MS;
 var init_gather_credential = __esmMin((() => {
+	init__builtin_node_path();
 	init_src$3();
 	init_gather_netrc();
 	init_user_folders();
@@ -72522,7 +73148,7 @@ async function gatherRc(context) {
 	const workspace = await findWorkspace(context.workingDirectory);
 	const reading = await readRcFiles([
 		system.userRc,
-		...workspace === void 0 ? [] : [join(workspace, ".bazelrc")],
+		...workspace === void 0 ? [] : [_join(workspace, ".bazelrc")],
 		user.userRc
 	], {
 		read: readText,
@@ -72540,14 +73166,14 @@ async function gatherRc(context) {
 }
 /** The folder that Bazel takes for the workspace: the first upwards with one of its files. */
 async function findWorkspace(start) {
-	for (let folder = start;; folder = dirname(folder)) {
+	for (let folder = start;; folder = _dirname(folder)) {
 		for (const name of [
 			"MODULE.bazel",
 			"REPO.bazel",
 			"WORKSPACE",
 			"WORKSPACE.bazel"
-		]) if (await access(join(folder, name)).then(() => true, () => false)) return folder;
-		if (folder === dirname(folder)) return void 0;
+		]) if (await _access(_join(folder, name)).then(() => true, () => false)) return folder;
+		if (folder === _dirname(folder)) return void 0;
 	}
 }
 /** A line that brings in a file that is not there leaves no other trace. */
@@ -72555,9 +73181,11 @@ async function isNamed(rc, target) {
 	return ((await readText(rc))?.split("\n") ?? []).some((line) => line.trim() === `try-import ${quoteRcWord(target)}`);
 }
 async function readText(path) {
-	return readFile$2(path, "utf8").catch(() => void 0);
+	return _readFile(path, "utf8").catch(() => void 0);
 }
 var init_gather_rc = __esmMin((() => {
+	init_promises$3();
+	init__builtin_node_path();
 	init_src$3();
 	init_bazel_files();
 	init_rc_file();
@@ -72570,7 +73198,7 @@ var init_gather_rc = __esmMin((() => {
 */
 async function gatherTrip(face, reasonNotToWrite) {
 	const miss = await attempt(async () => {
-		const nobodys = digestOf(randomBytes(16));
+		const nobodys = digestOf(_randomBytes(16));
 		if (await face.getResult(nobodys) !== void 0) throw new Error("a result came");
 		if (await face.getBlob(nobodys) !== void 0) throw new Error("a blob came");
 		return true;
@@ -72583,13 +73211,13 @@ async function gatherTrip(face, reasonNotToWrite) {
 			actionResult: nothing
 		};
 	}
-	const bytes = randomBytes(BLOB_BYTES);
+	const bytes = _randomBytes(BLOB_BYTES);
 	const digest = digestOf(bytes);
 	const blob = await attempt(async () => {
 		await face.putBlob(digest, bytes);
 		const read = await face.getBlob(digest);
 		if (read === void 0) throw new Error("it was taken, and is not there");
-		if (createHash("sha256").update(read).digest("hex") !== digest.hash) throw new Error("it came back as another");
+		if (_createHash("sha256").update(read).digest("hex") !== digest.hash) throw new Error("it came back as another");
 		return read.length;
 	});
 	return {
@@ -72599,7 +73227,7 @@ async function gatherTrip(face, reasonNotToWrite) {
 	};
 }
 async function tryResult(face, digest) {
-	const action = digestOf(randomBytes(16));
+	const action = digestOf(_randomBytes(16));
 	const result = create(ActionResultSchema, { outputFiles: [{
 		path: "doctor",
 		digest: {
@@ -72642,7 +73270,7 @@ function createGrpcFace(session, instanceName) {
 				instanceName,
 				...digest,
 				compressor: "identity",
-				uploadId: randomUUID()
+				uploadId: _randomUUID()
 			});
 			requireOk(await session.call(ByteStream.method.write, {
 				resourceName,
@@ -72709,6 +73337,7 @@ function requireSuccess({ status, body }) {
 }
 var BLOB_BYTES;
 var init_gather_trip = __esmMin((() => {
+	init__builtin_node_crypto();
 	init_esm();
 	init_src$6();
 	init_src$2();
@@ -72765,7 +73394,7 @@ function openGrpcSession(options) {
 					ended.reject(new CacheError("TIMEOUT", `the server was silent for ${waited}`));
 				} else ended.reject(new CacheError("UNAVAILABLE", message || `the call ended with ${status}`));
 			}
-		}, performance$1.now());
+		}, _performance.now());
 		if (started === void 0) return Promise.reject(new CacheError("UNAVAILABLE", "it takes no calls any more"));
 		started.sendMessage(toBinary(method.input, create(method.input, request)));
 		started.halfClose();
@@ -72783,11 +73412,11 @@ function openSocket({ url, ca }) {
 	const host = url.hostname.replace(/^\[(.*)\]$/, "$1");
 	const isSecure = url.protocol === "https:";
 	const port = url.port === "" ? isSecure ? 443 : 80 : Number(url.port);
-	if (!isSecure) return connect({
+	if (!isSecure) return _connect$1({
 		host,
 		port
 	});
-	return connect$1({
+	return _connect({
 		host,
 		port,
 		ALPNProtocols: ["h2"],
@@ -72796,6 +73425,9 @@ function openSocket({ url, ca }) {
 	});
 }
 var init_grpc_session = __esmMin((() => {
+	init__builtin_node_net();
+	init__builtin_node_perf_hooks();
+	init__builtin_node_tls();
 	init_esm();
 	init_src$6();
 	init_src$2();
@@ -72871,7 +73503,7 @@ async function gatherSnapshot(examination, context) {
 			context
 		});
 		const caFile = nonEmpty(findOption(options, "tls_certificate")?.value);
-		const ca = caFile === void 0 ? void 0 : await readFile$2(caFile, "utf8").catch(() => void 0);
+		const ca = caFile === void 0 ? void 0 : await _readFile(caFile, "utf8").catch(() => void 0);
 		const url = toHttpUrl(remoteCache);
 		const network = await gatherNetwork({
 			url,
@@ -72989,6 +73621,7 @@ function nonEmpty(text) {
 	return text === "" ? void 0 : text;
 }
 var init_gather_snapshot = __esmMin((() => {
+	init_promises$3();
 	init_src$3();
 	init_rc_file();
 	init_gather_network();
@@ -73805,7 +74438,7 @@ function parseCommandLine(command, words, env) {
 		name,
 		option
 	}]));
-	const { tokens } = parseArgs({
+	const { tokens } = _parseArgs({
 		args: [...words],
 		options: toParseArgsOptions(command.options),
 		allowPositionals: true,
@@ -73885,6 +74518,7 @@ function fromEnvironment(option, env) {
 	return parseValue(option, text, option.environment);
 }
 var init_parse_command_line = __esmMin((() => {
+	init__builtin_node_util();
 	init_src$6();
 	init_usage_error();
 }));
@@ -74057,7 +74691,7 @@ var init_run_process = __esmMin((() => {
 	ECHO_MS = 1e3;
 }));
 // packages/cli/src/bundled/main.ts
-enableCompileCache();
+_enableCompileCache();
 installAsyncDisposableStack();
 const { runProcess } = await Promise.resolve().then(() => (init_run_process(), run_process_exports));
 await runProcess();

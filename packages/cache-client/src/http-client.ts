@@ -1,12 +1,11 @@
 import type { Readable } from "node:stream";
 
 import { CacheError, formatDurationMs } from "@glorious/core";
-import { Agent, request as undiciRequest } from "undici";
+import type { Agent, request as undiciRequest } from "undici";
 
 import { cancelled, onAbort, throwIfCancelled } from "./cancellation.ts";
 import { toNetworkError } from "./network-error.ts";
-import { toResponseError } from "./response-error.ts";
-import { parseRetryAfterMs } from "./retry.ts";
+import { readAnswer } from "./read-answer.ts";
 
 /** What a TLS connection trusts and shows, in PEM. */
 export interface TlsOptions {
@@ -74,20 +73,31 @@ const USER_AGENT = "gloriousflywheel-cache-client";
 export function createHttpClient(options: HttpClientOptions = {}): HttpClient {
   const idleTimeoutMs = options.idleTimeoutMs ?? DEFAULT_IDLE_TIMEOUT_MS;
   const { token } = options;
-  const agent = new Agent({
-    // Several HTTP/1.1 connections carry parallel uploads better than one connection's flow control.
-    allowH2: false,
-    // One idle deadline rules, ours: it does not run while the body's source is busy.
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    connect: { timeout: Math.min(idleTimeoutMs, 15_000), ...options.tls },
-  });
+  // Loading it takes longer than what many a command does, and not all of them send anything.
+  const open = async (): Promise<OpenedHttp> => {
+    const { Agent, request } = await import("undici");
+    const agent = new Agent({
+      // Several HTTP/1.1 connections carry parallel uploads better than one connection's flow control.
+      allowH2: false,
+      // One idle deadline rules, ours: it does not run while the body's source is busy.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      connect: { timeout: Math.min(idleTimeoutMs, 15_000), ...options.tls },
+    });
+    return { agent, request };
+  };
+  let opened: Promise<OpenedHttp> | undefined;
 
   return {
-    send: (method, url, requestOptions = {}) =>
-      send(agent, { token, idleTimeoutMs }, method, url, requestOptions),
-    [Symbol.asyncDispose]: () => agent.destroy(),
+    send: async (method, url, requestOptions = {}) =>
+      send(await (opened ??= open()), { token, idleTimeoutMs }, method, url, requestOptions),
+    [Symbol.asyncDispose]: async () => (await opened)?.agent.destroy(),
   };
+}
+
+interface OpenedHttp {
+  readonly agent: Agent;
+  readonly request: typeof undiciRequest;
 }
 
 interface Session {
@@ -96,7 +106,7 @@ interface Session {
 }
 
 async function send(
-  agent: Agent,
+  { agent, request: ask }: OpenedHttp,
   session: Session,
   method: HttpMethod,
   url: URL,
@@ -133,7 +143,7 @@ async function send(
     headers["content-length"] = String(options.contentLength);
 
   try {
-    const response = await undiciRequest(url, {
+    const response = await ask(url, {
       dispatcher: agent,
       method,
       headers,
@@ -141,22 +151,15 @@ async function send(
       signal: controller.signal,
     });
     const text = await readText(response.body, line, idle);
-    if (response.statusCode >= 200 && response.statusCode < 300) {
-      return { status: response.statusCode, text, sentBytes: body?.sentBytes ?? 0 };
-    }
     const header = (name: string): string | undefined => {
       const value = response.headers[name];
       return typeof value === "string" ? value : value?.[0];
     };
-    throw toResponseError({
-      request: line,
-      status: response.statusCode,
-      body: redact(redact(text, session.token), options.secret),
-      contentType: header("content-type"),
-      location: header("location"),
-      requestId: header("x-request-id"),
-      retryAfterMs: parseRetryAfterMs(header("retry-after"), Date.now()),
-    });
+    const answer = { line, status: response.statusCode, header, text };
+    return {
+      ...readAnswer(answer, [session.token, options.secret]),
+      sentBytes: body?.sentBytes ?? 0,
+    };
   } catch (error) {
     if (body?.failure !== undefined) throw body.failure.error;
     if (signal?.aborted === true) throw cancelled(signal, line);
@@ -190,16 +193,6 @@ async function readText(
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString("utf8");
-}
-
-/** No token is that short, and replacing a letter or two would only garble words. */
-const MIN_TOKEN_CHARS = 8;
-
-/** A server may repeat what it was sent; a message of ours must not. */
-function redact(text: string, token: string | undefined): string {
-  return token === undefined || token.length < MIN_TOKEN_CHARS
-    ? text
-    : text.replaceAll(token, "<token>");
 }
 
 interface IdleTimer extends Disposable {

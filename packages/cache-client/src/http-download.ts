@@ -1,5 +1,5 @@
 import { CacheError, formatDurationMs } from "@glorious/core";
-import { Agent, request as undiciRequest } from "undici";
+import type { Agent, request as undiciRequest } from "undici";
 
 import { cancelled, onAbort, throwIfCancelled } from "./cancellation.ts";
 import { toNetworkError } from "./network-error.ts";
@@ -49,14 +49,19 @@ export function createDownloader(options: DownloaderOptions): Downloader {
   const { base, token } = options;
   const idleTimeoutMs = options.idleTimeoutMs ?? DEFAULT_IDLE_TIMEOUT_MS;
   // Decoding and uploading may keep a body waiting for as long as they like: only our own timer counts.
-  const agent = new Agent({ headersTimeout: idleTimeoutMs, bodyTimeout: 0 });
+  const openAgent = async (): Promise<OpenedDownloader> => {
+    const { Agent, request } = await import("undici");
+    return { agent: new Agent({ headersTimeout: idleTimeoutMs, bodyTimeout: 0 }), request };
+  };
+  let opened: Promise<OpenedDownloader> | undefined;
 
   const ask = async (
     url: URL,
     startByte: number,
     controller: AbortController,
-  ): ReturnType<typeof undiciRequest> =>
-    undiciRequest(url, {
+  ): ReturnType<typeof undiciRequest> => {
+    const { agent, request } = await (opened ??= openAgent());
+    return request(url, {
       dispatcher: agent,
       method: "GET",
       headers: {
@@ -68,6 +73,7 @@ export function createDownloader(options: DownloaderOptions): Downloader {
       },
       signal: controller.signal,
     });
+  };
 
   return {
     open: async (start, { startByte = 0, signal }) => {
@@ -110,8 +116,13 @@ export function createDownloader(options: DownloaderOptions): Downloader {
         }
       }
     },
-    [Symbol.asyncDispose]: () => agent.destroy(),
+    [Symbol.asyncDispose]: async () => (await opened)?.agent.destroy(),
   };
+}
+
+interface OpenedDownloader {
+  readonly agent: Agent;
+  readonly request: typeof undiciRequest;
 }
 
 function single(value: string | string[] | undefined): string | undefined {

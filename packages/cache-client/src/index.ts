@@ -69,6 +69,7 @@ export type { PushConflict, PushEvent, PushSummary, SkippedPaths } from "./push-
 export type { RetryEnvironment } from "./push-session.ts";
 export type { Collection, Pin, RetentionClient, ViewLimits } from "./retention-client.ts";
 export { queryClosure, type QueryClosureOptions } from "./query-closure.ts";
+export { readCacheConfig, type ReadCacheConfigOptions } from "./read-cache-config.ts";
 export { ResponseError, type ResponseErrorOptions } from "./response-error.ts";
 export {
   DEFAULT_RETRY_POLICY,

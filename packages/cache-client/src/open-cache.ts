@@ -1,15 +1,16 @@
 import { CacheError, createByteBudget } from "@glorious/core";
 
-import { type CacheConfig, parseCacheConfig } from "./cache-config.ts";
+import type { CacheConfig } from "./cache-config.ts";
 import { systemClock } from "./clock.ts";
-import { createHttpClient, type HttpClient, type TlsOptions } from "./http-client.ts";
+import { createHttpClient, type TlsOptions } from "./http-client.ts";
 import { createDiskSource, type NarSource } from "./nar-source.ts";
 import type { PathFacts, PathInfo } from "./path-info.ts";
 import { findMissingHashes } from "./push-attic.ts";
 import type { FailedPath, PushEvent, PushSummary } from "./push-events.ts";
 import { AtticProtocol, FlywheelProtocol, type PushProtocol } from "./push-protocol.ts";
 import type { PushOutcome, PushSession, RetryEnvironment } from "./push-session.ts";
-import { DEFAULT_RETRY_POLICY, type RetryPolicy, withRetry } from "./retry.ts";
+import { askCacheConfig } from "./read-cache-config.ts";
+import { DEFAULT_RETRY_POLICY, type RetryPolicy } from "./retry.ts";
 import { chooseEndpoint, parseServerUrl, requireViewName } from "./server-url.ts";
 import { filterUpstream, leaveToUpstreams } from "./upstream-filter.ts";
 import { AtticWire } from "./wire-attic.ts";
@@ -127,7 +128,12 @@ export async function openCache(options: OpenCacheOptions): Promise<Cache> {
   };
   const http = createHttpClient(options);
   try {
-    const config = await readConfig(http, base, view, options, retry, emit);
+    const maxAttempts = Math.min(DISCOVERY_ATTEMPTS, retry.policy.maxAttempts);
+    const config = await askCacheConfig(http, base, view, {
+      signal: options.signal,
+      retry: { ...retry, policy: { ...retry.policy, maxAttempts } },
+      onRetry: (notice) => emit({ type: "retry", what: `look-up of view ${view}`, ...notice }),
+    });
     const announced = config.flywheel?.api ?? config.apiEndpoint;
     const { url, warning } = chooseEndpoint(base, announced);
     if (warning !== undefined) emit({ type: "warning", message: warning });
@@ -145,26 +151,6 @@ export async function openCache(options: OpenCacheOptions): Promise<Cache> {
     await http[Symbol.asyncDispose]();
     throw error;
   }
-}
-
-async function readConfig(
-  http: HttpClient,
-  base: URL,
-  view: string,
-  { signal }: OpenCacheOptions,
-  retry: RetryEnvironment,
-  emit: (event: PushEvent) => void,
-): Promise<CacheConfig> {
-  const url = new URL(`_api/v1/cache-config/${view}`, base);
-  const maxAttempts = Math.min(DISCOVERY_ATTEMPTS, retry.policy.maxAttempts);
-  const { text } = await withRetry(() => http.send("GET", url, { signal }), {
-    what: `look-up of view ${view}`,
-    ...retry,
-    policy: { ...retry.policy, maxAttempts },
-    signal,
-    onRetry: (notice) => emit({ type: "retry", what: `look-up of view ${view}`, ...notice }),
-  });
-  return parseCacheConfig(text, `GET ${url.href}`);
 }
 
 function createCache(

@@ -54,6 +54,7 @@ test("a job of the default branch gets a token that pushes to and pulls from its
     nix: {
       substituters: [`${server.url}/acme+main`],
       publicKeys: [expect.stringMatching(/^acme\+main/)],
+      storeDir: "/nix/store",
       pushEndpoint: `${server.url}/acme+main`,
     },
     bazel: {

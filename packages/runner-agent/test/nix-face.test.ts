@@ -197,11 +197,7 @@ describe("a closure", () => {
     expect((await scene.get(`${paths[0].hash}.narinfo`)).status).toBe(200);
     expect((await scene.get(paths[0].url)).status).toBe(200);
     expect(scene.cache.asked.toSorted()).toEqual(
-      [
-        `GET /main/${paths[0].hash}.narinfo`,
-        `GET /main/${paths[0].url}`,
-        "GET /main/nix-cache-info",
-      ].toSorted(),
+      [`GET /main/${paths[0].hash}.narinfo`, `GET /main/${paths[0].url}`].toSorted(),
     );
   });
 });

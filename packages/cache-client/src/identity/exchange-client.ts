@@ -3,11 +3,12 @@ import * as v from "valibot";
 
 import { parseAnswer } from "../cache-config.ts";
 import { systemClock } from "../clock.ts";
-import { createHttpClient, type HttpRequestOptions, type TlsOptions } from "../http-client.ts";
+import type { HttpRequestOptions, TlsOptions } from "../http-client.ts";
 import { ResponseError } from "../response-error.ts";
 import { DEFAULT_RETRY_POLICY, withRetry } from "../retry.ts";
 import { parseServerUrl } from "../server-url.ts";
 import { Sentence, Word } from "../server-words.ts";
+import { createShortClient } from "../short-client.ts";
 
 /** What a server says before anybody has shown who they are. */
 export interface Discovery {
@@ -44,6 +45,8 @@ export interface ExchangedToken {
   readonly nix: {
     readonly substituters: readonly string[];
     readonly publicKeys: readonly string[];
+    /** Where the paths belong; servers before this field do not say. */
+    readonly storeDir?: string | undefined;
     readonly pushEndpoint?: string | undefined;
   };
   /** Absent where the server serves no Bazel. */
@@ -107,6 +110,7 @@ const ExchangeAnswer = v.object({
   nix: v.object({
     substituters: v.array(v.pipe(v.string(), v.regex(/^https?:\/\/[\x21-\x7E]+$/))),
     publicKeys: v.array(Word),
+    storeDir: v.optional(Word),
     pushEndpoint: v.optional(Word),
   }),
   bazel: v.optional(v.object({ grpc: Word, http: Word, instance: Word })),
@@ -117,13 +121,13 @@ const ExchangeAnswer = v.object({
 export function createExchangeClient(options: ExchangeClientOptions): ExchangeClient {
   const base = parseServerUrl(options.server);
   requireConfidential(base);
-  const http = createHttpClient({ tls: options.tls, idleTimeoutMs: TOTAL_TIMEOUT_MS });
+  const http = createShortClient({ tls: options.tls });
 
   const ask = async <Schema extends v.GenericSchema>(
     schema: Schema,
     method: "GET" | "POST",
     path: string,
-    request: HttpRequestOptions = {},
+    request: Pick<HttpRequestOptions, "json" | "secret"> = {},
   ): Promise<v.InferOutput<Schema>> => {
     const url = new URL(`_flywheel/v1/${path}`, base);
     const line = `${method} ${url.href}`;

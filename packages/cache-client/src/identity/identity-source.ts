@@ -5,7 +5,7 @@ import { decodeTokenUnverified } from "@glorious/trust";
 import * as v from "valibot";
 
 import { parseAnswer } from "../cache-config.ts";
-import { createHttpClient } from "../http-client.ts";
+import { createShortClient } from "../short-client.ts";
 import { detectForge, type Environment, type JobForge } from "./detect-forge.ts";
 import type { RunnerConfig } from "./runner-config.ts";
 
@@ -122,7 +122,7 @@ async function askForge(
   address.searchParams.set("audience", audience);
   const line = `GET ${address.origin}${address.pathname}`;
   const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
-  await using http = createHttpClient({ token, idleTimeoutMs: REQUEST_TIMEOUT_MS });
+  await using http = createShortClient({ token });
   try {
     const all = signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
     const { text } = await http.send("GET", address, { signal: all });

@@ -105,6 +105,13 @@ export function identityRoutes(services: RouteServices): Route[] {
     return [...new Set([...upstreamKeys, ...keys])];
   };
 
+  /** An overlay comes into being with its base's. */
+  const storeDirOf = async (name: string): Promise<string | undefined> => {
+    const view = await index.findView(name);
+    const base = view === undefined ? baseOfOverlay(name) : undefined;
+    return base === undefined ? view?.storeDir : (await index.findView(base))?.storeDir;
+  };
+
   const describeExchanged = async (
     { token, expiresAtMs, grant, notices }: Exchanged,
     base: string,
@@ -112,6 +119,7 @@ export function identityRoutes(services: RouteServices): Route[] {
   ): Promise<Record<string, unknown>> => {
     // What is behind the first view is read through it.
     const [first] = grant.read;
+    const storeDir = first === undefined ? undefined : await storeDirOf(first);
     return {
       token,
       tokenType: "Bearer",
@@ -120,6 +128,7 @@ export function identityRoutes(services: RouteServices): Route[] {
       nix: {
         substituters: first === undefined ? [] : [`${base}${first}`],
         publicKeys: await publicKeysOf(grant.read),
+        ...(storeDir === undefined ? {} : { storeDir }),
         ...(grant.write === undefined ? {} : { pushEndpoint: `${base}${grant.write}` }),
       },
       ...(bazel === undefined || first === undefined

@@ -39,6 +39,8 @@ export interface AgentOptions {
 /** How often the job's process is looked for. */
 const WATCH_MS = 2000;
 const HEARTBEAT_MS = 5000;
+/** When the set-up that waits for this agent is over, and the processors are free again. */
+const PREPARE_MS = 250;
 /** Beyond it nothing that was asked to end is waited for. */
 const END_MS = 5000;
 
@@ -104,6 +106,8 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const announce = (): Promise<void> => writeSession(files, describe("running"));
   await announce();
   logger.info("agent ready", { drainOnly });
+  const preparing = setTimeout(() => faces.prepare(), PREPARE_MS);
+  owned.defer(() => clearTimeout(preparing));
 
   const end = await waitForEnd(settings, stopped);
   logger.info("agent ends", { because: end });

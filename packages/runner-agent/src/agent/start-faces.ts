@@ -4,6 +4,7 @@ import type { Logger } from "@glorious/core";
 
 import type { Credentials } from "../credentials.ts";
 import type { NixUpstream } from "../nix-face/nix-cache.ts";
+import type { NixFace } from "../nix-face/start-nix-face.ts";
 import type { SessionFiles } from "../session/session-files.ts";
 import type { AgentSettings, FaceAddresses, ViewAddress } from "../session/session-state.ts";
 import type { Statistics } from "../statistics.ts";
@@ -21,6 +22,8 @@ export interface FacesOptions {
 export interface Faces extends AsyncDisposable {
   /** Starts those that the settings name and that do not run yet. */
   start(settings: AgentSettings): Promise<void>;
+  /** Does, once the job's start is over, what the first questions would wait for. */
+  prepare(): void;
   addresses(): FaceAddresses;
 }
 
@@ -29,6 +32,7 @@ const DEFAULT_SPOOL_BYTES = 256 * 2 ** 20;
 /** Starts nothing by itself. */
 export function createFaces({ files, credentials, statistics, logger }: FacesOptions): Faces {
   const running: AsyncDisposable[] = [];
+  let nixFace: NixFace | undefined;
   let addresses: FaceAddresses = {};
   return {
     async start({ secret, server, view, address, nix, bazel }) {
@@ -46,6 +50,7 @@ export function createFaces({ files, credentials, statistics, logger }: FacesOpt
           ...(largeNars && { prefetchMaxBytes: Math.floor(spool / 2) }),
         });
         running.push(face);
+        nixFace = face;
         addresses = { ...addresses, nix: { url: face.url } };
       }
       if (bazel !== undefined && addresses.bazel === undefined) {
@@ -64,6 +69,7 @@ export function createFaces({ files, credentials, statistics, logger }: FacesOpt
         addresses = { ...addresses, bazel: { grpc: face.grpc, http: face.http } };
       }
     },
+    prepare: () => nixFace?.prepare(),
     addresses: () => addresses,
     async [Symbol.asyncDispose]() {
       await Promise.all(running.map((face) => face[Symbol.asyncDispose]()));

@@ -1,32 +1,12 @@
-import { timingSafeEqual } from "node:crypto";
 import { once } from "node:events";
-import { createServer as createHttpServer } from "node:http";
 import { type AddressInfo, createServer, type Socket } from "node:net";
-import { join } from "node:path";
 
-import { create, toBinary } from "@bufbuild/protobuf";
-import { createCircuitBreaker, type Logger } from "@glorious/core";
-import {
-  attachSocket,
-  type CallReceiver,
-  createServerConnection,
-  GRPC_STATUS,
-  type ServerCall,
-  sniffProtocol,
-  unary,
-} from "@glorious/grpc";
-import { HealthCheckResponse_ServingStatus, HealthCheckResponseSchema } from "@glorious/reapi";
+import { describeError, type Logger } from "@glorious/core";
 
 import type { Credentials } from "../credentials.ts";
 import type { Statistics } from "../statistics.ts";
-import { createWaitingCalls, type FaceContext } from "./face-context.ts";
-import { createForwardedMetadata } from "./forward-metadata.ts";
-import { createHttpFace, type HttpFace } from "./http-face.ts";
-import { createKeptBlobs, type KeptBlobs } from "./kept-blobs.ts";
-import { METHODS } from "./methods.ts";
-import { passCalls } from "./passed-call.ts";
-import { passWrites } from "./passed-write.ts";
-import { createUpstreamConnections } from "./upstream-connections.ts";
+import type { KeptBlobs } from "./kept-blobs.ts";
+import type { PassingFace } from "./passing-face.ts";
 
 /** Options of {@link startBazelFace}. */
 export interface BazelFaceOptions {
@@ -60,151 +40,69 @@ export interface BazelFace extends AsyncDisposable {
 }
 
 const NOTHING_KEPT: KeptBlobs["figures"] = { blobs: 0, bytes: 0, unkeptBlobs: 0 };
-const DEFAULT_SPOOL_BYTES = 512 * 2 ** 20;
-/** How long a call waits while the cache does nothing for it. */
-const STALL_MS = 15_000;
-const SNIFF_MS = 30_000;
-/** Bazel is on the same machine: windows need not cover a distance. */
-const LIMITS = { streamWindowBytes: 256 * 1024, connectionWindowBytes: 4 * 2 ** 20 };
 
-/** Starts passing calls on; it takes them when the promise resolves, whether the cache can be reached or not. */
+/**
+ * Starts passing calls on; it takes them when the promise resolves, whether the cache can be reached or not.
+ *
+ * What speaks Bazel's protocol is loaded for the first connection: it takes as long as the rest of an agent, which a job's
+ * start would wait for, and many a job runs no Bazel.
+ */
 export async function startBazelFace(options: BazelFaceOptions): Promise<BazelFace> {
-  const { statistics, logger, secret, credentials } = options;
-  const { spoolBytes = DEFAULT_SPOOL_BYTES, spoolDirectory } = options;
+  const { logger, secret } = options;
   await using resources = new AsyncDisposableStack();
-  const breaker = createCircuitBreaker({
-    onChange: (state) => {
-      logger.info("the cache's breaker changed", { state });
-      statistics.breaker("bazel", state);
-    },
-  });
-  const upstream = resources.use(
-    createUpstreamConnections({
-      url: options.upstream.grpc,
-      onBroken: (reason) => logger.warn("a connection to the cache broke", { reason }),
-    }),
-  );
-  const kept =
-    spoolBytes === 0
-      ? undefined
-      : resources.use(
-          await createKeptBlobs({
-            directory: join(spoolDirectory, "blobs"),
-            maxBytes: spoolBytes,
-            upstream,
-            token: () => credentials.token(),
-            mayAsk: () => breaker.state === "closed",
-            logger,
-          }),
-        );
-  const context: FaceContext = {
-    upstream,
-    breaker,
-    credentials,
-    statistics,
-    metadata: createForwardedMetadata(),
-    kept,
-    waiting: resources.use(createWaitingCalls(STALL_MS)),
-    capabilities: undefined,
-    logger,
+  let passing: PassingFace | undefined;
+  let opening: Promise<PassingFace> | undefined;
+  resources.defer(async () => (await opening?.catch(() => undefined))?.[Symbol.asyncDispose]());
+  const open = async (): Promise<PassingFace> => {
+    const { openPassingFace } = await import("./passing-face.ts");
+    passing = await openPassingFace(options);
+    return passing;
   };
-  const http = resources.use(createHttpFace(options.upstream.http, context));
-  const port = await listen(resources, secret, receiversOf(context), http, logger);
+  const port = await listen(resources, (socket) => {
+    if (passing !== undefined) return passing.accept(socket);
+    opening ??= open();
+    opening.then(
+      (face) => {
+        if (!socket.destroyed) face.accept(socket);
+      },
+      (error: unknown) => {
+        opening = undefined;
+        logger.error("the Bazel face cannot be opened", { error: describeError(error) });
+        socket.destroy();
+      },
+    );
+  });
   const view = options.upstream.instanceName.split("/", 1)[0] ?? "";
   const owned = resources.move();
   return {
     grpc: `grpc://127.0.0.1:${port}`,
     http: `http://127.0.0.1:${port}/${secret}/${view}`,
     get kept() {
-      return kept?.figures ?? NOTHING_KEPT;
+      return passing?.kept ?? NOTHING_KEPT;
     },
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }
 
-function receiversOf(context: FaceContext): ReadonlyMap<string, CallReceiver> {
-  const receivers = new Map<string, CallReceiver>();
-  for (const [path, kind] of METHODS) {
-    if (kind === "health") receivers.set(path, answerHealth());
-    else receivers.set(path, kind === "write" ? passWrites(context) : passCalls(kind, context));
-  }
-  return receivers;
-}
-
-/** The face is well whatever the cache does. */
-function answerHealth(): CallReceiver {
-  const status = HealthCheckResponse_ServingStatus.SERVING;
-  const message = toBinary(
-    HealthCheckResponseSchema,
-    create(HealthCheckResponseSchema, { status }),
-  );
-  return unary((call) => call.respond(message));
-}
-
-/** One port: the first bytes tell gRPC from HTTP/1.1. */
 async function listen(
   resources: AsyncDisposableStack,
-  secret: string,
-  receivers: ReadonlyMap<string, CallReceiver>,
-  httpFace: HttpFace,
-  logger: Logger,
+  accept: (socket: Socket) => void,
 ): Promise<number> {
-  const isSecret = compareWith(secret);
-  const http = createHttpServer((request, response) => {
-    const [, first = "", path = ""] = /^\/([^/]+)(\/.*)$/.exec(request.url ?? "") ?? [];
-    if (isSecret(first)) httpFace.handle(request, response, path);
-    else response.writeHead(404).end();
-  });
-  // A client's mistakes, and its going away, are its own matter.
-  http.on("clientError", (_, socket) => socket.destroy());
-  const onCall = (call: ServerCall): CallReceiver | undefined => {
-    const shown = /^bearer (.+)$/i.exec(call.headers.get("authorization") ?? "")?.[1] ?? "";
-    if (isSecret(shown)) return receivers.get(call.path);
-    call.finish(GRPC_STATUS.UNAUTHENTICATED, "this cache is for another job");
-    return REFUSED;
-  };
   const sockets = new Set<Socket>();
   const server = createServer({ noDelay: true }, (socket) => {
     sockets.add(socket);
     socket.on("close", () => sockets.delete(socket));
-    sniffProtocol(socket, SNIFF_MS, (protocol) => {
-      if (protocol === "http1") http.emit("connection", socket);
-      else {
-        attachSocket(socket, (onOutput, nowMs) =>
-          createServerConnection(
-            {
-              onOutput,
-              onCall,
-              limits: LIMITS,
-              onError: (error, { path }) => logger.error("a call failed", { path, error }),
-            },
-            nowMs,
-          ),
-        );
-      }
-    });
+    // A client's going away is its own matter, also before anybody looks at what it sends.
+    socket.on("error", () => {});
+    accept(socket);
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
-  // What it does when it listens itself: from then on it looks after its connections' timeouts.
-  http.emit("listening");
   resources.defer(async () => {
     const closed = once(server, "close");
     server.close();
-    http.close(() => {});
     for (const socket of sockets) socket.destroy();
     await closed;
   });
   return (server.address() as AddressInfo).port;
-}
-
-const REFUSED: CallReceiver = { onMessage() {}, onHalfClose() {} };
-
-/** Compares in a time that tells nothing of how much is right. */
-function compareWith(secret: string): (shown: string) => boolean {
-  const wanted = Buffer.from(secret);
-  return (shown) => {
-    const given = Buffer.from(shown);
-    return given.length === wanted.length && timingSafeEqual(given, wanted);
-  };
 }

@@ -126,7 +126,7 @@ export function createClosureSource(
     sent: readonly string[],
   ): Promise<v.InferOutput<typeof ClosureAnswer> | Miss> => {
     // The NARs will be asked for as soon as this is here.
-    upstream.warmUp();
+    void upstream.warmUp();
     const text = await upstream.readText(closureUrl, {
       method: "POST",
       headers: { "content-type": "application/json", "accept-encoding": "zstd" },

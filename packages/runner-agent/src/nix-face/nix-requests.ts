@@ -44,14 +44,16 @@ interface FoundPath {
   readonly isKnown: boolean;
 }
 
-/**
- * Answers what Nix asks of a binary cache; everything else is not there.
- *
- * The answer rejects when it cannot be completed: its connection is to be cut then.
- */
-export function createNixRequests(
-  options: NixRequestsOptions,
-): (request: IncomingMessage, response: ServerResponse) => Promise<void> {
+/** What answers Nix. */
+export interface NixRequests {
+  /** Rejects when an answer cannot be completed: its connection is to be cut then. */
+  serve(request: IncomingMessage, response: ServerResponse): Promise<void>;
+  /** Does before the first question what it would wait for. */
+  prepare(): void;
+}
+
+/** Answers what Nix asks of a binary cache; everything else is not there. */
+export function createNixRequests(options: NixRequestsOptions): NixRequests {
   const { secret, first, extra, stallMs, statistics } = options;
   const caches = [first, ...extra];
 
@@ -60,12 +62,14 @@ export function createNixRequests(
     sendText(response, 404, "text/plain", `${MISSES[reason]}\n`);
   };
 
-  const cacheInfo = first.upstream.readText(first.cacheInfoUrl);
+  let cacheInfo: Promise<unknown> | undefined;
+  const readCacheInfo = (): Promise<unknown> =>
+    (cacheInfo ??= first.upstream.readText(first.cacheInfoUrl));
   const serveCacheInfo = async (response: ServerResponse): Promise<void> => {
     // The first thing a command of Nix asks.
-    first.upstream.warmUp();
+    void first.upstream.warmUp();
     // Whatever happens upstream there is an answer: without one Nix leaves the face alone for the rest of its life.
-    const text = await Promise.race([cacheInfo, timeout(CACHE_INFO_DEADLINE_MS)]);
+    const text = await Promise.race([readCacheInfo(), timeout(CACHE_INFO_DEADLINE_MS)]);
     sendText(response, 200, "text/x-nix-cache-info", cacheInfoOf(text));
   };
 
@@ -132,13 +136,16 @@ export function createNixRequests(
     else sendText(response, 404, "text/plain", "There is nothing here.\n");
   };
 
-  return async (request, response) => {
-    try {
-      await answer(request, response);
-    } catch (error) {
-      if (response.headersSent) throw error;
-      sendMiss(response, "error");
-    }
+  return {
+    prepare: () => void readCacheInfo(),
+    async serve(request, response) {
+      try {
+        await answer(request, response);
+      } catch (error) {
+        if (response.headersSent) throw error;
+        sendMiss(response, "error");
+      }
+    },
   };
 }
 

@@ -42,6 +42,8 @@ export interface NixFaceOptions {
 export interface NixFace extends AsyncDisposable {
   /** For `substituters`; the secret is in it. */
   readonly url: string;
+  /** Does before the first question what it would wait for. */
+  prepare(): void;
   /** Ends what is under way, and frees the spool. */
   close(): Promise<void>;
 }
@@ -82,14 +84,14 @@ export async function startNixFace(options: NixFaceOptions): Promise<NixFace> {
         ...{ statistics, logger, nowMs },
       }),
     );
-  const serve = createNixRequests({
+  const requests = createNixRequests({
     ...{ secret, stallMs, statistics },
     first: open(cache),
     extra: (options.extra ?? []).map(open),
   });
   const server = createServer({ noDelay: true, keepAliveTimeout: 120_000 }, (request, response) => {
     response.on("error", () => {});
-    serve(request, response).catch((error: unknown) => {
+    requests.serve(request, response).catch((error: unknown) => {
       if (!isCacheError(error, "CANCELLED")) {
         logger.warn("an answer could not be completed", { error: describeError(error) });
       }
@@ -107,6 +109,7 @@ export async function startNixFace(options: NixFaceOptions): Promise<NixFace> {
   const owned = opened.move();
   return {
     url: `http://127.0.0.1:${portOf(server.address())}/${secret}`,
+    prepare: () => requests.prepare(),
     close: () => owned.disposeAsync(),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };

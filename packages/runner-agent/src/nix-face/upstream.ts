@@ -3,7 +3,7 @@ import { promisify } from "node:util";
 import { zstdDecompress } from "node:zlib";
 
 import { CacheError, describeError } from "@glorious/core";
-import { Agent } from "undici";
+import type { Agent } from "undici";
 
 import type { Credentials } from "../credentials.ts";
 import type { NixMissReason } from "../statistics.ts";
@@ -45,7 +45,7 @@ export interface Upstream extends AsyncDisposable {
   /** A body came whole, or it did not: for the breaker. */
   report(trouble?: string): void;
   /** Much will be asked in a moment: opens the connections for that, unless they are open. */
-  warmUp(): void;
+  warmUp(): Promise<void>;
   /** Whether it is asked at all at present. */
   readonly isAsked: boolean;
   /** How long a small answer takes to be here, as a moving average; 0 before the first. */
@@ -97,14 +97,8 @@ interface Trouble extends Miss {
 /** Asks an upstream with deadlines, one repetition and a breaker. */
 export function createUpstream(options: UpstreamOptions): Upstream {
   const { probeUrl, isForbiddenAbsent, credentials, deadlineMs, health, nowMs } = options;
-  const small = new Agent({
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    allowH2: false,
-    connect: { timeout: CONNECT_TIMEOUT_MS },
-    connections: SMALL_CONNECTIONS,
-    pipelining: PIPELINING,
-  });
+  let opened: Promise<Agent> | undefined;
+  const open = (): Promise<Agent> => (opened ??= openAgent());
   const files = createFileConnections(CONNECT_TIMEOUT_MS);
   const origin = probeUrl.origin;
   const running = new Set<AbortController>();
@@ -137,8 +131,8 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     options: { readonly headers: Record<string, string>; readonly signal: AbortSignal },
   ) => Promise<Answer>;
 
-  const sendSmall: Send<WholeAnswer> = (url, { method = "GET", body }, { headers, signal }) =>
-    readWhole(small, { url, method, headers, body, signal, maxBytes: MAX_SMALL_BYTES });
+  const sendSmall: Send<WholeAnswer> = async (url, { method = "GET", body }, asking) =>
+    readWhole(await open(), { url, method, body, ...asking, maxBytes: MAX_SMALL_BYTES });
 
   const sendLarge: Send<UpstreamAnswer> = async (url, _, { headers, signal }) => {
     const { head, body } = await files.get(url, headers, signal);
@@ -289,10 +283,11 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     readHead: (url) => readSmall(url, { method: "HEAD" }),
     open: (url, question) => ask(sendLarge, url, question),
     report,
-    warmUp() {
+    async warmUp() {
       if (!health.isAsked || nowMs() - warmedMs < WARM_MS) return;
       if (nowMs() - lastUsedMs < WARM_MS && warmedMs > -Infinity) return;
       warmedMs = nowMs();
+      const small = await open();
       const signal = AbortSignal.timeout(deadlineMs);
       const headers = headersFor({}, probeUrl, credentials.token());
       const head = { url: probeUrl, method: "HEAD", headers, maxBytes: 0, signal } as const;
@@ -314,9 +309,22 @@ export function createUpstream(options: UpstreamOptions): Upstream {
       isClosed = true;
       for (const each of running) each.abort();
       files[Symbol.dispose]();
-      await small.destroy();
+      await (await opened)?.destroy();
     },
   };
+}
+
+/** Its module is loaded here and not with this one: a job's start would wait for it, and Nix asks later. */
+async function openAgent(): Promise<Agent> {
+  const { Agent: SmallAgent } = await import("undici");
+  return new SmallAgent({
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    allowH2: false,
+    connect: { timeout: CONNECT_TIMEOUT_MS },
+    connections: SMALL_CONNECTIONS,
+    pipelining: PIPELINING,
+  });
 }
 
 /** What comes after the head of an answer that is of no use. */

@@ -1,9 +1,12 @@
+import { rm, writeFile } from "node:fs/promises";
 import { userInfo } from "node:os";
+import { join } from "node:path";
 
 import { NIX_COMMAND, runProgram, whatNixSaid } from "@glorious/cache-client";
 import { CacheError } from "@glorious/core";
 
 import { findInPath } from "./find-in-path.ts";
+import { formatNixConf, prependUserConf } from "./nix-conf.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -18,7 +21,15 @@ export interface NixFacts {
   readonly storeDir: string;
   /** Somebody's own hook, which Nix would not run beside ours. */
   readonly postBuildHook: string | undefined;
+  /** Whether Nix heeds what a file of ours adds. Something else, such as NIX_CONFIG, may override it. */
+  readonly heedsConf: boolean;
 }
+
+/** What a file of ours adds, when it is not known yet what that will be. */
+const TRIAL = {
+  substituter: "http://127.0.0.1:9/flywheel-trial",
+  publicKeys: ["flywheel-trial:AA=="],
+};
 
 /** Nix answers within a second; a daemon that does not come up is not waited for. */
 const NIX_TIMEOUT_MS = 10_000;
@@ -26,20 +37,26 @@ const NIX_TIMEOUT_MS = 10_000;
 /**
  * Looks at the machine's Nix: one question about the store, one about the settings, at the same time.
  *
+ * @param folder - Where a file is put for as long as the questions take.
  * @returns `undefined` when there is none in PATH.
  * @throws {CacheError} `CONFIG` when it does not work, `TIMEOUT`.
  */
 export async function detectNix(
   env: Environment,
+  folder: string,
   signal: AbortSignal,
 ): Promise<NixFacts | undefined> {
   const command = await findInPath("nix", env);
   if (command === undefined) return undefined;
   const run = { env, signal, timeoutMs: NIX_TIMEOUT_MS };
+  const trial = join(folder, "asked.conf");
+  await writeFile(trial, formatNixConf(TRIAL), { mode: 0o600 });
+  const tried = { ...env, NIX_USER_CONF_FILES: prependUserConf(trial, env) };
   const [settings, store] = await Promise.all([
-    readNixSettings(command, run),
+    readNixSettings(command, { ...run, env: tried }),
     readStore(command, run),
   ]);
+  await rm(trial, { force: true });
   const isDaemon = store.url === "daemon" || store.url.startsWith("unix:");
   const user = userInfo().username;
   return {
@@ -49,7 +66,16 @@ export async function detectNix(
     user,
     storeDir: env["NIX_STORE_DIR"] ?? "/nix/store",
     postBuildHook: settings.get("post-build-hook") || undefined,
+    heedsConf: heeds(settings),
   };
+}
+
+function heeds(settings: ReadonlyMap<string, string>): boolean {
+  const has = (name: string, words: readonly string[]): boolean => {
+    const set = new Set((settings.get(name) ?? "").split(" "));
+    return words.every((word) => set.has(word));
+  };
+  return has("substituters", [TRIAL.substituter]) && has("trusted-public-keys", TRIAL.publicKeys);
 }
 
 interface RunNix {
@@ -59,10 +85,7 @@ interface RunNix {
 }
 
 /** Nix's settings in force, as texts. @throws {CacheError} `CONFIG` when it does not tell. */
-export async function readNixSettings(
-  command: string,
-  run: RunNix,
-): Promise<ReadonlyMap<string, string>> {
+async function readNixSettings(command: string, run: RunNix): Promise<ReadonlyMap<string, string>> {
   let output = await runProgram(command, [...NIX_COMMAND, "show-config", "--json"], run);
   if (output.exitCode !== 0) {
     // Its name from 2.20 on, beside which the old one may go one day.

@@ -13,6 +13,8 @@ interface PreparedSession {
 export interface EarlyAgent extends AsyncDisposable {
   /** Makes the folder and starts the agent's process, without waiting for either. */
   launch(): void;
+  /** The folder, which is there. @throws what kept it from being made. */
+  files(): Promise<SessionFiles>;
   /** From now on the caller's. @throws what kept it from being made. */
   take(): Promise<PreparedSession>;
 }
@@ -20,10 +22,13 @@ export interface EarlyAgent extends AsyncDisposable {
 /** @param parent where the session's folder goes */
 export function createEarlyAgent(parent: string, options: LaunchAgentOptions): EarlyAgent {
   let prepared: Promise<PreparedSession> | undefined;
-  const prepare = (): Promise<PreparedSession> => (prepared ??= prepareSession(parent, options));
+  let made: Promise<SessionFiles> | undefined;
+  const make = (): Promise<SessionFiles> => (made ??= createSessionFolder(parent));
+  const prepare = (): Promise<PreparedSession> => (prepared ??= prepareSession(make(), options));
   return {
     // Who takes it is told of a failure.
     launch: () => void prepare().catch(() => {}),
+    files: make,
     async take() {
       const taken = await prepare();
       prepared = undefined;
@@ -37,10 +42,10 @@ export function createEarlyAgent(parent: string, options: LaunchAgentOptions): E
 }
 
 async function prepareSession(
-  parent: string,
+  made: Promise<SessionFiles>,
   options: LaunchAgentOptions,
 ): Promise<PreparedSession> {
-  const files = await createSessionFolder(parent);
+  const files = await made;
   try {
     return { files, agent: await launchAgent(files, options) };
   } catch (error) {

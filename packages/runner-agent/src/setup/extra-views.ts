@@ -1,8 +1,9 @@
+import { readCacheConfig } from "@glorious/cache-client";
 import { describeError, isCacheError } from "@glorious/core";
 
 import type { ViewAddress } from "../session/session-state.ts";
 import type { NixFacts } from "./detect-nix.ts";
-import { type Access, describeView, readView } from "./open-access.ts";
+import { type Access, describeView } from "./open-access.ts";
 import type { SetupWarning } from "./setup-request.ts";
 
 /** The views that a job reads besides its own. */
@@ -58,7 +59,7 @@ async function openView(
   signal: AbortSignal,
 ): Promise<Opened> {
   try {
-    const config = await readView(server, name, token, signal);
+    const config = await readCacheConfig({ server, view: name, token, signal });
     if (config.storeDir !== undefined && config.storeDir !== storeDir) {
       return { name, why: `it is for the store ${config.storeDir}` };
     }

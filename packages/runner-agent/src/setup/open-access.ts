@@ -8,8 +8,8 @@ import {
   type FoundIdentity,
   mayPush,
   obtainIdentityToken,
-  openCache,
   parseServerUrl,
+  readCacheConfig,
   readRunnerConfig,
   ResponseError,
   type RunnerConfig,
@@ -36,6 +36,8 @@ export interface Access {
   /** What to add to be allowed more. */
   readonly hint?: readonly string[] | undefined;
   readonly publicKeys: readonly string[];
+  /** Where the view's paths belong; `undefined`: the server does not say. */
+  readonly storeDir?: string | undefined;
   readonly upstream: "flywheel" | "attic";
   readonly substituterUrl: string;
   /** Where the server's own routes begin. */
@@ -215,6 +217,7 @@ function fromExchange(
     trust: grant.trust,
     reason: grant.reason,
     publicKeys: nix.publicKeys,
+    storeDir: nix.storeDir,
     upstream: "flywheel",
     substituterUrl,
     api: new URL("_flywheel/v1/", server).href,
@@ -240,7 +243,9 @@ async function openWithToken(
     };
   }
   const { token } = request;
-  const config = await stopwatch.time("discoverMs", () => readView(server, view, token, signal));
+  const config = await stopwatch.time("discoverMs", () =>
+    readCacheConfig({ server, view, token, signal }),
+  );
   const canWrite = wantsWrite(request) && mayPush(token, view);
   return {
     ...describeView(server, view, config),
@@ -266,7 +271,7 @@ async function openPublic(
   if (view === undefined) return none(", and there is no public view");
   try {
     const config = await stopwatch.time("exchangeMs", () =>
-      readView(server, view, undefined, signal),
+      readCacheConfig({ server, view, signal }),
     );
     return {
       ...describeView(server, view, config),
@@ -283,24 +288,6 @@ async function openPublic(
   }
 }
 
-/** What a server says about a view. @throws {CacheError} when there is none for this token. */
-export async function readView(
-  server: string,
-  view: string,
-  token: string | undefined,
-  signal: AbortSignal,
-): Promise<CacheConfig> {
-  await using cache = await openCache({
-    server,
-    view,
-    token,
-    signal,
-    idleTimeoutMs: 10_000,
-    retry: { maxAttempts: 2, maxTotalMs: 10_000 },
-  });
-  return cache.config;
-}
-
 /** A view as a job reads it. */
 export function describeView(
   server: string,
@@ -313,6 +300,7 @@ export function describeView(
     server,
     view,
     publicKeys: flywheel?.publicKeys ?? (publicKey === undefined ? [] : [publicKey]),
+    storeDir: config.storeDir,
     upstream: flywheel === undefined ? "attic" : "flywheel",
     substituterUrl: substituterEndpoint ?? new URL(view, server).href,
     api: flywheel?.api,

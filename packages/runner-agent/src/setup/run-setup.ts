@@ -111,7 +111,8 @@ class Setup implements Disposable {
     const { env, self } = this.#context;
     const parent = this.#request.temporaryDirectory ?? (env["RUNNER_TEMP"] || tmpdir());
     await using early = createEarlyAgent(parent, { self, env, drainOnly: false });
-    if (namesServer(this.#request, env)) {
+    const isNamed = namesServer(this.#request, env);
+    if (isNamed) {
       early.launch();
       if (this.#request.kinds.includes("bazel")) void this.#bazelRelease().catch(() => {});
     }
@@ -121,7 +122,7 @@ class Setup implements Disposable {
         signal: AbortSignal.any([this.#context.signal, AbortSignal.timeout(this.#serverMs())]),
         stopwatch: this.#stopwatch,
       }),
-      this.#detectNix(),
+      isNamed ? this.#detectNix(early.files()) : undefined,
     ]);
     if (access.kind === "none") return this.without(access.status, access.reason, access.hint);
     // A line that begins with `::` is a command to a forge's runner, and its log is read for them.
@@ -173,7 +174,7 @@ class Setup implements Disposable {
   async #add(earlier: EarlierRun, kinds: readonly SetupKind[]): Promise<SetupResult> {
     const { files, settings, report } = earlier;
     const canPush = settings.write !== undefined;
-    const nix = kinds.includes("nix") ? await this.#detectNix() : undefined;
+    const nix = kinds.includes("nix") ? await this.#detectNix(files) : undefined;
     const wanted = nix === undefined ? undefined : planNix(nix, this.#request, canPush);
     const plan = await this.#settleHook(wanted, nix, files);
     const access = { ...accessOf(earlier), token: await readTokenFile(files.token) };
@@ -276,10 +277,17 @@ class Setup implements Disposable {
     return this.#request.workspace ?? (env["GITHUB_WORKSPACE"] || workingDirectory);
   }
 
-  async #detectNix(): Promise<NixFacts | undefined> {
+  async #detectNix(files: SessionFiles | Promise<SessionFiles>): Promise<NixFacts | undefined> {
     if (!this.#request.kinds.includes("nix")) return undefined;
+    let folder: string;
     try {
-      const nix = await detectNix(this.#context.env, this.#context.signal);
+      ({ folder } = await files);
+    } catch {
+      // Who starts the agent says it.
+      return undefined;
+    }
+    try {
+      const nix = await detectNix(this.#context.env, folder, this.#context.signal);
       if (nix === undefined) {
         const hint = "Install Nix before this step.";
         this.#lack("no-nix", "There is no Nix in PATH.", hint);
@@ -391,6 +399,7 @@ class Setup implements Disposable {
       const conf = {
         substituter: plan.canSubstitute ? faces.nix?.url : undefined,
         publicKeys,
+        storeDir: access.storeDir,
         priority: this.#request.priority,
         pushMode: plan.pushMode,
       };

@@ -1,11 +1,9 @@
-import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
-import { get, type IncomingMessage } from "node:http";
 
-import { CacheError, describeError } from "@glorious/core";
+import { CacheError } from "@glorious/core";
 
 import type { SessionFiles } from "../session/session-files.ts";
-import { type NixFacts, readNixSettings } from "./detect-nix.ts";
+import type { NixFacts } from "./detect-nix.ts";
 import { formatNixConf, prependUserConf } from "./nix-conf.ts";
 import type { PushMode, SetupRequest, SetupWarning } from "./setup-request.ts";
 
@@ -71,18 +69,17 @@ export interface NixConfiguration {
   /** The face's address; `undefined`: Nix reads nothing from us. */
   readonly substituter: string | undefined;
   readonly publicKeys: readonly string[];
+  /** Of the view; `undefined` when nobody knows. */
+  readonly storeDir: string | undefined;
   readonly priority: number | undefined;
   readonly pushMode: PushMode;
 }
 
-/** How long the face may take for its first answer. */
-const PROBE_MS = 5000;
-
 /**
- * Writes the session's nix.conf, then sees whether Nix heeds it and the face answers.
+ * Writes the session's nix.conf.
  *
  * @returns The environment that makes Nix read it.
- * @throws {CacheError} when it would not work. Then nothing points to the files.
+ * @throws {CacheError} when Nix would not heed it, or has another store. Then nothing is written.
  */
 export async function configureNix(
   conf: NixConfiguration,
@@ -90,58 +87,21 @@ export async function configureNix(
   context: {
     readonly files: SessionFiles;
     readonly env: Environment;
-    readonly signal: AbortSignal;
   },
 ): Promise<Readonly<Record<string, string>>> {
-  const { files, env, signal } = context;
+  const { files, env } = context;
   const hasHook = conf.pushMode === "hook";
   if (conf.substituter === undefined && !hasHook) return {};
+  if (conf.substituter !== undefined && (conf.storeDir ?? nix.storeDir) !== nix.storeDir) {
+    throw new CacheError("CONFIG", `The cache is not for the store ${nix.storeDir}`);
+  }
+  if (conf.substituter !== undefined && !nix.heedsConf) {
+    throw new CacheError("CONFIG", "Nix does not heed the settings that were written for it", {
+      hint: "NIX_CONFIG or a nix.conf of the runner sets substituters or trusted-public-keys anew.",
+    });
+  }
   const text = formatNixConf({ ...conf, hook: hasHook ? files.hook : undefined });
   await writeFile(files.nixConf, text, { mode: 0o600 });
   const environment = { NIX_USER_CONF_FILES: prependUserConf(files.nixConf, env) };
-  await Promise.all([
-    requireHeeded(conf, nix, { env: { ...env, ...environment }, signal }),
-    conf.substituter === undefined ? undefined : probeFace(conf.substituter, nix, signal),
-  ]);
   return environment;
-}
-
-/** Something else, such as NIX_CONFIG, may override what we wrote. */
-async function requireHeeded(
-  { substituter, publicKeys }: NixConfiguration,
-  nix: NixFacts,
-  run: { readonly env: Environment; readonly signal: AbortSignal },
-): Promise<void> {
-  if (substituter === undefined) return;
-  const settings = await readNixSettings(nix.command, { ...run, timeoutMs: PROBE_MS });
-  const has = (name: string, words: readonly string[]): boolean => {
-    const set = new Set((settings.get(name) ?? "").split(" ").map((word) => word.split("?")[0]));
-    return words.every((word) => set.has(word.split("?")[0]));
-  };
-  if (has("substituters", [substituter]) && has("trusted-public-keys", publicKeys)) return;
-  throw new CacheError("CONFIG", "Nix does not heed the settings that were written for it", {
-    hint: "NIX_CONFIG or a nix.conf of the runner sets substituters or trusted-public-keys anew.",
-  });
-}
-
-async function probeFace(
-  substituter: string,
-  { storeDir }: NixFacts,
-  signal: AbortSignal,
-): Promise<void> {
-  let text = "";
-  try {
-    // Not `fetch`, which takes 35 ms of a processor for the first request of a process.
-    const asked = get(`${substituter}/nix-cache-info`, {
-      signal: AbortSignal.any([signal, AbortSignal.timeout(PROBE_MS)]),
-    });
-    const [answer] = (await once(asked, "response")) as [IncomingMessage];
-    for await (const chunk of answer.setEncoding("utf8")) text += String(chunk);
-  } catch (cause) {
-    throw new CacheError("UNAVAILABLE", `The agent does not answer Nix: ${describeError(cause)}`, {
-      cause,
-    });
-  }
-  if (text.split("\n").includes(`StoreDir: ${storeDir}`)) return;
-  throw new CacheError("CONFIG", `The cache is not for the store ${storeDir}`);
 }
