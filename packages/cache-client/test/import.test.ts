@@ -1,7 +1,12 @@
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
+import {
+  contentAddressedPath,
+  formatContentAddress,
+  parseContentAddress,
+} from "@glorious/nix-store";
 import { expect, test } from "vitest";
 
 import {
@@ -332,6 +337,73 @@ test("a folder, a directory page, a bucket and a view of ours can be listed", as
 
   listing = () => "Nothing to see here";
   await expect(list()).rejects.toMatchObject({ code: "UNSUPPORTED" });
+});
+
+const HELLO = Buffer.from("hello\n");
+
+test.for<readonly [string, string, (nar: Buffer) => Buffer]>([
+  ["nar", "fixed:r:sha256:", (nar) => nar],
+  ["nar in sha512", "fixed:r:sha512:", (nar) => nar],
+  ["file", "fixed:sha256:", () => HELLO],
+  ["text", "text:sha256:", () => HELLO],
+])(
+  "what only its content vouches for has to have that content: its %s",
+  async ([, prefix, contentOf]) => {
+    await using move = await startMove();
+    const right = await addStaticPath(move.folder, "right", { contents: HELLO });
+    const wrong = await addStaticPath(move.folder, "wrong", { contents: Buffer.from("evil!\n") });
+    const algorithm = prefix.includes("512") ? "sha512" : "sha256";
+    const digest = createHash(algorithm).update(contentOf(right.nar)).digest("hex");
+    const ca = formatContentAddress(parseContentAddress(`${prefix}${digest}`));
+    const claim = async (name: string, { narInfo }: StaticPath): Promise<string> => {
+      const path = contentAddressedPath(parseContentAddress(ca), { name, references: [] }) ?? "";
+      const hash = path.slice("/nix/store/".length).slice(0, 32);
+      const text = narInfo
+        .replace(/^StorePath: .*$/m, `StorePath: ${path}`)
+        .replace(/^Sig: .*\n/m, `CA: ${ca}\n`);
+      await writeFile(join(move.folder, `${hash}.narinfo`), text);
+      return hash;
+    };
+    const roots = [await claim("honest", right), await claim("lying", wrong)];
+
+    expect(await move.run(roots)).toMatchObject({ added: 1, failed: 1 });
+    expect(move.failures).toEqual([expect.stringMatching(/-lying: CORRUPT$/)]);
+  },
+);
+
+test("an export names no file that holds another NAR than its narinfo says", async () => {
+  await using move = await startMove();
+  await using target = await createTemporaryDirectory();
+  const directory = join(target.path, "out");
+  const a = await addStaticPath(move.folder, "a", { contents: Buffer.from("AAAA") });
+  const fileLines = /^FileHash: .*\nFileSize: .*$/m;
+  // Nobody signs these lines.
+  const lie = await addStaticPath(move.folder, "b", {
+    contents: Buffer.from("BBBB"),
+    forge: (text) => text.replace(fileLines, fileLines.exec(a.narInfo)?.[0] ?? ""),
+  });
+  await using source = await openSource({ url: move.source.url, keys: [SOURCE_KEY], retry: FAST });
+  const options = { source, directory, priority: 41, followsReferences: true };
+  expect(await exportPaths({ ...options, roots: [a.hash] })).toMatchObject({ added: 1 });
+  const summary = await exportPaths({ ...options, roots: [lie.hash] });
+  expect(summary).toMatchObject({ added: 0, failed: 1 });
+  expect(await readdir(directory)).not.toContain(`${lie.hash}.narinfo`);
+});
+
+test("a bucket that names the same page again and again is listed once", async () => {
+  await using move = await startMove((request, response) => {
+    if (request.path !== "/") return false;
+    response
+      .writeHead(200)
+      .end(
+        "<ListBucketResult><Key>0c5b8vw40dr178xlpddw65q9gf1h2186.narinfo</Key>" +
+          "<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken></ListBucketResult>",
+      );
+    return true;
+  });
+  await using source = await openSource({ url: move.source.url, keys: [SOURCE_KEY], retry: FAST });
+  const hashes = await Array.fromAsync(source.list());
+  expect(new Set(hashes).size).toBe(1);
 });
 
 test("an export holds whole closures only, and goes on when it is run again", async () => {

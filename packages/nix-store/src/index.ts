@@ -6,6 +6,7 @@ export {
   isContentAddressed,
   parseContentAddress,
 } from "./content-address.ts";
+export { type ContentCheck, createContentCheck } from "./content-check.ts";
 export {
   equalHashes,
   formatHash,

@@ -13,9 +13,10 @@ import {
 
 import { toFileError } from "../file-error.ts";
 import type { CacheSource, SourcePath } from "../import/cache-source.ts";
+import { readWhole } from "../import/folder-files.ts";
 import type { TransferEvent, TransferSummary } from "../import/transfer-events.ts";
 import { type Delivery, transferPaths } from "../import/transfer-paths.ts";
-import { readVerifiedFile } from "../import/verified-nar.ts";
+import { readVerifiedFile, readVerifiedNar } from "../import/verified-nar.ts";
 import { leaveOut } from "../leave-out.ts";
 import { NarSourceError } from "../nar-source.ts";
 import { runParallel } from "../run-parallel.ts";
@@ -133,7 +134,7 @@ function urlOf(sha256: string, { compression }: SourcePath): string {
   return `nar/${sha256HexToNix32(sha256)}.nar${EXTENSIONS[compression]}`;
 }
 
-/** Writes the file unless it is there: it has its name only since it was verified. */
+/** Writes the file unless it is there and is this path's: what a narinfo says of its file nobody has signed. */
 async function writeNar(
   source: CacheSource,
   path: SourcePath,
@@ -143,7 +144,9 @@ async function writeNar(
   if (path.fileHash !== undefined) {
     const url = urlOf(path.fileHash, path);
     const found = await stat(join(directory, url)).catch(() => undefined);
-    if (found !== undefined && found.size === path.fileSize) {
+    const there = { read: () => readWhole(join(directory, url), signal) };
+    const isSame = found !== undefined && found.size === path.fileSize;
+    if (isSame && (await isVerified(there, path, signal))) {
       return { url, sha256: path.fileHash, sizeBytes: found.size };
     }
   }
@@ -166,6 +169,23 @@ async function writeNar(
     return { url, sha256, sizeBytes };
   } catch (error) {
     await rm(temporary, { force: true });
+    throw error;
+  }
+}
+
+/** Whether a file is the one that a narinfo names, and holds its NAR. */
+async function isVerified(
+  source: Pick<CacheSource, "read">,
+  path: SourcePath,
+  signal: AbortSignal,
+): Promise<boolean> {
+  try {
+    const nar = readVerifiedNar(source, path, { signal });
+    for (let next = await nar.next(); next.done !== true;) next = await nar.next();
+    return true;
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof NarSourceError) return false;
     throw error;
   }
 }

@@ -1,4 +1,4 @@
-import type { NarCompression } from "@glorious/nix-store";
+import type { ContentAddress, NarCompression } from "@glorious/nix-store";
 
 import type { PathFacts } from "../path-info.ts";
 
@@ -8,6 +8,8 @@ export interface SourcePath extends PathFacts {
   /** SHA-256 of the file, in hex, when the source says one. */
   readonly fileHash: string | undefined;
   readonly fileSize: number | undefined;
+  /** Nobody signed it: its content has to be what this says, from which its name follows. */
+  readonly provedBy?: ContentAddress | undefined;
   /** Where the file lies; only its source knows how to read that. */
   readonly location: string;
 }

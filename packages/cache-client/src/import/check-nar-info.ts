@@ -1,7 +1,9 @@
 import { CacheError } from "@glorious/core";
 import {
+  type ContentAddress,
   isContentAddressed,
   narInfoFingerprint,
+  parseContentAddress,
   parseNarCompression,
   parseNarInfo,
   parseStorePath,
@@ -21,7 +23,7 @@ export interface NarInfoRules {
 
 /**
  * Reads a narinfo and holds it against what was asked for: the path, the store directory, a signature by one of the
- * keys. A path that its own content address proves needs none, as in Nix.
+ * keys. A path that its own content address proves needs none, as in Nix; whoever reads its NAR then checks that proof.
  *
  * @param from - Where it came from, for messages.
  * @throws {CacheError} `CORRUPT` when it is none, or of another path; `FORBIDDEN` when no key signed it; `INVALID` for
@@ -44,7 +46,7 @@ export function checkNarInfo(
   if (storePath.hash !== storePathHash) {
     throw new CacheError("CORRUPT", `${from} is of another path, ${info.storePath}`);
   }
-  requireTrust(storePath, info, from, keys);
+  const provedBy = requireTrust(storePath, info, from, keys);
   const compression = parseNarCompression(info.compression);
   if (compression === undefined) {
     throw new CacheError(
@@ -64,23 +66,25 @@ export function checkNarInfo(
     compression,
     fileHash: info.fileHash?.bytes.toString("hex"),
     fileSize: info.fileSize,
+    ...(provedBy === undefined ? {} : { provedBy }),
     location: info.url,
   };
 }
 
+/** @returns what has to prove the path, where no signature does. */
 function requireTrust(
   storePath: StorePath,
   info: ReturnType<typeof parseNarInfo>,
   from: string,
   keys: readonly PublicKey[] | undefined,
-): void {
-  if (keys === undefined) return;
+): ContentAddress | undefined {
+  if (keys === undefined) return undefined;
   const { ca, references, signatures } = info;
-  if (ca !== undefined && within(from, () => isContentAddressed(storePath, { ca, references }))) {
-    return;
-  }
   const fingerprint = narInfoFingerprint({ ...info, storeDir: storePath.storeDir });
-  if (signatures.some((signature) => isBy(keys, fingerprint, signature))) return;
+  if (signatures.some((signature) => isBy(keys, fingerprint, signature))) return undefined;
+  if (ca !== undefined && within(from, () => isContentAddressed(storePath, { ca, references }))) {
+    return parseContentAddress(ca);
+  }
   const names = keys.map(({ name }) => name).join(", ");
   throw new CacheError(
     "FORBIDDEN",

@@ -43,7 +43,9 @@ export async function* listHashes(
       found += 1;
       yield hash;
     }
-    url = nextPage(page, first);
+    const next = nextPage(page, first);
+    // A source that names the same page again has no end.
+    url = next?.href === url.href ? undefined : next;
   }
   if (found > 0) return;
   throw new CacheError("UNSUPPORTED", `${first.href} does not list what the cache holds`, {

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 
 import { CacheError, type CacheErrorCode } from "@glorious/core";
-import { decompressNar } from "@glorious/nix-store";
+import { createContentCheck, decompressNar } from "@glorious/nix-store";
 
 import type { CheckedNarOptions } from "../checked-nar.ts";
 import { NarSourceError } from "../nar-source.ts";
@@ -15,7 +15,7 @@ import { decodeXz } from "./decode-xz.ts";
  * @throws {CacheError} `CORRUPT` or `TRUNCATED` when they differ; whatever the source throws.
  */
 export async function* readVerifiedNar(
-  source: CacheSource,
+  source: Pick<CacheSource, "read">,
   path: SourcePath,
   { onRead, signal }: CheckedNarOptions,
 ): AsyncGenerator<Buffer, void, undefined> {
@@ -38,7 +38,7 @@ export async function* readVerifiedNar(
  * The same, with the file's own bytes as what comes out: for those that need no other encoding.
  */
 export async function* readVerifiedFile(
-  source: CacheSource,
+  source: Pick<CacheSource, "read">,
   path: SourcePath,
   { onRead, signal }: CheckedNarOptions,
 ): AsyncGenerator<Buffer, void, undefined> {
@@ -100,7 +100,8 @@ interface Check {
 }
 
 function createCheck(path: SourcePath): Check {
-  const { storePath, narHash, narSize, fileHash, fileSize } = path;
+  const { storePath, narHash, narSize, fileHash, fileSize, provedBy } = path;
+  const proof = provedBy && createContentCheck(provedBy);
   const wrong = (reason: string): CacheError =>
     new NarSourceError(new CacheError("CORRUPT", `${storePath.path}: the source's ${reason}`));
   const ofFile = createHash("sha256");
@@ -119,6 +120,7 @@ function createCheck(path: SourcePath): Check {
       narBytes += chunk.length;
       if (narBytes > narSize) throw wrong(`NAR is longer than the ${narSize} bytes of its narinfo`);
       ofNar.update(chunk);
+      proof?.write(chunk);
       return narBytes;
     },
     end: () => {
@@ -129,6 +131,9 @@ function createCheck(path: SourcePath): Check {
       }
       const nar = ofNar.digest("hex");
       if (nar !== narHash) throw wrong(`NAR hashes to sha256:${nar}, not to sha256:${narHash}`);
+      if (proof?.end() === false) {
+        throw wrong("NAR is not what its content address says, and no key signed it");
+      }
       const file = ofFile.digest("hex");
       if (fileHash !== undefined && file !== fileHash) {
         throw wrong(`file hashes to sha256:${file}, not to sha256:${fileHash}`);

@@ -1,9 +1,7 @@
-import { createHash } from "node:crypto";
-
 import { isCacheError } from "@glorious/core";
 import {
   type ContentAddress,
-  createNarReader,
+  createContentCheck,
   isContentAddressed,
   parseContentAddress,
   parseStorePath,
@@ -37,39 +35,11 @@ export async function verifiesItself(
     throw error;
   }
   const { method, hash } = address;
-  // Git's trees are hashed in a way of their own, which nobody has asked for yet.
-  if (method === "git") return false;
-  if (method === "nar" && hash.algorithm === "sha256")
+  if (method === "nar" && hash.algorithm === "sha256") {
     return hash.bytes.toString("hex") === narHash;
-  const found =
-    method === "nar"
-      ? await hashAll(openNar(), hash.algorithm)
-      : await hashOnlyFile(openNar(), hash.algorithm);
-  return found !== undefined && found.equals(hash.bytes);
-}
-
-async function hashAll(nar: AsyncIterable<Buffer>, algorithm: string): Promise<Buffer> {
-  const hash = createHash(algorithm);
-  for await (const chunk of nar) hash.update(chunk);
-  return hash.digest();
-}
-
-/** The hash of the one file that a NAR is; `undefined` for one that is anything else. */
-async function hashOnlyFile(
-  nar: AsyncIterable<Buffer>,
-  algorithm: string,
-): Promise<Buffer | undefined> {
-  const hash = createHash(algorithm);
-  let isFile = false;
-  const reader = createNarReader({
-    regular(names, { executable }) {
-      isFile = names.length === 0 && !executable;
-    },
-    contents(chunk) {
-      if (isFile) hash.update(chunk);
-    },
-  });
-  for await (const chunk of nar) reader.write(chunk);
-  reader.end();
-  return isFile ? hash.digest() : undefined;
+  }
+  if (method === "git") return false;
+  const check = createContentCheck(address);
+  for await (const chunk of openNar()) check.write(chunk);
+  return check.end();
 }
