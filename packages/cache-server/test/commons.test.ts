@@ -399,6 +399,31 @@ test("explain tells a tenant of its own view alone, and nobody else anything", a
   expect((await ask()).status).toBe(401);
 });
 
+test("explain tells who only contributes nothing of what the commons has", async () => {
+  await using world = await startWorld({
+    contributes: { acme: "agreed", globex: "agreed", hooli: "agreed" },
+  });
+  const [acme, globex] = [await joinAs(world, "acme"), await joinAs(world, "globex")];
+  const hooli = await joinAs(world, "hooli");
+  const [there, absent] = [await createTestPath("there"), await createTestPath("absent")];
+  for (const { push } of [acme, globex]) await push(there);
+  await untilHeld(world, there);
+  const told = await Promise.all(
+    [there, absent].map(async (reference) => {
+      const guess = await createTestPath(`uses-${reference.baseName}`, "x", [reference.baseName]);
+      for (const path of [reference, guess]) await hooli.push(path);
+      const where = `/_flywheel/v1/commons/paths/${guess.storePathHash}`;
+      const { isHeld, versions } = (await world.server.send("GET", where, hooli)).json() as {
+        isHeld: boolean;
+        versions: readonly { missingReferences: readonly string[] }[];
+      };
+      return { isHeld, missing: versions.map(({ missingReferences }) => missingReferences) };
+    }),
+  );
+  expect(told[0]).toEqual({ isHeld: false, missing: [[]] });
+  expect(told[1]).toEqual(told[0]);
+});
+
 test("without a commons in the policy nothing is explained", async () => {
   await using world = await startIdentityServer();
   const admin = await world.server.token({}, { isAdmin: true });

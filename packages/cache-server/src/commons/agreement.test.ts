@@ -5,7 +5,7 @@ import type { CommonsVote } from "../index/commons-index.ts";
 import { type Contributor, countTenants, mayStay } from "./agreement.ts";
 
 function contributor(tenant: string | undefined, isContentAddressed = false): Contributor {
-  return { view: `${tenant ?? ""}+main`, tenant, isContentAddressed };
+  return { view: `${tenant ?? ""}+main`, tenant, voice: tenant ?? "", isContentAddressed };
 }
 
 const CONTRIBUTORS = new Map([
@@ -24,6 +24,16 @@ test("two views of one tenant are one voice, and who is no contributor has none"
   expect(countTenants([1, 3], CONTRIBUTORS)).toBe(2);
   expect(countTenants([1, 4], CONTRIBUTORS)).toBe(2);
   expect(countTenants([1, 99], CONTRIBUTORS)).toBe(1);
+});
+
+test("tenants of one parent are one voice", () => {
+  const below = new Map([
+    [1, { ...contributor("acme-web"), voice: "acme" }],
+    [2, { ...contributor("acme-apps"), voice: "acme" }],
+    [3, contributor("globex")],
+  ]);
+  expect(countTenants([1, 2], below)).toBe(1);
+  expect(countTenants([1, 2, 3], below)).toBe(2);
 });
 
 test("a path stays while enough tenants stand to it, or by itself where one offers such paths", () => {

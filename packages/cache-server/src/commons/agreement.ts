@@ -14,6 +14,8 @@ export interface Contributor {
   /** Full name. */
   readonly view: string;
   readonly tenant: string | undefined;
+  /** Who speaks there: the tenant's parent where it has one, since whoever has that has all below it. */
+  readonly voice: string;
   /** Whether what verifies itself may go there at once. */
   readonly isContentAddressed: boolean;
 }
@@ -48,14 +50,14 @@ function contentKey({ storePath, narHash, narSize, references }: PathRecord): st
   return [storePath, narHash, narSize, ...references].join("\n");
 }
 
-/** How many tenants stand behind some views: two views of one tenant are one voice. */
+/** How many tenants stand behind some views: two views of one tenant are one voice, and so are tenants of one parent. */
 export function countTenants(viewIds: readonly number[], contributors: Contributors): number {
-  const tenants = new Set<string>();
+  const voices = new Set<string>();
   for (const viewId of viewIds) {
     const contributor = contributors.get(viewId);
-    if (contributor !== undefined) tenants.add(contributor.tenant ?? "");
+    if (contributor !== undefined) voices.add(contributor.voice);
   }
-  return tenants.size;
+  return voices.size;
 }
 
 /** Whether a path may stay: by those who still stand to it, or as one that verifies itself. */

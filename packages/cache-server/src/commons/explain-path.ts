@@ -55,7 +55,9 @@ export async function explainPath(
       narHash: paths[0].narHash,
       views: viewIds.map((id) => known(id)?.view ?? ""),
       tenants: countTenants(viewIds, contributors),
-      missingReferences: held === undefined ? await index.findMissingPaths(view.id, required) : [],
+      // What the commons lacks tells what it has, which is for its readers.
+      missingReferences:
+        mayRead && held === undefined ? await index.findMissingPaths(view.id, required) : [],
     };
   };
   return {

@@ -66,8 +66,8 @@ export function toViewPolicy(file: PolicyFile): ViewPolicy {
   };
 }
 
-function commonsOf({ views }: TrustPolicy): CommonsPolicy | undefined {
-  const all = [...views.values()];
+function commonsOf(policy: TrustPolicy): CommonsPolicy | undefined {
+  const all = [...policy.views.values()];
   const commons = all.find(({ agreement }) => agreement !== undefined);
   if (commons?.agreement === undefined) return undefined;
   return {
@@ -78,6 +78,7 @@ function commonsOf({ views }: TrustPolicy): CommonsPolicy | undefined {
       .map(({ name, tenant, contributes }) => ({
         view: name,
         tenant,
+        voice: quotasOf(policy, tenant).at(-1)?.name ?? tenant ?? "",
         isContentAddressed: contributes === "content-addressed",
       })),
   };

@@ -49,7 +49,8 @@ function checkCommons(
     report.problem(["sharedViews", second[0], "agreement"], "is the second commons", "Keep one.");
   }
   const contributors = new Set<string | undefined>();
-  forEachContributor(tenants, (_, tenant) => contributors.add(tenant));
+  // Those below one parent are one voice.
+  forEachContributor(tenants, (_, { name, entry }) => contributors.add(entry.parent ?? name));
   const needed = commons[1].agreement?.tenants ?? 2;
   if (contributors.size < needed) {
     report.warning(
@@ -62,11 +63,11 @@ function checkCommons(
 
 function forEachContributor(
   tenants: readonly PlacedTenant[],
-  visit: (path: readonly string[], tenant: string | undefined) => void,
+  visit: (path: readonly string[], tenant: PlacedTenant) => void,
 ): void {
-  for (const { name, entry, path } of tenants) {
-    for (const [view, { contributes }] of Object.entries(entry.views)) {
-      if (contributes !== undefined) visit([...path, "views", view], name);
+  for (const tenant of tenants) {
+    for (const [view, { contributes }] of Object.entries(tenant.entry.views)) {
+      if (contributes !== undefined) visit([...tenant.path, "views", view], tenant);
     }
   }
 }

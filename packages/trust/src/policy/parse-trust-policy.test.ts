@@ -479,6 +479,7 @@ test("views contribute to the commons, which two tenants fill by agreeing", () =
 test.each([
   [", reads: [commons]", "", /^sharedViews\.commons: is read by no view/],
   ["contributes: content-addressed", "", /commons\.agreement: needs 2 tenants, and views of 1/],
+  ["  b:\n", "  b:\n    parent: a\n", /commons\.agreement: needs 2 tenants, and views of 1/],
 ])("a commons that serves nobody is warned of: %j", (from, to, expected) => {
   const check = parseTrustPolicy(CONTRIBUTORS.replace(from, to));
   const warnings = check.kind === "valid" ? check.warnings : [];
