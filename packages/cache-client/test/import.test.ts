@@ -371,6 +371,20 @@ test.for<readonly [string, string, (nar: Buffer) => Buffer]>([
   },
 );
 
+test("a content address that does not give a path its name is left out", async () => {
+  await using move = await startMove();
+  await using target = await createTemporaryDirectory();
+  const directory = join(target.path, "out");
+  const a = await addStaticPath(move.folder, "a", {
+    forge: (text) => `${text}CA: fixed:r:sha256:${"0".repeat(52)}\n`,
+  });
+  await using source = await openSource({ url: move.source.url, keys: [SOURCE_KEY], retry: FAST });
+  await exportPaths({ source, directory, priority: 41, followsReferences: true, roots: [a.hash] });
+  const text = await readFile(join(directory, `${a.hash}.narinfo`), "utf8");
+  expect(text).toMatch(/^Sig: source-1:/m);
+  expect(text).not.toMatch(/^CA:/m);
+});
+
 test("an export names no file that holds another NAR than its narinfo says", async () => {
   await using move = await startMove();
   await using target = await createTemporaryDirectory();

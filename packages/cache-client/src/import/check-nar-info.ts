@@ -2,6 +2,7 @@ import { CacheError } from "@glorious/core";
 import {
   type ContentAddress,
   isContentAddressed,
+  type NarInfo,
   narInfoFingerprint,
   parseContentAddress,
   parseNarCompression,
@@ -61,7 +62,8 @@ export function checkNarInfo(
     narSize: info.narSize,
     references: info.references,
     ...(info.deriver === undefined ? {} : { deriver: info.deriver }),
-    ...(info.ca === undefined ? {} : { ca: info.ca }),
+    // Nix breaks down over a content address that is another path's.
+    ...(info.ca !== undefined && isNamedBy(storePath, info) ? { ca: info.ca } : {}),
     signatures: info.signatures,
     compression,
     fileHash: info.fileHash?.bytes.toString("hex"),
@@ -74,17 +76,15 @@ export function checkNarInfo(
 /** @returns what has to prove the path, where no signature does. */
 function requireTrust(
   storePath: StorePath,
-  info: ReturnType<typeof parseNarInfo>,
+  info: NarInfo,
   from: string,
   keys: readonly PublicKey[] | undefined,
 ): ContentAddress | undefined {
   if (keys === undefined) return undefined;
-  const { ca, references, signatures } = info;
+  const { ca, signatures } = info;
   const fingerprint = narInfoFingerprint({ ...info, storeDir: storePath.storeDir });
   if (signatures.some((signature) => isBy(keys, fingerprint, signature))) return undefined;
-  if (ca !== undefined && within(from, () => isContentAddressed(storePath, { ca, references }))) {
-    return parseContentAddress(ca);
-  }
+  if (ca !== undefined && isNamedBy(storePath, info)) return parseContentAddress(ca);
   const names = keys.map(({ name }) => name).join(", ");
   throw new CacheError(
     "FORBIDDEN",
@@ -93,6 +93,11 @@ function requireTrust(
       : `${storePath.path} has no valid signature by ${names}`,
     { hint: "Give the source's public key with --key." },
   );
+}
+
+/** Whether the path's name follows from the content address that it claims. */
+function isNamedBy(storePath: StorePath, { ca, references }: NarInfo): boolean {
+  return ca !== undefined && isContentAddressed(storePath, { ca, references });
 }
 
 /** A malformed signature is no signature, as for Nix. */

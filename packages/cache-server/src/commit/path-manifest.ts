@@ -1,6 +1,7 @@
 import { CacheError } from "@glorious/core";
 import {
   formatContentAddress,
+  isContentAddressed,
   parseContentAddress,
   parseSha256Hex,
   parseSignature,
@@ -20,6 +21,7 @@ export interface PathManifest {
   /** Base names, sorted, each once. */
   readonly references: readonly string[];
   readonly deriver: string | undefined;
+  /** Gives the path its name: one that does not is left out, as Nix 2.34 breaks down over such a narinfo. */
   readonly ca: string | undefined;
   readonly system: string | undefined;
   /** Well-formed signatures that the client brings along. */
@@ -56,7 +58,9 @@ export function parsePathManifest(raw: RawPathManifest, storeDir: string): PathM
   const references = raw.references.map((reference) =>
     within("references", () => parseStorePathBaseName(reference, storeDir).baseName),
   );
-  const { deriver, ca, system } = raw;
+  const { deriver, system } = raw;
+  const ca = present(raw.ca) ? normalizeCa(raw.ca) : undefined;
+  const isProper = ca !== undefined && isContentAddressed(storePath, { ca, references });
   return {
     storePathHash: storePath.hash,
     storePath: storePath.path,
@@ -64,13 +68,15 @@ export function parsePathManifest(raw: RawPathManifest, storeDir: string): PathM
     narSize: raw.narSize,
     references: [...new Set(references)].sort(),
     deriver: present(deriver) ? within("deriver", () => baseName(deriver, storeDir)) : undefined,
-    ca: present(ca)
-      ? within("content address", () => formatContentAddress(parseContentAddress(ca)))
-      : undefined,
+    ca: isProper ? ca : undefined,
     system: present(system) && /^[\w.+-]{1,64}$/.test(system) ? system : undefined,
     // Nix itself passes on signatures that it cannot read; they are of no use to anybody.
     signatures: mergeClientSignatures([], raw.signatures.filter(isSignature)),
   };
+}
+
+function normalizeCa(text: string): string {
+  return within("content address", () => formatContentAddress(parseContentAddress(text)));
 }
 
 function present(value: string | null | undefined): value is string {
