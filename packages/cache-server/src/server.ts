@@ -23,6 +23,7 @@ import { createResigner } from "./housekeeping/resigner.ts";
 import { createRevoker } from "./housekeeping/revoker.ts";
 import { createScrubber } from "./housekeeping/scrubber.ts";
 import { startSweeper } from "./housekeeping/sweeper.ts";
+import { createUpstreamSpace } from "./housekeeping/upstream-space.ts";
 import { KEEP_ALIVE_TIMEOUT_MS, type Listener, startListener } from "./http/listener.ts";
 import { createRequestHandler } from "./http/request-handler.ts";
 import { openIdentity } from "./identity/open-identity.ts";
@@ -218,6 +219,11 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     intervalMs: settings.collectIntervalMs,
     onCollected: metrics.countCollection,
   });
+  const upstreamSpace = createUpstreamSpace({
+    collector,
+    logger,
+    maxSizeBytes: settings.upstreamMaxSizeBytes,
+  });
   const scrubber = createScrubber({
     index,
     store,
@@ -267,6 +273,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
           settings,
           onFault: metrics.countUpstreamFault,
           onDownloaded: metrics.countUpstreamDownload,
+          onStored: (upstream, fileBytes) => upstreamSpace.stored(upstream, fileBytes),
         });
   const adopter = createAdopter({
     index,

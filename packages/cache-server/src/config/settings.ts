@@ -521,7 +521,7 @@ export const SETTINGS: {
     key: "upstream.maxDownloads",
     variable: "FLYWHEEL_UPSTREAM_MAX_DOWNLOADS",
     default: "16",
-    meaning: "How many NARs are fetched from upstreams at a time, from all together.",
+    meaning: "How many NARs are fetched from one upstream at a time.",
     parse: parseWhole,
   },
   logLevel: {

@@ -52,6 +52,8 @@ export interface Collector {
    * be kept; one after the other. Failures are logged, and thrown when all is done.
    */
   collectAll(options: CollectOptions): Promise<CollectionReport[]>;
+  /** What was fetched from an upstream. @throws {CacheError} as `collect`. */
+  collectUpstream(name: string, options: CollectOptions): Promise<CollectionReport>;
   /** Begins to collect from time to time. */
   start(): void;
   /** Ends after the slice under way. */
@@ -86,7 +88,14 @@ interface Collectable {
   readonly retentionMs: number | undefined;
   /** How many bytes of NARs it may hold, of which it holds so many; `undefined`: any number. */
   readonly maxSizeOf: (fileBytes: number) => Promise<number | undefined>;
+  /** Whether what was used a moment ago may go as well, where there is too much. */
+  readonly isRefetched: boolean;
+  /** How long a NAR stays readable when its last path is gone. */
+  readonly narGraceMs: number;
 }
+
+/** Who has been given a narinfo of what goes then gets its NAR from the upstream again: long enough to read it out. */
+const UPSTREAM_NAR_GRACE_MS = 60_000;
 
 interface CollectedName {
   readonly kind: "view" | "upstream";
@@ -128,6 +137,8 @@ export function createCollector(options: CollectorOptions): Collector {
         name,
         retentionMs: retentionOf(view),
         maxSizeOf: (fileBytes) => maxSizeOf(view, fileBytes),
+        isRefetched: false,
+        narGraceMs,
       }
     );
   };
@@ -143,6 +154,8 @@ export function createCollector(options: CollectorOptions): Collector {
       // Its documents count as well, and they go with the NARs or are small.
       maxSizeOf: async (fileBytes) =>
         Math.max(0, maxSizeBytes - ((await index.viewBytes(viewId)) - fileBytes)),
+      isRefetched: true,
+      narGraceMs: Math.min(narGraceMs, UPSTREAM_NAR_GRACE_MS),
     };
   };
 
@@ -175,7 +188,7 @@ export function createCollector(options: CollectorOptions): Collector {
     const { deleted } = await accesses.guardDeletion(
       view.id,
       candidates.map(({ storePathHash }) => storePathHash),
-      () => index.collectPaths(view.id, candidates, now() + narGraceMs),
+      () => index.collectPaths(view.id, candidates, now() + view.narGraceMs),
     );
     return new Set(deleted);
   };
@@ -229,7 +242,7 @@ export function createCollector(options: CollectorOptions): Collector {
       pause,
       expiresBeforeMs: retentionMs === undefined ? undefined : unusedSince(nowMs, retentionMs),
       maxSizeBytes,
-      evictsBeforeMs: unusedSince(nowMs, 0),
+      evictsBeforeMs: view.isRefetched ? nowMs : unusedSince(nowMs, 0),
     });
     const done = await deleteDoomed(view, graph, topology, { doomed, isDryRun });
     return {
@@ -321,6 +334,7 @@ export function createCollector(options: CollectorOptions): Collector {
 
   return {
     collect: (name, given) => collect({ kind: "view", name }, given),
+    collectUpstream: (name, given) => collect({ kind: "upstream", name }, given),
     collectAll,
     start() {
       // Soon: a server that never runs for a whole interval collects as well.

@@ -23,7 +23,11 @@ describe("addresses", () => {
     ["fe80::1", "link-local"],
     ["0.0.0.0", "reserved"],
     ["::", "reserved"],
+    ["::a9fe:a9fe", "reserved"],
     ["64:ff9b::a9fe:a9fe", "reserved"],
+    ["64:ff9b:1::a9fe:a9fe", "reserved"],
+    ["fe80::1%eth0", "link-local"],
+    ["192.88.99.1", "reserved"],
     ["2002:7f00:1::", "reserved"],
     ["224.0.0.1", "reserved"],
   ] as const)("%s is %s", (address, kind) => {

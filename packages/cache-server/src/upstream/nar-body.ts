@@ -15,11 +15,13 @@ export interface NarBodyOptions {
   /** What the narinfo says. */
   readonly fileSize: number | undefined;
   readonly maxBytes: number;
-  /** How long nothing may come. */
+  /** How long nothing may come, or next to nothing. */
   readonly idleTimeoutMs: number;
   readonly signal: AbortSignal;
 }
 
+/** Who sends less than this in a second of our waiting, on average, does not mean to end. */
+const MIN_BYTES_PER_SECOND = 1024;
 /** After a cut that brought nothing new, asking again is of no use. */
 const MAX_RESUMES = 5;
 
@@ -108,7 +110,11 @@ async function* withIdleTimeout(
   { idleTimeoutMs }: NarBodyOptions,
 ): AsyncGenerator<Buffer> {
   const chunks = (body as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
+  const minBytes = (MIN_BYTES_PER_SECOND * idleTimeoutMs) / 1000;
+  let waitedMs = 0;
+  let cameBytes = 0;
   for (;;) {
+    const begin = performance.now();
     // Not a race against one long promise: that would keep every chunk until the end.
     const { promise, resolve, reject } = Promise.withResolvers<IteratorResult<Buffer>>();
     const timer = setTimeout(() => {
@@ -121,7 +127,17 @@ async function* withIdleTimeout(
     } finally {
       clearTimeout(timer);
     }
+    // Its last bytes may come as late as they like.
     if (next.done === true) return;
+    if (waitedMs >= idleTimeoutMs) {
+      if (cameBytes < minBytes) {
+        throw new UpstreamFault("stalled", `${cameBytes} bytes came in ${Math.round(waitedMs)} ms`);
+      }
+      waitedMs = 0;
+      cameBytes = 0;
+    }
+    waitedMs += performance.now() - begin;
+    cameBytes += next.value.length;
     yield next.value;
   }
 }

@@ -73,11 +73,18 @@ export async function openNarDownloads(options: NarDownloadsOptions): Promise<Na
 function createNarDownloads(options: NarDownloadsOptions): NarDownloads {
   const { onEnded, maxDownloads } = options;
   const closing = new AbortController();
-  const turns: ByteBudget = createByteBudget(maxDownloads);
+  /** By hidden view: who is slow with its NARs takes no turn of the others. */
+  const turns = new Map<number, ByteBudget>();
   const flights = new Map<string, Promise<NarDownload>>();
   const running = new Set<Promise<unknown>>();
   /** Stored in this moment. */
   const fresh = new Set<string>();
+
+  const turnsOf = ({ viewId }: UpstreamRecord): ByteBudget => {
+    let budget = turns.get(viewId);
+    if (budget === undefined) turns.set(viewId, (budget = createByteBudget(maxDownloads)));
+    return budget;
+  };
 
   const begin = async (
     key: string,
@@ -95,8 +102,8 @@ function createNarDownloads(options: NarDownloadsOptions): NarDownloads {
       if (!closing.signal.aborted) onEnded(source, narInfo, result);
     };
     try {
-      turn = await turns.acquire(1, closing.signal);
       const { upstream, client } = source;
+      turn = await turnsOf(upstream).acquire(1, closing.signal);
       const download = await startNarDownload(narInfo, {
         ...options,
         hiddenViewId: upstream.viewId,
@@ -108,13 +115,18 @@ function createNarDownloads(options: NarDownloadsOptions): NarDownloads {
       running.add(ended);
       return download;
     } catch (error) {
-      end({ receivedBytes: 0, fault: error instanceof UpstreamFault ? error : undefined });
+      const fault =
+        error instanceof UpstreamFault
+          ? error
+          : new UpstreamFault("storage", "it could not be begun", error);
+      end({ receivedBytes: 0, fault });
       throw error;
     }
   };
 
   return {
     async join(source, narInfo, { signal, isSure }) {
+      signal.throwIfAborted();
       const key = `${source.upstream.viewId} ${narInfo.manifest.narHash} ${narInfo.fileHash ?? ""}`;
       let flight = flights.get(key);
       if (flight === undefined && fresh.has(key) && !isSure) return undefined;
@@ -126,6 +138,8 @@ function createNarDownloads(options: NarDownloadsOptions): NarDownloads {
       if (flight === undefined) {
         flight = begin(key, source, narInfo);
         flights.set(key, flight);
+        // Told by `onEnded`, whoever is still there to hear of it.
+        flight.catch(() => {});
       }
       const download = await unlessAborted(flight, signal);
       const lease = download.spool.hold();
@@ -140,7 +154,6 @@ function createNarDownloads(options: NarDownloadsOptions): NarDownloads {
 
 /** Who goes away takes nothing from the others. */
 async function unlessAborted<Value>(work: Promise<Value>, signal: AbortSignal): Promise<Value> {
-  signal.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<Value>();
   const onAbort = (): void => reject(signal.reason as Error);
   signal.addEventListener("abort", onAbort, { once: true });

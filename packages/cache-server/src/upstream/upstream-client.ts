@@ -145,8 +145,9 @@ export function createUpstreamClient(
     if (!isWanted()) throw new Unwanted();
     // From here on it is the upstream that takes its time.
     const late = AbortSignal.timeout(deadlineMs);
+    let response: UpstreamResponse | "absent" | undefined;
     try {
-      const response = requireContent(
+      response = requireContent(
         await http.get(new URL(path, base), {
           via,
           signal: AbortSignal.any([signal, late, closing.signal]),
@@ -157,7 +158,9 @@ export function createUpstreamClient(
       signal.throwIfAborted();
       closing.signal.throwIfAborted();
       if (!late.aborted) throw error;
-      throw new UpstreamFault("timeout", `no answer within ${deadlineMs} ms`, error);
+      throw response === undefined
+        ? new UpstreamFault("timeout", `no answer within ${deadlineMs} ms`, error)
+        : new UpstreamFault("stalled", `half an answer within ${deadlineMs} ms`, error);
     }
   };
 
@@ -196,13 +199,45 @@ export function createUpstreamClient(
     return checked.outcome;
   };
 
-  /** Asks whether it is back, while nobody waits for that. */
-  const probe = async (): Promise<void> => {
+  /** Asks for the head of a large file; the body has a pace of its own. @throws {UpstreamFault} */
+  const openFile = async (
+    address: URL,
+    headers: Readonly<Record<string, string>>,
+    signal: AbortSignal,
+  ): Promise<UpstreamResponse> => {
+    const late = new AbortController();
+    const timer = setTimeout(() => late.abort(), narTimeoutMs);
     try {
-      await checkStoreDir(closing.signal);
-      report(undefined, "nix-cache-info");
+      const request = { isNar: true, headers, signal: AbortSignal.any([signal, late.signal]) };
+      const response = requireContent(await http.get(address, request));
+      if (response !== "absent") return response;
+      throw new UpstreamFault("nar-missing", "the NAR of its narinfo is not there");
     } catch (error) {
-      if (error instanceof UpstreamFault) report(error, "nix-cache-info");
+      signal.throwIfAborted();
+      if (!late.signal.aborted) throw error;
+      throw new UpstreamFault("timeout", `no NAR within ${narTimeoutMs} ms`, error);
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+
+  /** The narinfo that it answered last, with whatever. */
+  let answered: string | undefined;
+  /** The one that was asked for last, as long as none was answered. */
+  let first: string | undefined;
+  /**
+   * Asks whether it is back, while nobody waits for that. Not for `nix-cache-info` where a narinfo is known: a front may
+   * have that while all behind it hangs. Nor for what hung, which may be the only one that does.
+   */
+  const probe = async (): Promise<void> => {
+    const narInfo = answered ?? first;
+    const subject = narInfo ?? "nix-cache-info";
+    try {
+      if (narInfo === undefined) await checkStoreDir(closing.signal);
+      else await getSmall(narInfo, options.maxNarInfoBytes, { signal: closing.signal, via: [] });
+      report(undefined, subject);
+    } catch (error) {
+      if (error instanceof UpstreamFault) report(error, subject);
     }
   };
 
@@ -239,7 +274,9 @@ export function createUpstreamClient(
       const subject = `${storePathHash}.narinfo`;
       const get = async (): Promise<UpstreamNarInfo | "absent"> => {
         const isRight = hasStoreDir();
+        if (answered === undefined) first = subject;
         const bytes = await getSmall(subject, options.maxNarInfoBytes, question);
+        answered = subject;
         if (bytes === "absent" || !(await isRight)) return "absent";
         const { storeDir } = target;
         return verifyUpstreamNarInfo(bytes.toString("utf8"), {
@@ -250,8 +287,19 @@ export function createUpstreamClient(
       };
       return ask(subject, get, question.signal);
     },
-    document: (path, maxBytes, question) =>
-      ask(path, () => getSmall(path, maxBytes, question), question.signal),
+    document(path, maxBytes, question) {
+      const get = async (): Promise<Buffer | "absent"> => {
+        try {
+          return await getSmall(path, maxBytes, question);
+        } catch (error) {
+          // Logs and listings may be of any size: one that is too large to come in time says nothing of the others.
+          if (!isOfLargeFile(error)) throw error;
+          reports.fault(target.name, error, path);
+          return "absent";
+        }
+      };
+      return ask(path, get, question.signal);
+    },
     async openNar(narInfo, signal) {
       const { url, manifest, fileSize } = narInfo;
       if (!isAdmitted()) throw new UpstreamFault("unreachable", "it is left alone for a while");
@@ -260,23 +308,8 @@ export function createUpstreamClient(
         throw new UpstreamFault("not-narinfo", "the narinfo's URL leads to no address of the web");
       }
       const whole = AbortSignal.any([signal, closing.signal]);
-      const open = async (headers: Readonly<Record<string, string>>): Promise<UpstreamResponse> => {
-        // Only for the head: the body has a pace of its own.
-        const late = new AbortController();
-        const timer = setTimeout(() => late.abort(), narTimeoutMs);
-        try {
-          const request = { isNar: true, headers, signal: AbortSignal.any([whole, late.signal]) };
-          const response = requireContent(await http.get(address, request));
-          if (response !== "absent") return response;
-          throw new UpstreamFault("nar-missing", "the NAR of its narinfo is not there");
-        } catch (error) {
-          whole.throwIfAborted();
-          if (!late.signal.aborted) throw error;
-          throw new UpstreamFault("timeout", `no NAR within ${narTimeoutMs} ms`, error);
-        } finally {
-          clearTimeout(timer);
-        }
-      };
+      const open = (headers: Readonly<Record<string, string>>): Promise<UpstreamResponse> =>
+        openFile(address, headers, whole);
       return readNarBody(await open({}), {
         open,
         fileSize,
@@ -295,6 +328,11 @@ export function createUpstreamClient(
       await http[Symbol.asyncDispose]();
     },
   };
+}
+
+function isOfLargeFile(error: unknown): error is UpstreamFault {
+  if (!(error instanceof UpstreamFault)) return false;
+  return error.reason === "too-large" || error.reason === "stalled";
 }
 
 /** Nobody waits for the answer any more. */

@@ -8,7 +8,11 @@ export interface UpstreamClients {
   stop(): Promise<void>;
 }
 
-export function createUpstreamClients(options: UpstreamClientOptions): UpstreamClients {
+/** @param onChanged told of an upstream whose keys or address are others now: what it lacked it may have. */
+export function createUpstreamClients(
+  options: UpstreamClientOptions,
+  onChanged: (upstream: UpstreamRecord) => void,
+): UpstreamClients {
   const clients = new Map<number, { readonly facts: string; readonly client: UpstreamClient }>();
   return {
     of(upstream) {
@@ -18,6 +22,7 @@ export function createUpstreamClients(options: UpstreamClientOptions): UpstreamC
       if (known?.facts === facts) return known.client;
       // What runs with the old keys or address ends.
       void known?.client[Symbol.asyncDispose]();
+      if (known !== undefined) onChanged(upstream);
       const client = createUpstreamClient(upstream, options);
       clients.set(id, { facts, client });
       return client;

@@ -5,6 +5,8 @@ export interface UpstreamMemory {
   /** `undefined`: nothing is known. */
   get(hiddenViewId: number, storePathHash: string): UpstreamNarInfo | "absent" | undefined;
   put(hiddenViewId: number, storePathHash: string, answer: UpstreamNarInfo | "absent"): void;
+  /** Forgets what an upstream did not have. */
+  forgetAbsent(hiddenViewId: number): void;
   /** The path whose NAR that file is. */
   findFile(hiddenViewIds: readonly number[], fileHash: string): KnownFile | undefined;
 }
@@ -70,6 +72,10 @@ export function createUpstreamMemory(options: UpstreamMemoryOptions): UpstreamMe
       keep(present, key, { value: answer, untilMs: now() + positiveTtlMs }, MAX_PRESENT);
       const { fileHash } = answer;
       if (fileHash !== undefined) keep(files, `${hiddenViewId} ${fileHash}`, key, MAX_PRESENT);
+    },
+    forgetAbsent(hiddenViewId) {
+      const prefix = `${hiddenViewId} `;
+      for (const key of absent.keys()) if (key.startsWith(prefix)) absent.delete(key);
     },
     findFile(hiddenViewIds, fileHash) {
       for (const hiddenViewId of hiddenViewIds) {

@@ -25,9 +25,12 @@ export interface UpstreamNarInfo {
   /** Hexadecimal SHA-256 of the file, where it is known; nobody signed it. */
   readonly fileHash: string | undefined;
   readonly fileSize: number | undefined;
-  /** The text as it came. */
+  /** What it says, in the order of ours and without what nobody knows: an upstream may add anything to what is signed. */
   readonly text: string;
 }
+
+/** Longer than any address of a file. */
+const MAX_URL_CHARS = 4096;
 
 /** What a narinfo is held against. */
 export interface NarInfoExpectations {
@@ -64,31 +67,46 @@ export function readUpstreamNarInfo(text: string, storeDir: string): UpstreamNar
   if (!info.storePath.startsWith(`${storeDir}/`)) {
     throw new UpstreamFault("store-dir", `${info.storePath} does not lie in ${storeDir}`);
   }
+  if (info.url.length > MAX_URL_CHARS) {
+    throw new UpstreamFault("not-narinfo", `the narinfo of ${info.storePath} has no usable URL`);
+  }
   const manifest = toManifest(info, storeDir);
-  const compression = compressionOf(info);
-  if (compression !== "none") {
-    const { fileHash, fileSize, url } = info;
+  const facts = { manifest, compression: compressionOf(info), ...readFile(info, manifest) };
+  return { ...facts, url: info.url, text: format(facts, info.url) };
+}
+
+type FileFacts = Pick<UpstreamNarInfo, "fileHash" | "fileSize">;
+
+/** What is said of the file. @throws {UpstreamFault} `file-hash` or `length` when that contradicts what is signed. */
+function readFile(info: NarInfo, manifest: PathManifest): FileFacts {
+  const { fileHash, fileSize, narHash, narSize, storePath } = info;
+  if (info.compression !== "none") {
     const hex = fileHash && formatHash(fileHash, "base16").replace(/^sha256:/, "");
-    return { manifest, url, compression, fileHash: hex, fileSize, text };
+    return { fileHash: hex, fileSize };
   }
   // The file is the NAR, whose hash and size are signed.
-  if (info.fileHash !== undefined && !equalHashes(info.fileHash, info.narHash)) {
-    throw new UpstreamFault("file-hash", `${info.storePath} says two hashes of the same bytes`);
+  if (fileHash !== undefined && !equalHashes(fileHash, narHash)) {
+    throw new UpstreamFault("file-hash", `${storePath} says two hashes of the same bytes`);
   }
-  if (info.fileSize !== undefined && info.fileSize !== info.narSize) {
-    throw new UpstreamFault("length", `${info.storePath} says two sizes of the same bytes`);
+  if (fileSize !== undefined && fileSize !== narSize) {
+    throw new UpstreamFault("length", `${storePath} says two sizes of the same bytes`);
   }
-  const { narHash: fileHash, narSize: fileSize } = manifest;
-  return { manifest, url: info.url, compression, fileHash, fileSize, text };
+  return { fileHash: manifest.narHash, fileSize: narSize };
 }
 
 /** What clients get: the upstream's words, but our own address of the NAR. */
 export function formatServedNarInfo(narInfo: UpstreamNarInfo): string {
-  const { manifest, compression, fileHash, fileSize } = narInfo;
+  return format(narInfo, `nar/${servedFileName(narInfo)}`);
+}
+
+function format(
+  { manifest, compression, fileHash, fileSize }: Omit<UpstreamNarInfo, "url" | "text">,
+  url: string,
+): string {
   const { storePath, narSize, references, deriver, ca, system, signatures } = manifest;
   return formatNarInfo({
     storePath,
-    url: `nar/${servedFileName(narInfo)}`,
+    url,
     compression,
     ...(fileHash === undefined ? {} : { fileHash: parseHash(fileHash, "sha256") }),
     ...(fileSize === undefined ? {} : { fileSize }),

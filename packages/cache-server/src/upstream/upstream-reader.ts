@@ -89,6 +89,8 @@ export interface UpstreamReaderOptions {
   readonly settings: UpstreamReaderSettings;
   readonly onFault: (upstream: string, reason: UpstreamFaultReason) => void;
   readonly onDownloaded: (result: DownloadResult) => void;
+  /** Told of every NAR that is kept. */
+  readonly onStored: (upstream: UpstreamRecord, fileBytes: number) => void;
 }
 
 /** Those of the server's settings that reading through stands on. */
@@ -117,13 +119,16 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
   const { index, logger, now, settings } = options;
   const { upstreamDeadlineMs: deadlineMs } = settings;
   const reports = createUpstreamReports({ logger, onFault: options.onFault });
-  const clients = createUpstreamClients({
-    deadlineMs,
-    maxNarInfoBytes: settings.maxNarInfoSizeBytes,
-    maxNarBytes: settings.maxNarSizeBytes,
-    maxDownloads: settings.upstreamMaxDownloads,
-    reports,
-  });
+  const clients = createUpstreamClients(
+    {
+      deadlineMs,
+      maxNarInfoBytes: settings.maxNarInfoSizeBytes,
+      maxNarBytes: settings.maxNarSizeBytes,
+      maxDownloads: settings.upstreamMaxDownloads,
+      reports,
+    },
+    ({ viewId }) => memory.forgetAbsent(viewId),
+  );
   const memory = createUpstreamMemory({
     positiveTtlMs: settings.upstreamPositiveTtlMs,
     negativeTtlMs: settings.upstreamNegativeTtlMs,
@@ -166,6 +171,7 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
     onEnded({ upstream, client }, narInfo, result) {
       options.onDownloaded(result);
       const { fault } = result;
+      if (fault === undefined) options.onStored(upstream, result.receivedBytes);
       if (fault?.reason === "storage" && isCacheError(fault.cause, "NOT_FOUND")) {
         // The upstream was taken away meanwhile.
         return;
@@ -266,10 +272,11 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
     via: Via,
   ): Promise<UpstreamHit | undefined> => {
     // A narinfo whose NAR cannot be had now would fail its reader where a miss would not.
-    const usable = upstreams.filter(
-      (upstream) =>
-        memory.get(upstream.viewId, storePathHash) !== "absent" && clients.of(upstream).admits(),
-    );
+    const usable = upstreams.filter((upstream) => {
+      // First: one with a new key forgets what it did not have.
+      const client = clients.of(upstream);
+      return memory.get(upstream.viewId, storePathHash) !== "absent" && client.admits();
+    });
     for (const upstream of usable) {
       const narInfo = memory.get(upstream.viewId, storePathHash);
       if (narInfo !== undefined && narInfo !== "absent") return { upstream, narInfo };
