@@ -3614,7 +3614,7 @@ function checkCommons(document, tenants, report) {
 		"agreement"
 	], "is the second commons", "Keep one.");
 	const contributors = /* @__PURE__ */ new Set();
-	forEachContributor(tenants, (_, tenant) => contributors.add(tenant));
+	forEachContributor(tenants, (_, { name, entry }) => contributors.add(entry.parent ?? name));
 	const needed = commons[1].agreement?.tenants ?? 2;
 	if (contributors.size < needed) report.warning([
 		"sharedViews",
@@ -3623,11 +3623,11 @@ function checkCommons(document, tenants, report) {
 	], `needs ${needed} tenants, and views of ${contributors.size} contribute`, "Set contributes: agreed in a view of each tenant that takes part.");
 }
 function forEachContributor(tenants, visit) {
-	for (const { name, entry, path } of tenants) for (const [view, { contributes }] of Object.entries(entry.views)) if (contributes !== void 0) visit([
-		...path,
+	for (const tenant of tenants) for (const [view, { contributes }] of Object.entries(tenant.entry.views)) if (contributes !== void 0) visit([
+		...tenant.path,
 		"views",
 		view
-	], name);
+	], tenant);
 }
 function checkParent(document, tenant, report) {
 	const { parent } = tenant.entry;
@@ -10969,6 +10969,370 @@ var init_content_address = __esmMin((() => {
 		["fixed:", "flat"]
 	];
 }));
+// packages/nix-store/src/nar-tokens.ts
+/** Encodes the strings of a NAR: a 64-bit little-endian length, the bytes, zeros up to a multiple of 8. */
+function encodeNarStrings(...strings) {
+	return Buffer.concat(strings.map((text) => encodeNarString(Buffer.from(text))));
+}
+/** Zero bytes that follow `sizeBytes` bytes of a string. */
+function narPaddingBytes(sizeBytes) {
+	return -sizeBytes & 7;
+}
+/** Says why a name may not stand in a directory of a NAR, or `undefined` when it may. */
+function narNameProblem(name) {
+	if (name.length === 0) return "an entry's name is empty";
+	if (name.length > 255) return `a name is longer than 255 bytes`;
+	if (name[0] === DOT$1 && (name.length === 1 || name.length === 2 && name[1] === DOT$1)) return "an entry is named . or ..";
+	for (let index = 0; index < name.length; index += 1) if (name[index] === 0 || name[index] === SLASH$1) return "a name holds a slash or a NUL byte";
+}
+/** Says why a symlink may not have this target, or `undefined` when it may. */
+function narTargetProblem(target) {
+	if (target.length === 0) return "a symlink's target is empty";
+	if (target.length > 4095) return `a symlink's target is longer than ${MAX_NAR_TARGET_BYTES} bytes`;
+	return target.includes(0) ? "a symlink's target holds a NUL byte" : void 0;
+}
+/** Shows a path inside a NAR in a message. */
+function showNarPath(path) {
+	if (path.length === 0) return "the root";
+	const text = path.map((name) => Buffer.from(name).toString()).join("/");
+	return JSON.stringify(text.length > 300 ? `…${text.slice(-300)}` : text);
+}
+/** The error for a NAR that no correct writer makes. */
+function corruptNar(offset, reason, path) {
+	const where = `byte ${offset}, in ${showNarPath(path)}`;
+	return new CacheError("CORRUPT", `The NAR is corrupt at ${where}: ${reason}`);
+}
+function encodeNarString(bytes) {
+	const encoded = Buffer.alloc(8 + bytes.length + narPaddingBytes(bytes.length));
+	encoded.writeUInt32LE(bytes.length);
+	bytes.copy(encoded, 8);
+	return encoded;
+}
+var MAX_NAR_TARGET_BYTES, DOT$1, SLASH$1;
+var init_nar_tokens = __esmMin((() => {
+	init_src$6();
+	MAX_NAR_TARGET_BYTES = 4095;
+	DOT$1 = 46;
+	SLASH$1 = 47;
+}));
+// packages/nix-store/src/nar-grammar.ts
+/** These exact strings in a row. */
+function fixed(strings, next) {
+	return fixedBytes(strings.map((string) => JSON.stringify(string)).join(" "), encodeNarStrings(...strings), next);
+}
+function fixedBytes(name, wanted, next) {
+	return {
+		name,
+		fixedBytes: wanted.length,
+		maxBytes: 0,
+		take(tree, source, at) {
+			if (!isAt(wanted, source, at)) throw tree.corrupt(`${name} is wanted here`);
+			return next(tree);
+		}
+	};
+}
+/** One of a few short strings. */
+function tag(name, next) {
+	return {
+		name: `a tag (${name})`,
+		fixedBytes: void 0,
+		maxBytes: 10,
+		take(tree, source, at) {
+			const step = next(tree, source, at);
+			if (step === void 0) throw tree.corrupt(`${name} is wanted here`);
+			return step;
+		}
+	};
+}
+/** Any string up to a length, copied. */
+function text$3(name, maxBytes, next) {
+	return {
+		name,
+		fixedBytes: void 0,
+		maxBytes,
+		take(tree, source, at, bytes) {
+			const length = source.readUInt32LE(at);
+			for (let index = at + 8 + length; index < at + bytes; index += 1) if (source[index] !== 0) throw tree.corrupt(`the padding of ${name} is not zero`);
+			return next(tree, Buffer.from(source.subarray(at + 8, at + 8 + length)));
+		}
+	};
+}
+/** `wanted` starts with its length, so a longer or shorter token never equals it. */
+function isAt(wanted, source, at) {
+	for (let index = 0; index < wanted.length; index += 1) if (source[at + index] !== wanted[index]) return false;
+	return true;
+}
+var NarTree, REGULAR, EXECUTABLE, CONTENTS, DIRECTORY$2, SYMLINK$2, ENTRY, CLOSE, NAR_START, NAR_END, TYPE, REGULAR_TAG, EXECUTABLE_TAIL, SIZE$1, NODE_CLOSE, PADDINGS, TARGET_TAG, TARGET, DIRECTORY_TAG, NAME_HEAD, NAME$2, NODE_HEAD, ENTRY_CLOSE;
+var init_nar_grammar = __esmMin((() => {
+	init_nar_tokens();
+	NarTree = class {
+		/** Where in the NAR the next token starts. */
+		offset = 0;
+		/** Bytes of the current file still to come. */
+		contentsLeft = 0;
+		isExecutable = false;
+		/** The names from the root to the current node. */
+		path = [];
+		/** The last name seen in each open directory, outermost first. */
+		#lastNames = [];
+		#handler;
+		constructor(handler) {
+			this.#handler = handler;
+		}
+		corrupt(reason) {
+			return corruptNar(this.offset, reason, this.path);
+		}
+		openDirectory() {
+			this.#lastNames.push(void 0);
+			this.#handler.directory?.(this.path.slice());
+			return DIRECTORY_TAG;
+		}
+		closeDirectory() {
+			this.#lastNames.pop();
+			this.#handler.endDirectory?.();
+			return this.endNode();
+		}
+		enter(name) {
+			const problem = narNameProblem(name);
+			if (problem !== void 0) throw this.corrupt(problem);
+			const depth = this.#lastNames.length - 1;
+			const last = this.#lastNames[depth];
+			if (last !== void 0 && Buffer.compare(last, name) >= 0) throw this.corrupt("the entries of a directory are not in ascending byte-wise order");
+			if (this.path.length >= 63) throw this.corrupt(`directories are nested more than 63 deep`);
+			this.#lastNames[depth] = name;
+			this.path.push(name);
+			return NODE_HEAD;
+		}
+		symlink(target) {
+			const problem = narTargetProblem(target);
+			if (problem !== void 0) throw this.corrupt(problem);
+			this.#handler.symlink?.(this.path.slice(), target);
+			return NODE_CLOSE;
+		}
+		/** The contents themselves pass outside the grammar; what comes after them is returned. */
+		beginFile(sizeBytes) {
+			const { isExecutable: executable } = this;
+			this.#handler.regular?.(this.path.slice(), {
+				executable,
+				sizeBytes,
+				narOffset: this.offset + 8
+			});
+			this.contentsLeft = sizeBytes;
+			if (sizeBytes === 0) this.#handler.endRegular?.();
+			return PADDINGS[sizeBytes & 7] ?? NODE_CLOSE;
+		}
+		/** Passes contents on; returns how many bytes of the chunk that took. */
+		takeContents(chunk, at) {
+			const taken = Math.min(this.contentsLeft, chunk.length - at);
+			this.#handler.contents?.(chunk.subarray(at, at + taken));
+			this.offset += taken;
+			this.contentsLeft -= taken;
+			if (this.contentsLeft === 0) this.#handler.endRegular?.();
+			return taken;
+		}
+		endNode() {
+			return this.#lastNames.length === 0 ? NAR_END : ENTRY_CLOSE;
+		}
+	};
+	REGULAR = encodeNarStrings("regular");
+	EXECUTABLE = encodeNarStrings("executable");
+	CONTENTS = encodeNarStrings("contents");
+	DIRECTORY$2 = encodeNarStrings("directory");
+	SYMLINK$2 = encodeNarStrings("symlink");
+	ENTRY = encodeNarStrings("entry");
+	CLOSE = encodeNarStrings(")");
+	NAR_START = fixed([
+		"nix-archive-1",
+		"(",
+		"type"
+	], () => TYPE);
+	NAR_END = {
+		name: "nothing",
+		fixedBytes: 1,
+		maxBytes: 0,
+		take(tree) {
+			throw tree.corrupt("bytes follow its end");
+		}
+	};
+	TYPE = tag("regular, symlink or directory", (tree, source, at) => {
+		if (isAt(REGULAR, source, at)) return REGULAR_TAG;
+		if (isAt(DIRECTORY$2, source, at)) return tree.openDirectory();
+		return isAt(SYMLINK$2, source, at) ? TARGET_TAG : void 0;
+	});
+	REGULAR_TAG = tag("executable or contents", (tree, source, at) => {
+		tree.isExecutable = isAt(EXECUTABLE, source, at);
+		if (tree.isExecutable) return EXECUTABLE_TAIL;
+		return isAt(CONTENTS, source, at) ? SIZE$1 : void 0;
+	});
+	EXECUTABLE_TAIL = fixed(["", "contents"], () => SIZE$1);
+	SIZE$1 = {
+		name: "a file size",
+		fixedBytes: 8,
+		maxBytes: 0,
+		take(tree, source, at) {
+			const sizeBytes = source.readUInt32LE(at) + source.readUInt32LE(at + 4) * 2 ** 32;
+			if (!Number.isSafeInteger(sizeBytes)) throw tree.corrupt("a file is too large to exist");
+			return tree.beginFile(sizeBytes);
+		}
+	};
+	NODE_CLOSE = fixed([")"], (tree) => tree.endNode());
+	PADDINGS = [void 0, ...[
+		7,
+		6,
+		5,
+		4,
+		3,
+		2,
+		1
+	].map((bytes) => fixedBytes(`${bytes} zero bytes of padding`, Buffer.alloc(bytes), () => NODE_CLOSE))];
+	TARGET_TAG = fixed(["target"], () => TARGET);
+	TARGET = text$3("a symlink's target", MAX_NAR_TARGET_BYTES, (tree, target) => tree.symlink(target));
+	DIRECTORY_TAG = tag("entry or )", (tree, source, at) => {
+		if (isAt(ENTRY, source, at)) return NAME_HEAD;
+		return isAt(CLOSE, source, at) ? tree.closeDirectory() : void 0;
+	});
+	NAME_HEAD = fixed(["(", "name"], () => NAME$2);
+	NAME$2 = text$3("an entry's name", 255, (tree, name) => tree.enter(name));
+	NODE_HEAD = fixed([
+		"node",
+		"(",
+		"type"
+	], () => TYPE);
+	ENTRY_CLOSE = fixed([")"], (tree) => {
+		tree.path.pop();
+		return DIRECTORY_TAG;
+	});
+}));
+// packages/nix-store/src/nar-reader.ts
+/**
+* Creates a reader that accepts exactly the NARs a correct writer makes and holds at most a few KiB.
+*
+* Refused, beside broken grammar: padding that is not zero, entries out of byte-wise order or named twice,
+* names that are empty, `.`, `..`, too long or hold a slash or NUL, unusable symlink targets, directories
+* nested too deep, and bytes after the end (Nix ignores those). Names that differ only in case, and the
+* suffix of Nix's case hack, are a matter of the file system and pass.
+*
+* @see `src/libutil/archive.cc` in NixOS/nix, since 2.34 for the limits.
+*/
+function createNarReader(handler) {
+	return new NarParser(handler);
+}
+/** How many bytes the next token takes, as far as the `available` ones tell. */
+function tokenBytes(step, tree, source, at, available) {
+	if (step.fixedBytes !== void 0) return step.fixedBytes;
+	if (available < 8) return 8;
+	const length = source.readUInt32LE(at);
+	if (length > step.maxBytes || source.readUInt32LE(at + 4) !== 0) throw tree.corrupt(`${step.name} is longer than ${step.maxBytes} bytes`);
+	return 8 + length + narPaddingBytes(length);
+}
+var MAX_TOKEN_BYTES, NarParser;
+var init_nar_reader = __esmMin((() => {
+	init_src$6();
+	init_nar_grammar();
+	init_nar_tokens();
+	MAX_TOKEN_BYTES = 8 + MAX_NAR_TARGET_BYTES + narPaddingBytes(MAX_NAR_TARGET_BYTES);
+	NarParser = class {
+		#tree;
+		#step = NAR_START;
+		/** The start of a token that the end of a chunk cut, until the rest of it comes. */
+		#held = Buffer.allocUnsafe(MAX_TOKEN_BYTES);
+		#heldBytes = 0;
+		#failure;
+		constructor(handler) {
+			this.#tree = new NarTree(handler);
+		}
+		get done() {
+			return this.#step === NAR_END && this.#failure === void 0;
+		}
+		write(chunk) {
+			if (this.#failure !== void 0) throw this.#failure;
+			const { buffer, byteOffset, byteLength } = chunk;
+			try {
+				this.#consume(Buffer.isBuffer(chunk) ? chunk : Buffer.from(buffer, byteOffset, byteLength));
+			} catch (error) {
+				this.#failure = error;
+				throw error;
+			}
+		}
+		end() {
+			if (this.#failure !== void 0) throw this.#failure;
+			if (this.#step === NAR_END) return;
+			throw new CacheError("TRUNCATED", `The NAR ends after ${this.#tree.offset + this.#heldBytes} bytes, inside ${showNarPath(this.#tree.path)}`);
+		}
+		#consume(chunk) {
+			const tree = this.#tree;
+			let at = 0;
+			while (at < chunk.length) {
+				const available = chunk.length - at;
+				if (tree.contentsLeft > 0) at += tree.takeContents(chunk, at);
+				else if (this.#heldBytes > 0) at += this.#complete(chunk, at);
+				else {
+					const needed = tokenBytes(this.#step, tree, chunk, at, available);
+					if (needed > available) {
+						this.#heldBytes = chunk.copy(this.#held, 0, at);
+						return;
+					}
+					this.#take(chunk, at, needed);
+					at += needed;
+				}
+			}
+		}
+		/** Adds to the cut token what it still needs; returns how many bytes that took. */
+		#complete(chunk, at) {
+			const missing = tokenBytes(this.#step, this.#tree, this.#held, 0, this.#heldBytes) - this.#heldBytes;
+			const taken = chunk.copy(this.#held, this.#heldBytes, at, at + missing);
+			this.#heldBytes += taken;
+			if (tokenBytes(this.#step, this.#tree, this.#held, 0, this.#heldBytes) === this.#heldBytes) {
+				this.#take(this.#held, 0, this.#heldBytes);
+				this.#heldBytes = 0;
+			}
+			return taken;
+		}
+		#take(source, at, bytes) {
+			this.#step = this.#step.take(this.#tree, source, at, bytes);
+			this.#tree.offset += bytes;
+		}
+	};
+}));
+// packages/nix-store/src/content-check.ts
+/**
+* Begins to hold a NAR against a content address.
+*
+* Git's trees are hashed in a way of their own, and what refers to itself without its own name: both are never right
+* here, so that somebody else has to vouch for them.
+*/
+function createContentCheck({ method, hash }) {
+	const digest = _createHash(hash.algorithm);
+	const isSame = () => digest.digest().equals(hash.bytes);
+	if (method === "git") return {
+		write: () => {},
+		end: () => false
+	};
+	if (method === "nar") return {
+		write: (chunk) => void digest.update(chunk),
+		end: isSame
+	};
+	let isFile = false;
+	const reader = createNarReader({
+		regular(names, { executable }) {
+			isFile = names.length === 0 && !executable;
+		},
+		contents(chunk) {
+			if (isFile) digest.update(chunk);
+		}
+	});
+	return {
+		write: (chunk) => reader.write(chunk),
+		end() {
+			reader.end();
+			return isFile && isSame();
+		}
+	};
+}
+var init_content_check = __esmMin((() => {
+	init__builtin_node_crypto();
+	init_nar_reader();
+}));
 // packages/nix-store/src/nar-info.ts
 /**
 * Parses the text of a `<hash>.narinfo` file.
@@ -12020,162 +12384,6 @@ var init__builtin_node_buffer = __esmMin((() => {
 	read$18 = (key) => builtin$18[key];
 	_isUtf8 = /* @__PURE__ */ read$18("isUtf8");
 }));
-// packages/nix-store/src/nar-tokens.ts
-/** Encodes the strings of a NAR: a 64-bit little-endian length, the bytes, zeros up to a multiple of 8. */
-function encodeNarStrings(...strings) {
-	return Buffer.concat(strings.map((text) => encodeNarString(Buffer.from(text))));
-}
-/** Zero bytes that follow `sizeBytes` bytes of a string. */
-function narPaddingBytes(sizeBytes) {
-	return -sizeBytes & 7;
-}
-/** Says why a name may not stand in a directory of a NAR, or `undefined` when it may. */
-function narNameProblem(name) {
-	if (name.length === 0) return "an entry's name is empty";
-	if (name.length > 255) return `a name is longer than 255 bytes`;
-	if (name[0] === DOT$1 && (name.length === 1 || name.length === 2 && name[1] === DOT$1)) return "an entry is named . or ..";
-	for (let index = 0; index < name.length; index += 1) if (name[index] === 0 || name[index] === SLASH$1) return "a name holds a slash or a NUL byte";
-}
-/** Says why a symlink may not have this target, or `undefined` when it may. */
-function narTargetProblem(target) {
-	if (target.length === 0) return "a symlink's target is empty";
-	if (target.length > 4095) return `a symlink's target is longer than ${MAX_NAR_TARGET_BYTES} bytes`;
-	return target.includes(0) ? "a symlink's target holds a NUL byte" : void 0;
-}
-/** Shows a path inside a NAR in a message. */
-function showNarPath(path) {
-	if (path.length === 0) return "the root";
-	const text = path.map((name) => Buffer.from(name).toString()).join("/");
-	return JSON.stringify(text.length > 300 ? `…${text.slice(-300)}` : text);
-}
-function encodeNarString(bytes) {
-	const encoded = Buffer.alloc(8 + bytes.length + narPaddingBytes(bytes.length));
-	encoded.writeUInt32LE(bytes.length);
-	bytes.copy(encoded, 8);
-	return encoded;
-}
-var MAX_NAR_TARGET_BYTES, DOT$1, SLASH$1;
-var init_nar_tokens = __esmMin((() => {
-	MAX_NAR_TARGET_BYTES = 4095;
-	DOT$1 = 46;
-	SLASH$1 = 47;
-}));
-// packages/nix-store/src/nar-grammar.ts
-/** These exact strings in a row. */
-function fixed(strings, next) {
-	return fixedBytes(strings.map((string) => JSON.stringify(string)).join(" "), encodeNarStrings(...strings), next);
-}
-function fixedBytes(name, wanted, next) {
-	return {
-		name,
-		fixedBytes: wanted.length,
-		maxBytes: 0,
-		take(tree, source, at) {
-			if (!isAt(wanted, source, at)) throw tree.corrupt(`${name} is wanted here`);
-			return next(tree);
-		}
-	};
-}
-/** One of a few short strings. */
-function tag(name, next) {
-	return {
-		name: `a tag (${name})`,
-		fixedBytes: void 0,
-		maxBytes: 10,
-		take(tree, source, at) {
-			const step = next(tree, source, at);
-			if (step === void 0) throw tree.corrupt(`${name} is wanted here`);
-			return step;
-		}
-	};
-}
-/** Any string up to a length, copied. */
-function text$3(name, maxBytes, next) {
-	return {
-		name,
-		fixedBytes: void 0,
-		maxBytes,
-		take(tree, source, at, bytes) {
-			const length = source.readUInt32LE(at);
-			for (let index = at + 8 + length; index < at + bytes; index += 1) if (source[index] !== 0) throw tree.corrupt(`the padding of ${name} is not zero`);
-			return next(tree, Buffer.from(source.subarray(at + 8, at + 8 + length)));
-		}
-	};
-}
-/** `wanted` starts with its length, so a longer or shorter token never equals it. */
-function isAt(wanted, source, at) {
-	for (let index = 0; index < wanted.length; index += 1) if (source[at + index] !== wanted[index]) return false;
-	return true;
-}
-var REGULAR, EXECUTABLE, CONTENTS, DIRECTORY$2, SYMLINK$2, ENTRY, CLOSE, TYPE, REGULAR_TAG, EXECUTABLE_TAIL, SIZE$1, NODE_CLOSE, TARGET_TAG, TARGET, DIRECTORY_TAG, NAME_HEAD, NAME$2;
-var init_nar_grammar = __esmMin((() => {
-	init_nar_tokens();
-	REGULAR = encodeNarStrings("regular");
-	EXECUTABLE = encodeNarStrings("executable");
-	CONTENTS = encodeNarStrings("contents");
-	DIRECTORY$2 = encodeNarStrings("directory");
-	SYMLINK$2 = encodeNarStrings("symlink");
-	ENTRY = encodeNarStrings("entry");
-	CLOSE = encodeNarStrings(")");
-	fixed([
-		"nix-archive-1",
-		"(",
-		"type"
-	], () => TYPE);
-	TYPE = tag("regular, symlink or directory", (tree, source, at) => {
-		if (isAt(REGULAR, source, at)) return REGULAR_TAG;
-		if (isAt(DIRECTORY$2, source, at)) return tree.openDirectory();
-		return isAt(SYMLINK$2, source, at) ? TARGET_TAG : void 0;
-	});
-	REGULAR_TAG = tag("executable or contents", (tree, source, at) => {
-		tree.isExecutable = isAt(EXECUTABLE, source, at);
-		if (tree.isExecutable) return EXECUTABLE_TAIL;
-		return isAt(CONTENTS, source, at) ? SIZE$1 : void 0;
-	});
-	EXECUTABLE_TAIL = fixed(["", "contents"], () => SIZE$1);
-	SIZE$1 = {
-		name: "a file size",
-		fixedBytes: 8,
-		maxBytes: 0,
-		take(tree, source, at) {
-			const sizeBytes = source.readUInt32LE(at) + source.readUInt32LE(at + 4) * 2 ** 32;
-			if (!Number.isSafeInteger(sizeBytes)) throw tree.corrupt("a file is too large to exist");
-			return tree.beginFile(sizeBytes);
-		}
-	};
-	NODE_CLOSE = fixed([")"], (tree) => tree.endNode());
-	[...[
-		7,
-		6,
-		5,
-		4,
-		3,
-		2,
-		1
-	].map((bytes) => fixedBytes(`${bytes} zero bytes of padding`, Buffer.alloc(bytes), () => NODE_CLOSE))];
-	TARGET_TAG = fixed(["target"], () => TARGET);
-	TARGET = text$3("a symlink's target", MAX_NAR_TARGET_BYTES, (tree, target) => tree.symlink(target));
-	DIRECTORY_TAG = tag("entry or )", (tree, source, at) => {
-		if (isAt(ENTRY, source, at)) return NAME_HEAD;
-		return isAt(CLOSE, source, at) ? tree.closeDirectory() : void 0;
-	});
-	NAME_HEAD = fixed(["(", "name"], () => NAME$2);
-	NAME$2 = text$3("an entry's name", 255, (tree, name) => tree.enter(name));
-	fixed([
-		"node",
-		"(",
-		"type"
-	], () => TYPE);
-	fixed([")"], (tree) => {
-		tree.path.pop();
-		return DIRECTORY_TAG;
-	});
-}));
-var init_nar_reader = __esmMin((() => {
-	init_nar_grammar();
-	init_nar_tokens();
-	8 + MAX_NAR_TARGET_BYTES + narPaddingBytes(MAX_NAR_TARGET_BYTES);
-}));
 // packages/nix-store/src/nar-listing.ts
 var init_nar_listing = __esmMin((() => {
 	init_nar_reader();
@@ -12366,6 +12574,7 @@ var init_realisation = __esmMin((() => {
 // packages/nix-store/src/index.ts
 var init_src$4 = __esmMin((() => {
 	init_content_address();
+	init_content_check();
 	init_hash();
 	init_nar_info();
 	init_nix32();
@@ -42059,6 +42268,94 @@ var init__builtin_node_path = __esmMin((() => {
 	_basename = /* @__PURE__ */ read$11("basename");
 	_delimiter = /* @__PURE__ */ read$11("delimiter");
 }));
+// packages/cache-client/src/import/find-names.ts
+/**
+* The store path hashes that a text names, in any format that writes file names as they are: lines, HTML, JSON, XML.
+* Memory is one piece of the text.
+*/
+async function* findNames(pieces, pattern) {
+	const decoder = new TextDecoder();
+	let rest = "";
+	for await (const piece of pieces) {
+		const words = (rest + decoder.decode(piece, { stream: true })).split(AROUND);
+		rest = words.pop() ?? "";
+		if (rest.length > MAX_NAME_CHARS) rest = rest.slice(0, MAX_NAME_CHARS);
+		yield* hashesOf(words, pattern);
+	}
+	yield* hashesOf([rest], pattern);
+}
+/** The same of a text that is there as a whole. */
+function* hashesOf(words, pattern) {
+	for (const word of words) {
+		const hash = word.slice(0, 32);
+		const behind = word.slice(32);
+		if ((behind === ".narinfo" || pattern === "paths" && (behind === "" || behind.startsWith("-"))) && isStorePathHash(hash)) yield hash;
+	}
+}
+var AROUND, MAX_NAME_CHARS;
+var init_find_names = __esmMin((() => {
+	init_src$4();
+	AROUND = /[^0-9A-Za-z._+?=-]+/;
+	MAX_NAME_CHARS = 300;
+}));
+// packages/cache-client/src/import/folder-files.ts
+/** Opens a static cache in a folder of this machine, as `nix copy --to file://…` makes them. */
+function openFolderFiles(folder) {
+	return {
+		name: folder,
+		readText: async (file, { maxBytes, signal }) => {
+			const path = _join(folder, file);
+			try {
+				const { size } = await _stat(path);
+				if (size > maxBytes) throw new CacheError("TOO_LARGE", `${path} has more than ${maxBytes} bytes`);
+				return await _readFile(path, {
+					encoding: "utf8",
+					signal
+				});
+			} catch (error) {
+				if (systemCodeOf(error) === "ENOENT") return void 0;
+				throw toFileError(error, path);
+			}
+		},
+		stream: (location, signal) => readWhole$1(inside(folder, location), signal),
+		async *listHashes() {
+			try {
+				for await (const { name } of await _opendir(folder)) yield* hashesOf([name], "narinfos");
+			} catch (error) {
+				throw toFileError(error, folder);
+			}
+		},
+		[Symbol.asyncDispose]: () => Promise.resolve()
+	};
+}
+/** Reads a file of this machine from its beginning to its end. @throws {CacheError} what the disk says. */
+async function* readWhole$1(path, signal) {
+	try {
+		yield* _createReadStream(path, {
+			highWaterMark: READ_BYTES$1,
+			signal
+		});
+	} catch (error) {
+		if (signal?.aborted === true) throw new CacheError("CANCELLED", `Reading ${path} was cancelled`, { cause: error });
+		throw toFileError(error, path);
+	}
+}
+/** A narinfo may name any file; only those of the cache are meant. */
+function inside(folder, location) {
+	const relative = _normalize(location);
+	if (/^[a-z]+:/i.test(location) || relative.startsWith("..") || relative.startsWith("/")) throw new CacheError("INVALID", `${JSON.stringify(location)} lies outside of ${folder}`);
+	return _join(folder, relative);
+}
+var READ_BYTES$1;
+var init_folder_files = __esmMin((() => {
+	init__builtin_node_fs();
+	init_promises$3();
+	init__builtin_node_path();
+	init_src$6();
+	init_file_error();
+	init_find_names();
+	READ_BYTES$1 = 262144;
+}));
 // packages/cache-client/src/nar-receipt.ts
 var Receipt;
 var init_nar_receipt = __esmMin((() => {
@@ -42935,7 +43232,8 @@ async function* naming({ storePath }, chunks) {
 	}
 }
 function createCheck(path) {
-	const { storePath, narHash, narSize, fileHash, fileSize } = path;
+	const { storePath, narHash, narSize, fileHash, fileSize, provedBy } = path;
+	const proof = provedBy && createContentCheck(provedBy);
 	const wrong = (reason) => new NarSourceError(new CacheError("CORRUPT", `${storePath.path}: the source's ${reason}`));
 	const ofFile = _createHash("sha256");
 	const ofNar = _createHash("sha256");
@@ -42951,6 +43249,7 @@ function createCheck(path) {
 			narBytes += chunk.length;
 			if (narBytes > narSize) throw wrong(`NAR is longer than the ${narSize} bytes of its narinfo`);
 			ofNar.update(chunk);
+			proof?.write(chunk);
 			return narBytes;
 		},
 		end: () => {
@@ -42958,6 +43257,7 @@ function createCheck(path) {
 			if (fileSize !== void 0 && fileBytes !== fileSize) throw wrong(`file has ${fileBytes} bytes, its narinfo says ${fileSize}`);
 			const nar = ofNar.digest("hex");
 			if (nar !== narHash) throw wrong(`NAR hashes to sha256:${nar}, not to sha256:${narHash}`);
+			if (proof?.end() === false) throw wrong("NAR is not what its content address says, and no key signed it");
 			const file = ofFile.digest("hex");
 			if (fileHash !== void 0 && file !== fileHash) throw wrong(`file hashes to sha256:${file}, not to sha256:${fileHash}`);
 		}
@@ -43054,12 +43354,12 @@ async function deliver(source, paths, { directory, concurrency, signal }) {
 function urlOf(sha256, { compression }) {
 	return `nar/${sha256HexToNix32(sha256)}.nar${EXTENSIONS[compression]}`;
 }
-/** Writes the file unless it is there: it has its name only since it was verified. */
+/** Writes the file unless it is there and is this path's: what a narinfo says of its file nobody has signed. */
 async function writeNar(source, path, directory, signal) {
 	if (path.fileHash !== void 0) {
 		const url = urlOf(path.fileHash, path);
 		const found = await _stat(_join(directory, url)).catch(() => void 0);
-		if (found !== void 0 && found.size === path.fileSize) return {
+		if (found !== void 0 && found.size === path.fileSize && await isVerified({ read: () => readWhole$1(_join(directory, url), signal) }, path, signal)) return {
 			url,
 			sha256: path.fileHash,
 			sizeBytes: found.size
@@ -43093,6 +43393,18 @@ async function writeNar(source, path, directory, signal) {
 		};
 	} catch (error) {
 		await _rm(temporary, { force: true });
+		throw error;
+	}
+}
+/** Whether a file is the one that a narinfo names, and holds its NAR. */
+async function isVerified(source, path, signal) {
+	try {
+		const nar = readVerifiedNar(source, path, { signal });
+		for (let next = await nar.next(); next.done !== true;) next = await nar.next();
+		return true;
+	} catch (error) {
+		signal.throwIfAborted();
+		if (error instanceof NarSourceError) return false;
 		throw error;
 	}
 }
@@ -43137,6 +43449,7 @@ var init_export_paths = __esmMin((() => {
 	init_src$6();
 	init_src$4();
 	init_file_error();
+	init_folder_files();
 	init_transfer_paths();
 	init_verified_nar();
 	init_leave_out();
@@ -43150,94 +43463,6 @@ var init_export_paths = __esmMin((() => {
 		zstd: ".zst",
 		xz: ".xz"
 	};
-}));
-// packages/cache-client/src/import/find-names.ts
-/**
-* The store path hashes that a text names, in any format that writes file names as they are: lines, HTML, JSON, XML.
-* Memory is one piece of the text.
-*/
-async function* findNames(pieces, pattern) {
-	const decoder = new TextDecoder();
-	let rest = "";
-	for await (const piece of pieces) {
-		const words = (rest + decoder.decode(piece, { stream: true })).split(AROUND);
-		rest = words.pop() ?? "";
-		if (rest.length > MAX_NAME_CHARS) rest = rest.slice(0, MAX_NAME_CHARS);
-		yield* hashesOf(words, pattern);
-	}
-	yield* hashesOf([rest], pattern);
-}
-/** The same of a text that is there as a whole. */
-function* hashesOf(words, pattern) {
-	for (const word of words) {
-		const hash = word.slice(0, 32);
-		const behind = word.slice(32);
-		if ((behind === ".narinfo" || pattern === "paths" && (behind === "" || behind.startsWith("-"))) && isStorePathHash(hash)) yield hash;
-	}
-}
-var AROUND, MAX_NAME_CHARS;
-var init_find_names = __esmMin((() => {
-	init_src$4();
-	AROUND = /[^0-9A-Za-z._+?=-]+/;
-	MAX_NAME_CHARS = 300;
-}));
-// packages/cache-client/src/import/folder-files.ts
-/** Opens a static cache in a folder of this machine, as `nix copy --to file://…` makes them. */
-function openFolderFiles(folder) {
-	return {
-		name: folder,
-		readText: async (file, { maxBytes, signal }) => {
-			const path = _join(folder, file);
-			try {
-				const { size } = await _stat(path);
-				if (size > maxBytes) throw new CacheError("TOO_LARGE", `${path} has more than ${maxBytes} bytes`);
-				return await _readFile(path, {
-					encoding: "utf8",
-					signal
-				});
-			} catch (error) {
-				if (systemCodeOf(error) === "ENOENT") return void 0;
-				throw toFileError(error, path);
-			}
-		},
-		stream: (location, signal) => readWhole$1(inside(folder, location), signal),
-		async *listHashes() {
-			try {
-				for await (const { name } of await _opendir(folder)) yield* hashesOf([name], "narinfos");
-			} catch (error) {
-				throw toFileError(error, folder);
-			}
-		},
-		[Symbol.asyncDispose]: () => Promise.resolve()
-	};
-}
-/** Reads a file of this machine from its beginning to its end. @throws {CacheError} what the disk says. */
-async function* readWhole$1(path, signal) {
-	try {
-		yield* _createReadStream(path, {
-			highWaterMark: READ_BYTES$1,
-			signal
-		});
-	} catch (error) {
-		if (signal?.aborted === true) throw new CacheError("CANCELLED", `Reading ${path} was cancelled`, { cause: error });
-		throw toFileError(error, path);
-	}
-}
-/** A narinfo may name any file; only those of the cache are meant. */
-function inside(folder, location) {
-	const relative = _normalize(location);
-	if (/^[a-z]+:/i.test(location) || relative.startsWith("..") || relative.startsWith("/")) throw new CacheError("INVALID", `${JSON.stringify(location)} lies outside of ${folder}`);
-	return _join(folder, relative);
-}
-var READ_BYTES$1;
-var init_folder_files = __esmMin((() => {
-	init__builtin_node_fs();
-	init_promises$3();
-	init__builtin_node_path();
-	init_src$6();
-	init_file_error();
-	init_find_names();
-	READ_BYTES$1 = 262144;
 }));
 // packages/cache-client/src/import/attic-database.ts
 /**
@@ -43502,7 +43727,7 @@ var init__builtin_node_url = __esmMin((() => {
 // packages/cache-client/src/import/check-nar-info.ts
 /**
 * Reads a narinfo and holds it against what was asked for: the path, the store directory, a signature by one of the
-* keys. A path that its own content address proves needs none, as in Nix.
+* keys. A path that its own content address proves needs none, as in Nix; whoever reads its NAR then checks that proof.
 *
 * @param from - Where it came from, for messages.
 * @throws {CacheError} `CORRUPT` when it is none, or of another path; `FORBIDDEN` when no key signed it; `INVALID` for
@@ -43515,7 +43740,7 @@ function checkNarInfo$1(text, storePathHash, from, { storeDir, keys }) {
 	if (!info.storePath.startsWith(`${storeDir}/`)) throw new CacheError("INVALID", `${from} is of ${info.storePath}, outside of ${storeDir}`);
 	const storePath = within(from, () => parseStorePath(info.storePath, storeDir));
 	if (storePath.hash !== storePathHash) throw new CacheError("CORRUPT", `${from} is of another path, ${info.storePath}`);
-	requireTrust(storePath, info, from, keys);
+	const provedBy = requireTrust(storePath, info, from, keys);
 	const compression = parseNarCompression(info.compression);
 	if (compression === void 0) throw new CacheError("UNSUPPORTED", `${info.storePath} is compressed as ${JSON.stringify(info.compression)}, which is not decoded here`, { hint: "Copy it with Nix: nix copy --from the source, then flywheel push." });
 	return {
@@ -43524,28 +43749,34 @@ function checkNarInfo$1(text, storePathHash, from, { storeDir, keys }) {
 		narSize: info.narSize,
 		references: info.references,
 		...info.deriver === void 0 ? {} : { deriver: info.deriver },
-		...info.ca === void 0 ? {} : { ca: info.ca },
+		...info.ca !== void 0 && isNamedBy(storePath, info) ? { ca: info.ca } : {},
 		signatures: info.signatures,
 		compression,
 		fileHash: info.fileHash?.bytes.toString("hex"),
 		fileSize: info.fileSize,
+		...provedBy === void 0 ? {} : { provedBy },
 		location: info.url
 	};
 }
+/** @returns what has to prove the path, where no signature does. */
 function requireTrust(storePath, info, from, keys) {
-	if (keys === void 0) return;
-	const { ca, references, signatures } = info;
-	if (ca !== void 0 && within(from, () => isContentAddressed(storePath, {
-		ca,
-		references
-	}))) return;
+	if (keys === void 0) return void 0;
+	const { ca, signatures } = info;
 	const fingerprint = narInfoFingerprint({
 		...info,
 		storeDir: storePath.storeDir
 	});
-	if (signatures.some((signature) => isBy(keys, fingerprint, signature))) return;
+	if (signatures.some((signature) => isBy(keys, fingerprint, signature))) return void 0;
+	if (ca !== void 0 && isNamedBy(storePath, info)) return parseContentAddress(ca);
 	const names = keys.map(({ name }) => name).join(", ");
 	throw new CacheError("FORBIDDEN", signatures.length === 0 ? `${storePath.path} is not signed` : `${storePath.path} has no valid signature by ${names}`, { hint: "Give the source's public key with --key." });
+}
+/** Whether the path's name follows from the content address that it claims. */
+function isNamedBy(storePath, { ca, references }) {
+	return ca !== void 0 && isContentAddressed(storePath, {
+		ca,
+		references
+	});
 }
 /** A malformed signature is no signature, as for Nix. */
 function isBy(keys, fingerprint, signature) {
@@ -43807,7 +44038,8 @@ async function* listHashes(reader, { base, index }, signal) {
 			found += 1;
 			yield hash;
 		}
-		url = nextPage(page, first);
+		const next = nextPage(page, first);
+		url = next?.href === url.href ? void 0 : next;
 	}
 	if (found > 0) return;
 	throw new CacheError("UNSUPPORTED", `${first.href} does not list what the cache holds`, { hint: "Name what does with --index: a list of store paths, one a line, or an address of one." });
