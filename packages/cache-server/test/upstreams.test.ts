@@ -171,6 +171,29 @@ test("credentials are in no answer and no log, and belong to one view", async ()
   expect(JSON.stringify(server.logs)).not.toContain(SECRET);
 });
 
+test("what credentials give is never for everybody, whichever is there first", async () => {
+  await using cache = await setUp();
+  const { server, admin, owner, add, attach } = cache;
+  const authorization = `Bearer ${SECRET}`;
+  const expose = (view: string): Promise<TestAnswer> =>
+    postJson(server, admin, `/_api/v1/cache-config/${view}`, { is_public: true }, "PATCH");
+
+  await add({ name: "mine", view: "main", authorization });
+  expect((await attach("main", owner, "mine")).status).toBe(200);
+  expect((await expose("main")).status).toBe(409);
+  expect(await server.index.findView("main")).toMatchObject({ isPublic: false });
+
+  expect((await attach("main", owner)).status).toBe(200);
+  expect((await expose("main")).status).toBe(200);
+  expect((await attach("main", owner, "mine")).status).toBe(409);
+  expect((await add({ name: "more", view: "main", authorization })).status).toBe(409);
+  await add({ name: "plain", view: "main" });
+  expect((await attach("main", owner, "plain")).status).toBe(200);
+  const change = { authorization };
+  const changed = await postJson(server, admin, `${API}/upstreams/plain`, change, "PATCH");
+  expect(changed.status).toBe(409);
+});
+
 test.each([
   [{ name: "Bad Name" }, 400],
   [{ name: "x".repeat(33) }, 400],

@@ -14,6 +14,7 @@ import type { ReadView } from "../trust/read-chain.ts";
 import { baseUrl, bazelEndpoints } from "./request-url.ts";
 import type { RouteServices } from "./route-services.ts";
 import { upstreamKeysOf } from "./upstream-keys.ts";
+import { requirePrivate } from "./upstream-secrecy.ts";
 
 const MAX_BODY_BYTES = 2 ** 20;
 
@@ -125,6 +126,10 @@ export function atticConfigRoutes(services: RouteServices): Route[] {
       });
     }
     await requireEmptyForStoreDir(services, view, changes.storeDir);
+    if (changes.isPublic === true) {
+      const upstreams = await index.upstreamsOfViews([view.id]);
+      requirePrivate({ ...view, isPublic: true }, upstreams);
+    }
     if (keypair !== undefined) {
       const secretKey = keypair === "Generate" ? undefined : parseKeypair(keypair.Keypair);
       await index.replaceSigningKeys(view.id, createSigningKey(name, secretKey, now()));

@@ -12,10 +12,12 @@ import type { Exchange } from "../http/exchange.ts";
 import { readJsonBody } from "../http/json-body.ts";
 import type { Route } from "../http/router.ts";
 import { sendJson } from "../http/send.ts";
+import type { ViewRecord } from "../index/cache-index.ts";
 import type { UpstreamRecord } from "../index/upstream-index.ts";
 import { tryUpstream } from "../upstream/upstream-probe.ts";
 import { isReadableOnTheWay, parseUpstreamUrl } from "../upstream/upstream-url.ts";
 import type { RouteServices } from "./route-services.ts";
+import { requirePrivate } from "./upstream-secrecy.ts";
 
 /** All alike: then the order decides in which a view has them. */
 const DEFAULT_PRIORITY = 40;
@@ -90,6 +92,7 @@ export function upstreamRoutes(services: RouteServices): Route[] {
     if (view !== undefined && owner === undefined) {
       throw new CacheError("NOT_FOUND", `There is no view ${view}`);
     }
+    if (owner !== undefined) requirePrivate(owner, [{ name, authorization }]);
     const upstream = await index.createUpstream({
       name,
       url,
@@ -118,6 +121,8 @@ export function upstreamRoutes(services: RouteServices): Route[] {
     }
     const isPrivate = before.onlyViewId !== undefined;
     requireSecrecy({ url: before.url, isPrivate }, authorization);
+    const owner = await findOwner(before);
+    if (owner !== undefined) requirePrivate(owner, [{ name: before.name, authorization }]);
     const upstream = await index.updateUpstream(before.name, {
       ...(publicKeys === undefined ? {} : { publicKeys: parseKeys(publicKeys) }),
       ...(priority === undefined ? {} : { priority }),
@@ -173,13 +178,16 @@ export function upstreamRoutes(services: RouteServices): Route[] {
     return upstream;
   };
 
+  /** The view that a private one is for. */
+  const findOwner = async ({ onlyViewId }: UpstreamRecord): Promise<ViewRecord | undefined> =>
+    onlyViewId === undefined
+      ? undefined
+      : (await index.listViews()).find(({ id }) => id === onlyViewId);
+
   /** All but its credentials. */
   const describe = async (upstream: UpstreamRecord): Promise<Record<string, unknown>> => {
-    const { onlyViewId, maxSizeBytes = services.upstreamMaxSizeBytes } = upstream;
-    const owner =
-      onlyViewId === undefined
-        ? undefined
-        : (await index.listViews()).find(({ id }) => id === onlyViewId);
+    const { maxSizeBytes = services.upstreamMaxSizeBytes } = upstream;
+    const owner = await findOwner(upstream);
     const { paths, fileBytes } = await index.viewStats(upstream.viewId);
     return {
       ...describeUpstream(upstream),

@@ -15,6 +15,7 @@ import {
   MAX_UPSTREAMS_OF_VIEW,
   noSuchUpstream,
 } from "./upstreams.ts";
+import { requirePrivate } from "./upstream-secrecy.ts";
 
 const UpstreamsRequest = v.strictObject({
   upstreams: v.pipe(
@@ -62,6 +63,7 @@ export function viewUpstreamRoutes(services: RouteServices): Route[] {
     if (upstream === undefined || (upstream.onlyViewId ?? view.id) !== view.id) {
       throw noSuchUpstream(name);
     }
+    requirePrivate(view, [upstream]);
     if (upstream.storeDir === view.storeDir) return upstream;
     throw new CacheError(
       "CONFLICT",
