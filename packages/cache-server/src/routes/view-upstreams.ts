@@ -9,13 +9,13 @@ import type { ViewRecord } from "../index/cache-index.ts";
 import type { UpstreamRecord } from "../index/upstream-index.ts";
 import { baseOfOverlay } from "../trust/read-chain.ts";
 import type { RouteServices } from "./route-services.ts";
+import { requirePrivate } from "./upstream-secrecy.ts";
 import {
   describeHealth,
   describeUpstream,
   MAX_UPSTREAMS_OF_VIEW,
   noSuchUpstream,
 } from "./upstreams.ts";
-import { requirePrivate } from "./upstream-secrecy.ts";
 
 const UpstreamsRequest = v.strictObject({
   upstreams: v.pipe(

@@ -77,6 +77,11 @@ export interface UpstreamClientOptions {
 const MAX_CACHE_INFO_BYTES = 64 * 1024;
 /** A file may be this much larger than its NAR: what is random does not shrink. */
 const FILE_OVERHEAD_BYTES = 2 ** 20;
+/**
+ * A path that nobody has, as good as any: a front may have `nix-cache-info` while all behind it hangs, and what hung may be
+ * the only one that does.
+ */
+const PROBE = `${"0".repeat(32)}.narinfo`;
 const OPEN_MS = 2000;
 const MAX_OPEN_MS = 60_000;
 /** The longest pause that an upstream is granted. */
@@ -221,23 +226,13 @@ export function createUpstreamClient(
     }
   };
 
-  /** The narinfo that it answered last, with whatever. */
-  let answered: string | undefined;
-  /** The one that was asked for last, as long as none was answered. */
-  let first: string | undefined;
-  /**
-   * Asks whether it is back, while nobody waits for that. Not for `nix-cache-info` where a narinfo is known: a front may
-   * have that while all behind it hangs. Nor for what hung, which may be the only one that does.
-   */
+  /** Asks whether it is back, while nobody waits for that. */
   const probe = async (): Promise<void> => {
-    const narInfo = answered ?? first;
-    const subject = narInfo ?? "nix-cache-info";
     try {
-      if (narInfo === undefined) await checkStoreDir(closing.signal);
-      else await getSmall(narInfo, options.maxNarInfoBytes, { signal: closing.signal, via: [] });
-      report(undefined, subject);
+      await getSmall(PROBE, options.maxNarInfoBytes, { signal: closing.signal, via: [] });
+      report(undefined, PROBE);
     } catch (error) {
-      if (error instanceof UpstreamFault) report(error, subject);
+      if (error instanceof UpstreamFault) report(error, PROBE);
     }
   };
 
@@ -274,9 +269,7 @@ export function createUpstreamClient(
       const subject = `${storePathHash}.narinfo`;
       const get = async (): Promise<UpstreamNarInfo | "absent"> => {
         const isRight = hasStoreDir();
-        if (answered === undefined) first = subject;
         const bytes = await getSmall(subject, options.maxNarInfoBytes, question);
-        answered = subject;
         if (bytes === "absent" || !(await isRight)) return "absent";
         const { storeDir } = target;
         return verifyUpstreamNarInfo(bytes.toString("utf8"), {
