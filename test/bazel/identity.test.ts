@@ -123,7 +123,7 @@ describeEachBazel("a job's identity", (bazel) => {
 describeEachBazel(
   "a job's identity on another forge",
   (bazel) => {
-    test.for(["gitlab", "forgejo"] as const)("does the same on %s", async (forge) => {
+    test.concurrent.for(["gitlab", "forgejo"] as const)("does the same on %s", async (forge) => {
       await using world = await startIdentityWorld({ tenants: TENANTS });
       const runs = ELSEWHERE[forge];
       await using main = await startWorkspace(bazel, world, [forge, runs.main]);

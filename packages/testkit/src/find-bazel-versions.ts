@@ -31,7 +31,8 @@ export function findBazelVersions(): readonly BazelVersion[] {
 }
 
 /**
- * Runs a group of tests once for each Bazel on this machine.
+ * Runs a group of tests once for each Bazel on this machine: the tests of a version one after the other, the
+ * versions side by side, because a Bazel waits for its cache and its disk as much as it computes.
  *
  * A wanted version that is missing shows up as one skipped test with the reason, so that a run without
  * it never looks complete.
@@ -45,8 +46,11 @@ export function describeEachBazel(
 ): void {
   const found = findBazelVersions();
   for (const bazel of which === "all" ? found : found.slice(-1)) {
-    describe(`${title} (Bazel ${bazel.version})`, () => {
-      body(bazel);
+    describe.concurrent(`Bazel ${bazel.version}`, () => {
+      // oxlint-disable-next-line vitest/valid-title -- each caller's own
+      describe(title, { concurrent: false }, () => {
+        body(bazel);
+      });
     });
   }
   if (which === "newest" && found.length > 0) return;
