@@ -112,6 +112,8 @@ test("a server that works longer than a connection may be silent still answers",
 
   // Its silence began later: when it is cut off, the busy one has been silent for longer.
   await using idle = await openRawClient(server);
+  // So that it is known as HTTP; who says nothing at all has half a minute.
+  await idle.write("GET ");
   await idle.closed();
   gate.open();
 

@@ -477,7 +477,7 @@ test("a name that was confirmed long ago must be confirmed anew, and the operato
     },
   ]);
   await writeFile(policyFile, policy(issuer.issuer, day(0)));
-  await vi.waitFor(async () => expect((await ask()).status).toBe(200));
+  await expect.poll(async () => (await ask()).status).toBe(200);
 });
 
 test("a job learns the keys of its views' upstreams, and no others, with its view's own last", async () => {

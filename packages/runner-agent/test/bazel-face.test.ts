@@ -40,7 +40,7 @@ import {
   WriteResponseSchema,
 } from "@glorious/reapi";
 import { createTemporaryDirectory } from "@glorious/testkit";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 
 import { type BazelFace, startBazelFace } from "../src/bazel-face/start-bazel-face.ts";
 import { createFixedCredentials, type Credentials } from "../src/credentials.ts";
@@ -337,7 +337,7 @@ describe("what the face answers, as the docs say", () => {
       const ask = EXCHANGES["GetActionResult"] as Exchange;
       await using job = await startJob();
       expect(await job.client.call(ask.path, ask.request(job.cache))).toMatchObject({ status: 0 });
-      await vi.waitUntil(() => job.face.kept.blobs === 1);
+      await expect.poll(() => job.face.kept.blobs).toBe(1);
       await job.cache.stop();
       let described = "";
       for (let attempt = 0; attempt < 3; attempt++) {
@@ -356,13 +356,13 @@ test("a blob that two hits name is kept until it was read for both", async () =>
     job.client.call(exchange?.path ?? "", exchange?.request(job.cache) ?? Buffer.alloc(0));
   await call(ask);
   await call(ask);
-  await vi.waitUntil(() => job.face.kept.blobs === 1);
+  await expect.poll(() => job.face.kept.blobs).toBe(1);
   await call(read);
   expect(job.face.kept.blobs).toBe(1);
   await call(read);
   expect(job.face.kept.blobs).toBe(0);
   await call(ask);
-  await vi.waitUntil(() => job.face.kept.blobs === 1);
+  await expect.poll(() => job.face.kept.blobs).toBe(1);
 });
 
 test("requests pass untouched, with the cache's credential in the place of the secret", async () => {
@@ -435,9 +435,9 @@ test("a blob that is not what its digest says is not kept", async () => {
   });
   const ask = EXCHANGES["GetActionResult"] as Exchange;
   await job.client.call(ask.path, ask.request(job.cache));
-  await vi.waitUntil(
-    () => (job.cache.calls.get(EXCHANGES["ByteStream.Read"]?.path ?? "") ?? 0) > 0,
-  );
-  await vi.waitUntil(() => job.face.kept.bytes === 0);
+  await expect
+    .poll(() => job.cache.calls.get(EXCHANGES["ByteStream.Read"]?.path ?? "") ?? 0)
+    .toBeGreaterThan(0);
+  await expect.poll(() => job.face.kept.bytes).toBe(0);
   expect(job.face.kept.blobs).toBe(0);
 });

@@ -6,7 +6,7 @@ import path from "node:path";
 
 import { silentLogger } from "@glorious/core";
 import { createTemporaryDirectory } from "@glorious/testkit";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 
 import { type BazelFace, startBazelFace } from "../src/bazel-face/start-bazel-face.ts";
 import type { Credentials } from "../src/credentials.ts";
@@ -127,7 +127,7 @@ test("a blob of a hit is there when the cache is gone", async () => {
     cache.url,
   );
   await (await fetch(`${job.face.http}/ac/${KEY}`)).arrayBuffer();
-  await vi.waitUntil(() => job.face.kept.blobs === 1);
+  await expect.poll(() => job.face.kept.blobs).toBe(1);
   await cache.stop();
   await job.stop();
   const hash = createHash("sha256").update(blob).digest("hex");

@@ -109,7 +109,7 @@ test("of a flood of questions none is sent that nobody waits for any more", asyn
     body: JSON.stringify({ roots }),
   });
   expect(answer.json()).toMatchObject({ missing: roots });
-  await vi.waitUntil(() => held.every(({ destroyed }) => destroyed));
+  await expect.poll(() => held.every(({ destroyed }) => destroyed)).toBe(true);
   // The next one has to wait for the rest of the flood, had that been kept.
   const path = await createTestPath("hello");
   await upstream.add(path);

@@ -6,7 +6,7 @@ import { gunzipSync, brotliDecompressSync, zstdDecompressSync } from "node:zlib"
 
 import { CacheError } from "@glorious/core";
 import { parseHash, parseNarInfo } from "@glorious/nix-store";
-import { describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 
 import { createTestPath, type TestPath } from "../test-path.ts";
 import { sha256, startTestServer } from "../test-server.ts";
@@ -34,9 +34,7 @@ async function requireNarInfo(world: ReadThrough, path: TestPath): Promise<strin
 
 /** Waits until what was fetched is in the index, where the upstream is not needed any more. */
 async function untilStored({ server, record }: ReadThrough, path: TestPath): Promise<void> {
-  await vi.waitFor(async () => {
-    expect(await server.index.findPath([record.viewId], path.storePathHash)).toBeDefined();
-  });
+  await expect.poll(() => server.index.findPath([record.viewId], path.storePathHash)).toBeDefined();
 }
 
 /** Asserts that the upstream's hidden view holds nothing. */
@@ -172,11 +170,11 @@ describe("what is not right is a miss, and nothing of it is kept", () => {
     world.upstream.files.set(`/${url}`, lie(path.nar));
     const text = await requireNarInfo(world, path);
     expect((await world.server.send("GET", `/main/${parseNarInfo(text).url}`)).status).toBe(404);
-    await vi.waitFor(() => expect(world.reasons()).toHaveLength(1));
+    await expect.poll(() => world.reasons()).toHaveLength(1);
     expect(world.reasons()[0]).toMatch(/^(file|nar)-hash$/);
     await expectNothingStored(world);
     // It is not promised again.
-    await vi.waitFor(async () => expect(await world.narInfo(path.storePathHash)).toBeUndefined());
+    await expect.poll(() => world.narInfo(path.storePathHash)).toBeUndefined();
   });
 
   test("a large one is cut before its end", async () => {
@@ -188,7 +186,7 @@ describe("what is not right is a miss, and nothing of it is kept", () => {
     world.upstream.files.set(`/${url}`, wrong);
     const text = await requireNarInfo(world, path);
     await expect(world.nar(text)).rejects.toThrow(/aborted|socket hang up|ECONNRESET/);
-    await vi.waitFor(() => expect(world.reasons()).toHaveLength(1));
+    await expect.poll(() => world.reasons()).toHaveLength(1);
     await expectNothingStored(world);
   });
 
@@ -202,7 +200,7 @@ describe("what is not right is a miss, and nothing of it is kept", () => {
     });
     const text = await requireNarInfo(world, path);
     expect((await world.server.send("GET", `/main/${parseNarInfo(text).url}`)).status).toBe(404);
-    await vi.waitFor(() => expect(world.reasons()).toEqual(["nar-hash"]));
+    await expect.poll(() => world.reasons()).toEqual(["nar-hash"]);
     await expectNothingStored(world);
   });
 
@@ -213,8 +211,8 @@ describe("what is not right is a miss, and nothing of it is kept", () => {
     world.upstream.files.delete(`/${url}`);
     const text = await requireNarInfo(world, path);
     expect((await world.server.send("GET", `/main/${parseNarInfo(text).url}`)).status).toBe(404);
-    await vi.waitFor(() => expect(world.reasons()).toEqual(["nar-missing"]));
-    await vi.waitFor(async () => expect(await world.narInfo(path.storePathHash)).toBeUndefined());
+    await expect.poll(() => world.reasons()).toEqual(["nar-missing"]);
+    await expect.poll(() => world.narInfo(path.storePathHash)).toBeUndefined();
   });
 
   test("a narinfo with another key", async () => {
@@ -255,7 +253,7 @@ describe("what is not right is a miss, and nothing of it is kept", () => {
     await world.upstream.add(path);
     const text = await requireNarInfo(world, path);
     expect((await world.server.send("GET", `/main/${parseNarInfo(text).url}`)).status).toBe(404);
-    await vi.waitFor(() => expect(world.reasons()).toEqual(["storage"]));
+    await expect.poll(() => world.reasons()).toEqual(["storage"]);
     isFull = false;
     expect(zstdDecompressSync(await world.nar(await requireNarInfo(world, path)))).toEqual(
       path.nar,

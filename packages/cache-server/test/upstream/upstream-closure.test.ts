@@ -1,5 +1,5 @@
 import { parseNarInfo } from "@glorious/nix-store";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 
 import { createGraph, pushClosure } from "../closures.ts";
 import { startReadThrough } from "./read-through.ts";
@@ -63,5 +63,5 @@ test("an upstream that hangs costs a closure its deadline and no more", async ()
   const { narinfos, missing } = await askClosure(world, [app.storePathHash]);
   expect(narinfos).toHaveLength(1);
   expect(missing).toEqual([lib.storePathHash]);
-  await vi.waitFor(() => expect(world.reasons()).toEqual(["timeout"]));
+  await expect.poll(() => world.reasons()).toEqual(["timeout"]);
 });
