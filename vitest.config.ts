@@ -29,6 +29,8 @@ export default defineConfig({
           expect,
           testTimeout: 60_000,
           hookTimeout: 60_000,
+          // The default leaves one processor to vitest itself, which is half of a small machine, and they wait a lot.
+          maxWorkers: "100%",
           sequence: { groupOrder: 1 },
         },
       },
