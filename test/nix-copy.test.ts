@@ -249,7 +249,7 @@ describeEachNix("nix copy", (version) => {
       expect(broken.status).not.toBe(0);
       // curl may try again by itself when a connection it used before breaks.
       expect(proxy.cuts).toBeGreaterThan(0);
-      await expect.poll(listStoreFiles, { timeout: 10_000 }).toEqual(before);
+      await expect.poll(listStoreFiles).toEqual(before);
       await using probe = await createNixSandbox(version, trusting(view));
       expect((await nix(probe, "path-info", "--store", view.url, storePath)).status).not.toBe(0);
 

@@ -43,6 +43,6 @@ describeEachNix("a build that goes on after its job", (nix) => {
     await writeFile(`${gate}.open`, "");
 
     expect(await build).toMatch(/-late$/);
-    await expect.poll(() => readdir(job.temporary), { timeout: 20_000 }).toEqual([]);
+    await expect.poll(() => readdir(job.temporary)).toEqual([]);
   });
 });

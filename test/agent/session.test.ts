@@ -81,7 +81,7 @@ describe.skipIf(nix === undefined)("a job's session", () => {
     );
     expect(await readdir(job.temporary)).toEqual([]);
     const listProcesses = async () => (await runCommand("ps", ["-eo", "args"])).stdout;
-    await expect.poll(listProcesses, { timeout: 10_000 }).not.toContain(session);
+    await expect.poll(listProcesses).not.toContain(session);
 
     await using next = await start(trusted());
     await next.setup();

@@ -93,9 +93,7 @@ async function settle(world: IdentityServer, ...tenants: readonly [Tenant, Tenan
 
 async function untilHeld({ server }: IdentityServer, path: TestPath): Promise<void> {
   const view = await server.index.findView("commons");
-  await expect
-    .poll(() => server.index.findPath([view?.id ?? 0], path.storePathHash), { timeout: 10_000 })
-    .toBeDefined();
+  await expect.poll(() => server.index.findPath([view?.id ?? 0], path.storePathHash)).toBeDefined();
 }
 
 test("what two organizations' trusted jobs built alike is a hit for a third, signed by the commons alone", async () => {
@@ -305,7 +303,7 @@ test("who has agreed and only collected the path keeps its word; who has withdra
     formatPolicy(issuer.issuer, { contributes: { globex: "agreed", initech: "agreed" } }),
   );
 
-  await expect.poll(async () => (await initech.read(path)).status, { timeout: 10_000 }).toBe(404);
+  await expect.poll(async () => (await initech.read(path)).status).toBe(404);
 });
 
 test("three organizations must agree where the policy says so", async () => {

@@ -12,7 +12,7 @@ async function openView(server: TestServer): Promise<string> {
 }
 
 async function expectNothingLeft(server: TestServer): Promise<void> {
-  await expect.poll(() => listStoreFiles(server), { timeout: 5000 }).toEqual([]);
+  await expect.poll(() => listStoreFiles(server)).toEqual([]);
   const view = await server.index.findView("main");
   expect(await server.index.viewStats(view?.id ?? 0)).toMatchObject({
     paths: 0,
@@ -37,13 +37,13 @@ test("an upload whose connection breaks leaves nothing, and its size in the log"
     ),
   );
   await client.write(path.nar.subarray(0, 200_000));
-  await expect.poll(() => listStoreFiles(server), { timeout: 5000 }).toHaveLength(1);
+  await expect.poll(() => listStoreFiles(server)).toHaveLength(1);
 
   client.socket.destroy();
 
   await expectNothingLeft(server);
   await expect
-    .poll(() => server.logs.map((line) => line.message), { timeout: 5000 })
+    .poll(() => server.logs.map((line) => line.message))
     .toContain("The body broke off after 200000 bytes");
 });
 

@@ -39,10 +39,10 @@ test("a server that stops finishes the upload that is running, and takes no new 
   });
   const unfinished = (): Promise<string[]> =>
     readdir(join(server.directory, "store", "tmp"), { recursive: true });
-  await expect.poll(unfinished, { timeout: 5000 }).toContainEqual(expect.stringMatching(/\/\d+$/));
+  await expect.poll(unfinished).toContainEqual(expect.stringMatching(/\/\d+$/));
 
   const closed = server.stop();
-  await expect.poll(() => isRefused(server.url), { timeout: 5000 }).toBe(true);
+  await expect.poll(() => isRefused(server.url)).toBe(true);
   go.resolve();
 
   expect((await uploading).status).toBe(200);
@@ -65,12 +65,12 @@ test("an upload that does not end within the shutdown timeout is cut, and leaves
     ),
   );
   await client.write(path.nar.subarray(0, 5000));
-  await expect.poll(() => listStoreFiles(server), { timeout: 5000 }).toHaveLength(1);
+  await expect.poll(() => listStoreFiles(server)).toHaveLength(1);
 
   await server.stop();
 
   expect(await client.closed()).toBe("");
-  await expect.poll(() => listStoreFiles(server), { timeout: 5000 }).toEqual([]);
+  await expect.poll(() => listStoreFiles(server)).toEqual([]);
   expect(server.logs.filter((line) => line.level === "error")).toEqual([]);
 });
 

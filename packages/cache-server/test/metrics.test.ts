@@ -22,7 +22,7 @@ test("the metrics count requests, hits, misses, refusals and uploads, and name n
     server.send("GET", "/metrics").then((answer) => answer.text.split("\n"));
 
   await expect
-    .poll(lines, { timeout: 5000 })
+    .poll(lines)
     .toEqual(
       expect.arrayContaining([
         'flywheel_requests_total{method="GET",route="/:view/:hash.narinfo",status="200"} 1',
@@ -70,7 +70,7 @@ test("how long requests took is told by view: to who may pull, and to Prometheus
   const stats = async (): Promise<unknown> =>
     JSON.parse((await server.send("GET", "/_flywheel/v1/views/acme+ci/stats", { token })).text);
 
-  await expect.poll(stats, { timeout: 5000 }).toMatchObject({
+  await expect.poll(stats).toMatchObject({
     latency: { read: { count: 3, atMost: { "60": 3 } }, write: { count: 1, atMost: { "60": 1 } } },
     bazel: { latency: { read: { count: 2 }, write: { count: 1, atMost: { "60": 1 } } } },
   });

@@ -241,7 +241,7 @@ test("an overlay goes some time after its last write, and with its base", async 
   expect(await server.index.findView("main_pr-7")).toBeDefined();
 
   server.advance(3 * DAY_MS);
-  await expect.poll(() => server.index.findView("main_pr-7"), { timeout: 20_000 }).toBeUndefined();
+  await expect.poll(() => server.index.findView("main_pr-7")).toBeUndefined();
   expect(await server.index.findView("main_pr-9")).toBeDefined();
   const admin = await server.token({ "*": ["destroy"] });
   await server.send("DELETE", "/_api/v1/cache-config/main", { token: admin });

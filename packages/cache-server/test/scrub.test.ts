@@ -173,11 +173,11 @@ test("the server checks what is due by itself", async () => {
   await utimes(file, new Date(0), new Date(0));
 
   await expect
-    .poll(() => server.index.listQuarantined({ limit: 10 }), { timeout: 20_000 })
+    .poll(() => server.index.listQuarantined({ limit: 10 }))
     .toMatchObject([{ object: { fileHash } }]);
 
   await expect
-    .poll(async () => (await server.send("GET", "/metrics")).text, { timeout: 20_000 })
+    .poll(async () => (await server.send("GET", "/metrics")).text)
     .toMatch(/^flywheel_scrub_last_full_pass_timestamp_seconds 1\d{9}/m);
 });
 
@@ -214,7 +214,7 @@ test("a second request joins the scrub under way, and a server that stops ends i
   expect((await ask()).json()).toMatchObject({ startedAt: first["startedAt"] });
   const waiting = server.send("POST", "/_flywheel/v1/scrub?wait=30", { token: admin });
   await expect
-    .poll(async () => (await server.send("GET", "/metrics")).text, { timeout: 10_000 })
+    .poll(async () => (await server.send("GET", "/metrics")).text)
     .toContain('route="/_flywheel/v1/scrub",status="200"');
 
   await server.stop();

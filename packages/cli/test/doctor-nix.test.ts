@@ -648,13 +648,11 @@ async function startDaemon(nix: NixSandbox): Promise<{ readonly url: string } & 
     stdio: "ignore",
   });
   await expect
-    .poll(
-      () =>
-        stat(socket).then(
-          () => true,
-          () => false,
-        ),
-      { timeout: 10_000 },
+    .poll(() =>
+      stat(socket).then(
+        () => true,
+        () => false,
+      ),
     )
     .toBe(true);
   return {

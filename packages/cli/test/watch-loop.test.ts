@@ -101,7 +101,7 @@ test("a removed lock means a path that is valid, or was given up", async () => {
     if (name === "made") watch.valid.add(nameOf(name));
     await rm(lock);
   }
-  await expect.poll(() => watch.pushed, { timeout: 5000 }).toEqual([nameOf("made")]);
+  await expect.poll(() => watch.pushed).toEqual([nameOf("made")]);
 });
 
 test("what cannot be pushed now is pushed later, and what never can is named", async () => {
@@ -110,7 +110,7 @@ test("what cannot be pushed now is pushed later, and what never can is named", a
     return storePath.endsWith("-bad") ? "CORRUPT" : undefined;
   });
   watch.valid.add(nameOf("good")).add(nameOf("bad"));
-  await expect.poll(() => watch.pushed, { timeout: 5000 }).toEqual([nameOf("good")]);
+  await expect.poll(() => watch.pushed).toEqual([nameOf("good")]);
   await expect
     .poll(() => watch.events.filter(({ type }) => type === "refused"))
     .toEqual([expect.objectContaining({ code: "CORRUPT" })]);
@@ -124,6 +124,6 @@ test("the drain tries again until its time is over", async () => {
   const startedMs = performance.now();
   const { unpushed } = await watch.end();
   expect(unpushed).toEqual([path.join(watch.folder, nameOf("stuck"))]);
-  expect(performance.now() - startedMs).toBeLessThan(5000);
+  expect(performance.now() - startedMs).toBeLessThan(20_000);
   expect(watch.events.filter(({ type }) => type === "retry").length).toBeGreaterThan(1);
 });

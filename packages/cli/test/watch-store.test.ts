@@ -196,7 +196,7 @@ describe.skipIf(oldest === undefined)("watch-store", () => {
     const storePath = await nix.buildPath(small("left"));
     const startedMs = performance.now();
     expect(await watch.stop()).toBe(1);
-    expect(performance.now() - startedMs).toBeLessThan(6000);
+    expect(performance.now() - startedMs).toBeLessThan(20_000);
     expect(watch.events.at(-1)?.unpushed).toContain(storePath);
     expect(watch.stderr()).toMatch(/There was no time to push \/nix\/store\//);
   });

@@ -58,14 +58,14 @@ test("bytes take the round trip longer, and those sent meanwhile no longer than 
   expect(performance.now() - startMs).toBeGreaterThan(158);
 
   const againMs = performance.now();
-  for (let piece = 0; piece < 50; piece += 1) {
+  for (let piece = 0; piece < 250; piece += 1) {
     socket.write("b");
     await new Promise(setImmediate);
   }
-  expect(await receive(socket, 50)).toBe("b".repeat(50));
+  expect(await receive(socket, 250)).toBe("b".repeat(250));
   expect(performance.now() - againMs).toBeGreaterThan(78);
-  // One after the other they would take four seconds.
-  expect(performance.now() - againMs).toBeLessThan(3000);
+  // One after the other they would take twenty seconds.
+  expect(performance.now() - againMs).toBeLessThan(15_000);
 });
 
 test("a refusing proxy is like a server that died, and takes connections again on its port", async () => {
