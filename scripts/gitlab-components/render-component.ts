@@ -131,7 +131,8 @@ function renderComponent({
   content,
   ...component
 }: Omit<Component, "text"> & { readonly content: unknown }): Component {
-  const head = "# Made by `pnpm build:actions` from scripts/gitlab-components; change it there.\n";
+  const head =
+    "# Made by `pnpm build:actions` from scripts/gitlab-components of the sources, which README.md names; change it there.\n";
   const options = { lineWidth: 0 };
   const spec = stringify({ spec: { inputs: component.inputs } }, options);
   return { ...component, text: `${head}${spec}---\n${stringify(content, options)}` };
