@@ -28,19 +28,50 @@ interface PipelineRun {
   readonly variables: Readonly<Record<string, string>>;
 }
 
-/** Makes a repository of an example; `glorious/flywheel` is the catalog's project of the same GitLab, at version 1.2.3. */
+/** The components that a GitLab has. */
+interface Catalog {
+  /** What the catalog's project holds; default: the folder `gitlab` of this checkout. */
+  readonly tree?: string;
+  /** Default `1.2.3`. */
+  readonly version?: string;
+}
+
+/** Makes a repository of an example; `glorious/flywheel` is the catalog's project of the same GitLab. */
 export async function createPipeline(
   example: "nix" | "bazel" | "both",
   files: Readonly<Record<string, string>>,
+  catalog: Catalog = {},
+): Promise<PipelineRepository> {
+  return openRepository(path.join(EXAMPLES, example), "acme/site", files, catalog);
+}
+
+/** Makes the catalog's own project, whose pipeline releases its versions. */
+export async function createCatalogPipeline(
+  { tree = CATALOG, ...catalog }: Catalog = {},
+  files: Readonly<Record<string, string>> = {},
+): Promise<PipelineRepository> {
+  return openRepository(tree, "glorious/flywheel", files, { tree, ...catalog });
+}
+
+async function openRepository(
+  source: string,
+  project: string,
+  files: Readonly<Record<string, string>>,
+  { tree = CATALOG, version = "1.2.3" }: Catalog,
 ): Promise<PipelineRepository> {
   await using opened = new AsyncDisposableStack();
   const folder = opened.use(await createTemporaryDirectory("flywheel-pipeline-"));
   const remotes = path.join(folder.path, "remotes");
-  await createCatalog(path.join(remotes, "flywheel.git"), path.join(folder.path, "catalog"));
+  await createCatalog(
+    path.join(remotes, "flywheel.git"),
+    path.join(folder.path, "catalog"),
+    tree,
+    version,
+  );
   const directory = path.join(folder.path, "site");
-  await cp(path.join(EXAMPLES, example), directory, { recursive: true });
+  await copyTree(source, directory);
   await git(directory, ["init", "--quiet", "--initial-branch", "main"]);
-  await git(directory, ["remote", "add", "origin", `${HOST}/acme/site.git`]);
+  await git(directory, ["remote", "add", "origin", `${HOST}/${project}.git`]);
   const write: PipelineRepository["write"] = async (changed) => {
     for (const [name, text] of Object.entries(changed)) {
       await writeFile(path.join(directory, name), text);
@@ -85,13 +116,26 @@ export async function createPipeline(
   };
 }
 
-async function createCatalog(bare: string, work: string): Promise<void> {
-  await cp(CATALOG, work, { recursive: true });
+async function createCatalog(
+  bare: string,
+  work: string,
+  tree: string,
+  version: string,
+): Promise<void> {
+  await copyTree(tree, work);
   await git(work, ["init", "--quiet", "--initial-branch", "main"]);
   await git(work, ["add", "--all"]);
   await git(work, [...AS_SOMEBODY, "commit", "--quiet", "-m", "components"]);
-  await git(work, ["tag", "1.2.3"]);
+  await git(work, ["tag", version]);
   await git(work, ["clone", "--quiet", "--bare", work, bare]);
+}
+
+/** Copies what a repository holds, without its history. */
+async function copyTree(tree: string, target: string): Promise<void> {
+  await cp(tree, target, {
+    recursive: true,
+    filter: (file) => path.basename(file) !== ".git",
+  });
 }
 
 async function git(directory: string, words: readonly string[]): Promise<void> {

@@ -7,6 +7,7 @@ import {
   createNixSandbox,
   createTemporaryDirectory,
   describeWithAct,
+  findBazelVersions,
   findNixVersions,
   findOlderNode,
   runCommand,
@@ -20,6 +21,8 @@ import { parse } from "yaml";
 import { createExample, logOf, RUNS, startRunner, TENANTS } from "../actions/example-job.ts";
 import { builtBy, commitAll, runAct } from "../actions/run-act.ts";
 import { IS_LONG } from "../faults/scale.ts";
+import { JOBS, TENANTS as GITLAB_TENANTS } from "../gitlab/gitlab-jobs.ts";
+import { createCatalogPipeline, createPipeline } from "../gitlab/pipeline.ts";
 import { createEmptyProject, type EmptyProject } from "./empty-project.ts";
 import { startLocalRegistry } from "./local-registry.ts";
 import {
@@ -42,7 +45,19 @@ const PACKAGES = [
   "storage",
   "trust",
 ] as const;
+/** Each published action: its example, and what the job that fills the cache and the next one say. */
+const TRIED = [
+  ["setup-attic", "nix", [/\| Pushed \| 2 paths/], [/\| Nix \| 2 paths from the cache/]],
+  ["setup-bazel-cache", "bazel", [/\| Bazel \| 0 of 2 actions/], [/\| Bazel \| 2 of 2 actions/]],
+  [
+    ...(["setup-flywheel", "both"] as const),
+    [/\| Pushed \| 2 paths/, /\| Bazel \| 0 of 2 actions/],
+    [/\| Nix \| 2 paths from the cache/, /\| Bazel \| 2 of 2 actions/],
+  ],
+] as const;
+const NODE = path.dirname(process.execPath);
 const nix = findNixVersions().at(-1);
+const bazel = findBazelVersions().at(-1);
 const olderNode = findOlderNode(22);
 
 describe("a release", () => {
@@ -145,6 +160,55 @@ describe("a release", () => {
     expect(Buffer.from(await response.arrayBuffer()).equals(bundle)).toBe(true);
   });
 
+  /** What the catalog's project holds at its tag. */
+  async function checkOutCatalog(parent: string): Promise<string> {
+    const tree = path.join(parent, "flywheel");
+    const clone = ["clone", "--quiet", "--branch", "1.0.0", published("gitlab", "flywheel"), tree];
+    await checkout.output("git", clone);
+    return tree;
+  }
+
+  test("the pipeline of the catalog's project passes at its tag, and makes the release", async () => {
+    await using folder = await createTemporaryDirectory("flywheel-catalog-");
+    const tree = await checkOutCatalog(folder.path);
+    await using catalog = await createCatalogPipeline({ tree, version: "1.0.0" });
+    const { status, stdout, stderr } = await catalog.run([], {
+      env: { PATH: `${NODE}:/usr/bin:/bin`, HOME: folder.path },
+      variables: { CI_COMMIT_TAG: "1.0.0" },
+    });
+    expect([status, stdout], stderr).toEqual([0, expect.stringMatching(/PASS +release/)]);
+  });
+
+  test.each(["1.0.0", "1.0", "1"])(
+    "a job that includes the catalog's component at %s gets its client from the packed server, and the cache",
+    async (version) => {
+      await using folder = await createTemporaryDirectory("flywheel-catalog-");
+      const tree = await checkOutCatalog(folder.path);
+      const text = `
+include:
+  - component: $CI_SERVER_FQDN/glorious/flywheel/bazel@${version}
+    inputs: { bazel-version: "8.0.0", bazelrc: file }
+build:
+  extends: .flywheel-bazel
+  script: echo "the cache is $FLYWHEEL_STATUS"
+`;
+      const catalog = { tree, version: "1.0.0" };
+      await using site = await createPipeline("bazel", { ".gitlab-ci.yml": text }, catalog);
+      await using world = await startIdentityWorld({
+        tenants: GITLAB_TENANTS,
+        launcher: launcher(),
+      });
+      const { status, stdout, stderr } = await site.run(["build"], {
+        env: { PATH: `${NODE}:/usr/bin:/bin`, HOME: folder.path },
+        variables: {
+          FLYWHEEL_SERVER: world.server.url,
+          ...world.jobEnvironment("gitlab", JOBS.main),
+        },
+      });
+      expect([status, stdout], stderr).toEqual([0, expect.stringContaining("the cache is ready")]);
+    },
+  );
+
   test("the catalog's components pin the client that the packed server has", async () => {
     const bundle = await readFile(packedClient());
     const sha256 = createHash("sha256").update(bundle).digest("hex");
@@ -157,7 +221,10 @@ describe("a release", () => {
     for (const name of ["attic", "bazel"]) {
       expect(await show(`templates/${name}.yml`)).toContain(` ${sha256}\n`);
     }
-    const pipeline = parse(await show(".gitlab-ci.yml")) as Record<string, object>;
+    const pipeline = parse(await show(".gitlab-ci.yml"), { logLevel: "error" }) as Record<
+      string,
+      object
+    >;
     expect(pipeline["release"]).toMatchObject({ release: { tag_name: "$CI_COMMIT_TAG" } });
   });
 
@@ -226,40 +293,71 @@ describe("a release", () => {
   const published = (forge: string, name: string = "setup-attic"): string =>
     path.join(checkout.out, "repositories", forge, "glorious", `${name}.git`);
 
-  describeWithAct("`uses: glorious/setup-attic@v1` out of its repository", (act) => {
-    test.skipIf(nix === undefined)(
-      "act fills the cache from the tag's tree; a Forgejo runner takes all from it, by full address",
-      async () => {
-        if (nix === undefined) return;
+  test("a published page says where the sources are: at the tag, and what it calls its own is in its tree", async () => {
+    const repositories = [
+      ...TRIED.map(([name]) => published("github", name)),
+      ...TRIED.map(([name]) => published("forgejo", name)),
+      published("gitlab", "flywheel"),
+    ];
+    for (const repository of repositories) {
+      const git = (...words: readonly string[]): Promise<string> =>
+        checkout.output("git", [`--git-dir=${repository}`, ...words]);
+      const files = (await git("ls-tree", "-r", "--name-only", "HEAD")).split("\n");
+      const readme = await git("show", "HEAD:README.md");
+
+      const links = [...readme.matchAll(/\]\((?!https?:|#)([^)#]+)/g)].map(([, link]) => link);
+      expect([repository, links.filter((link = "") => !files.includes(link))]).toEqual([
+        repository,
+        [],
+      ]);
+      const sources = "https://github.com/glorious/flywheel/tree/v1.0.0/";
+      const own = repository.includes("gitlab") ? "scripts/gitlab-components" : "actions/setup-";
+      expect(readme).toContain(`${sources}${own}`);
+    }
+  });
+
+  test("every action that the release has is tried out of its repository below", async () => {
+    for (const forge of ["github", "forgejo"]) {
+      const there = await readdir(path.join(checkout.out, "repositories", forge, "glorious"));
+      expect(there).toEqual(TRIED.map(([action]) => `${action}.git`));
+    }
+  });
+
+  describeWithAct("`uses: glorious/<action>@v1` out of its repository", (act) => {
+    test.skipIf(nix === undefined || bazel === undefined).for(TRIED)(
+      "%s: act fills the cache from the tag's tree; a Forgejo runner takes all from it, by full address",
+      async ([name, example, filled, taken]) => {
+        if (nix === undefined || bazel === undefined) return;
         await using world = await startIdentityWorld({ tenants: TENANTS });
         await using folder = await createTemporaryDirectory("flywheel-act-");
-        const action = path.join(folder.path, "setup-attic");
-        const clone = ["clone", "--quiet", "--branch", "v1", published("github"), action];
+        const action = path.join(folder.path, name);
+        const clone = ["clone", "--quiet", "--branch", "v1", published("github", name), action];
         await checkout.output("git", clone);
-        await using repository = await createExample("nix", randomUUID());
+        await using repository = await createExample(example, randomUUID());
+        await using cold = await startRunner({ nix, bazel }, world);
+        await cold.prepare(repository.directory);
         await commitAll(repository);
-        await using cold = await startRunner({ nix }, world);
 
-        const first = await runAct(cold, repository, { act, world, name: "setup-attic", action });
+        const first = await runAct(cold, repository, { act, world, name, action });
 
         expect(first.status, first.stdout + first.stderr).toBe(0);
-        expect(first.stdout).toMatch(/\| Pushed \| 2 paths/);
+        for (const line of filled) expect(first.stdout).toMatch(line);
         const built = await builtBy(cold, first);
         // Its work tree holds the link that keeps what was built.
         await rm(path.join(cold.sandbox.home, ".cache", "act"), { recursive: true, force: true });
-        await cold.forget(built);
+        if (built.length > 0) await cold.forget(built);
 
-        await using fresh = await startRunner({ nix }, world);
+        await using fresh = await startRunner({ nix, bazel }, world);
         const second = await fresh.run(repository, {
           claims: RUNS.main,
           forge: ".forgejo",
           flavour: "forgejo",
-          actions: { "https://forge.example.org/glorious/setup-attic": published("forgejo") },
+          actions: { [`https://forge.example.org/glorious/${name}`]: published("forgejo", name) },
         });
         expect(second.conclusion, logOf(second)).toBe("success");
         expect(logOf(second)).not.toMatch(/building '/);
-        expect(second.summary).toMatch(/\| Nix \| 2 paths from the cache/);
-        await fresh.forget(built);
+        for (const line of taken) expect(second.summary).toMatch(line);
+        if (built.length > 0) await fresh.forget(built);
       },
     );
   });

@@ -17,7 +17,7 @@ export interface StartFlywheelOptions {
   /** The address to listen on; default `127.0.0.1:0`, a free port. */
   readonly listen?: string;
   /** The command line; default this checkout's `bin/flywheel`. */
-  readonly launcher?: string;
+  readonly launcher?: string | undefined;
   /** How long the server may take until it says that it is ready; default 60 000, a first set-up included. */
   readonly readyTimeoutMs?: number;
   /** How long it may take to stop before it is killed; default 15 000. */

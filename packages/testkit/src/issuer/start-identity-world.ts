@@ -38,6 +38,8 @@ export interface IdentityWorldOptions {
   readonly listen?: string;
   /** Further variables of the server. */
   readonly env?: Readonly<Record<string, string>>;
+  /** The command that starts the server; default: this checkout's. */
+  readonly launcher?: string;
 }
 
 /** Starts the forges and a server whose policy knows them. */
@@ -68,6 +70,7 @@ export async function startIdentityWorld(options: IdentityWorldOptions): Promise
     startFlywheel({
       dataDirectory: path.join(directory, "data"),
       listen,
+      launcher: options.launcher,
       env: { ...options.env, ...env, FLYWHEEL_TRUST_POLICY_FILE: policy },
     });
   let server = await start({}, options.listen ?? "127.0.0.1:0");
