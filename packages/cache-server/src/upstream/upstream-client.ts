@@ -1,4 +1,4 @@
-import { type CircuitBreaker, createByteBudget, createCircuitBreaker } from "@glorious/core";
+import { type CircuitBreaker, createByteBudget } from "@glorious/core";
 import { parseNixCacheInfo, parsePublicKey, type PublicKey } from "@glorious/nix-store";
 
 import { type AddressGuard, createAddressGuard } from "./address-guard.ts";
@@ -14,6 +14,7 @@ import {
 } from "./upstream-http.ts";
 import { type UpstreamNarInfo, verifyUpstreamNarInfo } from "./upstream-narinfo.ts";
 import type { UpstreamReports } from "./upstream-reports.ts";
+import { createUpstreamStanding } from "./upstream-standing.ts";
 
 /** What has to be known of an upstream to ask it. */
 export interface UpstreamTarget {
@@ -82,10 +83,6 @@ const FILE_OVERHEAD_BYTES = 2 ** 20;
  * the only one that does.
  */
 const PROBE = `${"0".repeat(32)}.narinfo`;
-const OPEN_MS = 2000;
-const MAX_OPEN_MS = 60_000;
-/** The longest pause that an upstream is granted. */
-const MAX_PAUSE_MS = 5 * 60_000;
 /** What is true of an upstream as a whole is asked again after this. */
 const CACHE_INFO_AGE_MS = 3_600_000;
 
@@ -93,7 +90,7 @@ export function createUpstreamClient(
   target: UpstreamTarget,
   options: UpstreamClientOptions,
 ): UpstreamClient {
-  const { deadlineMs, reports, narTimeoutMs = 2 * options.deadlineMs } = options;
+  const { deadlineMs, narTimeoutMs = 2 * options.deadlineMs } = options;
   const base = new URL(target.url);
   const publicKeys: readonly PublicKey[] = target.publicKeys.map(parsePublicKey);
   const http: UpstreamHttp = createUpstreamHttp({
@@ -104,41 +101,13 @@ export function createUpstreamClient(
   });
   const closing = new AbortController();
   const turns = createByteBudget(SMALL_CONNECTIONS);
-  const breaker: CircuitBreaker = createCircuitBreaker({
-    openMs: OPEN_MS,
-    maxOpenMs: MAX_OPEN_MS,
+  const standing = createUpstreamStanding({
+    name: target.name,
+    hasCredential: target.authorization !== undefined,
+    reports: options.reports,
+    signal: closing.signal,
   });
-
-  /** Turns an answer's head into a body that is worth reading, or `absent`. @throws {UpstreamFault} */
-  const requireContent = (response: UpstreamResponse): UpstreamResponse | "absent" => {
-    const { status } = response;
-    if (status === 200 || status === 206) return response;
-    response.body.destroy();
-    const isAbsent = status === 404 || status === 410;
-    // Buckets that nobody may list say so of what they do not have.
-    const isHidden = status === 403 && target.authorization === undefined;
-    if (isAbsent || isHidden) return "absent";
-    if (status === 401 || status === 403 || status === 407) {
-      throw new UpstreamFault("refused", `it refuses us with ${status}`);
-    }
-    if (status === 429 || status === 503) {
-      breaker.rest(pauseOf(response.header("retry-after")));
-      throw new UpstreamFault("rate-limited", `it answered ${status}`);
-    }
-    throw new UpstreamFault("status", `it answered ${status}`);
-  };
-
-  const report = (fault: UpstreamFault | undefined, subject: string): void => {
-    if (closing.signal.aborted) return;
-    if (fault === undefined) {
-      breaker.succeeded();
-      return;
-    }
-    reports.fault(target.name, fault, subject);
-    // Who hangs once costs everybody the whole deadline: that is enough.
-    if (fault.reason === "timeout" || fault.reason === "stalled") breaker.rest(OPEN_MS);
-    else if (isFaultOfTheWay(fault.reason)) breaker.failed();
-  };
+  const { report, requireContent } = standing;
 
   /** Gets something small, whole, within the deadline. @throws {UpstreamFault} */
   const getSmall = async (
@@ -237,7 +206,7 @@ export function createUpstreamClient(
   };
 
   const isAdmitted = (): boolean => {
-    const admission = breaker.admit();
+    const admission = standing.admit();
     if (admission === "probe") void probe();
     return admission === "pass";
   };
@@ -287,7 +256,7 @@ export function createUpstreamClient(
         } catch (error) {
           // Logs and listings may be of any size: one that is too large to come in time says nothing of the others.
           if (!isOfLargeFile(error)) throw error;
-          reports.fault(target.name, error, path);
+          options.reports.fault(target.name, error, path);
           return "absent";
         }
       };
@@ -314,7 +283,7 @@ export function createUpstreamClient(
     reportNar: ({ manifest }, fault) => report(fault, `the NAR of ${manifest.storePath}`),
     admits: () => !closing.signal.aborted && isAdmitted(),
     get state() {
-      return breaker.state;
+      return standing.state;
     },
     async [Symbol.asyncDispose]() {
       closing.abort(new UpstreamFault("unreachable", "the server is stopping"));
@@ -330,12 +299,3 @@ function isOfLargeFile(error: unknown): error is UpstreamFault {
 
 /** Nobody waits for the answer any more. */
 class Unwanted extends Error {}
-
-/** What `Retry-After` asks for, within bounds: an upstream's clock may be anywhere. */
-function pauseOf(retryAfter: string | undefined): number {
-  if (retryAfter === undefined) return OPEN_MS;
-  const seconds = /^\d{1,9}$/.test(retryAfter) ? Number(retryAfter) : Number.NaN;
-  const wantedMs = Number.isNaN(seconds) ? Date.parse(retryAfter) - Date.now() : seconds * 1000;
-  if (Number.isNaN(wantedMs)) return OPEN_MS;
-  return Math.min(Math.max(wantedMs, OPEN_MS), MAX_PAUSE_MS);
-}
