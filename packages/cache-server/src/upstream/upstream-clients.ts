@@ -8,28 +8,48 @@ export interface UpstreamClients {
   stop(): Promise<void>;
 }
 
+/** What began with the old keys or address may end so; long enough for a NAR, which nobody keeps then. */
+const RETIREMENT_MS = 60_000;
+
 /** @param onChanged told of an upstream whose keys or address are others now: what it lacked it may have. */
 export function createUpstreamClients(
   options: UpstreamClientOptions,
   onChanged: (upstream: UpstreamRecord) => void,
 ): UpstreamClients {
-  const clients = new Map<number, { readonly facts: string; readonly client: UpstreamClient }>();
+  /** By the upstream's id, then by what it is asked with; the others of an id are to go. */
+  const clients = new Map<number, Map<string, UpstreamClient>>();
+
+  const retire = (known: Map<string, UpstreamClient>, newest: string): void => {
+    const old = [...known].filter(([facts]) => facts !== newest);
+    setTimeout(() => {
+      for (const [facts, client] of old) {
+        if (known.get(facts) !== client) continue;
+        known.delete(facts);
+        void client[Symbol.asyncDispose]();
+      }
+    }, RETIREMENT_MS).unref();
+  };
+
   return {
     of(upstream) {
       const { id, viewId, name, url, publicKeys, authorization, storeDir } = upstream;
       const facts = JSON.stringify([viewId, name, url, publicKeys, authorization, storeDir]);
-      const known = clients.get(id);
-      if (known?.facts === facts) return known.client;
-      // What runs with the old keys or address ends.
-      void known?.client[Symbol.asyncDispose]();
-      if (known !== undefined) onChanged(upstream);
-      const client = createUpstreamClient(upstream, options);
-      clients.set(id, { facts, client });
+      let known = clients.get(id);
+      if (known === undefined) clients.set(id, (known = new Map()));
+      let client = known.get(facts);
+      if (client !== undefined) return client;
+      client = createUpstreamClient(upstream, options);
+      known.set(facts, client);
+      if (known.size > 1) {
+        retire(known, facts);
+        onChanged(upstream);
+      }
       return client;
     },
     async stop() {
-      await Promise.all([...clients.values()].map(({ client }) => client[Symbol.asyncDispose]()));
+      const all = [...clients.values()].flatMap((known) => [...known.values()]);
       clients.clear();
+      await Promise.all(all.map((client) => client[Symbol.asyncDispose]()));
     },
   };
 }

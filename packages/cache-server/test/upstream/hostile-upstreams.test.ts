@@ -55,6 +55,27 @@ test("what was signed by a key that an upstream is given later is there at once"
   expect(await world.narInfo(path.storePathHash)).toContain(path.storePath);
 });
 
+test("what is being fetched is not cut off when an upstream gets another key", async () => {
+  await using world = await startReadThrough();
+  const { server, upstream } = world;
+  const path = await createTestPath("hello", randomBytes(500_000));
+  const { url } = await upstream.add(path, { compression: "none" });
+  const begun = Promise.withResolvers<void>();
+  const goOn = Promise.withResolvers<void>();
+  upstream.conduct(`/${url}`, (response) => {
+    response.writeHead(200, { "content-length": path.nar.length });
+    response.write(path.nar.subarray(0, 300_000), () => begun.resolve());
+    void goOn.promise.then(() => response.end(path.nar.subarray(300_000)));
+  });
+  const nar = world.nar(await requireNarInfo(world, path));
+  await begun.promise;
+  const other = formatPublicKey(toPublicKey(generateSecretKey("upstream-2")));
+  await server.index.updateUpstream("fake", { publicKeys: [upstream.publicKey, other] });
+  expect(await world.narInfo((await createTestPath("absent")).storePathHash)).toBeUndefined();
+  goOn.resolve();
+  expect((await nar).equals(path.nar)).toBe(true);
+});
+
 test("an upstream whose front answers while all behind it hangs costs its deadline once", async () => {
   await using world = await startReadThrough({ upstreamDeadlineMs: "300ms" });
   const { upstream } = world;
