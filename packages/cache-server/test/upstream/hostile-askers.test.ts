@@ -64,7 +64,7 @@ test("who goes away before its NAR has begun, which then fails, harms nobody", a
     for (let ms = 0; ms < 12; ms += 1) {
       await fetch(url, { signal: AbortSignal.timeout(ms) }).catch(() => {});
     }
-    await vi.waitUntil(() => world.reasons().length > 0, { timeout: 10_000 });
+    await vi.waitUntil(() => world.reasons().length > 0, { timeout: 20_000 });
   } finally {
     process.off("unhandledRejection", note);
   }

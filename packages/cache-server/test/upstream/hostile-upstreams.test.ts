@@ -12,6 +12,9 @@ import type { UpstreamNarInfo } from "../../src/upstream/upstream-narinfo.ts";
 import { createTestPath, type TestPath } from "../test-path.ts";
 import { type ReadThrough, startReadThrough } from "./read-through.ts";
 
+/** A busy machine takes its time. */
+const PATIENCE = { timeout: 20_000 };
+
 async function requireNarInfo(world: ReadThrough, path: TestPath): Promise<string> {
   const text = await world.narInfo(path.storePathHash);
   if (text === undefined) throw new Error(`${path.storePath} is a miss`);
@@ -30,6 +33,7 @@ test("of a narinfo nothing is kept or served that nobody knows, however much an 
   const { viewId } = world.record;
   const kept = await vi.waitUntil(
     async () => (await world.server.index.findUpstreamPaths([viewId], [path.storePathHash]))[0],
+    PATIENCE,
   );
   expect(kept.narInfo.length).toBeLessThan(1000);
   expect(kept.narInfo).toContain(`URL: ${parseNarInfo(text).url}`);
@@ -137,7 +141,7 @@ test("a download that nobody could join any more fails for nobody, and is told o
     const joined = joinWith(leaving.signal);
     leaving.abort(new Error("gone"));
     await expect(joined).rejects.toThrow("gone");
-    await vi.waitUntil(() => ended.length > 0);
+    await vi.waitUntil(() => ended.length > 0, PATIENCE);
     expect(ended).toEqual(["nar-missing"]);
   } finally {
     process.off("unhandledRejection", note);
@@ -165,7 +169,7 @@ test("who sends a NAR byte by byte is given up, and takes nobody's turn meanwhil
   const file = parseNarInfo(await requireNarInfo(world, path)).url;
   expect((await world.server.send("GET", `/main/${file}`)).status).toBe(404);
   await ended.promise;
-  await vi.waitUntil(() => world.reasons().includes("stalled"));
+  await vi.waitUntil(() => world.reasons().includes("stalled"), PATIENCE);
 });
 
 test("what is fetched stays within its limit while it is fetched, and the last of it stays", async () => {
@@ -179,10 +183,11 @@ test("what is fetched stays within its limit while it is fetched, and the last o
     await world.nar(await requireNarInfo(world, path));
     await vi.waitUntil(
       async () => (await server.index.findPath([record.viewId], path.storePathHash)) !== undefined,
+      PATIENCE,
     );
   }
   await vi.waitUntil(async () => (await server.index.viewStats(record.viewId)).paths <= 5, {
-    timeout: 10_000,
+    timeout: 20_000,
   });
   const last = paths.at(-1)?.storePathHash ?? "";
   expect(await server.index.findPath([record.viewId], last)).toBeDefined();
