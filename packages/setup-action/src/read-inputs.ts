@@ -8,22 +8,31 @@ export function readText(name: string): string | undefined {
   return text === "" ? undefined : text;
 }
 
-/** Reads one input of a closed set. @throws {InputError} for any other value. */
-export function readChoice<const T extends string>(name: string, choices: readonly T[]): T {
+/**
+ * Reads one input of a closed set. Empty, as a variable that is not set makes it, stands for the first of the set.
+ *
+ * @throws {InputError} for any other value.
+ */
+export function readChoice<const T extends string>(name: string, choices: readonly [T, ...T[]]): T {
   const text = getInput(name);
-  const found = choices.find((choice) => choice === text);
+  const found = text === "" ? choices[0] : choices.find((choice) => choice === text);
   if (found !== undefined) return found;
   throw new InputError(`${name} is ${JSON.stringify(text)}; it may be ${choices.join(", ")}`);
 }
 
-/** Reads `true` or `false`. @throws {InputError} for anything else. */
-export function readBoolean(name: string): boolean {
-  return readChoice(name, ["true", "false"]) === "true";
+/** Reads `true` or `false`; empty stands for `whenEmpty`. @throws {InputError} for anything else. */
+export function readBoolean(name: string, whenEmpty: boolean): boolean {
+  return readChoice(name, whenEmpty ? ["true", "false"] : ["false", "true"]) === "true";
 }
 
-/** Reads a number of seconds from 1 up to a day. @throws {InputError} for anything else. */
-export function readSeconds(name: string): number {
+/**
+ * Reads a number of seconds from 1 up to a day; empty stands for `whenEmpty`.
+ *
+ * @throws {InputError} for anything else.
+ */
+export function readSeconds(name: string, whenEmpty: number): number {
   const text = getInput(name);
+  if (text === "") return whenEmpty;
   const seconds = Number(text);
   if (/^\d+$/.test(text) && seconds >= 1 && seconds <= 86_400) return seconds;
   throw new InputError(

@@ -57,6 +57,24 @@ test.each(ACTIONS)(
   },
 );
 
+test.each(ACTIONS)(
+  "%s: an input that is empty, as a variable that is not set makes it, is as if it were left out",
+  async (action, kinds) => {
+    const { inputs } = await read(action, "action.yml");
+    const readWith = (value: (fallback: string) => string): unknown => {
+      process.env = Object.fromEntries(
+        Object.entries(inputs).map(([name, { default: fallback = "" }]) => [
+          `INPUT_${name.toUpperCase()}`,
+          value(fallback),
+        ]),
+      ) as NodeJS.ProcessEnv;
+      return readInputs(kinds, {});
+    };
+
+    expect(readWith(() => "")).toEqual(readWith((fallback) => fallback));
+  },
+);
+
 test.each(ACTIONS)("%s states the type of each input and output", async (action) => {
   const [manifest, types] = [
     await read(action, "action.yml"),

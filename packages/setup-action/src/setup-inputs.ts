@@ -29,7 +29,7 @@ export function readInputs(
   kinds: readonly SetupKind[],
   env: Readonly<Record<string, string | undefined>>,
 ): SetupInputs {
-  const failOnError = readBoolean("fail-on-error");
+  const failOnError = readBoolean("fail-on-error", false);
   const named = describeServer(env);
   const forNix = kinds.includes("nix");
   const request: SetupRequest = {
@@ -43,10 +43,10 @@ export function readInputs(
     push: readChoice("push", ["auto", "true", "false"]),
     pushMode: forNix ? readChoice("push-mode", ["auto", "hook", "store-diff", "none"]) : "none",
     pushFilter: forNix ? readPatterns("push-filter") : [],
-    configureSubstituter: forNix && readBoolean("configure-substituter"),
+    configureSubstituter: forNix && readBoolean("configure-substituter", true),
     priority: forNix ? readCount("priority") : undefined,
-    timeoutSeconds: readSeconds("timeout"),
-    drainTimeoutSeconds: readSeconds("drain-timeout"),
+    timeoutSeconds: readSeconds("timeout", 30),
+    drainTimeoutSeconds: readSeconds("drain-timeout", 300),
     cacheMode: env["ACTIONS_CACHE_MODE"],
     bazel: kinds.includes("bazel") ? readBazelInputs() : undefined,
     temporaryDirectory: env["RUNNER_TEMP"],
@@ -55,7 +55,7 @@ export function readInputs(
     jobPid: process.ppid,
   };
   const keeps = kinds.filter((kind) =>
-    readBoolean(kind === "nix" ? "keep-evaluation" : "keep-repositories"),
+    readBoolean(kind === "nix" ? "keep-evaluation" : "keep-repositories", false),
   );
   return { request, failOnError, keeps };
 }
@@ -65,9 +65,9 @@ function readBazelInputs(): BazelRequest {
     instanceName: readText("instance-name"),
     rc: readChoice("bazelrc", ["user", "file", "none"]),
     configName: readText("config-name"),
-    compression: readBoolean("compression"),
+    compression: readBoolean("compression", true),
     download: readChoice("download", ["toplevel", "minimal", "all"]),
-    remoteTimeoutSeconds: readSeconds("remote-timeout"),
+    remoteTimeoutSeconds: readSeconds("remote-timeout", 60),
     bazelVersion: readText("bazel-version"),
   };
 }
