@@ -400,3 +400,28 @@ test("the end of a job that never began is quiet", async () => {
 
   expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: "", stderr: "" });
 });
+
+test("a job that has an sh and no bash uses the cache", async () => {
+  const sole = path.join(folder.path, "sole");
+  await mkdir(sole);
+  for (const tool of (await readdir(tools)).filter((name) => name !== "bash")) {
+    await symlink(path.join(tools, tool), path.join(sole, tool));
+  }
+
+  const { main, end } = await runJob({ env: { PATH: `${sole}:${NODE}` } });
+
+  expect([main.status, main.stdout], main.stderr).toEqual([0, "the cache is ready\nwent on\n"]);
+  expect(end.status, end.stderr).toBe(0);
+});
+
+test.each([
+  ["no HOME", { HOME: undefined }, /^degraded: There is no HOME, so Bazel/m],
+  ["a HOME that cannot be written", { HOME: "/proc/1" }, /bazelrc cannot be written/],
+])("a job with %s is told how Bazel uses the cache all the same", async (_, env, line) => {
+  const { main, end } = await runJob({ env, inputs: { bazelrc: "user" } });
+
+  expect([main.status, main.stdout]).toEqual([0, "the cache is degraded\nwent on\n"]);
+  expect(main.stderr).toMatch(line);
+  expect(main.stderr).toMatch(/^ {2}bazel --bazelrc=/m);
+  expect(end.status, end.stderr).toBe(0);
+});

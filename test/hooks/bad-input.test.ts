@@ -1,15 +1,19 @@
-import { chmod, mkdir, readFile, symlink, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, symlink, writeFile } from "node:fs/promises";
 import path from "node:path";
 
 import {
   type CommandResult,
   createTemporaryDirectory,
+  type IdentityWorld,
   runCommand,
   startFaultProxy,
+  startIdentityWorld,
   type TemporaryDirectory,
 } from "@glorious/testkit";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
+import { actionDirectory } from "../actions/action-copy.ts";
+import { JOBS, TENANTS } from "../gitlab/gitlab-jobs.ts";
 import { createCommandFolder, hookFile, writeRunnerConfig } from "./hooked-runner.ts";
 
 const BEGINNINGS = ["job-started", "pre-build"] as const;
@@ -117,6 +121,127 @@ describe.each(BEGINNINGS)("%s", (hook) => {
       /^(export )?FLYWHEEL_STATUS='?degraded'?$/m,
     );
     expect(linesOf(result)).toEqual(["degraded: The server took too long to answer"]);
+  });
+});
+
+describe("where the server works", () => {
+  let world: IdentityWorld;
+  let config: string;
+  /** What a job has in PATH: neither bash nor Node by its name. */
+  let sole: string;
+  beforeAll(async () => {
+    world = await startIdentityWorld({ tenants: TENANTS });
+    config = path.join(folder.path, "newer.json");
+    const facts = { version: 1, server: world.server.url, somethingNew: true };
+    await writeFile(config, JSON.stringify(facts));
+    sole = path.join(folder.path, "sole");
+    await mkdir(sole);
+    for (const tool of ["sh", "env", "timeout"]) {
+      await symlink(await findTool(tool), path.join(sole, tool));
+    }
+    const bundle = path.join(actionDirectory("setup-flywheel"), "dist", "flywheel.mjs");
+    await writeTool("flywheel", `exec '${process.execPath}' '${bundle}' "$@"`);
+    await writeTool("bazel", "echo bazel 8.0.0");
+  });
+  afterAll(() => world[Symbol.asyncDispose]());
+
+  const writeTool = (name: string, script: string): Promise<void> =>
+    writeFile(path.join(sole, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+
+  const ENDS = { "job-started": "job-completed", "pre-build": "post-build" } as const;
+  const WITHOUT_HOME: readonly (readonly [string, Readonly<Record<string, string>>, RegExp])[] = [
+    ["no HOME", {}, /^degraded: There is no HOME, so Bazel/m],
+    ["an empty HOME", { HOME: "" }, /^degraded: There is no HOME, so Bazel/m],
+    [
+      ...(["a HOME that cannot be written", { HOME: "/proc/1" }] as const),
+      /^degraded: \/proc\/1\/\.bazelrc cannot be written/m,
+    ],
+  ];
+  /** Runs a job's two hooks with nothing but an `sh`. */
+  async function runJob(
+    hook: (typeof BEGINNINGS)[number],
+    given: Readonly<Record<string, string>> = {},
+  ) {
+    const temporary = await mkdtemp(path.join(folder.path, "job-"));
+    const env = {
+      PATH: sole,
+      FLYWHEEL_RUNNER_CONFIG: config,
+      // A busy machine is no slow server.
+      FLYWHEEL_HOOK_SECONDS: "30",
+      NODE_COMPILE_CACHE: path.join(folder.path, "compiled"),
+      RUNNER_TEMP: temporary,
+      TMPDIR: temporary,
+      ...world.jobEnvironment("gitlab", JOBS.main),
+      ...given,
+    };
+    const begun = await run(hook, env, ["sh", "-eu"]);
+    const exported = `${begun.exported}${begun.stdout}`;
+    const read = (name: string): string | undefined =>
+      new RegExp(`^(?:export )?${name}(?:=|<<.*\n)'?([^'\n]*)`, "m").exec(exported)?.[1];
+    const session = read("FLYWHEEL_SESSION") ?? "";
+    const ended = await run(ENDS[hook], { ...env, FLYWHEEL_SESSION: session }, ["sh", "-eu"]);
+    return { begun, status: read("FLYWHEEL_STATUS"), ended, left: await readdir(temporary) };
+  }
+
+  test.each(BEGINNINGS)(
+    "%s: a job with an sh alone and empty limits uses the cache, and leaves nothing",
+    async (hook) => {
+      const home = await mkdtemp(path.join(folder.path, "home-"));
+      const limits = { FLYWHEEL_HOOK_SECONDS: "", FLYWHEEL_DRAIN_SECONDS: "" };
+      const { begun, status, ended, left } = await runJob(hook, { HOME: home, ...limits });
+
+      expect([begun.status, status], begun.stderr).toEqual([0, "ready"]);
+      expect([ended.status, left, await readdir(home)], ended.stderr).toEqual([0, [], []]);
+    },
+  );
+
+  test.each(
+    BEGINNINGS.flatMap((hook) => WITHOUT_HOME.map((situation) => [hook, ...situation] as const)),
+  )("%s says how Bazel uses the cache all the same with %s", async (hook, _, env, line) => {
+    const { begun, status, ended, left } = await runJob(hook, env);
+
+    expect([begun.status, status]).toEqual([0, "degraded"]);
+    expect(begun.stderr).toMatch(line);
+    expect(begun.stderr).toMatch(/^ {2}bazel --bazelrc=\S+\/bazelrc build …$/m);
+    expect([ended.status, left], ended.stderr).toEqual([0, []]);
+  });
+
+  test("pre-build says in one line that there is no tool, and its end is quiet", async () => {
+    const empty = path.join(folder.path, "no-tool");
+    await mkdir(empty);
+    for (const tool of ["sh", "env", "timeout", "flywheel"]) {
+      await symlink(path.join(sole, tool), path.join(empty, tool));
+    }
+    const { begun, status, ended, left } = await runJob("pre-build", { PATH: empty });
+
+    expect([begun.status, status]).toEqual([0, "degraded"]);
+    expect(linesOf(begun)).toEqual([
+      "degraded: There is no Nix in PATH. There is no Bazel in PATH.",
+    ]);
+    expect([ended.status, ended.stderr, left]).toEqual([0, "", []]);
+  });
+
+  test.each(
+    BEGINNINGS.flatMap((hook) =>
+      [
+        ["", /cannot be read as JSON/],
+        ["[]", /is unusable: /],
+        [`{ "version": "1" }`, /is unusable: version: /],
+        [`{ "version": 2, "server": "https://cache.example.org" }`, /is unusable: version: /],
+        [`{ "version": 1, "server": 7 }`, /is unusable: server: /],
+        [`{ "version": 1, "server": "" }`, /is unusable: server: /],
+        [`{ "version": 1, "server": "cache" }`, /cache/],
+      ].map(([text, line]) => [hook, String(text), line] as const),
+    ),
+  )("%s names what is wrong in the runner's file: %s", async (hook, text, line) => {
+    const file = path.join(folder.path, "broken.json");
+    await writeFile(file, text);
+
+    const { begun, status, ended, left } = await runJob(hook, { FLYWHEEL_RUNNER_CONFIG: file });
+
+    expect([begun.status, status], begun.stderr).toEqual([0, "degraded"]);
+    expect(linesOf(begun)[0]).toMatch(line ?? "");
+    expect([ended.status, ended.stderr, left]).toEqual([0, "", []]);
   });
 });
 

@@ -1,4 +1,4 @@
-import { homedir } from "node:os";
+import { userInfo } from "node:os";
 import { join } from "node:path";
 
 /** What a session's nix.conf says. */
@@ -43,13 +43,22 @@ export function prependUserConf(file: string, env: Environment): string {
   if (named !== undefined) {
     return [file, ...named.split(":").filter((path) => path !== "" && path !== file)].join(":");
   }
-  const home = env["HOME"] || homedir();
+  const home = env["HOME"] || accountHome();
   const folders = [
-    env["XDG_CONFIG_HOME"] || join(home, ".config"),
+    env["XDG_CONFIG_HOME"] || (home === undefined ? "" : join(home, ".config")),
     ...(env["XDG_CONFIG_DIRS"] || "/etc/xdg").split(":"),
   ];
   const own = folders
     .filter((folder) => folder !== "")
     .map((folder) => join(folder, "nix/nix.conf"));
   return [file, ...own].join(":");
+}
+
+/** The home of the account, where Nix looks as well; containers run as users that have none. */
+function accountHome(): string | undefined {
+  try {
+    return userInfo().homedir;
+  } catch {
+    return undefined;
+  }
 }

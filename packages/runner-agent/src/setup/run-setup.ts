@@ -93,6 +93,8 @@ class Setup implements Disposable {
   readonly #stopwatch: Stopwatch;
   readonly #warnings: SetupWarning[] = [];
   readonly #notes: string[] = [];
+  /** Tools that are not here: of no interest to who gets nothing at all. */
+  readonly #lacks: string[] = [];
   readonly #over = new AbortController();
   #release: Promise<BazelRelease> | undefined;
 
@@ -134,10 +136,8 @@ class Setup implements Disposable {
     const plan = nix === undefined ? undefined : planNix(nix, this.#request, canPush);
     const isBazelWanted = await this.#requireBazel(access);
     if (plan === undefined && !isBazelWanted) {
-      return this.without(
-        "degraded",
-        this.#warnings[0]?.message ?? this.#notes.at(-1) ?? "There is nothing to configure.",
-      );
+      const lacks = this.#lacks.join(" ") || "There is nothing to configure.";
+      return this.without("degraded", this.#warnings[0]?.message ?? lacks);
     }
     const extra = await this.#openExtra(access, nix, plan);
     return await this.#start(access, early, {
@@ -237,7 +237,7 @@ class Setup implements Disposable {
   /** A tool that is missing is a trouble where it alone was asked for; others have what they asked for. */
   #lack(code: string, message: string, hint?: string): void {
     if (this.#request.kinds.length === 1) this.#warn(code, message, hint);
-    else this.#notes.push(message);
+    else this.#lacks.push(message);
   }
 
   /** Whether Bazel is to be configured, and can be. */
@@ -443,7 +443,7 @@ class Setup implements Disposable {
       path: [],
       masks: access.token === undefined ? [secret] : [access.token, secret],
       warnings: this.#warnings,
-      notes: this.#notes,
+      notes: [...this.#notes, ...this.#lacks],
       existing: before !== undefined,
       timings: this.#stopwatch.timings(),
     };

@@ -1,5 +1,4 @@
 import { readFile, writeFile } from "node:fs/promises";
-import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 
 import {
@@ -82,7 +81,9 @@ export async function configureBazel(
   });
   const warnings =
     request.rc === "user"
-      ? await addToUserRc(files, env).catch((error: unknown) => [noHome(files, env, error)])
+      ? await addToUserRc(files, env).catch((error: unknown) => [
+          noHome(files, `${userRcPath(env)} cannot be written (${describeError(error)})`),
+        ])
       : [];
   return {
     bazel: {
@@ -149,13 +150,16 @@ printf '%s\\n' "$answer"
   await writeFile(files.credentialHelper, script, { mode: 0o700 });
 }
 
-function userRcPath(env: Environment): string {
-  return join(env["HOME"] || homedir(), ".bazelrc");
+/** Bazel looks at the variable alone: without it there is no such file for it, whoever the user is. */
+function userRcPath(env: Environment): string | undefined {
+  const home = env["HOME"] ?? "";
+  return home === "" ? undefined : join(home, ".bazelrc");
 }
 
 /** A home that two jobs share has one rc file: the other's is left alone, or each would read through the other's agent. */
 async function addToUserRc(files: SessionFiles, env: Environment): Promise<SetupWarning[]> {
   const path = userRcPath(env);
+  if (path === undefined) return [noHome(files, "There is no HOME")];
   const userRc = await readState(path);
   const [imported] = (readBlockLines(userRc, OWNER) ?? []).flatMap(
     (line) => parseRcImport(line) ?? [],
@@ -176,11 +180,10 @@ async function addToUserRc(files: SessionFiles, env: Environment): Promise<Setup
   return [];
 }
 
-function noHome(files: SessionFiles, env: Environment, error: unknown): SetupWarning {
-  const [path, why] = [userRcPath(env), describeError(error)];
+function noHome(files: SessionFiles, why: string): SetupWarning {
   return {
     code: "no-home",
-    message: `${path} cannot be written, so Bazel does not use the cache by itself: ${why}`,
+    message: `${why}, so Bazel does not use the cache by itself.`,
     hint: `bazel --bazelrc=${quoteShell(files.bazelrc)} build …`,
   };
 }
@@ -188,6 +191,7 @@ function noHome(files: SessionFiles, env: Environment, error: unknown): SetupWar
 /** Takes the session's line out of the user's rc file again; what else is there stays as it is, byte for byte. */
 export async function removeFromUserRc(files: SessionFiles, env: Environment): Promise<void> {
   const path = userRcPath(env);
+  if (path === undefined) return;
   const lines = readBlockLines(await readState(path), OWNER);
   if (lines?.includes(formatRcImport(files.bazelrc)) === true) await replaceBlock(path, []);
 }
