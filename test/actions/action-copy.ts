@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { cp, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -26,4 +27,21 @@ export async function copyAction(
   });
   if (flywheel !== undefined) await writeFile(path.join(copy, "dist", "flywheel.mjs"), flywheel);
   return copy;
+}
+
+/** The repository of an action on a forge, bare, with the tag that workflows name. */
+export async function createActionRepository(parent: string): Promise<string> {
+  const [tree, bare] = [path.join(parent, "tree"), path.join(parent, "setup-attic.git")];
+  await cp(actionDirectory("setup-attic"), tree, {
+    recursive: true,
+    filter: (file) => !/\/(node_modules|src)$/.test(file),
+  });
+  const git = (...words: readonly string[]): void =>
+    void execFileSync("git", ["-C", tree, "-c", "user.name=t", "-c", "user.email=t@t", ...words]);
+  git("init", "--quiet");
+  git("add", ".");
+  git("commit", "--quiet", "-m", "v1");
+  git("tag", "v1");
+  git("clone", "--quiet", "--bare", ".", bare);
+  return bare;
 }

@@ -1,6 +1,4 @@
-import { execFileSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { cp } from "node:fs/promises";
 import path from "node:path";
 
 import {
@@ -12,7 +10,7 @@ import {
 } from "@glorious/testkit";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-import { actionDirectory } from "./action-copy.ts";
+import { actionDirectory, createActionRepository } from "./action-copy.ts";
 import {
   createExample,
   type ExampleRunner,
@@ -26,23 +24,6 @@ import {
 
 const nix = findNixVersions().at(-1);
 const FORGEJO = { flavour: "forgejo", forge: ".forgejo", issuer: "forgejo" } as const;
-
-/** The repository of an action on a forge, bare, with the tag that workflows name. */
-async function createActionRepository(parent: string): Promise<string> {
-  const [tree, bare] = [path.join(parent, "tree"), path.join(parent, "setup-attic.git")];
-  await cp(actionDirectory("setup-attic"), tree, {
-    recursive: true,
-    filter: (file) => !/\/(node_modules|src)$/.test(file),
-  });
-  const git = (...words: readonly string[]): void =>
-    void execFileSync("git", ["-C", tree, "-c", "user.name=t", "-c", "user.email=t@t", ...words]);
-  git("init", "--quiet");
-  git("add", ".");
-  git("commit", "--quiet", "-m", "v1");
-  git("tag", "v1");
-  git("clone", "--quiet", "--bare", ".", bare);
-  return bare;
-}
 
 /** A summary with what differs from run to run taken out. */
 function forCompare(summary: string): string {

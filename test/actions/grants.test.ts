@@ -96,7 +96,7 @@ describe.skipIf(version === undefined)("what a job may do, by who it is", () => 
     test.each([
       ["github", ".github", "permissions:\n  contents: read\n  id-token: write"],
       ["forgejo", ".forgejo", "enable-openid-connect: true"],
-      ["gitea", ".github", "# This version of Gitea gives jobs no identity."],
+      ["gitea", ".github", "with:\n  token: ${{ secrets.CACHE_TOKEN }}"],
     ] as const)(
       "on %s a job without either is told the lines to add, and builds without the cache",
       async (flavour, forge, lines) => {

@@ -31,7 +31,8 @@ const MAX_TOKEN_CHARS = 64 * 1024;
 const HINTS: Readonly<Record<JobForge | "none", string>> = {
   github: "Give the job `permissions: { id-token: write }`. Pull requests of forks never get one.",
   forgejo: "Give the job `enable-openid-connect: true`.",
-  gitea: "This version of Gitea gives jobs no identity; set FLYWHEEL_ID_TOKEN if another one does.",
+  gitea:
+    "Gitea gives jobs no identity: give a token of the server as a secret, or the runner an identity that reads.",
   gitlab: "Give the job `id_tokens: { FLYWHEEL_ID_TOKEN: { aud: <the server's address> } }`.",
   none: "Run it in a forge's job, set FLYWHEEL_ID_TOKEN, or name a token file in FLYWHEEL_RUNNER_CONFIG.",
 };

@@ -10,7 +10,7 @@ export function identityLines(forge: JobForge | undefined, audience: string): re
     case "gitlab":
       return ["id_tokens:", "  FLYWHEEL_ID_TOKEN:", `    aud: ${audience}`];
     case "gitea":
-      return ["# This version of Gitea gives jobs no identity."];
+      return ["# Gitea gives jobs no identity.", "with:", "  token: ${{ secrets.CACHE_TOKEN }}"];
     default:
       return ["# Name a token file in the configuration that FLYWHEEL_RUNNER_CONFIG names."];
   }
