@@ -30,6 +30,7 @@ type Situation = Pick<
 const SITUATIONS: Readonly<Record<string, Situation>> = {
   "is up": {},
   "is down before the start": { faultAtStart: "refuses" },
+  "never answers from the start": { faultAtStart: "black hole" },
   "refuses connections": { faultBeforeBuild: "refuses" },
   "is a black hole": { faultBeforeBuild: "black hole" },
   "sends 1 B/s": { faultBeforeBuild: "1 B/s" },
