@@ -308,20 +308,29 @@ function readText(name) {
 	const text = getInput(name);
 	return text === "" ? void 0 : text;
 }
-/** Reads one input of a closed set. @throws {InputError} for any other value. */
+/**
+* Reads one input of a closed set. Empty, as a variable that is not set makes it, stands for the first of the set.
+*
+* @throws {InputError} for any other value.
+*/
 function readChoice(name, choices) {
 	const text = getInput(name);
-	const found = choices.find((choice) => choice === text);
+	const found = text === "" ? choices[0] : choices.find((choice) => choice === text);
 	if (found !== void 0) return found;
 	throw new InputError(`${name} is ${JSON.stringify(text)}; it may be ${choices.join(", ")}`);
 }
-/** Reads `true` or `false`. @throws {InputError} for anything else. */
-function readBoolean(name) {
-	return readChoice(name, ["true", "false"]) === "true";
+/** Reads `true` or `false`; empty stands for `whenEmpty`. @throws {InputError} for anything else. */
+function readBoolean(name, whenEmpty) {
+	return readChoice(name, whenEmpty ? ["true", "false"] : ["false", "true"]) === "true";
 }
-/** Reads a number of seconds from 1 up to a day. @throws {InputError} for anything else. */
-function readSeconds(name) {
+/**
+* Reads a number of seconds from 1 up to a day; empty stands for `whenEmpty`.
+*
+* @throws {InputError} for anything else.
+*/
+function readSeconds(name, whenEmpty) {
 	const text = getInput(name);
+	if (text === "") return whenEmpty;
 	const seconds = Number(text);
 	if (/^\d+$/.test(text) && seconds >= 1 && seconds <= 86400) return seconds;
 	throw new InputError(`${name} is ${JSON.stringify(text)}; it is a whole number of seconds, such as 30`);
@@ -365,7 +374,7 @@ function readUrl(name) {
 * @throws {InputError} when the workflow's author got one wrong.
 */
 function readInputs(kinds, env) {
-	const failOnError = readBoolean("fail-on-error");
+	const failOnError = readBoolean("fail-on-error", false);
 	const named = describeServer(env);
 	const forNix = kinds.includes("nix");
 	return {
@@ -389,10 +398,10 @@ function readInputs(kinds, env) {
 				"none"
 			]) : "none",
 			pushFilter: forNix ? readPatterns("push-filter") : [],
-			configureSubstituter: forNix && readBoolean("configure-substituter"),
+			configureSubstituter: forNix && readBoolean("configure-substituter", true),
 			priority: forNix ? readCount("priority") : void 0,
-			timeoutSeconds: readSeconds("timeout"),
-			drainTimeoutSeconds: readSeconds("drain-timeout"),
+			timeoutSeconds: readSeconds("timeout", 30),
+			drainTimeoutSeconds: readSeconds("drain-timeout", 300),
 			cacheMode: env["ACTIONS_CACHE_MODE"],
 			bazel: kinds.includes("bazel") ? readBazelInputs() : void 0,
 			temporaryDirectory: env["RUNNER_TEMP"],
@@ -400,7 +409,7 @@ function readInputs(kinds, env) {
 			jobPid: process.ppid
 		},
 		failOnError,
-		keeps: kinds.filter((kind) => readBoolean(kind === "nix" ? "keep-evaluation" : "keep-repositories"))
+		keeps: kinds.filter((kind) => readBoolean(kind === "nix" ? "keep-evaluation" : "keep-repositories", false))
 	};
 }
 function readBazelInputs() {
@@ -412,13 +421,13 @@ function readBazelInputs() {
 			"none"
 		]),
 		configName: readText("config-name"),
-		compression: readBoolean("compression"),
+		compression: readBoolean("compression", true),
 		download: readChoice("download", [
 			"toplevel",
 			"minimal",
 			"all"
 		]),
-		remoteTimeoutSeconds: readSeconds("remote-timeout"),
+		remoteTimeoutSeconds: readSeconds("remote-timeout", 60),
 		bazelVersion: readText("bazel-version")
 	};
 }

@@ -42209,7 +42209,7 @@ var init_identity_source = __esmMin((() => {
 	HINTS = {
 		github: "Give the job `permissions: { id-token: write }`. Pull requests of forks never get one.",
 		forgejo: "Give the job `enable-openid-connect: true`.",
-		gitea: "This version of Gitea gives jobs no identity; set FLYWHEEL_ID_TOKEN if another one does.",
+		gitea: "Gitea gives jobs no identity: give a token of the server as a secret, or the runner an identity that reads.",
 		gitlab: "Give the job `id_tokens: { FLYWHEEL_ID_TOKEN: { aud: <the server's address> } }`.",
 		none: "Run it in a forge's job, set FLYWHEEL_ID_TOKEN, or name a token file in FLYWHEEL_RUNNER_CONFIG."
 	};
@@ -64884,7 +64884,7 @@ async function configureBazel({ request, release: findRelease, face, secret, ins
 		configName: request.configName
 	});
 	await _writeFile(files.bazelrc, `# \`flywheel setup\` wrote this for one job.\n${rc}`, { mode: 384 });
-	const warnings = request.rc === "user" ? await addToUserRc(files, env).catch((error) => [noHome(files, env, error)]) : [];
+	const warnings = request.rc === "user" ? await addToUserRc(files, env).catch((error) => [noHome(files, `${userRcPath(env)} cannot be written (${describeError(error)})`)]) : [];
 	return {
 		bazel: {
 			rcPath: files.bazelrc,
@@ -64938,12 +64938,15 @@ printf '%s\\n' "$answer"
 `;
 	await _writeFile(files.credentialHelper, script, { mode: 448 });
 }
+/** Bazel looks at the variable alone: without it there is no such file for it, whoever the user is. */
 function userRcPath(env) {
-	return _join(env["HOME"] || _homedir(), ".bazelrc");
+	const home = env["HOME"] ?? "";
+	return home === "" ? void 0 : _join(home, ".bazelrc");
 }
 /** A home that two jobs share has one rc file: the other's is left alone, or each would read through the other's agent. */
 async function addToUserRc(files, env) {
 	const path = userRcPath(env);
+	if (path === void 0) return [noHome(files, "There is no HOME")];
 	const [imported] = (readBlockLines(await readState$1(path), OWNER) ?? []).flatMap((line) => parseRcImport(line) ?? []);
 	const other = imported === void 0 ? void 0 : _dirname(imported);
 	if (other !== void 0 && other !== files.folder) {
@@ -64956,17 +64959,17 @@ async function addToUserRc(files, env) {
 	await replaceBlock(path, [formatRcImport(files.bazelrc)]);
 	return [];
 }
-function noHome(files, env, error) {
-	const [path, why] = [userRcPath(env), describeError(error)];
+function noHome(files, why) {
 	return {
 		code: "no-home",
-		message: `${path} cannot be written, so Bazel does not use the cache by itself: ${why}`,
+		message: `${why}, so Bazel does not use the cache by itself.`,
 		hint: `bazel --bazelrc=${quoteShell(files.bazelrc)} build …`
 	};
 }
 /** Takes the session's line out of the user's rc file again; what else is there stays as it is, byte for byte. */
 async function removeFromUserRc(files, env) {
 	const path = userRcPath(env);
+	if (path === void 0) return;
 	if (readBlockLines(await readState$1(path), OWNER)?.includes(formatRcImport(files.bazelrc)) === true) await replaceBlock(path, []);
 }
 async function replaceBlock(path, lines) {
@@ -64983,7 +64986,6 @@ async function replaceBlock(path, lines) {
 var OWNER, VERSION_MS, REMOTE_TIMEOUT_SECONDS;
 var init_setup_bazel = __esmMin((() => {
 	init_promises$3();
-	init__builtin_node_os();
 	init__builtin_node_path();
 	init_src$3();
 	init_src$6();
@@ -65128,8 +65130,16 @@ function formatNixConf(conf) {
 function prependUserConf(file, env) {
 	const named = env["NIX_USER_CONF_FILES"];
 	if (named !== void 0) return [file, ...named.split(":").filter((path) => path !== "" && path !== file)].join(":");
-	const home = env["HOME"] || _homedir();
-	return [file, ...[env["XDG_CONFIG_HOME"] || _join(home, ".config"), ...(env["XDG_CONFIG_DIRS"] || "/etc/xdg").split(":")].filter((folder) => folder !== "").map((folder) => _join(folder, "nix/nix.conf"))].join(":");
+	const home = env["HOME"] || accountHome();
+	return [file, ...[env["XDG_CONFIG_HOME"] || (home === void 0 ? "" : _join(home, ".config")), ...(env["XDG_CONFIG_DIRS"] || "/etc/xdg").split(":")].filter((folder) => folder !== "").map((folder) => _join(folder, "nix/nix.conf"))].join(":");
+}
+/** The home of the account, where Nix looks as well; containers run as users that have none. */
+function accountHome() {
+	try {
+		return _userInfo().homedir;
+	} catch {
+		return;
+	}
 }
 var init_nix_conf = __esmMin((() => {
 	init__builtin_node_os();
@@ -65314,7 +65324,11 @@ function identityLines(forge, audience) {
 			"  FLYWHEEL_ID_TOKEN:",
 			`    aud: ${audience}`
 		];
-		case "gitea": return ["# This version of Gitea gives jobs no identity."];
+		case "gitea": return [
+			"# Gitea gives jobs no identity.",
+			"with:",
+			"  token: ${{ secrets.CACHE_TOKEN }}"
+		];
 		default: return ["# Name a token file in the configuration that FLYWHEEL_RUNNER_CONFIG names."];
 	}
 }
@@ -65952,6 +65966,8 @@ var init_run_setup = __esmMin((() => {
 		#stopwatch;
 		#warnings = [];
 		#notes = [];
+		/** Tools that are not here: of no interest to who gets nothing at all. */
+		#lacks = [];
 		#over = new AbortController();
 		#release;
 		constructor(request, context, stopwatch) {
@@ -65989,7 +66005,10 @@ var init_run_setup = __esmMin((() => {
 				if (!canPush && this.#request.push === "true") this.#warn("no-push", `The job wants to push, and may not: ${access.reason}`);
 				const plan = nix === void 0 ? void 0 : planNix(nix, this.#request, canPush);
 				const isBazelWanted = await this.#requireBazel(access);
-				if (plan === void 0 && !isBazelWanted) return this.without("degraded", this.#warnings[0]?.message ?? this.#notes.at(-1) ?? "There is nothing to configure.");
+				if (plan === void 0 && !isBazelWanted) {
+					const lacks = this.#lacks.join(" ") || "There is nothing to configure.";
+					return this.without("degraded", this.#warnings[0]?.message ?? lacks);
+				}
 				const extra = await this.#openExtra(access, nix, plan);
 				return await this.#start(access, early, {
 					nix,
@@ -66118,7 +66137,7 @@ var init_run_setup = __esmMin((() => {
 		/** A tool that is missing is a trouble where it alone was asked for; others have what they asked for. */
 		#lack(code, message, hint) {
 			if (this.#request.kinds.length === 1) this.#warn(code, message, hint);
-			else this.#notes.push(message);
+			else this.#lacks.push(message);
 		}
 		/** Whether Bazel is to be configured, and can be. */
 		async #requireBazel({ server, bazelUrl }) {
@@ -66305,7 +66324,7 @@ var init_run_setup = __esmMin((() => {
 				path: [],
 				masks: access.token === void 0 ? [secret] : [access.token, secret],
 				warnings: this.#warnings,
-				notes: this.#notes,
+				notes: [...this.#notes, ...this.#lacks],
 				existing: before !== void 0,
 				timings: this.#stopwatch.timings()
 			};
