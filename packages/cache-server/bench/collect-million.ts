@@ -62,6 +62,7 @@ async function measureCollection(index: CacheIndex, viewId: number): Promise<voi
   const common = { index, logger: silentLogger, now: () => nowMs };
   const accesses = createAccessRecorder({ ...common, resolutionMs: 0, flushIntervalMs: DAY_MS });
   const collector = createCollector({
+    fetchedNarGraceMs: 60_000,
     ...common,
     accesses,
     defaultRetentionMs: undefined,

@@ -23,11 +23,13 @@ import { createResigner } from "./housekeeping/resigner.ts";
 import { createRevoker } from "./housekeeping/revoker.ts";
 import { createScrubber } from "./housekeeping/scrubber.ts";
 import { startSweeper } from "./housekeeping/sweeper.ts";
-import { createUpstreamSpace } from "./housekeeping/upstream-space.ts";
+import { createUpstreamTrimmer } from "./housekeeping/upstream-trimmer.ts";
 import { KEEP_ALIVE_TIMEOUT_MS, type Listener, startListener } from "./http/listener.ts";
 import { createRequestHandler } from "./http/request-handler.ts";
 import { openIdentity } from "./identity/open-identity.ts";
 import type { CacheIndex } from "./index/cache-index.ts";
+import { createFetchedNars } from "./ingest/fetched-nars.ts";
+import { createHeldObjects } from "./ingest/held-objects.ts";
 import { createNarIngest } from "./ingest/nar-ingest.ts";
 import { createPartUploads } from "./ingest/part-uploads.ts";
 import { createUploadMemory } from "./ingest/upload-memory.ts";
@@ -86,6 +88,12 @@ export interface ServerTimings {
   readonly accessFlushIntervalMs: number;
   /** How often the commons looks for what tenants have come to agree on. */
   readonly commonsIntervalMs: number;
+  /** How long nothing must have been fetched from upstreams before what came is encoded anew. */
+  readonly reencodeQuietMs: number;
+  /** How soon room is given back when too much was fetched from an upstream. */
+  readonly trimDelayMs: number;
+  /** How long a NAR that an upstream has stays readable when its last path is gone: its reader may be on the way. */
+  readonly fetchedNarGraceMs: number;
 }
 
 /** A running server. Disposing of it finishes running requests first, up to the shutdown timeout. */
@@ -109,6 +117,9 @@ function defaultTimings({ idleTimeoutMs }: ServerSettings): ServerTimings {
     maxDuplicateWaitMs: 30_000,
     accessFlushIntervalMs: 60_000,
     commonsIntervalMs: 30_000,
+    reencodeQuietMs: 3000,
+    trimDelayMs: 1000,
+    fetchedNarGraceMs: 60_000,
     maxCompletionWaitMs: 20_000,
     maxAdoptionWaitMs: 3000,
     connectionTimeoutMs: Math.max(2 * idleTimeoutMs, KEEP_ALIVE_TIMEOUT_MS + 1000),
@@ -216,13 +227,9 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     capOf: (view) => quotas.capOf(view, "nix"),
     accessResolutionMs: settings.accessResolutionMs,
     narGraceMs: settings.narGraceMs,
+    fetchedNarGraceMs: timings.fetchedNarGraceMs,
     intervalMs: settings.collectIntervalMs,
     onCollected: metrics.countCollection,
-  });
-  const upstreamSpace = createUpstreamSpace({
-    collector,
-    logger,
-    maxSizeBytes: settings.upstreamMaxSizeBytes,
   });
   const scrubber = createScrubber({
     index,
@@ -236,20 +243,24 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     onScanned: metrics.countScrubbed,
     onFullPass: metrics.setFullPass,
   });
+  const pendingMaxAgeMs = settings.pendingNarMaxAgeMs;
+  const takingIn = {
+    index,
+    store,
+    held: createHeldObjects({ index, quarantine, now, pendingMaxAgeMs }),
+    memory: createUploadMemory({
+      totalBytes: settings.uploadMemoryBytes,
+      maxWaitMs: settings.idleTimeoutMs,
+      onChange: metrics.setUploadMemory,
+    }),
+    now,
+    maxNarSizeBytes: settings.maxNarSizeBytes,
+    pendingMaxAgeMs,
+  };
   const ingest = metrics.countUploads(
     createNarIngest({
-      index,
-      store,
-      quarantine,
-      memory: createUploadMemory({
-        totalBytes: settings.uploadMemoryBytes,
-        maxWaitMs: settings.idleTimeoutMs,
-        onChange: metrics.setUploadMemory,
-      }),
-      now,
-      maxNarSizeBytes: settings.maxNarSizeBytes,
+      ...takingIn,
       level: settings.compressionLevel,
-      pendingMaxAgeMs: settings.pendingNarMaxAgeMs,
       maxWaitMs: timings.maxDuplicateWaitMs,
     }),
   );
@@ -260,20 +271,29 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
     onOutdated: (view) => resigner.kick(view),
     onCreated: () => commons.kick(),
   });
+  const trimmer = createUpstreamTrimmer({
+    index,
+    collector,
+    logger,
+    maxSizeBytes: settings.upstreamMaxSizeBytes,
+    delayMs: timings.trimDelayMs,
+    onTrimmed: () => sweeper.sweepAfter(timings.fetchedNarGraceMs + 1),
+  });
   const upstreams =
     parts.spoolDirectory === undefined
       ? undefined
       : await openUpstreamReader({
           index,
-          ingest,
+          fetched: createFetchedNars({ ...takingIn, level: settings.compressionLevel }),
           committer,
           logger,
           now,
           directory: parts.spoolDirectory,
           settings,
           onFault: metrics.countUpstreamFault,
+          reencodeQuietMs: timings.reencodeQuietMs,
           onDownloaded: metrics.countUpstreamDownload,
-          onStored: (upstream, fileBytes) => upstreamSpace.stored(upstream, fileBytes),
+          onStored: (upstream, fileBytes) => trimmer.note(upstream, fileBytes),
         });
   const adopter = createAdopter({
     index,
@@ -418,6 +438,7 @@ export async function startCacheServer(parts: ServerParts): Promise<CacheServer>
   identity?.listensAt(listener.url);
   // Before the requests, which would wait for them.
   started.defer(() => collector.stop());
+  started.defer(() => trimmer.stop());
   started.defer(() => scrubber.stop());
   resigner.start();
   accesses.start();

@@ -30,6 +30,7 @@ function createTestCollector(index: CacheIndex, nowMs: () => number): CollectorS
     flushIntervalMs: HOUR_MS,
   });
   const collector = createCollector({
+    fetchedNarGraceMs: 60_000,
     ...common,
     accesses,
     defaultRetentionMs: undefined,

@@ -25,6 +25,12 @@ export function createStoreGate({ isOpen = false }: { readonly isOpen?: boolean 
         await released.promise;
         return result;
       }) as BlobStore["put"],
+      async adopt(file, options) {
+        puts += 1;
+        await store.adopt(file, options);
+        stored.resolve();
+        await released.promise;
+      },
       get: (key, options) => store.get(key, options),
       stat: (key) => store.stat(key),
       delete: (key) => store.delete(key),

@@ -32,6 +32,12 @@ export interface PutOptions {
   readonly giveBack?: ((chunk: Uint8Array) => void) | undefined;
 }
 
+/** Options of {@link BlobStore.adopt}. */
+export interface AdoptOptions {
+  readonly key: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** A part of a blob, in bytes. */
 export interface ByteRange {
   readonly start: number;
@@ -135,6 +141,17 @@ export interface BlobStore extends AsyncDisposable {
     options: PutOptions & { readonly key: string },
   ): Promise<PutResult>;
   put(source: AsyncIterable<Uint8Array>, options: PutOptions): Promise<PutResult | undefined>;
+
+  /**
+   * Makes a file of this machine a blob, as durable and as sudden as a `put` of its bytes: moved where that can be
+   * done, copied otherwise. What has it open goes on reading it. The file is gone then; when this throws, it is still
+   * there, or a blob.
+   *
+   * The caller vouches for what is in it: nothing is measured.
+   *
+   * @throws {CacheError} `CANCELLED` when the signal aborts.
+   */
+  adopt(file: string, options: AdoptOptions): Promise<void>;
 
   /**
    * Opens a blob, or a part of it, for reading.

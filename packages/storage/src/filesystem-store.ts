@@ -1,3 +1,4 @@
+import { createReadStream } from "node:fs";
 import { open, readdir, rename, rm, stat, unlink } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 
@@ -5,6 +6,7 @@ import { CacheError, cancelledError, type Logger, silentLogger } from "@glorious
 
 import { type BlobKey, isBlobKey, parseBlobKey, parseBlobKeyPrefix } from "./blob-key.ts";
 import type {
+  AdoptOptions,
   Blob,
   BlobStat,
   BlobStore,
@@ -39,6 +41,7 @@ export interface FilesystemStoreOptions {
 const BLOBS = "blobs";
 const DAY_MS = 86_400_000;
 const STATS_AT_ONCE = 32;
+const COPY_BYTES = 2 ** 20;
 
 /**
  * Opens a blob store in a directory, and removes what dead writers left there.
@@ -101,14 +104,11 @@ class FilesystemStore implements BlobStore {
     source: AsyncIterable<Uint8Array>,
     options: PutOptions,
   ): Promise<PutResult | undefined> {
-    if (this.#closing !== undefined) throw new Error("The blob store is closed");
-    const putting = this.#put(source, options);
-    this.#running.add(putting);
-    try {
-      return await putting;
-    } finally {
-      this.#running.delete(putting);
-    }
+    return this.#run(() => this.#put(source, options));
+  }
+
+  adopt(file: string, options: AdoptOptions): Promise<void> {
+    return this.#run(() => this.#adopt(file, options));
   }
 
   async get(key: string, { range, signal }: GetOptions = {}): Promise<Blob | undefined> {
@@ -181,6 +181,33 @@ class FilesystemStore implements BlobStore {
     return this.#closing;
   }
 
+  /** Work that closing waits for. */
+  async #run<Result>(work: () => Promise<Result>): Promise<Result> {
+    if (this.#closing !== undefined) throw new Error("The blob store is closed");
+    const running = work();
+    this.#running.add(running);
+    try {
+      return await running;
+    } finally {
+      this.#running.delete(running);
+    }
+  }
+
+  async #adopt(file: string, { key, signal }: AdoptOptions): Promise<void> {
+    const path = this.#pathOf(parseBlobKey(key));
+    if (signal?.aborted === true) throw cancelledError(`Storing ${key}`, signal);
+    await onDisk(`store ${key}`, async () => {
+      if (this.#fsync === "full") await flushFile(file);
+      try {
+        await this.#place(file, path);
+      } catch (error) {
+        if (systemErrorCode(error) !== "EXDEV") throw error;
+        await this.#put(createReadStream(file, { highWaterMark: COPY_BYTES }), { key, signal });
+        await unlink(file);
+      }
+    });
+  }
+
   async #put(
     source: AsyncIterable<Uint8Array>,
     options: PutOptions,
@@ -251,6 +278,15 @@ class FilesystemStore implements BlobStore {
   /** Short names are padded with a character that no name has. */
   #pathOf(key: BlobKey): string {
     return join(this.#blobDirectory, relativePath(key));
+  }
+}
+
+async function flushFile(path: string): Promise<void> {
+  const file = await open(path, "r+");
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
   }
 }
 

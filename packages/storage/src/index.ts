@@ -1,5 +1,6 @@
 export { type BlobKey, isBlobKey, parseBlobKey } from "./blob-key.ts";
 export type {
+  AdoptOptions,
   Blob,
   BlobStat,
   BlobStore,

@@ -1,6 +1,9 @@
 import { createHash, randomBytes } from "node:crypto";
+import { access, mkdtempDisposable, open as openFile, readFile, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { PassThrough, Readable, Writable } from "node:stream";
 
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -207,6 +210,36 @@ export function describeBlobStore(name: string, open: () => Promise<BlobStoreFix
 
         expect(await readAll(await store.get("nar/a"))).toEqual(Buffer.from("new"));
         expect(await holds(before, LARGE)).toBe(true);
+      });
+
+      test("a file becomes a blob and is gone; who has either open goes on reading", async () => {
+        await put("nar/a", Buffer.from("old"));
+        const before = await store.get("nar/a");
+        await using directory = await mkdtempDisposable(join(tmpdir(), "blob-store-adopt-"));
+        const file = join(directory.path, "file");
+        await writeFile(file, LARGE);
+        await using opened = await openFile(file, "r");
+        await store.adopt(file, { key: "nar/a" });
+
+        expect(await holds(await store.get("nar/a"), LARGE)).toBe(true);
+        expect(await readAll(before)).toEqual(Buffer.from("old"));
+        expect((await opened.readFile()).equals(LARGE)).toBe(true);
+        await expect(access(file)).rejects.toMatchObject({ code: "ENOENT" });
+      });
+
+      test("a file that is not there, or comes too late, becomes no blob", async () => {
+        await using directory = await mkdtempDisposable(join(tmpdir(), "blob-store-adopt-"));
+        const file = join(directory.path, "file");
+        await expect(store.adopt(file, { key: "nar/a" })).rejects.toMatchObject({
+          code: "INTERNAL",
+        });
+        await writeFile(file, LARGE);
+        const signal = AbortSignal.abort();
+        await expect(store.adopt(file, { key: "nar/a", signal })).rejects.toMatchObject({
+          code: "CANCELLED",
+        });
+        expect(await listKeys(store, "")).toEqual([]);
+        expect((await readFile(file)).equals(LARGE)).toBe(true);
       });
 
       test("readers during many replacements see one blob or the other, never a mixture", async () => {

@@ -9,12 +9,22 @@ import {
   signFingerprint,
 } from "@glorious/nix-store";
 
-import type { SigningKeyRecord } from "../index/cache-index.ts";
+import type { ObjectCompression, SigningKeyRecord } from "../index/cache-index.ts";
+import { extensionOf } from "../ingest/nar-decoder.ts";
 import type { PathManifest } from "./path-manifest.ts";
 
+/** What a narinfo says of the object behind it. */
+export interface NamedObject {
+  readonly fileHash: string;
+  readonly fileSize: number;
+  /** Default `zstd`, as all are that views hold. */
+  readonly compression?: ObjectCompression;
+}
+
 /** Where a stored object is read, relative to its view. */
-function objectUrl(fileHash: string): string {
-  return `nar/${sha256HexToNix32(fileHash)}.nar.zst`;
+function objectUrl(fileHash: string, compression: ObjectCompression): string {
+  const extension = extensionOf(compression);
+  return `nar/${sha256HexToNix32(fileHash)}.nar${extension === "" ? "" : `.${extension}`}`;
 }
 
 /** Keys parsed once: making a key object costs more than signing with it. */
@@ -27,9 +37,10 @@ const MAX_PARSED_KEYS = 10_000;
  */
 export function formatSignedNarInfo(
   path: PathManifest,
-  object: { readonly fileHash: string; readonly fileSize: number },
+  object: NamedObject,
   view: { readonly storeDir: string; readonly keys: readonly SigningKeyRecord[] },
 ): string {
+  const { compression = "zstd" } = object;
   const narHash = parseHash(path.narHash, "sha256");
   const fingerprint = narInfoFingerprint({
     storePath: path.storePath,
@@ -44,8 +55,8 @@ export function formatSignedNarInfo(
   );
   return formatNarInfo({
     storePath: path.storePath,
-    url: objectUrl(object.fileHash),
-    compression: "zstd",
+    url: objectUrl(object.fileHash, compression),
+    compression,
     fileHash: parseHash(object.fileHash, "sha256"),
     fileSize: object.fileSize,
     narHash,

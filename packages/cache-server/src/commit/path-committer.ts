@@ -14,13 +14,13 @@ import type {
 import type { PrincipalFacts } from "../index/provenance-index.ts";
 import { mergeClientSignatures } from "../index/signatures.ts";
 import { toPrincipalFacts } from "../trust/principal-facts.ts";
-import { formatSignedNarInfo } from "./narinfo-text.ts";
+import { formatSignedNarInfo, type NamedObject } from "./narinfo-text.ts";
 import type { PathManifest } from "./path-manifest.ts";
 
 /** A path to make visible, with the object the view holds its NAR as. */
 export interface PathToCommit {
   readonly manifest: PathManifest;
-  readonly object: { readonly fileHash: string; readonly fileSize: number };
+  readonly object: NamedObject;
   /** Hashes of references that must be visible with it. */
   readonly requiredReferences: readonly string[];
 }

@@ -89,6 +89,7 @@ export interface ServerSettings {
   readonly upstreamPositiveTtlMs: number;
   readonly upstreamNegativeTtlMs: number;
   readonly upstreamMaxDownloads: number;
+  readonly upstreamEncoding: "zstd" | "as-is";
   readonly logLevel: "debug" | "info" | "warn" | "error";
   readonly logRequests: boolean;
   readonly metricsNeedAdmin: boolean;
@@ -523,6 +524,15 @@ export const SETTINGS: {
     default: "16",
     meaning: "How many NARs are fetched from one upstream at a time.",
     parse: parseWhole,
+  },
+  upstreamEncoding: {
+    key: "upstream.encoding",
+    variable: "FLYWHEEL_UPSTREAM_ENCODING",
+    default: "zstd",
+    meaning:
+      "How what was fetched is kept. `zstd`: what comes in zstd as it came, and the rest is encoded as zstd once " +
+      "nothing is being fetched. `as-is`: everything as it came.",
+    parse: (text) => parseChoice(text, ["zstd", "as-is"]),
   },
   logLevel: {
     key: "log.level",

@@ -47,13 +47,13 @@ export interface Collector {
    * @throws {CacheError} `NOT_FOUND` when the view is gone, `CANCELLED` when the server stops.
    */
   collect(view: string, options: CollectOptions): Promise<CollectionReport>;
+  /** The same of what was fetched from an upstream, by the upstream's name. */
+  collectUpstream(name: string, options: CollectOptions): Promise<CollectionReport>;
   /**
    * All views, and what was fetched from each upstream, of which the longest unused goes as long as it is more than may
    * be kept; one after the other. Failures are logged, and thrown when all is done.
    */
   collectAll(options: CollectOptions): Promise<CollectionReport[]>;
-  /** What was fetched from an upstream. @throws {CacheError} as `collect`. */
-  collectUpstream(name: string, options: CollectOptions): Promise<CollectionReport>;
   /** Begins to collect from time to time. */
   start(): void;
   /** Ends after the slice under way. */
@@ -75,6 +75,8 @@ export interface CollectorOptions {
   readonly accessResolutionMs: number;
   /** How long a NAR stays readable when its last path is gone. */
   readonly narGraceMs: number;
+  /** The same of one that an upstream has as well. */
+  readonly fetchedNarGraceMs: number;
   readonly intervalMs: number;
   /** Told of every collection that was no dry run; `undefined` for one that failed. */
   readonly onCollected: (report: CollectionReport | undefined) => void;
@@ -86,16 +88,13 @@ interface Collectable {
   readonly name: string;
   /** `undefined`: everything may stay, however old. */
   readonly retentionMs: number | undefined;
+  /** How long a NAR stays when its last path is gone. */
+  readonly narGraceMs: number;
+  /** What was used since this is not removed for want of room. */
+  readonly evictsBefore: (nowMs: number) => number;
   /** How many bytes of NARs it may hold, of which it holds so many; `undefined`: any number. */
   readonly maxSizeOf: (fileBytes: number) => Promise<number | undefined>;
-  /** Whether what was used a moment ago may go as well, where there is too much. */
-  readonly isRefetched: boolean;
-  /** How long a NAR stays readable when its last path is gone. */
-  readonly narGraceMs: number;
 }
-
-/** Who has been given a narinfo of what goes then gets its NAR from the upstream again: long enough to read it out. */
-const UPSTREAM_NAR_GRACE_MS = 60_000;
 
 interface CollectedName {
   readonly kind: "view" | "upstream";
@@ -136,9 +135,9 @@ export function createCollector(options: CollectorOptions): Collector {
         id: view.id,
         name,
         retentionMs: retentionOf(view),
-        maxSizeOf: (fileBytes) => maxSizeOf(view, fileBytes),
-        isRefetched: false,
         narGraceMs,
+        evictsBefore: (nowMs) => unusedSince(nowMs, 0),
+        maxSizeOf: (fileBytes) => maxSizeOf(view, fileBytes),
       }
     );
   };
@@ -151,11 +150,12 @@ export function createCollector(options: CollectorOptions): Collector {
       id: viewId,
       name: `upstream/${name}`,
       retentionMs: undefined,
+      narGraceMs: Math.min(narGraceMs, options.fetchedNarGraceMs),
+      // Who misses it has it again from where it came from: there is no need to wait for exact times.
+      evictsBefore: (nowMs) => nowMs + 1,
       // Its documents count as well, and they go with the NARs or are small.
       maxSizeOf: async (fileBytes) =>
         Math.max(0, maxSizeBytes - ((await index.viewBytes(viewId)) - fileBytes)),
-      isRefetched: true,
-      narGraceMs: Math.min(narGraceMs, UPSTREAM_NAR_GRACE_MS),
     };
   };
 
@@ -242,7 +242,7 @@ export function createCollector(options: CollectorOptions): Collector {
       pause,
       expiresBeforeMs: retentionMs === undefined ? undefined : unusedSince(nowMs, retentionMs),
       maxSizeBytes,
-      evictsBeforeMs: view.isRefetched ? nowMs : unusedSince(nowMs, 0),
+      evictsBeforeMs: view.evictsBefore(nowMs),
     });
     const done = await deleteDoomed(view, graph, topology, { doomed, isDryRun });
     return {

@@ -72,6 +72,13 @@ export async function sweep(options: SweeperOptions, signal: AbortSignal): Promi
   return total;
 }
 
+/** Sweeps that run by themselves, one at a time. */
+export interface Sweeper {
+  /** Something expires after this: sweeps then as well, once for all who ask meanwhile. */
+  sweepAfter(delayMs: number): void;
+  stop(): Promise<void>;
+}
+
 /** Sweeps now and then until stopped. A failed sweep is logged; the next one tries again. */
 export function startSweeper(
   options: SweeperOptions & {
@@ -80,9 +87,7 @@ export function startSweeper(
     readonly provenanceMaxAgeMs: number;
     readonly onSwept: (result: SweepResult) => void;
   },
-): {
-  stop(): Promise<void>;
-} {
+): Sweeper {
   const stopping = new AbortController();
   let running: Promise<void> = Promise.resolve();
   const { index, now, provenanceMaxAgeMs } = options;
@@ -107,9 +112,24 @@ export function startSweeper(
     running = running.then(run);
   }, options.intervalMs);
   timer.unref();
+  /** When, and until then; the later one waits for its own. */
+  let extra: NodeJS.Timeout | undefined;
+  let isAskedAgain = false;
+  const sweepAfter = (delayMs: number): void => {
+    isAskedAgain = extra !== undefined;
+    if (isAskedAgain || stopping.signal.aborted) return;
+    extra = setTimeout(() => {
+      extra = undefined;
+      running = running.then(run);
+      if (isAskedAgain) sweepAfter(delayMs);
+    }, delayMs);
+    extra.unref();
+  };
   return {
+    sweepAfter,
     async stop() {
       clearInterval(timer);
+      clearTimeout(extra);
       stopping.abort();
       await running;
     },

@@ -131,13 +131,13 @@ export interface CacheIndex
    */
   reserveObject(object: ObjectRecord, nowMs: number): Promise<"reserved" | "busy">;
   /**
-   * Records that the view holds a NAR as a stored (zstd) object. A new holding expires at
+   * Records that the view holds a NAR as a stored object, in zstd if nothing else is said. A new holding expires at
    * `expiresAtMs` unless a path is committed for it before; an existing one keeps its expiry when it has none,
    * and takes the later one otherwise. An existing holding keeps its object unless that is in quarantine or
    * `replaceObject` is set; paths committed before name the old object, so they are lost until they are
    * committed again.
    *
-   * @throws {Error} when the object is not that NAR in zstd.
+   * @throws {Error} when the object is not that NAR, or not in zstd and that was not asked for.
    * @throws {CacheError} `UNAVAILABLE` when the object was not reserved, or the sweep took it since.
    */
   holdNar(holding: NewHolding): Promise<HoldingRecord>;
@@ -206,7 +206,10 @@ export interface CacheIndex
   ping(): Promise<void>;
 }
 
-/** How an object's bytes encode its NAR. Only `zstd` objects are held; the others are uploads as they came. */
+/**
+ * How an object's bytes encode its NAR. Views hold `zstd` objects only; the others are uploads as they came, or held by
+ * the hidden view of an upstream.
+ */
 export type ObjectCompression = "none" | "gzip" | "br" | "zstd" | "xz";
 
 export interface ObjectRecord {
@@ -383,6 +386,8 @@ export interface NewHolding {
   readonly expiresAtMs: number;
   /** Takes the new object even when the view holds the NAR as another one: that one was lost. */
   readonly replaceObject?: boolean;
+  /** The object may be in any encoding, as what comes from an upstream is. */
+  readonly isAsItCame?: boolean;
 }
 
 export interface UploadedFileRecord {

@@ -556,4 +556,8 @@ export const SCHEMA_STEPS: readonly string[] = [
     DELETE FROM commons_votes WHERE view_id = OLD.view_id AND store_path_hash = OLD.store_path_hash;
   END;
   `,
+  // What came from an upstream is held as it came until it is encoded again.
+  `
+  CREATE INDEX objects_in_other_encodings ON objects (id) WHERE compression <> 'zstd';
+  `,
 ];

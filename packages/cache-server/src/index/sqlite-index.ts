@@ -74,6 +74,8 @@ import type { HiddenSlice } from "./sqlite-revocation.ts";
 import { SqliteUpstreamReads } from "./sqlite-upstreams.ts";
 import { createLocalWriter, type SqliteWriter, startThreadWriter } from "./sqlite-writer.ts";
 import type {
+  HeldAsItCame,
+  HoldingMove,
   NewUpstream,
   UpstreamChanges,
   UpstreamPath,
@@ -587,6 +589,17 @@ class SqliteIndex implements CacheIndex {
 
   trimUpstreamPaths(checkedBeforeMs: number, keep: number, limit: number): Promise<number> {
     return this.#write("trimUpstreamPaths", checkedBeforeMs, keep, limit);
+  }
+
+  async listHeldAsTheyCame(page: {
+    readonly after: number;
+    readonly limit: number;
+  }): Promise<HeldAsItCame[]> {
+    return this.#read(() => this.#upstreams.listHeldAsTheyCame(page));
+  }
+
+  moveHolding(move: HoldingMove): Promise<boolean> {
+    return this.#write("moveHolding", move);
   }
 
   async listNewPaths(

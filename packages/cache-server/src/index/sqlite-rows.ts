@@ -117,6 +117,9 @@ export const SELECT_HOLDING: string = `
 export const FIND_HOLDING: string = `
   ${SELECT_HOLDING} WHERE h.view_id = ?1 AND h.nar_hash = ?2 AND h.is_lost = 0`;
 
+/** An object that can be fetched again need not outlive its last holding. Parameter: its id. */
+export const END_RESERVATION = `UPDATE objects SET reserved_at_ms = 0 WHERE id = ?1`;
+
 /** Lets a holding expire when no path has it. Parameters: its id, when. */
 export const EXPIRE_UNUSED_HOLDING: string = `
   UPDATE holdings SET expires_at_ms = ?2

@@ -3,9 +3,21 @@ import type { DatabaseSync } from "node:sqlite";
 import { CacheError } from "@glorious/core";
 
 import { prepareQuery, type Query } from "./sqlite-connection.ts";
-import { fromHashBytes, parseStrings, required, toHashBytes, viewIsThere } from "./sqlite-rows.ts";
+import {
+  END_RESERVATION,
+  fromHashBytes,
+  OBJECT_COLUMNS,
+  type ObjectRow,
+  parseStrings,
+  required,
+  toHashBytes,
+  toObjectRecord,
+  viewIsThere,
+} from "./sqlite-rows.ts";
 import { SqliteViewDeletion } from "./sqlite-view-deletion.ts";
 import type {
+  HeldAsItCame,
+  HoldingMove,
   NewUpstream,
   UpstreamChanges,
   UpstreamPath,
@@ -74,6 +86,7 @@ export class SqliteUpstreamReads {
   readonly #viewsOfUpstream: Query<{ readonly name: string }>;
   readonly #findPaths: Query<UpstreamPathRow>;
   readonly #findFile: Query<UpstreamPathRow>;
+  readonly #listHeldAsTheyCame: Query<ObjectRow & { readonly id: number; readonly viewId: number }>;
 
   constructor(database: DatabaseSync) {
     this.#findUpstream = prepareQuery(database, `${SELECT_UPSTREAM} WHERE u.name = ?1`);
@@ -99,6 +112,27 @@ export class SqliteUpstreamReads {
       `${SELECT_PATH} FROM upstream_paths AS p
        WHERE p.view_id = ?1 AND p.file_hash = ?2 AND ${viewIsThere("?1")} LIMIT 1`,
     );
+    // There are few such objects, if any, and many holdings.
+    this.#listHeldAsTheyCame = prepareQuery(
+      database,
+      `SELECT o.id, h.view_id AS viewId, ${OBJECT_COLUMNS}
+       FROM objects AS o CROSS JOIN holdings AS h ON h.object_id = o.id
+       WHERE o.compression <> 'zstd' AND o.id > ?1 AND h.expires_at_ms IS NULL AND h.is_lost = 0
+         AND ${viewIsThere("h.view_id")}
+       ORDER BY o.id LIMIT ?2`,
+    );
+  }
+
+  listHeldAsTheyCame({
+    after,
+    limit,
+  }: {
+    readonly after: number;
+    readonly limit: number;
+  }): HeldAsItCame[] {
+    return this.#listHeldAsTheyCame
+      .all(after, limit)
+      .map(({ id, viewId, ...object }) => ({ id, viewId, object: toObjectRecord(object) }));
   }
 
   findUpstream(name: string): UpstreamRecord | undefined {
@@ -160,6 +194,13 @@ export class SqliteUpstreamWrites {
   readonly #putPath: Query<never>;
   readonly #removePath: Query<never>;
   readonly #trimPaths: Query<never>;
+  readonly #findHeld: Query<{ readonly id: number; readonly objectId: number }>;
+  readonly #findReserved: Query<{ readonly id: number }>;
+  readonly #pathsOfHolding: Query<{ readonly storePathHash: string; readonly narInfo: string }>;
+  readonly #keepFile: Query<never>;
+  readonly #moveHolding: Query<never>;
+  readonly #endReservation: Query<never>;
+  readonly #movePath: Query<never>;
 
   constructor(database: DatabaseSync) {
     this.#deletion = new SqliteViewDeletion(database);
@@ -211,6 +252,55 @@ export class SqliteUpstreamWrites {
        WHERE id < (SELECT min(id) FROM upstream_paths) + ?3
          AND (checked_at_ms < ?1 OR id <= (SELECT max(id) FROM upstream_paths) - ?2)`,
     );
+    this.#findHeld = prepareQuery(
+      database,
+      `SELECT h.id, h.object_id AS objectId FROM holdings AS h JOIN objects AS o ON o.id = h.object_id
+       WHERE h.view_id = ?1 AND h.nar_hash = ?2 AND o.file_hash = ?3 AND h.is_lost = 0
+         AND ${viewIsThere("?1")}`,
+    );
+    this.#findReserved = prepareQuery(
+      database,
+      `SELECT id FROM objects WHERE file_hash = ?1 AND nar_hash = ?2 AND is_deleting = 0
+         AND quarantined_at_ms IS NULL`,
+    );
+    this.#pathsOfHolding = prepareQuery(
+      database,
+      `SELECT store_path_hash AS storePathHash, nar_info AS narInfo FROM paths WHERE holding_id = ?1`,
+    );
+    this.#keepFile = prepareQuery(
+      database,
+      `INSERT INTO uploaded_files (view_id, object_id, expires_at_ms) VALUES (?1, ?2, ?3)
+       ON CONFLICT DO UPDATE SET expires_at_ms = max(expires_at_ms, excluded.expires_at_ms)`,
+    );
+    this.#moveHolding = prepareQuery(database, `UPDATE holdings SET object_id = ?2 WHERE id = ?1`);
+    this.#endReservation = prepareQuery(database, END_RESERVATION);
+    this.#movePath = prepareQuery(
+      database,
+      `UPDATE paths SET object_id = ?3, nar_info = ?4, is_lost = 0
+       WHERE view_id = ?1 AND store_path_hash = ?2`,
+    );
+  }
+
+  moveHolding({ viewId, narHash, from, to, narInfos, fileExpiresAtMs }: HoldingMove): boolean {
+    const narHashBytes = toHashBytes(narHash);
+    const held = this.#findHeld.get(viewId, narHashBytes, toHashBytes(from));
+    const target = this.#findReserved.get(toHashBytes(to), narHashBytes);
+    if (held === undefined || target === undefined) return false;
+    const changes = new Map(narInfos.map((change) => [change.storePathHash, change]));
+    const paths = this.#pathsOfHolding.all(held.id);
+    const isAsRead = paths.every(
+      ({ storePathHash, narInfo }) => changes.get(storePathHash)?.replaces === narInfo,
+    );
+    if (!isAsRead) return false;
+    this.#keepFile.run(viewId, held.objectId, fileExpiresAtMs);
+    // Until each path names the new object as well, it counts as lost; nobody sees that.
+    this.#moveHolding.run(held.id, target.id);
+    this.#endReservation.run(target.id);
+    for (const { storePathHash } of paths) {
+      const narInfo = changes.get(storePathHash)?.narInfo ?? null;
+      this.#movePath.run(viewId, storePathHash, target.id, narInfo);
+    }
+    return true;
   }
 
   createUpstream(upstream: NewUpstream): UpstreamRecord {

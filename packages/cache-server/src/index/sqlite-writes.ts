@@ -26,6 +26,7 @@ import { SqliteCommit } from "./sqlite-commit.ts";
 import { prepareQuery, type Query } from "./sqlite-connection.ts";
 import { SqliteProvenanceWriter } from "./sqlite-provenance-writer.ts";
 import {
+  END_RESERVATION,
   EXPIRE_UNUSED_HOLDING,
   fromHashBytes,
   type HoldingRow,
@@ -149,6 +150,7 @@ export class SqliteWrites {
         SET body = excluded.body, created_at_ms = excluded.created_at_ms, revocation_id = NULL
         WHERE revocation_id IS NOT NULL`);
     this.#provenance = new SqliteProvenanceWriter(database);
+    this.#endReservation = this.#prepare(END_RESERVATION);
     this.#liftHolding = this.#prepare(
       `UPDATE holdings SET revocation_id = NULL WHERE id = ?1 AND revocation_id IS NOT NULL`,
     );
@@ -318,11 +320,12 @@ export class SqliteWrites {
   readonly #getHolding: Query<HoldingRow>;
   readonly #upsertHolding: Query<{ readonly id: number }>;
   holdNar(holding: NewHolding): HoldingRecord {
-    const { viewId, expiresAtMs, replaceObject = false } = holding;
+    const { viewId, expiresAtMs, replaceObject = false, isAsItCame = false } = holding;
     const narHash = toHashBytes(holding.narHash);
     this.#requireView(viewId);
     const object = this.#requireReserved(holding.fileHash);
-    if (object.compression !== "zstd" || !narHash.equals(object.narHash)) {
+    const isHoldable = isAsItCame || object.compression === "zstd";
+    if (!isHoldable || !narHash.equals(object.narHash)) {
       throw new Error(`The object ${holding.fileHash} is not the NAR ${holding.narHash} in zstd`);
     }
     const { id } = required(
@@ -330,10 +333,12 @@ export class SqliteWrites {
     );
     // Bytes that came and were verified are nobody's any more.
     this.#liftHolding.run(id);
+    if (isAsItCame) this.#endReservation.run(object.id);
     return toHoldingRecord(required(this.#getHolding.get(id)));
   }
 
   readonly #liftHolding: Query<never>;
+  readonly #endReservation: Query<never>;
 
   readonly #upsertUploadedFile: Query<never>;
   addUploadedFile(file: UploadedFileRecord): void {

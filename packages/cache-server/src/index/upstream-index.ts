@@ -1,3 +1,5 @@
+import type { NarInfoChange, ObjectRecord } from "./cache-index.ts";
+
 /**
  * Caches that views fall back to; part of `CacheIndex`, whose conventions hold here.
  *
@@ -51,6 +53,43 @@ export interface UpstreamIndex {
    * until it returns 0.
    */
   trimUpstreamPaths(checkedBeforeMs: number, keep: number, limit: number): Promise<number>;
+
+  /**
+   * NARs with paths that views hold in another encoding than zstd, in order of the objects' ids, beginning behind `after`. Only
+   * hidden views do.
+   */
+  listHeldAsTheyCame(page: {
+    readonly after: number;
+    readonly limit: number;
+  }): Promise<HeldAsItCame[]>;
+  /**
+   * Holds a NAR as another object from now on, which its paths name as well, all at once. The object before stays
+   * readable by its hash for a while, as an uploaded file is.
+   *
+   * @returns `false`, and nothing is changed, when the NAR is not held as that object any more, the other one is not
+   *   reserved or is in quarantine, or a path says something else than `replaces`.
+   */
+  moveHolding(move: HoldingMove): Promise<boolean>;
+}
+
+/** A NAR in the encoding that its upstream sent. */
+export interface HeldAsItCame {
+  /** The object's; of one that several views hold, those of a page's end may be left out. */
+  readonly id: number;
+  readonly viewId: number;
+  readonly object: ObjectRecord;
+}
+
+export interface HoldingMove {
+  readonly viewId: number;
+  readonly narHash: string;
+  /** File hashes. */
+  readonly from: string;
+  readonly to: string;
+  /** Of every path that has the NAR. */
+  readonly narInfos: readonly Omit<NarInfoChange, "keyGeneration">[];
+  /** When the object before need not be readable any more. */
+  readonly fileExpiresAtMs: number;
 }
 
 export interface NewUpstream {

@@ -1,5 +1,3 @@
-import { createHash } from "node:crypto";
-
 import { CacheError } from "@glorious/core";
 import {
   createBlockPool,
@@ -11,7 +9,6 @@ import {
 } from "@glorious/nix-store";
 import type { BlobStore, Written } from "@glorious/storage";
 
-import type { Quarantine } from "../housekeeping/quarantine.ts";
 import type {
   CacheIndex,
   HoldingRecord,
@@ -19,6 +16,8 @@ import type {
   ObjectRecord,
 } from "../index/cache-index.ts";
 import { fanOut } from "./fan-out.ts";
+import type { HeldObjects } from "./held-objects.ts";
+import { type NarFacts, measureNar, tooLarge } from "./measure-nar.ts";
 import { decodeNar } from "./nar-decoder.ts";
 import { objectKey } from "./object-key.ts";
 import { createSingleFlight } from "./single-flight.ts";
@@ -35,15 +34,10 @@ export interface NarUpload {
     readonly narSize?: number;
     readonly fileHash?: string;
   };
-  /**
-   * Keeps the bytes readable in the view as they came: for Nix's own uploads always, for what others know by that name
-   * when it is stored as something else.
-   */
-  readonly keepsFile: boolean | "when re-encoded";
+  /** Keeps the bytes readable in the view as they came: Nix asks for its own uploads again. */
+  readonly keepsFile: boolean;
   /** zstd level of what is encoded here. Default: the server's. */
   readonly level?: number | undefined;
-  /** Told once the NAR is known to be right, which may be long before it is stored. */
-  readonly onVerified?: () => void;
   readonly signal: AbortSignal;
 }
 
@@ -68,7 +62,7 @@ export interface NarIngest {
 export interface NarIngestOptions {
   readonly index: CacheIndex;
   readonly store: BlobStore;
-  readonly quarantine: Quarantine;
+  readonly held: HeldObjects;
   readonly memory: UploadMemory;
   readonly now: () => number;
   readonly maxNarSizeBytes: number;
@@ -77,11 +71,6 @@ export interface NarIngestOptions {
   readonly pendingMaxAgeMs: number;
   /** How long an upload waits for another one of the same NAR before it does the work again. */
   readonly maxWaitMs: number;
-}
-
-interface NarFacts {
-  readonly narHash: string;
-  readonly narSize: number;
 }
 
 /** Blocks of 8 MiB that the encoder leaves for the next NAR. */
@@ -95,19 +84,16 @@ interface Intake {
 }
 
 export function createNarIngest(options: NarIngestOptions): NarIngest {
-  const { index, store, quarantine, memory, now, maxNarSizeBytes } = options;
+  const { index, store, held, memory, now, maxNarSizeBytes } = options;
   const flights = createSingleFlight();
   const blocks = createBlockPool(MAX_IDLE_BLOCKS);
 
   /** Names the blob once its bytes are known to be right, after telling the sweep to leave it alone. */
   const reserve = async (object: ObjectRecord, intake: Intake): Promise<string> => {
     const { signal, viewId } = intake.upload;
-    intake.held ??= findSoundHolding(viewId, object.narHash);
+    intake.held ??= held.findSound(viewId, object.narHash);
     await intake.held;
-    while ((await index.reserveObject(object, now())) === "busy") {
-      signal.throwIfAborted();
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
+    await held.reserve(object, signal);
     return objectKey(object.fileHash);
   };
 
@@ -176,13 +162,12 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
     facts.promise.catch(() => {});
     const measure = async (chunks: AsyncIterable<Buffer>): Promise<void> => {
       try {
-        const measured = await measureNar(chunks, upload, maxNarSizeBytes);
+        const measured = await measureNar(chunks, upload.expected, maxNarSizeBytes);
         // Here the file is the NAR: nothing may be named before both are known to be right.
         if (upload.compression === "none") {
           const { narHash: sha256, narSize: sizeBytes } = measured;
           requireFileHash({ sha256, sizeBytes }, upload.expected.fileHash);
         }
-        upload.onVerified?.();
         facts.resolve(measured);
       } catch (error) {
         facts.reject(error);
@@ -222,45 +207,18 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
     using admitted = await memory.admit({ ...upload, narSize: upload.expected.narSize });
     const { source, maxWindowLog } = admitted;
     const nar = decodeNar(source, upload.compression, upload.signal, maxWindowLog);
-    await measureNar(nar, upload, maxNarSizeBytes);
-    upload.onVerified?.();
-  };
-
-  /** What the view holds, if its bytes are really there: a lost object counts as absent. */
-  const findSoundHolding = async (
-    viewId: number,
-    narHash: string | undefined,
-  ): Promise<HoldingRecord | undefined> => {
-    const holding = narHash === undefined ? undefined : await index.findHolding(viewId, narHash);
-    if (holding === undefined) return undefined;
-    const { kind } = await quarantine.examine(holding, "size");
-    return kind === "sound" ? holding : undefined;
-  };
-
-  /** Keeps a holding for as long as a first upload would be: its path may still be minutes away. */
-  const holdOn = (viewId: number, { narHash, fileHash }: HoldingRecord): Promise<ObjectRecord> =>
-    index.holdNar({
-      viewId,
-      narHash,
-      fileHash,
-      expiresAtMs: now() + options.pendingMaxAgeMs,
-    });
-
-  /** Ends what was wrong with an object whose bytes have just been put, in every view. */
-  const restore = async ({ fileHash }: ObjectRecord): Promise<void> => {
-    const known = await index.findObjectState(fileHash);
-    if (known?.quarantinedAtMs !== undefined) await index.restoreObject(fileHash);
+    await measureNar(nar, upload.expected, maxNarSizeBytes);
   };
 
   const record = async (
-    { upload, held }: Intake,
+    { upload, held: found }: Intake,
     file: ObjectRecord | undefined,
     object: ObjectRecord,
   ): Promise<IngestedNar> => {
     const { viewId } = upload;
-    const sound = await held;
-    await restore(object);
-    if (file !== undefined && file !== object) await restore(file);
+    const sound = await found;
+    await held.restore(object);
+    if (file !== undefined && file !== object) await held.restore(file);
     const holding = await index.holdNar({
       viewId,
       narHash: object.narHash,
@@ -268,8 +226,7 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
       expiresAtMs: now() + options.pendingMaxAgeMs,
       ...(sound === undefined ? { replaceObject: true } : {}),
     });
-    const isKept = upload.keepsFile === true || (upload.keepsFile && file !== object);
-    if (isKept && file !== undefined) {
+    if (upload.keepsFile && file !== undefined) {
       await index.addUploadedFile({
         viewId,
         fileHash: file.fileHash,
@@ -286,10 +243,10 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
   const ingest = async (upload: NarUpload): Promise<IngestedNar> => {
     const { viewId, expected } = upload;
     // The uploader's own Nix will ask for exactly this file, so it is stored whatever the view holds.
-    const held = upload.keepsFile ? undefined : await findSoundHolding(viewId, expected.narHash);
-    if (held !== undefined) {
+    const found = upload.keepsFile ? undefined : await held.findSound(viewId, expected.narHash);
+    if (found !== undefined) {
       await verifyOnly(upload);
-      return { kind: "deduplicated", object: await holdOn(viewId, held) };
+      return { kind: "deduplicated", object: await held.holdOn(viewId, found) };
     }
     const intake: Intake = { upload, held: undefined };
     const { file, object } = await storeUpload(intake);
@@ -298,8 +255,8 @@ export function createNarIngest(options: NarIngestOptions): NarIngest {
 
   return {
     async hold(viewId, narHash) {
-      const held = await findSoundHolding(viewId, narHash);
-      return held && holdOn(viewId, held);
+      const found = await held.findSound(viewId, narHash);
+      return found && held.holdOn(viewId, found);
     },
     async ingest(upload) {
       const { viewId, expected } = upload;
@@ -342,53 +299,6 @@ async function* scan(source: AsyncIterable<Buffer>, scanner: ZstdScanner): Async
 /** Whether clients' zstd may be served as it came; other encodings are replaced by our own. */
 function isAcceptableEncoding(scanner: ZstdScanner, file: ObjectRecord): boolean {
   return scanner.violation === undefined && file.fileSize <= maxEncodedBytes(file.narSize);
-}
-
-/** Hashes and counts a NAR, and holds it against what the client said. */
-async function measureNar(
-  chunks: AsyncIterable<Buffer>,
-  { expected }: NarUpload,
-  maxNarSizeBytes: number,
-): Promise<NarFacts> {
-  const limit = Math.min(expected.narSize ?? maxNarSizeBytes, maxNarSizeBytes);
-  const hash = createHash("sha256");
-  let narSize = 0;
-  for await (const chunk of chunks) {
-    narSize += chunk.length;
-    if (narSize > limit) throw tooManyBytes(limit, expected.narSize);
-    hash.update(chunk);
-  }
-  const narHash = hash.digest("hex");
-  if (expected.narSize !== undefined && narSize !== expected.narSize) {
-    throw new CacheError(
-      "TRUNCATED",
-      `Received ${narSize} of the NAR's ${expected.narSize} bytes`,
-      {
-        hint: "Send it again; a proxy with a body or time limit may have cut it.",
-      },
-    );
-  }
-  if (expected.narHash !== undefined && narHash !== expected.narHash) {
-    throw new CacheError(
-      "CORRUPT",
-      `Bad NAR hash: the ${narSize} bytes hash to sha256:${sha256HexToNix32(narHash)}, ` +
-        `not to sha256:${sha256HexToNix32(expected.narHash)}`,
-      { hint: "The path may be damaged where it was sent from: try `nix-store --repair-path`." },
-    );
-  }
-  return { narHash, narSize };
-}
-
-function tooManyBytes(limit: number, expected: number | undefined): CacheError {
-  return expected === limit
-    ? new CacheError("CORRUPT", `The NAR goes on after the ${expected} bytes it was said to have`)
-    : tooLarge(limit);
-}
-
-function tooLarge(limit: number): CacheError {
-  return new CacheError("TOO_LARGE", `The NAR is larger than the ${limit} bytes allowed here`, {
-    hint: "The server's limits.maxNarSize sets the bound.",
-  });
 }
 
 function requireFileHash({ sha256, sizeBytes }: Written, expected: string | undefined): void {

@@ -3,9 +3,10 @@ import { promisify } from "node:util";
 import { zstdCompress, zstdDecompress } from "node:zlib";
 
 import { CacheError, isCacheError } from "@glorious/core";
-import { createNarLister, decodeZstd, formatNarListing } from "@glorious/nix-store";
+import { createNarLister, formatNarListing } from "@glorious/nix-store";
 
 import type { PathRecord } from "../index/cache-index.ts";
+import { decodeNar } from "../ingest/nar-decoder.ts";
 import { objectKey } from "../ingest/object-key.ts";
 import type { RouteServices } from "./route-services.ts";
 
@@ -34,7 +35,10 @@ export function createListings({ index, store, quarantine, now }: RouteServices)
       const blob = await store.get(objectKey(path.fileHash));
       if (blob === undefined) throw new CacheError("NOT_FOUND", "its NAR is gone");
       await using open = blob;
-      for await (const chunk of decodeZstd(hashed(open.stream(), hash))) lister.write(chunk);
+      // What came from an upstream may be in any encoding.
+      const object = await index.findObject([path.viewId], path.fileHash);
+      const nar = decodeNar(hashed(open.stream(), hash), object?.compression ?? "zstd");
+      for await (const chunk of nar) lister.write(chunk);
       const listing = Buffer.from(formatNarListing(lister.end()));
       if (hash.digest("hex") === path.fileHash) return listing;
       throw new CacheError("CORRUPT", "its NAR is damaged");

@@ -1,12 +1,10 @@
-import { createHash } from "node:crypto";
-
 import { type CacheErrorCode, isCacheError } from "@glorious/core";
 
 import type { PathManifest } from "../commit/path-manifest.ts";
 import type { ObjectRecord } from "../index/cache-index.ts";
-import type { NarIngest } from "../ingest/nar-ingest.ts";
+import type { FetchedNars } from "../ingest/fetched-nars.ts";
 import type { NarBody } from "./nar-body.ts";
-import { type NarSpool, openNarSpool } from "./nar-spool.ts";
+import { createNarSpool, type NarSpool } from "./nar-spool.ts";
 import type { UpstreamClient } from "./upstream-client.ts";
 import { UpstreamFault, type UpstreamFaultReason } from "./upstream-fault.ts";
 import type { UpstreamNarInfo } from "./upstream-narinfo.ts";
@@ -16,6 +14,8 @@ export interface NarDownload {
   /** Bytes of the file, where that is known beforehand. */
   readonly sizeBytes: number | undefined;
   readonly spool: NarSpool;
+  /** Ends when its readers have all of it, or never will; storing it is still to do then. It never fails. */
+  readonly verified: Promise<void>;
   /** Ends when it is stored, or not: it never fails. */
   readonly ended: Promise<DownloadResult>;
 }
@@ -28,10 +28,12 @@ export interface DownloadResult {
 
 export interface NarDownloadOptions {
   readonly client: UpstreamClient;
-  readonly ingest: NarIngest;
+  readonly fetched: FetchedNars;
   /** Makes a path whose NAR the hidden view holds visible in it. */
   readonly commit: (manifest: PathManifest, object: ObjectRecord) => Promise<void>;
   readonly hiddenViewId: number;
+  /** Waits until storing it takes nothing from who fetches something else, or not for long. */
+  readonly whenQuiet: () => Promise<void>;
   /** Where spools are opened. */
   readonly directory: string;
   readonly signal: AbortSignal;
@@ -50,14 +52,10 @@ export async function startNarDownload(
   const giveUp = new AbortController();
   const signal = AbortSignal.any([options.signal, giveUp.signal]);
   const body = await options.client.openNar(narInfo, signal);
-  try {
-    const spool = await openNarSpool(options.directory);
-    const ended = run(narInfo, { body, spool, giveUp, signal }, options);
-    return { sizeBytes: body.sizeBytes, spool, ended };
-  } catch (cause) {
-    giveUp.abort(cause);
-    throw new UpstreamFault("storage", "the spool cannot be opened", cause);
-  }
+  const spool = createNarSpool(options.directory);
+  const { promise: verified, resolve: onVerified } = Promise.withResolvers<void>();
+  const ended = run(narInfo, { body, spool, giveUp, signal, onVerified }, options);
+  return { sizeBytes: body.sizeBytes, spool, verified, ended };
 }
 
 interface Running {
@@ -65,70 +63,80 @@ interface Running {
   readonly spool: NarSpool;
   readonly giveUp: AbortController;
   readonly signal: AbortSignal;
+  readonly onVerified: () => void;
 }
 
 async function run(
   narInfo: UpstreamNarInfo,
-  { body, spool, giveUp, signal }: Running,
-  { ingest, commit, hiddenViewId }: NarDownloadOptions,
+  { body, spool, giveUp, signal, onVerified }: Running,
+  { fetched, commit, hiddenViewId, whenQuiet }: NarDownloadOptions,
 ): Promise<DownloadResult> {
-  const { manifest, compression, fileHash } = narInfo;
+  const { manifest, compression } = narInfo;
+  const { narHash, narSize } = manifest;
   using _ = spool.hold();
   spool.close();
-  let isNarRight = false;
-  let isFileRight = false;
-  const onRight = (): void => {
-    if (isNarRight && isFileRight) spool.release();
-  };
 
   const fetchFile = async (): Promise<void> => {
-    const hash = createHash("sha256");
-    for await (const chunk of body.chunks) {
-      hash.update(chunk);
-      try {
-        await spool.write(chunk);
-      } catch (cause) {
-        throw new UpstreamFault("storage", "the spool cannot be written", cause);
-      }
-    }
-    if (fileHash !== undefined && hash.digest("hex") !== fileHash) {
-      throw new UpstreamFault("file-hash", "the file is not the one that its narinfo names");
-    }
-    isFileRight = true;
-    onRight();
+    for await (const chunk of body.chunks) await onDisk(spool.write(chunk));
     spool.end();
   };
-
-  const takeIn = async (): Promise<void> => {
-    const { narHash, narSize } = manifest;
-    const { object } = await ingest.ingest({
-      viewId: hiddenViewId,
+  const verifyFile = async (): Promise<string> => {
+    const fileHash = await fetched.verify({
       source: spool.followAll(signal),
       compression,
-      expected: { narHash, narSize, ...(fileHash === undefined ? {} : { fileHash }) },
-      // Clients that have its narinfo ask for the file as it came. What is no file's name is the NAR's.
-      keepsFile: compression === "none" ? false : "when re-encoded",
-      onVerified() {
-        isNarRight = true;
-        onRight();
-      },
+      expected: { narHash, narSize },
       signal,
     });
-    await commit(manifest, object);
+    if (narInfo.fileHash === undefined || fileHash === narInfo.fileHash) return fileHash;
+    throw new UpstreamFault("file-hash", "the file is not the one that its narinfo names");
   };
 
   let fault: UpstreamFault | undefined;
-  await Promise.all(
-    [fetchFile(), takeIn()].map((step) =>
-      step.catch((error: unknown) => {
-        fault ??= toFault(error);
-        // Once it is right, our own trouble to keep it is no reason to cut those off who read it.
-        if (!(isNarRight && isFileRight)) spool.fail(fault);
-        giveUp.abort(fault);
-      }),
-    ),
-  );
+  let isRight = false;
+  try {
+    const [, fileHash] = await allOrFirstFault(giveUp, [fetchFile(), verifyFile()]);
+    isRight = true;
+    spool.release();
+    onVerified();
+    const object = { fileHash, fileSize: spool.sizeBytes, compression, narHash, narSize };
+    const file = await onDisk(spool.file());
+    await whenQuiet();
+    await commit(manifest, await fetched.keep(hiddenViewId, file, object, signal));
+  } catch (error) {
+    fault = toFault(error);
+    // Once it is right, our own trouble to keep it is no reason to cut those off who read it.
+    if (!isRight) spool.fail(fault);
+    onVerified();
+  }
   return { receivedBytes: spool.sizeBytes, fault };
+}
+
+/** Both outcomes, or the first fault once both have ended; the other is told to give up. */
+async function allOrFirstFault<First, Second>(
+  giveUp: AbortController,
+  steps: readonly [Promise<First>, Promise<Second>],
+): Promise<[First, Second]> {
+  let first: UpstreamFault | undefined;
+  const guarded = async <Value>(step: Promise<Value>): Promise<Value> => {
+    try {
+      return await step;
+    } catch (error) {
+      first ??= toFault(error);
+      giveUp.abort(first);
+      throw first;
+    }
+  };
+  const [one, other] = await Promise.allSettled([guarded(steps[0]), guarded(steps[1])]);
+  if (one.status === "rejected" || other.status === "rejected") throw first;
+  return [one.value, other.value];
+}
+
+async function onDisk<Value>(work: Promise<Value>): Promise<Value> {
+  try {
+    return await work;
+  } catch (cause) {
+    throw new UpstreamFault("storage", "the spool cannot be written", cause);
+  }
 }
 
 const REASONS: Partial<Record<CacheErrorCode, UpstreamFaultReason>> = {

@@ -45,7 +45,7 @@ export interface NarSource {
   readonly client: UpstreamClient;
 }
 
-export interface NarDownloadsOptions extends Pick<NarDownloadOptions, "ingest" | "directory"> {
+export interface NarDownloadsOptions extends Pick<NarDownloadOptions, "fetched" | "directory"> {
   /** Makes a path visible in the hidden view of its upstream, which holds its NAR. */
   readonly commit: (
     upstream: UpstreamRecord,
@@ -53,12 +53,17 @@ export interface NarDownloadsOptions extends Pick<NarDownloadOptions, "ingest" |
     object: ObjectRecord,
   ) => Promise<void>;
   readonly maxDownloads: number;
+  /** Told when one is to be fetched, and when nothing is any more. */
+  readonly onBegun: () => void;
+  readonly onIdle: () => void;
   /** Told of each that ended, or could not begin. */
   readonly onEnded: (source: NarSource, narInfo: UpstreamNarInfo, result: DownloadResult) => void;
 }
 
 /** Downloads that may wait for their turn. */
 const MAX_FLIGHTS = 2000;
+/** What is verified is stored after this at the latest, however much else is fetched. */
+const MAX_UNQUIET_MS = 1000;
 /** Longer than somebody is on the way from the index to here. */
 const FRESH_MS = 500;
 
@@ -77,6 +82,22 @@ function createNarDownloads(options: NarDownloadsOptions): NarDownloads {
   const turns = new Map<number, ByteBudget>();
   const flights = new Map<string, Promise<NarDownload>>();
   const running = new Set<Promise<unknown>>();
+  /** Downloads whose readers wait, or will. */
+  let fetching = 0;
+  let quiet = Promise.withResolvers<void>();
+  const whenQuiet = async (): Promise<void> => {
+    if (fetching === 0 || closing.signal.aborted) return;
+    const late = Promise.withResolvers<void>();
+    const timer = setTimeout(late.resolve, MAX_UNQUIET_MS);
+    await Promise.race([quiet.promise, late.promise]);
+    clearTimeout(timer);
+  };
+  const onFetched = (): void => {
+    fetching -= 1;
+    if (fetching > 0) return;
+    quiet.resolve();
+    quiet = Promise.withResolvers();
+  };
   /** Stored in this moment. */
   const fresh = new Set<string>();
 
@@ -93,14 +114,20 @@ function createNarDownloads(options: NarDownloadsOptions): NarDownloads {
   ): Promise<NarDownload> => {
     let turn: Disposable | undefined;
     const end = (result: DownloadResult): void => {
-      turn?.[Symbol.dispose]();
       flights.delete(key);
       if (result.fault === undefined) {
         fresh.add(key);
         setTimeout(() => fresh.delete(key), FRESH_MS).unref();
       }
-      if (!closing.signal.aborted) onEnded(source, narInfo, result);
+      if (closing.signal.aborted) return;
+      onEnded(source, narInfo, result);
+      if (flights.size === 0) options.onIdle();
     };
+    const endTurn = (): void => {
+      turn?.[Symbol.dispose]();
+      onFetched();
+    };
+    fetching += 1;
     try {
       const { upstream, client } = source;
       turn = await turnsOf(upstream).acquire(1, closing.signal);
@@ -109,12 +136,15 @@ function createNarDownloads(options: NarDownloadsOptions): NarDownloads {
         hiddenViewId: upstream.viewId,
         client,
         commit: (manifest, object) => options.commit(upstream, manifest, object),
+        whenQuiet,
         signal: closing.signal,
       });
+      void download.verified.then(endTurn);
       const ended = download.ended.then(end).finally(() => running.delete(ended));
       running.add(ended);
       return download;
     } catch (error) {
+      endTurn();
       const fault =
         error instanceof UpstreamFault
           ? error
@@ -136,6 +166,7 @@ function createNarDownloads(options: NarDownloadsOptions): NarDownloads {
         });
       }
       if (flight === undefined) {
+        options.onBegun();
         flight = begin(key, source, narInfo);
         flights.set(key, flight);
         // Told by `onEnded`, whoever is still there to hear of it.
@@ -147,6 +178,7 @@ function createNarDownloads(options: NarDownloadsOptions): NarDownloads {
     },
     async stop() {
       closing.abort(new CacheError("CANCELLED", "The server is stopping"));
+      quiet.resolve();
       await Promise.allSettled([...flights.values(), ...running]);
     },
   };

@@ -3,11 +3,12 @@ import { describeError, isCacheError, type Logger } from "@glorious/core";
 import type { PathCommitter } from "../commit/path-committer.ts";
 import type { CacheIndex, ViewRecord } from "../index/cache-index.ts";
 import type { UpstreamPath, UpstreamRecord } from "../index/upstream-index.ts";
-import type { NarIngest } from "../ingest/nar-ingest.ts";
+import type { FetchedNars } from "../ingest/fetched-nars.ts";
 import { createAnswerWriter } from "./answer-writer.ts";
 import { firstGood } from "./first-good.ts";
 import type { DownloadResult } from "./nar-download.ts";
 import { type HeldDownload, type JoinOptions, openNarDownloads } from "./nar-downloads.ts";
+import { createReencoder } from "./reencoder.ts";
 import type { UpstreamClient, UpstreamQuestion } from "./upstream-client.ts";
 import { createUpstreamClients } from "./upstream-clients.ts";
 import { isPassingFault, UpstreamFault, type UpstreamFaultReason } from "./upstream-fault.ts";
@@ -80,7 +81,7 @@ export interface UpstreamHealth {
 
 export interface UpstreamReaderOptions {
   readonly index: CacheIndex;
-  readonly ingest: NarIngest;
+  readonly fetched: FetchedNars;
   readonly committer: PathCommitter;
   readonly logger: Logger;
   readonly now: () => number;
@@ -91,6 +92,8 @@ export interface UpstreamReaderOptions {
   readonly onDownloaded: (result: DownloadResult) => void;
   /** Told of every NAR that is kept. */
   readonly onStored: (upstream: UpstreamRecord, fileBytes: number) => void;
+  /** How long nothing must have been fetched before what came is encoded anew. */
+  readonly reencodeQuietMs: number;
 }
 
 /** Those of the server's settings that reading through stands on. */
@@ -101,6 +104,7 @@ export interface UpstreamReaderSettings {
   readonly upstreamPositiveTtlMs: number;
   readonly upstreamNegativeTtlMs: number;
   readonly upstreamMaxDownloads: number;
+  readonly upstreamEncoding: "zstd" | "as-is";
   readonly maxNarInfoSizeBytes: number;
   readonly maxNarSizeBytes: number;
 }
@@ -157,8 +161,21 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
     }
   };
 
+  const reencoder =
+    settings.upstreamEncoding === "as-is"
+      ? undefined
+      : createReencoder({
+          index,
+          fetched: options.fetched,
+          logger,
+          now,
+          quietMs: options.reencodeQuietMs,
+        });
+  // What was left to do when a server of before ended.
+  reencoder?.kick();
+
   const downloads = await openNarDownloads({
-    ingest: options.ingest,
+    fetched: options.fetched,
     directory: options.directory,
     maxDownloads: settings.upstreamMaxDownloads,
     async commit(upstream, manifest, object) {
@@ -168,9 +185,11 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
         { createdBy: undefined },
       );
     },
+    onBegun: () => reencoder?.interrupt(),
+    onIdle: () => reencoder?.kick(),
     onEnded({ upstream, client }, narInfo, result) {
-      options.onDownloaded(result);
       const { fault } = result;
+      options.onDownloaded(result);
       if (fault === undefined) options.onStored(upstream, result.receivedBytes);
       if (fault?.reason === "storage" && isCacheError(fault.cause, "NOT_FOUND")) {
         // The upstream was taken away meanwhile.
@@ -346,6 +365,7 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
       closing.abort(new UpstreamFault("unreachable", "the server is stopping"));
       await clients.stop();
       await downloads.stop();
+      await reencoder?.stop();
       await writer.stop();
     },
   };

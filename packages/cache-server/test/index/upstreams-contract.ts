@@ -2,7 +2,14 @@ import { expect, test } from "vitest";
 
 import type { CacheIndex } from "../../src/index/cache-index.ts";
 import type { NewUpstream, UpstreamPath, UpstreamRecord } from "../../src/index/upstream-index.ts";
-import { sampleKey, sampleObject, sampleView, sha256Of, storePathHashOf } from "./index-samples.ts";
+import {
+  sampleKey,
+  sampleObject,
+  samplePath,
+  sampleView,
+  sha256Of,
+  storePathHashOf,
+} from "./index-samples.ts";
 import { addView, hold, NOW, type OpenIndex, push } from "./index-setup.ts";
 
 function sampleUpstream(name: string, changes: Partial<NewUpstream> = {}): NewUpstream {
@@ -167,6 +174,67 @@ export function describeUpstreams(open: OpenIndex): void {
     expect(await index.claimUnreferencedObjects(NOW + 1, 10)).toContain(sampleObject("a").fileHash);
     const again = await index.createUpstream(sampleUpstream("up"));
     expect(again.viewId).not.toBe(upstream.viewId);
+    expect(await index.checkConsistency()).toEqual([]);
+  });
+
+  test("what is held as it came is listed, and moves with its paths to another object at once", async () => {
+    await using index = await open();
+    const { viewId } = await index.createUpstream(sampleUpstream("up"));
+    const encoded = sampleObject("a");
+    const came = {
+      ...encoded,
+      fileHash: sha256Of("a in xz"),
+      fileSize: 7,
+      compression: "xz",
+    } as const;
+    const { narHash } = came;
+    await index.reserveObject(came, NOW);
+    const holding = { viewId, narHash, fileHash: came.fileHash, expiresAtMs: NOW + 1000 };
+    await expect(index.holdNar(holding)).rejects.toThrow("zstd");
+    await index.holdNar({ ...holding, isAsItCame: true });
+    const all = { after: 0, limit: 10 };
+    expect(await index.listHeldAsTheyCame(all)).toEqual([]);
+    const path = { ...samplePath("a"), fileHash: came.fileHash };
+    expect(await index.commitPaths(viewId, [path])).toMatchObject({ kind: "committed" });
+    const [held] = await index.listHeldAsTheyCame(all);
+    expect(held).toMatchObject({ viewId, object: came });
+    expect(await index.listHeldAsTheyCame({ after: held?.id ?? 0, limit: 10 })).toEqual([]);
+
+    const { storePathHash, narInfo: replaces } = path;
+    const move = {
+      viewId,
+      narHash,
+      from: came.fileHash,
+      to: encoded.fileHash,
+      narInfos: [{ storePathHash, replaces, narInfo: "in zstd" }],
+      fileExpiresAtMs: NOW + 5,
+    };
+    expect(await index.moveHolding(move)).toBe(false);
+    await index.reserveObject(encoded, NOW);
+    const [change] = move.narInfos;
+    expect(await index.moveHolding({ ...move, narInfos: [] })).toBe(false);
+    const other = { storePathHash, narInfo: change?.narInfo ?? "", replaces: "another" };
+    expect(await index.moveHolding({ ...move, narInfos: [other] })).toBe(false);
+    expect(await index.findPath([viewId], storePathHash)).toMatchObject({ narInfo: replaces });
+    expect(await index.moveHolding(move)).toBe(true);
+    expect(await index.moveHolding(move)).toBe(false);
+
+    expect(await index.findPath([viewId], storePathHash)).toMatchObject({
+      narInfo: "in zstd",
+      fileHash: encoded.fileHash,
+      createdAtMs: path.createdAtMs,
+    });
+    expect(await index.listHeldAsTheyCame(all)).toEqual([]);
+    expect(await index.findObject([viewId], came.fileHash)).toMatchObject(came);
+    expect(await index.viewStats(viewId)).toMatchObject({
+      paths: 1,
+      nars: 1,
+      fileBytes: encoded.fileSize,
+    });
+    await index.expire(NOW + 6, 10);
+    expect(await index.findObject([viewId], came.fileHash)).toBeUndefined();
+    // What can be fetched again waits for no grace.
+    expect(await index.claimUnreferencedObjects(NOW - 1, 10)).toEqual([came.fileHash]);
     expect(await index.checkConsistency()).toEqual([]);
   });
 

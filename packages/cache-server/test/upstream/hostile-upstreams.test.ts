@@ -125,6 +125,8 @@ test("a download that nobody could join any more fails for nobody, and is told o
     const downloads = await openNarDownloads({
       directory,
       maxDownloads: 1,
+      onBegun() {},
+      onIdle() {},
       onEnded: (_source, _narInfo, { fault }) => void ended.push(fault?.reason),
     } as Parameters<typeof openNarDownloads>[0]);
     const client = { openNar: () => Promise.reject(new UpstreamFault("nar-missing", "")) };

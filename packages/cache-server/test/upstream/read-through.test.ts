@@ -9,7 +9,7 @@ import { parseHash, parseNarInfo } from "@glorious/nix-store";
 import { describe, expect, test } from "vitest";
 
 import { createTestPath, type TestPath } from "../test-path.ts";
-import { sha256, startTestServer } from "../test-server.ts";
+import { sha256, startTestServer, type TestAnswer } from "../test-server.ts";
 import { postJson } from "../uploads.ts";
 import { sendFile, startFakeUpstream } from "./fake-upstream.ts";
 import { attach, type ReadThrough, startReadThrough } from "./read-through.ts";
@@ -37,6 +37,19 @@ async function untilStored({ server, record }: ReadThrough, path: TestPath): Pro
   await expect.poll(() => server.index.findPath([record.viewId], path.storePathHash)).toBeDefined();
 }
 
+/** Waits until what came in another encoding is kept in zstd. */
+async function untilInZstd(world: ReadThrough, path: TestPath): Promise<void> {
+  await expect
+    .poll(async () => parseNarInfo(await requireNarInfo(world, path)).compression)
+    .toBe("zstd");
+}
+
+async function requireListing({ server }: ReadThrough, path: TestPath): Promise<TestAnswer> {
+  const answer = await server.send("GET", `/main/${path.storePathHash}.ls`);
+  expect(answer.status).toBe(200);
+  return answer;
+}
+
 /** Asserts that the upstream's hidden view holds nothing. */
 async function expectNothingStored({ server, record }: ReadThrough): Promise<void> {
   expect(await server.index.viewStats(record.viewId)).toMatchObject({ paths: 0, nars: 0 });
@@ -46,8 +59,8 @@ async function expectNothingStored({ server, record }: ReadThrough): Promise<voi
 describe.each(["none", "zstd", "gzip", "br"] as const)(
   "a path that is upstream in %s",
   (compression) => {
-    test("is served as it comes, stored in zstd, and needs the upstream no more", async () => {
-      await using world = await startReadThrough();
+    test("is served as it comes, kept in zstd, and needs the upstream no more", async () => {
+      await using world = await startReadThrough({}, { timings: { reencodeQuietMs: 0 } });
       const { upstream, server } = world;
       const path = await createTestPath("hello", "hello ".repeat(50_000));
       const theirs = await upstream.add(path, { compression });
@@ -59,15 +72,35 @@ describe.each(["none", "zstd", "gzip", "br"] as const)(
 
       await untilStored(world, path);
       await upstream[Symbol.asyncDispose]();
+      await untilInZstd(world, path);
       const second = parseNarInfo(await requireNarInfo(world, path));
       expect(second).toMatchObject({ compression: "zstd", signatures: theirs.signatures });
       expect(zstdDecompressSync(await world.nar(await requireNarInfo(world, path)))).toEqual(
         path.nar,
       );
       // Who has the upstream's narinfo still gets the file that it names.
-      if (compression !== "none") expect(await world.nar(first)).toEqual(file);
+      expect(await world.nar(first)).toEqual(file);
       expect(world.reasons()).toEqual([]);
       expect(await readdir(join(server.directory, "upstream"))).toEqual([]);
+      expect(await server.index.checkConsistency()).toEqual([]);
+    });
+
+    test("is kept as it came by a server that is told so", async () => {
+      await using world = await startReadThrough(
+        { upstreamEncoding: "as-is" },
+        { timings: { reencodeQuietMs: 0 } },
+      );
+      const path = await createTestPath("hello", "hello ".repeat(50_000));
+      await world.upstream.add(path, { compression });
+      const first = await requireNarInfo(world, path);
+      const file = await world.nar(first);
+      await untilStored(world, path);
+      await world.upstream[Symbol.asyncDispose]();
+
+      expect(await requireNarInfo(world, path)).toBe(first);
+      expect(await world.nar(first)).toEqual(file);
+      expect(JSON.parse((await requireListing(world, path)).text)).toMatchObject({ version: 1 });
+      expect(await world.server.index.checkConsistency()).toEqual([]);
     });
   },
 );
@@ -227,38 +260,34 @@ describe("what is not right is a miss, and nothing of it is kept", () => {
       'flywheel_upstream_faults_total{upstream="fake",reason="unsigned"} 1',
     );
   });
+});
 
-  test("our own full disk", async () => {
-    let isFull = true;
-    await using world = await startReadThrough(
-      {},
-      {
-        wrapStore: (store) => ({
-          ...store,
-          get: (...args) => store.get(...args),
-          stat: (key) => store.stat(key),
-          delete: (key) => store.delete(key),
-          list: (prefix) => store.list(prefix),
-          cleanUp: (options) => store.cleanUp(options),
-          ping: () => store.ping(),
-          put: (async (source: AsyncIterable<Uint8Array>, options: never) => {
-            if (isFull) throw new CacheError("STORAGE_FULL", "The disk is full");
-            return store.put(source, options);
-          }) as typeof store.put,
-          [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+test("a server that cannot keep a NAR has verified it, and sends it on", async () => {
+  let isFull = true;
+  await using world = await startReadThrough(
+    {},
+    {
+      wrapStore: (store) =>
+        new Proxy(store, {
+          get(target, name) {
+            if (name === "adopt" && isFull) {
+              return () => Promise.reject(new CacheError("STORAGE_FULL", "The disk is full"));
+            }
+            const value: unknown = Reflect.get(target, name);
+            return typeof value === "function" ? value.bind(target) : value;
+          },
         }),
-      },
-    );
-    const path = await createTestPath("hello");
-    await world.upstream.add(path);
-    const text = await requireNarInfo(world, path);
-    expect((await world.server.send("GET", `/main/${parseNarInfo(text).url}`)).status).toBe(404);
-    await expect.poll(() => world.reasons()).toEqual(["storage"]);
-    isFull = false;
-    expect(zstdDecompressSync(await world.nar(await requireNarInfo(world, path)))).toEqual(
-      path.nar,
-    );
-  });
+    },
+  );
+  const path = await createTestPath("hello");
+  await world.upstream.add(path);
+  const text = await requireNarInfo(world, path);
+  expect(zstdDecompressSync(await world.nar(text))).toEqual(path.nar);
+  await expect.poll(() => world.reasons()).toEqual(["storage"]);
+  await expectNothingStored(world);
+  isFull = false;
+  expect(zstdDecompressSync(await world.nar(await requireNarInfo(world, path)))).toEqual(path.nar);
+  await untilStored(world, path);
 });
 
 describe("look-ups", () => {
