@@ -12,7 +12,7 @@ import { startNginx } from "../nginx.ts";
 import { formatTable, mib, mibPerSecond, type Row } from "../report.ts";
 import { openTools } from "../tools.ts";
 import { type Bounds, measureBounds } from "./bounds.ts";
-import { type Corpus, type CorpusSize, openCorpus, openLargePath } from "./corpus.ts";
+import { type Corpus, type CorpusSize, openCorpus, openLargePath, readSample } from "./corpus.ts";
 import { type Contents, type Endpoint, readContents } from "./endpoint.ts";
 import { pushCold, pushVersions, pushWarm, compareStoredBytes } from "./push-stages.ts";
 import {
@@ -250,20 +250,6 @@ async function makeCertificate(work: string): Promise<{ cert: string; key: strin
 }
 
 /** NAR bytes of some of the corpus's large paths. */
-async function readSample(corpus: Corpus): Promise<Buffer> {
-  const parts: Buffer[] = [];
-  let sizeBytes = 0;
-  for (const storePath of corpus.paths) {
-    for (const name of ["noise", "text"]) {
-      const part = await readFile(path.join(storePath, name)).catch(() => Buffer.alloc(0));
-      parts.push(part);
-      sizeBytes += part.length;
-    }
-    if (sizeBytes > 96 * 2 ** 20) break;
-  }
-  return Buffer.concat(parts);
-}
-
 /** Where the filesystem store keeps what is served as `nar/<nix32>.nar.zst`. */
 function objectFile(dataDirectory: string, narPath: string): string {
   const name = nix32ToSha256Hex(path.basename(narPath, ".nar.zst"));

@@ -1,4 +1,4 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -89,4 +89,19 @@ async function describe(top: string): Promise<Corpus> {
 
 function nixEnvironment(): Readonly<Record<string, string | undefined>> {
   return { ...process.env, NIX_REMOTE: "" };
+}
+
+/** Some of what is in the paths, to measure the machine with. */
+export async function readSample(corpus: Corpus): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  let sizeBytes = 0;
+  for (const storePath of corpus.paths) {
+    for (const name of ["noise", "text"]) {
+      const part = await readFile(path.join(storePath, name)).catch(() => Buffer.alloc(0));
+      parts.push(part);
+      sizeBytes += part.length;
+    }
+    if (sizeBytes > 96 * 2 ** 20) break;
+  }
+  return Buffer.concat(parts);
 }

@@ -28,8 +28,10 @@ export interface UpstreamWorld extends AsyncDisposable {
   readonly upstreamUrl: string;
   readonly upstreamKey: string;
   readonly nix: NixVersion;
-  /** Puts closures into the upstream. */
-  publish(paths: readonly string[]): Promise<void>;
+  /** For what is measured and not kept. */
+  readonly directory: string;
+  /** Puts closures into the upstream; how many bytes it has then. */
+  publish(paths: readonly string[]): Promise<number>;
   /** Makes a view; its public key. */
   createView(view: string): Promise<string>;
   /** Makes the view read through to an upstream at this address, of which nothing was fetched yet. */
@@ -49,7 +51,7 @@ export async function openUpstreamWorld(say: (line: string) => void): Promise<Up
   await writeFile(keyFile, formatSecretKey(key));
   const upstreamKey = formatPublicKey(toPublicKey(key));
   const root = path.join(directory, "cache");
-  const publish = async (paths: readonly string[]): Promise<void> => {
+  const publish = async (paths: readonly string[]): Promise<number> => {
     const to = `file://${root}?compression=zstd&secret-key=${keyFile}`;
     const nix = path.join(tools.nix.binDirectory, "nix");
     await output(nix, [
@@ -60,6 +62,7 @@ export async function openUpstreamWorld(say: (line: string) => void): Promise<Up
       to,
       ...paths,
     ]);
+    return Number.parseInt(await output("du", ["-sb", root]), 10);
   };
   const flywheel = (words: readonly string[]): Promise<string> =>
     output(LAUNCHER, [...words, "--server", server.url, "--token-file", server.tokenFile]);
@@ -73,6 +76,7 @@ export async function openUpstreamWorld(say: (line: string) => void): Promise<Up
   const owned = opened.move();
   return {
     server,
+    directory,
     upstreamUrl: nginx.url,
     upstreamKey,
     nix: tools.nix,
