@@ -90,6 +90,25 @@ test("an upstream whose own name moves into a private network is not followed th
   expect(await connectTo(guard, "cache.example.org")).toEqual(REFUSED);
 });
 
+test("an upstream whose own name was private for a moment, and then answers in public, leads to nothing private", async () => {
+  const answers: Answers = { "cache.example.org": ["127.0.0.1"] };
+  const guard = guardOf("cache.example.org", answers);
+  expect(await connectTo(guard, "cache.example.org")).toHaveLength(1);
+  await guard.requireAllowed(new URL("http://127.0.0.1/"));
+  answers["cache.example.org"] = ["1.1.1.1"];
+  expect(await connectTo(guard, "cache.example.org")).toHaveLength(1);
+  await expect(guard.requireAllowed(new URL("http://127.0.0.1/"))).rejects.toEqual(REFUSED);
+});
+
+test("an upstream with a public address beside a private one is reached at both, and leads to nothing private", async () => {
+  const guard = guardOf("nexus.corp", {
+    "nexus.corp": ["10.0.0.5", "2606:4700::1111"],
+    "store.corp": ["10.0.0.7"],
+  });
+  expect(await connectTo(guard, "nexus.corp")).toHaveLength(2);
+  expect(await connectTo(guard, "store.corp")).toEqual(REFUSED);
+});
+
 test("while the upstream's own place is unknown nothing private is allowed, and it is asked again", async () => {
   const answers: Answers = {};
   const guard = guardOf("nexus.corp", answers);

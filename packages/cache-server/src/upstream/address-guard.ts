@@ -65,7 +65,8 @@ export type LookUpAll = (hostname: string, options: LookupOptions) => Promise<Lo
  * Keeps the server from being sent into networks that the operator did not name.
  *
  * An upstream's own host may be anywhere, but stays in the kind of network it was in first. Where its redirects and
- * narinfos lead is public, or a network of the same kind. What is checked is the very address that is connected to.
+ * narinfos lead is public, or a network of the same kind where its host never had a public address: who answers there
+ * could have named any other for a moment. What is checked is the very address that is connected to.
  */
 export interface AddressGuard {
   /** Refuses hosts that are written as an address. @throws {UpstreamFault} `private-address`. */
@@ -80,11 +81,17 @@ export function createAddressGuard(
 ): AddressGuard {
   const own = bare(ownHost);
   let ownKinds: Promise<ReadonlySet<AddressKind>> | undefined;
+  let wasPublic = false;
 
+  const noteOwn = (addresses: readonly string[]): ReadonlySet<AddressKind> => {
+    const kinds = new Set(addresses.map(kindOfAddress));
+    wasPublic ||= kinds.has("public");
+    return kinds;
+  };
   const kindsOfOwn = async (): Promise<ReadonlySet<AddressKind>> => {
-    if (isIP(own) !== 0) return new Set([kindOfAddress(own)]);
+    if (isIP(own) !== 0) return noteOwn([own]);
     const addresses = await lookUp(own, { all: true });
-    return new Set(addresses.map(({ address }) => kindOfAddress(address)));
+    return noteOwn(addresses.map(({ address }) => address));
   };
   const knownKinds = async (): Promise<ReadonlySet<AddressKind>> => {
     ownKinds ??= kindsOfOwn();
@@ -99,9 +106,12 @@ export function createAddressGuard(
 
   const requireKinds = async (host: string, addresses: readonly string[]): Promise<void> => {
     const kinds = await knownKinds();
+    const isOwn = host === own;
+    if (isOwn) noteOwn(addresses);
     for (const address of addresses) {
       const kind = kindOfAddress(address);
-      if (kind !== "public" && !kinds.has(kind)) {
+      const isAllowed = kinds.has(kind) && (isOwn || !wasPublic);
+      if (kind !== "public" && !isAllowed) {
         throw new UpstreamFault(
           "private-address",
           `${host} is ${address}, a ${kind} address, where ${own} has no business to send us`,
