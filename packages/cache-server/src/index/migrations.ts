@@ -28,6 +28,7 @@ export function migrate(
   options: MigrateOptions = {},
 ): number {
   const { migrations = SCHEMA_STEPS, logger = silentLogger } = options;
+  let from: number | undefined;
   while (true) {
     // Read under the lock that the step is written under, so that no other process takes it as well.
     database.exec("BEGIN IMMEDIATE");
@@ -36,13 +37,15 @@ export function migrate(
       const step = migrations[version];
       if (step === undefined) {
         database.exec("COMMIT");
+        if (from !== undefined)
+          logger.info("The index has a new schema", { file, from, to: version });
         return version;
       }
       database.exec(step);
       database.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
       database.exec(`PRAGMA user_version = ${version + 1}`);
       database.exec("COMMIT");
-      logger.info("The index has a new schema", { file, from: version, to: version + 1 });
+      from ??= version;
     } catch (error) {
       if (database.isTransaction) database.exec("ROLLBACK");
       throw error;

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { gunzipSync } from "node:zlib";
 
+import { silentLogger } from "@glorious/core";
 import { expect, test } from "vitest";
 
 import type { CollectResult } from "../../src/index/housekeeping-index.ts";
@@ -25,6 +26,15 @@ test("steps are taken in order, each once, whatever the version to begin with", 
   expect(migrate(database, "f", { migrations: [FIRST, SECOND] })).toBe(2);
   expect(migrate(database, "f", { migrations: [FIRST, SECOND] })).toBe(2);
   expect(database.prepare("SELECT a.x AS a, b.x AS b FROM a, b").all()).toEqual([{ a: 1, b: 2 }]);
+});
+
+test("however many steps there are, one line tells of them, and none where there is none", () => {
+  const database = new DatabaseSync(":memory:");
+  const lines: unknown[] = [];
+  const info = (_message: string, fields: object = {}): void => void lines.push(fields);
+  const options = { migrations: [FIRST, SECOND], logger: { ...silentLogger, info } };
+  for (let time = 0; time < 2; time += 1) migrate(database, "f", options);
+  expect(lines).toEqual([{ file: "f", from: 0, to: 2 }]);
 });
 
 test("a failing step leaves the schema at the last good one", () => {
