@@ -29,6 +29,20 @@ const SMALL = { count: 399, maxKiB: 8 };
 const BODY_CONNECTIONS = 128;
 const TUNED = { "http-connections": "128", "max-substitution-jobs": "64" };
 
+/** What the figures say; to be looked at again when they are taken again. */
+const READING = `- The first row is the worst case there is: an upstream without any distance, which Nix reads as fast as it can unpack, on cores that
+  the server needs meanwhile. It was 5.72 while every NAR was hashed, decoded, stored, read back, encoded again and stored a second
+  time beside the fetch: 3.3 s of processor time, and 373 MB on the disk. Now the server takes 1.5 to 1.8 s, and 191 MB. Met it cannot be
+  on two cores: what the bound's row adds up is decoding, two hashes, a way in and a way out, and is already more than 1.15.
+- In a profile of the server's main thread over four first fetches, start-up and the second ones included, before the hashes and the decoder moved to a thread of
+  their own: hashing 16 %, writing to sockets 13 %, reading files for the second fetches 6 % and for readers that fell behind 3 %, zstd 7 %, the garbage collector 6 %, writing files 3 %, the
+  index 1 %, flushes less than 1 %. What is left above the bound is Node's way with each piece of 64 KiB and each request.
+- Storing waits until nothing else is fetched, or for a second; nobody waits for it. What is not in zstd is encoded after three
+  quiet seconds. Encoding zstd once more, as was done before, saved nothing: 182 MB as Nix packs it, and as much from us. xz is another
+  matter: 30 MB of system libraries are 8.5 MB in xz and 11.2 MB in zstd, a third more, but 61 paths with 130 MiB took Nix 1.7 s out
+  of an upstream in xz, and 0.4 to 0.9 s for the second time out of ours, which had them in zstd by then. That is why \`upstream.encoding\` is \`zstd\` by default.
+- The proxy that stands for the link runs on the same cores; a real link takes none of them.`;
+
 const say = (line: string): void => void process.stderr.write(`bench: ${line}\n`);
 
 /** Measures what reading through an upstream costs and brings, and prints ratios. */
@@ -41,7 +55,7 @@ export async function benchUpstream(options: UpstreamBenchOptions): Promise<void
     ...(await measureFirstFetch(world, { rounds, isQuick: options.quick, say })),
     ...(await measureFar(world, rounds)),
   ];
-  const text = `Measured on ${describeMachine()}, with Nix ${world.nix.version}; the upstream is nginx with a signed static cache in zstd. Nix, agent, proxies, server and nginx share the cores${memoryDisk ? ", and all stores lie in memory" : ""}. Each figure is the best of ${rounds}, taken in turn.\n${formatTable(rows, [])}`;
+  const text = `Measured on ${describeMachine()}, with Nix ${world.nix.version}; the upstream is nginx with a signed static cache in zstd. Nix, agent, proxies, server and nginx share the cores${memoryDisk ? ", and all stores lie in memory" : ""}. Each figure is the best of ${rounds}, taken in turn.\n${formatTable(rows, [])}\n\n${READING}`;
   process.stdout.write(`${text}\n`);
   if (options.quick) return;
   await writeSection("Upstreams", `Written by \`pnpm bench upstream\`.\n\n${text}`);
