@@ -14,6 +14,8 @@ start() {
     echo "flywheel: the runner names no GITHUB_ENV: the job goes on without the cache" >&2
     return 0
   fi
+  # Beyond it the agent goes on asking the server, and the job need not wait.
+  export FLYWHEEL_SERVER_WAIT="${FLYWHEEL_SERVER_WAIT:-700ms}"
   timeout -k 1 $((seconds + 1)) flywheel setup --kind nix --kind bazel \
     --timeout "${seconds}s" --export-file "$GITHUB_ENV" --mask && return 0
   echo "flywheel: the set-up ended with $?: the job goes on without the cache" >&2

@@ -10,6 +10,8 @@ start() {
     echo "flywheel: there is no $command in the job's PATH: the job goes on without the cache" >&2
     return 0
   done
+  # Beyond it the agent goes on asking the server, and the job need not wait.
+  export FLYWHEEL_SERVER_WAIT="${FLYWHEEL_SERVER_WAIT:-700ms}"
   timeout -k 1 $((seconds + 1)) flywheel setup --kind nix --kind bazel \
     --timeout "${seconds}s" --shell && return 0
   echo "flywheel: the set-up ended with $?: the job goes on without the cache" >&2

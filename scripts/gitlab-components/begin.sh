@@ -30,7 +30,12 @@ flywheel_begin() {
     echo "flywheel: there is neither flywheel nor Node in the job's PATH: the job goes on without the cache" >&2
     return 1
   fi
-  flywheel_inputs | RUNNER_TEMP="$flywheel_directory" flywheel setup --kind @kind@ --inputs - --shell && return
+  # Beyond it the agent goes on asking the server, and the job need not wait, unless it wants to know.
+  case "$[[ inputs.fail-on-error ]]" in
+    true) flywheel_wait= ;;
+    *) flywheel_wait="${FLYWHEEL_SERVER_WAIT:-700ms}" ;;
+  esac
+  flywheel_inputs | RUNNER_TEMP="$flywheel_directory" FLYWHEEL_SERVER_WAIT="$flywheel_wait" flywheel setup --kind @kind@ --inputs - --shell && return
   echo "flywheel: the set-up ended with $?: the job goes on without the cache" >&2
   return 1
 }

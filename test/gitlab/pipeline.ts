@@ -108,7 +108,10 @@ async function openRepository(
     directory,
     write,
     run: (jobs, { env, variables }) => {
-      const given = Object.entries(variables).map(([name, value]) => `${name}=${value}`);
+      // A busy machine is no slow server.
+      const given = Object.entries({ FLYWHEEL_SERVER_WAIT: "30s", ...variables }).map(
+        ([name, value]) => `${name}=${value}`,
+      );
       return run([...given.flatMap((variable) => ["--variable", variable]), ...jobs], env);
     },
     preview: () => run(["--preview"], process.env),

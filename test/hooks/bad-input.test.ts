@@ -104,23 +104,25 @@ describe.each(BEGINNINGS)("%s", (hook) => {
     expect(result.stderr).toMatch(/disabled: No server is named/);
   });
 
-  test("gives a server up that takes connections and never answers", async () => {
+  test("ends well with a server that takes connections and never answers", async () => {
     await using hole = await startFaultProxy(
       () => 9,
       () => ({ after: { bytes: 0, towards: "server", kind: "black-hole" } }),
     );
     const config = await writeRunnerConfig(folder.path, `http://127.0.0.1:${hole.port}`);
+    const env = { PATH: `${command}:${process.env["PATH"]}`, HOME: folder.path };
 
-    const result = await run(hook, {
-      PATH: `${command}:${process.env["PATH"]}`,
-      FLYWHEEL_RUNNER_CONFIG: config,
-    });
+    const result = await run(hook, { ...env, FLYWHEEL_RUNNER_CONFIG: config });
 
+    // Where there is a tool to set up, the agent goes on asking: test/agent/late-server has that.
+    const exported = `${result.exported}${result.stdout}`;
     expect(result.status).toBe(0);
-    expect(`${result.exported}${result.stdout}`).toMatch(
-      /^(export )?FLYWHEEL_STATUS='?degraded'?$/m,
-    );
-    expect(linesOf(result)).toEqual(["degraded: The server took too long to answer"]);
+    expect(exported).toMatch(/^(export )?FLYWHEEL_STATUS='?(degraded|pending)'?$/m);
+    expect(result.stderr).toMatch(/^(degraded|pending): /m);
+    const [, session] = /FLYWHEEL_SESSION='?([^'\n]+)/.exec(exported) ?? [];
+    if (session !== undefined) {
+      await runCommand("flywheel", ["drain", "--end", "--session", session], { env });
+    }
   });
 });
 

@@ -62,6 +62,7 @@ export async function hookMachine(
       FLYWHEEL_RUNNER_CONFIG: await writeRunnerConfig(parent, server),
       // A busy machine is no slow server.
       FLYWHEEL_HOOK_SECONDS: "30",
+      FLYWHEEL_SERVER_WAIT: "30s",
     },
   };
 }

@@ -195,6 +195,7 @@ async function saveKept(cache) {
 const STATUSES = /* @__PURE__ */ new Set([
 	"ready",
 	"read-only",
+	"pending",
 	"degraded",
 	"disabled"
 ]);

@@ -12,6 +12,15 @@ export function wholeNumber(min: number, max: number = 2 ** 31 - 1): (text: stri
   };
 }
 
+/** A duration of one millisecond at least. Throws `INVALID` otherwise. */
+export function milliseconds(text: string): number {
+  const durationMs = parseDurationMs(text);
+  if (durationMs >= 1) return durationMs;
+  throw new CacheError("INVALID", `${JSON.stringify(text)} is too short`, {
+    hint: "Write such as 700ms or 3s.",
+  });
+}
+
 /** A duration of whole seconds, at least one. Throws `INVALID` otherwise. */
 export function durationSeconds(text: string): number {
   const durationMs = parseDurationMs(text);

@@ -19,6 +19,27 @@ export function createFixedCredentials(token: string | undefined): Credentials {
   return { token: () => token, refused: () => Promise.resolve(false) };
 }
 
+/** Credentials that others take the place of, once they are known. */
+export interface ReplaceableCredentials extends Credentials, Disposable {
+  replace(credentials: Credentials & Disposable): void;
+}
+
+/** Begins with these; whoever holds the result uses those of the latest replacement. It disposes what it was given. */
+export function createReplaceableCredentials(
+  first: Credentials & Disposable,
+): ReplaceableCredentials {
+  let current = first;
+  return {
+    token: () => current.token(),
+    refused: (token) => current.refused(token),
+    replace(credentials) {
+      current[Symbol.dispose]();
+      current = credentials;
+    },
+    [Symbol.dispose]: () => current[Symbol.dispose](),
+  };
+}
+
 /** Options of {@link createRenewedCredentials}. */
 export interface RenewedCredentialsOptions {
   /** The token to begin with. */

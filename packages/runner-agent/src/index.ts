@@ -25,7 +25,7 @@ export { createUploadQueue } from "./uploads/upload-queue.ts";
 export { describeSession, type DescribedSession } from "./finish/describe-session.ts";
 export { type DrainCommandOptions, type DrainResult, runDrain } from "./finish/run-drain.ts";
 export { findSession, requireSession } from "./session/find-session.ts";
-export { runSetup, type SetupContext } from "./setup/run-setup.ts";
+export { completeSetup, runSetup, type SetupContext } from "./setup/run-setup.ts";
 export {
   type BazelRequest,
   parseSetupRequest,

@@ -1,5 +1,11 @@
 /** Why the Nix face answered that a path is not there. Only the first says something about the cache's content. */
-export type NixMissReason = "absent" | "breaker-open" | "timeout" | "refused" | "error";
+export type NixMissReason =
+  | "absent"
+  | "not-reached"
+  | "breaker-open"
+  | "timeout"
+  | "refused"
+  | "error";
 
 /** What came from one view. */
 export interface ViewFigures {
@@ -58,7 +64,13 @@ export interface BreakerFigures {
 }
 
 /** What a job's agent can do for it. */
-export type SessionStatus = "ready" | "read-only" | "degraded" | "disabled";
+export type SessionStatus =
+  | "ready"
+  | "read-only"
+  /** The server has not answered yet; the agent goes on asking. */
+  | "pending"
+  | "degraded"
+  | "disabled";
 
 /** What an agent did for its job, as `summary.json` has it. */
 export interface AgentSummary {
@@ -218,7 +230,10 @@ interface NixCounters extends Counters<Omit<NixFigures, "misses" | "views">> {
 }
 
 function zeroNix(): NixCounters {
-  const misses = { absent: 0, "breaker-open": 0, timeout: 0, refused: 0, error: 0 };
+  const misses = {
+    ...{ absent: 0, "not-reached": 0, "breaker-open": 0 },
+    ...{ timeout: 0, refused: 0, error: 0 },
+  };
   return {
     hits: 0,
     misses,

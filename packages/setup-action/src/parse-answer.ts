@@ -1,6 +1,6 @@
 import type { DrainResult, SetupResult } from "@glorious/runner-agent";
 
-const STATUSES = new Set<unknown>(["ready", "read-only", "degraded", "disabled"]);
+const STATUSES = new Set<unknown>(["ready", "read-only", "pending", "degraded", "disabled"]);
 
 /** @throws {Error} when it is no answer of `flywheel setup` that this action understands. */
 export function parseSetupResult(answer: unknown): SetupResult {

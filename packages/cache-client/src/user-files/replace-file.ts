@@ -5,11 +5,13 @@ import { open, realpath, rename, rm, stat } from "node:fs/promises";
 export interface ReplaceFileOptions {
   /** Rights of the file, whatever they were; default: those it has, 0644 for a new one. */
   readonly mode?: number;
+  /** Whether it is on the disk when this is done; default true. What is over with the machine needs not wait for that. */
+  readonly isDurable?: boolean;
 }
 
 /**
  * Writes a file so that readers see the old bytes or the new ones, never a part, and a crash leaves
- * one of the two. A symbolic link stays, the file it leads to is replaced.
+ * one of the two if it is durable. A symbolic link stays, the file it leads to is replaced.
  */
 export async function replaceFile(
   path: string,
@@ -30,7 +32,7 @@ export async function replaceFile(
       await file.writeFile(contents);
       await file.chmod(mode);
       if (old !== undefined) await file.chown(old.uid, old.gid).catch(() => {});
-      await file.sync();
+      if (options.isDurable ?? true) await file.sync();
     } finally {
       await file.close();
     }

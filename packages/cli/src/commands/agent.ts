@@ -19,8 +19,14 @@ what the job builds, and ends with the job. It writes its log to standard output
     },
   ],
   async run({ options }, context) {
-    const { createAgentLogger, isToBegin, requireSession, runAgent, runUploadWorker } =
-      await import("@glorious/runner-agent");
+    const {
+      completeSetup,
+      createAgentLogger,
+      isToBegin,
+      requireSession,
+      runAgent,
+      runUploadWorker,
+    } = await import("@glorious/runner-agent");
     const files = requireSession(options.session, context.env);
     const { env, self, signal } = context;
     const write = (line: string): void => void context.stdout.write(line);
@@ -35,6 +41,7 @@ what the job builds, and ends with the job. It writes its log to standard output
       self,
       env,
       signal,
+      complete: completeSetup,
     });
   },
 });

@@ -7,7 +7,7 @@ import type { SetupRequest, SetupResult } from "@glorious/runner-agent";
 import { type CliContext, note, printLine, warn } from "../cli-context.ts";
 import { type Command, defineCommand, flag, list, text, value } from "../command.ts";
 import { oneOf } from "../one-of.ts";
-import { durationSeconds, wholeNumber } from "../parse-number.ts";
+import { durationSeconds, milliseconds, wholeNumber } from "../parse-number.ts";
 import { readStandardInput, readTokenFile } from "../read-secret.ts";
 import { SERVER_ENVIRONMENT, VIEW_OPTION } from "../server-options.ts";
 import { UsageError } from "../usage-error.ts";
@@ -18,7 +18,8 @@ export const command: Command = defineCommand({
   description: `Finds out what the job may do, starts an agent beside it, and configures Nix and Bazel to go through the agent, so
 that nothing that happens to the cache fails or hangs the job. Needs no secret: the job shows its forge's identity, and
 without one it reads what is public. The exit code is 0 whatever happens, only a request that makes no sense gives 2;
-the result says what was done: ready, read-only, degraded or disabled, and why. \`flywheel drain --end\` is its end.`,
+the result says what was done: ready, read-only, pending, degraded or disabled, and why. Its end is
+\`flywheel drain --end\`.`,
   options: {
     kind: list("KIND", "What to configure: nix or bazel; may be repeated", oneOf("nix", "bazel"), {
       completes: ["nix", "bazel"],
@@ -54,6 +55,12 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
     noSubstituter: flag("Push, but let Nix read nothing from the cache"),
     priority: value("N", "Nix's priority for the cache; lower is first", wholeNumber(0, 1000)),
     timeout: value("TIME", "How long all of it may take; default 30s", durationSeconds),
+    serverWait: value(
+      "TIME",
+      "How long the job waits for the server; then its agent alone asks on",
+      milliseconds,
+      { environment: "FLYWHEEL_SERVER_WAIT" },
+    ),
     drain: value("TIME", "How long the drain may take; default 300s", durationSeconds),
     instance: text("NAME", "Keep Bazel's results apart from others of the view", {
       completes: "nothing",
@@ -120,7 +127,8 @@ the result says what was done: ready, read-only, degraded or disabled, and why. 
       : options.inputs !== undefined
         ? await readInputs(options.inputs, options.kind, context)
         : await buildRequest(options, context);
-    const result = await runSetup(request, context);
+    const waitSeconds = options.serverWait === undefined ? undefined : options.serverWait / 1000;
+    const result = await runSetup(isWhole ? request : { ...request, waitSeconds }, context);
     if (options.mask) {
       for (const secret of result.masks) printLine(context, `::add-mask::${secret}`);
     }
@@ -243,7 +251,7 @@ function describeResult(result: SetupResult, context: CliContext): void {
   for (const { message } of result.warnings) {
     if (message !== result.reason) warn(context, message);
   }
-  if (result.cache === undefined) return;
+  if (result.cache === undefined || result.status === "pending") return;
   const { substituter, bazel, cache, extraCaches, timings } = result;
   const isRead = substituter !== undefined || bazel !== undefined;
   const reads = isRead ? [cache, ...extraCaches].join(", then ") : "nothing";

@@ -3,7 +3,6 @@ import {
   findIdentity,
   obtainIdentityToken,
   readRunnerConfig,
-  replaceFile,
 } from "@glorious/cache-client";
 import { CacheError, type Logger } from "@glorious/core";
 
@@ -13,7 +12,7 @@ import {
   type RenewedCredentials,
 } from "../credentials.ts";
 import type { SessionFiles } from "../session/session-files.ts";
-import type { AgentSettings } from "../session/session-state.ts";
+import { type AgentSettings, writeSessionFile } from "../session/session-state.ts";
 import { readTokenFile } from "../uploads/upload-target.ts";
 
 /**
@@ -45,6 +44,6 @@ export async function openJobCredentials(
       await using client = createExchangeClient({ server });
       return (await client.exchange(identity, { view, mode })).token;
     },
-    onRenewed: (renewed) => replaceFile(files.token, `${renewed}\n`, { mode: 0o600 }),
+    onRenewed: (renewed) => writeSessionFile(files.token, `${renewed}\n`),
   });
 }

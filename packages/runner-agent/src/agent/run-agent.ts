@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { dirname } from "node:path";
 
@@ -5,9 +6,10 @@ import { describeError, type Logger } from "@glorious/core";
 
 import type { DrainLine } from "../control/control-api.ts";
 import { type ControlHandlers, startControlServer } from "../control/control-server.ts";
+import { createReplaceableCredentials, type Credentials } from "../credentials.ts";
 import { identifyProcess, isRunning } from "../session/process-identity.ts";
 import { removeSession } from "../session/remove-session.ts";
-import { chooseSocketPath, sessionFiles } from "../session/session-files.ts";
+import { chooseSocketPath, type SessionFiles, sessionFiles } from "../session/session-files.ts";
 import {
   type AgentSession,
   type AgentSettings,
@@ -15,9 +17,10 @@ import {
   writeSession,
 } from "../session/session-state.ts";
 import { createStatistics, type Statistics, type UploadFigures } from "../statistics.ts";
-import { appendToQueue } from "../uploads/spool.ts";
+import { appendToQueue, openSpool } from "../uploads/spool.ts";
 import { takeSnapshot } from "../uploads/store-diff.ts";
 import { createUploadProcess, type UploadProcess } from "../uploads/upload-process.ts";
+import type { DrainReport } from "../uploads/uploader.ts";
 import { openJobCredentials } from "./job-credentials.ts";
 import { createFaces } from "./start-faces.ts";
 import { createSummaryWriter, readSummary } from "./summary-file.ts";
@@ -34,6 +37,18 @@ export interface AgentOptions {
   readonly logger: Logger;
   /** Ends the agent. */
   readonly signal: AbortSignal;
+  /**
+   * Finishes a set-up that did not wait for the server; the session's settings have changed when it is through. Never
+   * rejects. Returns what the job's people are to know when nothing came of it.
+   */
+  readonly complete: (
+    files: SessionFiles,
+    context: {
+      readonly env: Readonly<Record<string, string | undefined>>;
+      readonly self: readonly string[];
+      readonly signal: AbortSignal;
+    },
+  ) => Promise<string | undefined>;
 }
 
 /** How often the job's process is looked for. */
@@ -68,7 +83,10 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   if (drainOnly) statistics.warn("The agent had ended early: the job went on without it.");
   writer = owned.adopt(createSummaryWriter(files.summary, statistics), (it) => it.flush());
 
-  const credentials = owned.use(await openJobCredentials(settings, files, { env, logger }));
+  const openCredentials = (from: AgentSettings): ReturnType<typeof openJobCredentials> =>
+    openJobCredentials(from, files, { env, logger });
+  const credentials = owned.use(createReplaceableCredentials(await openCredentials(settings)));
+  let isReached = settings.address !== undefined;
   const faces = owned.use(createFaces({ files, credentials, statistics, logger }));
   if (!drainOnly) await faces.start(settings);
   let uploads: UploadProcess | undefined;
@@ -82,10 +100,14 @@ export async function runAgent(options: AgentOptions): Promise<void> {
     session: () => ({ summary: statistics.snapshot() }),
     enqueue: (paths) => appendToQueue(files.queue, paths),
     drain: (timeoutMs, tell) =>
-      drain(uploads, statistics, timeoutMs ?? settings.drainTimeoutSeconds * 1000, tell),
+      drain({ uploads, files, statistics }, timeoutMs ?? settings.drainTimeoutSeconds * 1000, tell),
     reload: async () => {
       const wanted = await readSettings(files);
       statistics.status = wanted.status;
+      if (!isReached && wanted.address !== undefined) {
+        isReached = true;
+        credentials.replace(await openCredentials(wanted));
+      }
       await faces.start(wanted);
       await startUploads(wanted);
       await announce();
@@ -106,6 +128,12 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const announce = (): Promise<void> => writeSession(files, describe("running"));
   await announce();
   logger.info("agent ready", { drainOnly });
+  if (!drainOnly && existsSync(files.pending)) {
+    void options.complete(files, { env, self: options.self, signal: stopped }).then((trouble) => {
+      logger.info("the set-up is complete", { trouble });
+      if (trouble !== undefined) statistics.warn(trouble);
+    });
+  }
   const preparing = setTimeout(() => faces.prepare(), PREPARE_MS);
   owned.defer(() => clearTimeout(preparing));
 
@@ -113,7 +141,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   logger.info("agent ends", { because: end });
   setTimeout(() => process.exit(0), END_MS + settings.drainTimeoutSeconds * 1000).unref();
   if (end === "job ended" || end === "too old") {
-    await drain(uploads, statistics, settings.drainTimeoutSeconds * 1000, () => {});
+    await drain({ uploads, files, statistics }, settings.drainTimeoutSeconds * 1000, () => {});
     await owned.disposeAsync();
     await removeSession(files);
     return;
@@ -128,22 +156,31 @@ async function openUploads(
   context: {
     readonly options: AgentOptions;
     readonly files: ReturnType<typeof sessionFiles>;
-    readonly credentials: Awaited<ReturnType<typeof openJobCredentials>>;
+    readonly credentials: Credentials;
     readonly statistics: Statistics;
   },
 ): Promise<UploadProcess | undefined> {
   const { options, files, credentials, statistics } = context;
   if (settings.uploads === undefined) return undefined;
   const { mode, storeDir } = settings.uploads;
-  if (mode === "store-diff" && !options.drainOnly) await takeSnapshot(storeDir, files.snapshot);
+  if (mode === "store-diff" && !options.drainOnly && !existsSync(files.snapshot)) {
+    await takeSnapshot(storeDir, files.snapshot);
+  }
+  // Nobody knows yet where to.
+  if (settings.address === undefined) return undefined;
   const { self, env, logger } = options;
   const onFigures = (figures: UploadFigures): void => statistics.uploads(figures);
   return createUploadProcess({ self, files, env, credentials, onFigures, logger });
 }
 
+interface Drained {
+  readonly uploads: UploadProcess | undefined;
+  readonly files: SessionFiles;
+  readonly statistics: Statistics;
+}
+
 async function drain(
-  uploads: UploadProcess | undefined,
-  statistics: Statistics,
+  { uploads, files, statistics }: Drained,
   timeoutMs: number,
   tell: (line: DrainLine) => void,
 ): Promise<void> {
@@ -152,12 +189,7 @@ async function drain(
     tell({ type: "heartbeat", left, pushed });
   }, HEARTBEAT_MS);
   try {
-    const report = (await uploads?.drain({ timeoutMs })) ?? {
-      pushed: 0,
-      bytes: 0,
-      failed: 0,
-      left: 0,
-    };
+    const report = (await uploads?.drain({ timeoutMs })) ?? (await describeUnreached(files));
     if (report.left > 0) {
       const paths = report.left === 1 ? "1 path was" : `${report.left} paths were`;
       statistics.warn(`${paths} not pushed: ${report.reason ?? "there was no time"}`);
@@ -166,6 +198,15 @@ async function drain(
   } finally {
     clearInterval(beat);
   }
+}
+
+/** The report of an agent that pushes nothing, be it that it need not or that it never learned where to. */
+async function describeUnreached(files: SessionFiles): Promise<DrainReport> {
+  const nothing = { pushed: 0, bytes: 0, failed: 0, left: 0 };
+  const { address, uploads } = await readSettings(files);
+  if (address !== undefined || uploads === undefined) return nothing;
+  const spool = await openSpool({ queueFile: files.queue, journalFile: files.journal });
+  return { ...nothing, left: (await spool.readNew()).length, reason: "the cache was not reached" };
 }
 
 type End = "stopped" | "job ended" | "too old";

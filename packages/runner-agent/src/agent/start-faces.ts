@@ -20,7 +20,7 @@ export interface FacesOptions {
 
 /** The loopback servers of an agent. */
 export interface Faces extends AsyncDisposable {
-  /** Starts those that the settings name and that do not run yet. */
+  /** Starts those that the settings name and that do not run yet, and tells the others what they did not know. */
   start(settings: AgentSettings): Promise<void>;
   /** Does, once the job's start is over, what the first questions would wait for. */
   prepare(): void;
@@ -33,16 +33,21 @@ const DEFAULT_SPOOL_BYTES = 256 * 2 ** 20;
 export function createFaces({ files, credentials, statistics, logger }: FacesOptions): Faces {
   const running: AsyncDisposable[] = [];
   let nixFace: NixFace | undefined;
+  let isNixOpen = false;
   let addresses: FaceAddresses = {};
   return {
     async start({ secret, server, view, address, nix, bazel }) {
       const shared = { secret, credentials, statistics, logger };
+      if (nix !== undefined && nixFace !== undefined && address !== undefined && !isNixOpen) {
+        nixFace.open(toUpstream({ ...address, view }), nix.extra.map(toUpstream));
+        isNixOpen = true;
+      }
       if (nix !== undefined && addresses.nix === undefined) {
         const { extra, prefetch, spoolBytes, largeNars } = nix;
         const spool = spoolBytes ?? DEFAULT_SPOOL_BYTES;
         const face = await startNixFace({
           ...shared,
-          upstream: toUpstream({ ...address, view }),
+          upstream: address === undefined ? undefined : toUpstream({ ...address, view }),
           extra: extra.map(toUpstream),
           spoolDirectory: files.spool,
           spoolBytes: spool,
@@ -51,6 +56,7 @@ export function createFaces({ files, credentials, statistics, logger }: FacesOpt
         });
         running.push(face);
         nixFace = face;
+        isNixOpen = address !== undefined;
         addresses = { ...addresses, nix: { url: face.url } };
       }
       if (bazel !== undefined && addresses.bazel === undefined) {

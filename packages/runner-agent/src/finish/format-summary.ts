@@ -7,6 +7,7 @@ import type { AgentSummary, NixMissReason } from "../statistics.ts";
 /** What misses are called in front of people. */
 const MISSES: Readonly<Record<NixMissReason, string>> = {
   absent: "not in the cache",
+  "not-reached": "before the cache was reached",
   "breaker-open": "while the cache was given up",
   timeout: "too late",
   refused: "refused",

@@ -13,7 +13,8 @@ import type { Miss } from "./upstream.ts";
 /** What the face's requests are answered with. */
 export interface NixRequestsOptions {
   readonly secret: string;
-  readonly first: NixCache;
+  /** `undefined` while nobody knows which it is: there is nothing yet. */
+  readonly first: NixCache | undefined;
   /** Asked in this order for what those before do not have. */
   readonly extra: readonly NixCache[];
   readonly stallMs: number;
@@ -23,6 +24,7 @@ export interface NixRequestsOptions {
 const CACHE_INFO_DEADLINE_MS = 1500;
 const MISSES: Readonly<Record<NixMissReason, string>> = {
   absent: "The cache does not have it.",
+  "not-reached": "The cache has not answered yet.",
   "breaker-open": "The cache is in trouble and not asked for a while.",
   timeout: "The cache did not answer in time.",
   refused: "The cache refused the token.",
@@ -55,7 +57,7 @@ export interface NixRequests {
 /** Answers what Nix asks of a binary cache; everything else is not there. */
 export function createNixRequests(options: NixRequestsOptions): NixRequests {
   const { secret, first, extra, stallMs, statistics } = options;
-  const caches = [first, ...extra];
+  const caches = first === undefined ? [] : [first, ...extra];
 
   const sendMiss = (response: ServerResponse, reason: NixMissReason): void => {
     statistics.nix.miss(reason);
@@ -64,10 +66,10 @@ export function createNixRequests(options: NixRequestsOptions): NixRequests {
 
   let cacheInfo: Promise<unknown> | undefined;
   const readCacheInfo = (): Promise<unknown> =>
-    (cacheInfo ??= first.upstream.readText(first.cacheInfoUrl));
+    (cacheInfo ??= first?.upstream.readText(first.cacheInfoUrl) ?? Promise.resolve(undefined));
   const serveCacheInfo = async (response: ServerResponse): Promise<void> => {
     // The first thing a command of Nix asks.
-    void first.upstream.warmUp();
+    void first?.upstream.warmUp();
     // Whatever happens upstream there is an answer: without one Nix leaves the face alone for the rest of its life.
     const text = await Promise.race([readCacheInfo(), timeout(CACHE_INFO_DEADLINE_MS)]);
     sendText(response, 200, "text/x-nix-cache-info", cacheInfoOf(text));
@@ -79,7 +81,7 @@ export function createNixRequests(options: NixRequestsOptions): NixRequests {
       const path = cache.known.get(hash);
       if (typeof path === "object" && !cache.wrong.has(hash)) return { cache, path, isKnown: true };
     }
-    let miss: Miss = { miss: "absent" };
+    let miss: Miss = { miss: first === undefined ? "not-reached" : "absent" };
     for (const cache of caches) {
       const path = cache.wrong.has(hash) ? WRONG : await cache.source.find(hash);
       if (!("miss" in path)) return { cache, path, isKnown: false };
@@ -113,7 +115,7 @@ export function createNixRequests(options: NixRequestsOptions): NixRequests {
     name: string,
   ): Promise<void> => {
     const knowing = caches.filter(({ known }) => known.ofFile(name) !== undefined);
-    let reason: NixMissReason = "absent";
+    let reason: NixMissReason = first === undefined ? "not-reached" : "absent";
     for (const cache of knowing.length > 0 ? knowing : caches) {
       const answered = await serveNar(request, response, { name, cache, stallMs, statistics });
       if (answered === undefined) return;

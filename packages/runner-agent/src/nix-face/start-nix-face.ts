@@ -7,7 +7,7 @@ import { describeError, isCacheError, type Logger } from "@glorious/core";
 import type { Credentials } from "../credentials.ts";
 import type { Statistics } from "../statistics.ts";
 import { cacheUrlOf, type NixCache, type NixUpstream, openNixCache } from "./nix-cache.ts";
-import { createNixRequests } from "./nix-requests.ts";
+import { createNixRequests, type NixRequests } from "./nix-requests.ts";
 import { createSpool } from "./spool.ts";
 import { createUpstreamHealth } from "./upstream-health.ts";
 
@@ -15,8 +15,8 @@ import { createUpstreamHealth } from "./upstream-health.ts";
 export interface NixFaceOptions {
   /** First segment of the face's path; who does not know it is told nothing. */
   readonly secret: string;
-  /** The cache that it stands for. */
-  readonly upstream: NixUpstream;
+  /** What it stands for; without it there is nothing in it until {@link NixFace.open}. */
+  readonly upstream?: NixUpstream | undefined;
   /** Further caches of the same server, asked in this order for what those before do not have. */
   readonly extra?: readonly NixUpstream[] | undefined;
   readonly credentials: Credentials;
@@ -42,6 +42,8 @@ export interface NixFaceOptions {
 export interface NixFace extends AsyncDisposable {
   /** For `substituters`; the secret is in it. */
   readonly url: string;
+  /** Says, once, which caches it stands for. */
+  open(upstream: NixUpstream, extra: readonly NixUpstream[]): void;
   /** Does before the first question what it would wait for. */
   prepare(): void;
   /** Ends what is under way, and frees the spool. */
@@ -59,36 +61,41 @@ const DEFAULT_STALL_MS = 10_000;
  * session, so that nothing Nix remembers on the disk outlives it.
  */
 export async function startNixFace(options: NixFaceOptions): Promise<NixFace> {
-  const { secret, upstream: cache, credentials, statistics, logger } = options;
+  const { secret, credentials, statistics, logger } = options;
   const { prefetch = true, nowMs = () => performance.now() } = options;
   const deadlineMs = options.deadlineMs ?? DEFAULT_DEADLINE_MS;
   const stallMs = options.stallMs ?? DEFAULT_STALL_MS;
-  await using opened = new AsyncDisposableStack();
-  const health = createUpstreamHealth({
-    origin: cacheUrlOf(cache).origin,
-    ...{ statistics, logger, nowMs },
-  });
+  await using starting = new AsyncDisposableStack();
   await mkdir(options.spoolDirectory, { recursive: true, mode: 0o700 });
-  const spool = opened.use(
+  const spool = starting.use(
     createSpool({
       directory: options.spoolDirectory,
       maxBytes: options.spoolBytes ?? DEFAULT_SPOOL_BYTES,
     }),
   );
-  const open = (each: NixUpstream): NixCache =>
-    opened.use(
-      openNixCache(each, {
-        isExtra: each !== cache,
-        prefetchMaxBytes: options.prefetchMaxBytes ?? DEFAULT_PREFETCH_MAX_BYTES,
-        ...{ credentials, health, spool, prefetch, deadlineMs, stallMs },
-        ...{ statistics, logger, nowMs },
-      }),
-    );
-  const requests = createNixRequests({
-    ...{ secret, stallMs, statistics },
-    first: open(cache),
-    extra: (options.extra ?? []).map(open),
-  });
+  // Closed before the spool that they share.
+  const opened = starting.use(new AsyncDisposableStack());
+  const serving = { secret, stallMs, statistics };
+  const openCaches = (cache: NixUpstream, more: readonly NixUpstream[]): NixRequests => {
+    const health = createUpstreamHealth({
+      origin: cacheUrlOf(cache).origin,
+      ...{ statistics, logger, nowMs },
+    });
+    const open = (each: NixUpstream): NixCache =>
+      opened.use(
+        openNixCache(each, {
+          isExtra: each !== cache,
+          prefetchMaxBytes: options.prefetchMaxBytes ?? DEFAULT_PREFETCH_MAX_BYTES,
+          ...{ credentials, health, spool, prefetch, deadlineMs, stallMs },
+          ...{ statistics, logger, nowMs },
+        }),
+      );
+    return createNixRequests({ ...serving, first: open(cache), extra: more.map(open) });
+  };
+  let requests =
+    options.upstream === undefined
+      ? createNixRequests({ ...serving, first: undefined, extra: [] })
+      : openCaches(options.upstream, options.extra ?? []);
   const server = createServer({ noDelay: true, keepAliveTimeout: 120_000 }, (request, response) => {
     response.on("error", () => {});
     requests.serve(request, response).catch((error: unknown) => {
@@ -101,14 +108,17 @@ export async function startNixFace(options: NixFaceOptions): Promise<NixFace> {
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
-  opened.defer(async () => {
+  starting.defer(async () => {
     server.closeAllConnections();
     server.close();
     await once(server, "close");
   });
-  const owned = opened.move();
+  const owned = starting.move();
   return {
     url: `http://127.0.0.1:${portOf(server.address())}/${secret}`,
+    open: (cache, extra) => {
+      requests = openCaches(cache, extra);
+    },
     prepare: () => requests.prepare(),
     close: () => owned.disposeAsync(),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),

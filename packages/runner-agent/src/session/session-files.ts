@@ -10,6 +10,8 @@ export interface SessionFiles {
   readonly settings: string;
   /** What the agent is, from itself. */
   readonly session: string;
+  /** What the agent is to finish once the server answers; gone when it has. */
+  readonly pending: string;
   /** What the job was told about it. */
   readonly report: string;
   /** The current token. Secret. */
@@ -38,6 +40,7 @@ export function sessionFiles(folder: string): SessionFiles {
     folder,
     settings: at("settings.json"),
     session: at("session.json"),
+    pending: at("pending.json"),
     report: at("report.json"),
     token: at("token"),
     nixConf: at("nix.conf"),

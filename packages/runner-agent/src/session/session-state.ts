@@ -63,10 +63,10 @@ export type CredentialSettings =
 export interface AgentSettings {
   readonly version: 1;
   readonly server: string;
-  /** The view that is read, and what is behind it. */
+  /** The view that is read, and what is behind it; empty until the server has named it. */
   readonly view: string;
-  /** Where it is for Nix. */
-  readonly address: Omit<ViewAddress, "view">;
+  /** Where it is for Nix; absent until the server has answered. */
+  readonly address?: Omit<ViewAddress, "view"> | undefined;
   /** The view that is written. */
   readonly write?: string | undefined;
   readonly status: SessionStatus;
@@ -95,10 +95,10 @@ const seconds = v.pipe(v.number(), v.minValue(0));
 const Settings: v.GenericSchema<AgentSettings> = v.object({
   version: v.literal(1),
   server: text,
-  view: text,
-  address: v.object(address),
+  view: v.string(),
+  address: v.optional(v.object(address)),
   write: v.optional(text),
-  status: v.picklist(["ready", "read-only", "degraded", "disabled"]),
+  status: v.picklist(["ready", "read-only", "pending", "degraded", "disabled"]),
   credentials: v.variant("kind", [
     v.object({
       kind: v.literal("exchange"),
@@ -183,7 +183,12 @@ export function writeSession(files: SessionFiles, session: AgentSession): Promis
 
 /** Writes JSON that only its owner may read. */
 export function writeState(file: string, value: unknown): Promise<void> {
-  return replaceFile(file, `${JSON.stringify(value, undefined, 2)}\n`, { mode: 0o600 });
+  return writeSessionFile(file, `${JSON.stringify(value, undefined, 2)}\n`);
+}
+
+/** Writes a file that only its owner may read, at once or not at all. A session is over when its machine is. */
+export function writeSessionFile(file: string, contents: string): Promise<void> {
+  return replaceFile(file, contents, { mode: 0o600, isDurable: false });
 }
 
 /** Reads JSON of a session's folder. @throws {CacheError} `NOT_FOUND`, `CONFIG`. */

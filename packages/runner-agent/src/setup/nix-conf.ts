@@ -22,7 +22,7 @@ export function formatNixConf(conf: SessionNixConf): string {
     const query = priority === undefined ? "" : `?priority=${priority}`;
     lines.push(
       `extra-substituters = ${substituter}${query}`,
-      `extra-trusted-public-keys = ${publicKeys.join(" ")}`,
+      ...(publicKeys.length === 0 ? [] : [`extra-trusted-public-keys = ${publicKeys.join(" ")}`]),
       "fallback = true",
       "connect-timeout = 5",
       "stalled-download-timeout = 30",

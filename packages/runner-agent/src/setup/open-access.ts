@@ -44,6 +44,8 @@ export interface Access {
   readonly api?: string | undefined;
   /** Where it serves Bazel: `grpc://…`. */
   readonly bazelUrl?: string | undefined;
+  /** Nothing is known but the server, which has not answered yet. */
+  readonly isPending?: boolean | undefined;
   /** Secret. */
   readonly token?: string | undefined;
   readonly credentials: CredentialSettings;
@@ -53,6 +55,8 @@ export interface Access {
 /** Why there is none. */
 export interface NoAccess {
   readonly kind: "none";
+  /** Which server it was, if it came to that. */
+  readonly server?: string | undefined;
   /** `disabled`: it was configured so; `degraded`: something failed. */
   readonly status: "disabled" | "degraded";
   readonly reason: string;
@@ -80,14 +84,43 @@ export async function openAccess(
   request: SetupRequest,
   context: AccessContext,
 ): Promise<Access | NoAccess> {
+  let server: string | undefined;
   try {
     const runner = await readRunnerConfig(context.env);
-    const server = findServer(request, runner, context.env);
+    server = findServer(request, runner, context.env);
     if (server === undefined) return noServer(context.env);
     return await openServer(server, runner, request, context);
   } catch (error) {
-    return { kind: "none", status: "degraded", reason: describeFailure(error, context.signal) };
+    const reason = describeFailure(error, context.signal);
+    return { kind: "none", status: "degraded", reason, server };
   }
+}
+
+/** What goes for access to a server that has not answered yet: the job's own wishes. */
+export function pendingAccess(
+  server: string,
+  request: SetupRequest,
+  env: AccessContext["env"],
+): Access {
+  const view = findView(request, env);
+  return {
+    kind: "open",
+    isPending: true,
+    server,
+    view: view ?? "",
+    reason: `${server} has not answered yet: the job goes on, and its agent goes on asking.`,
+    publicKeys: [],
+    upstream: "flywheel",
+    substituterUrl: server,
+    token: request.token,
+    credentials: { kind: "anonymous" },
+    notices: [],
+  };
+}
+
+/** The view that a job or its runner names. */
+function findView({ view }: SetupRequest, env: AccessContext["env"]): string | undefined {
+  return view ?? (env["FLYWHEEL_VIEW"] || env["ATTIC_CACHE"] || undefined);
 }
 
 function describeFailure(error: unknown, signal: AbortSignal): string {
@@ -131,7 +164,7 @@ async function openServer(
   context: AccessContext,
 ): Promise<Access | NoAccess> {
   const { env, stopwatch } = context;
-  const view = request.view ?? (env["FLYWHEEL_VIEW"] || env["ATTIC_CACHE"] || undefined);
+  const view = findView(request, env);
   if (request.token !== undefined) return openWithToken(server, view, request, context);
   const found = findIdentity(env, runner);
   await using client = createExchangeClient({ server, signal: context.signal });

@@ -15,10 +15,11 @@ export function accessOf({
   const { server, view, address, write, credentials, bazelUrl } = settings;
   return {
     ...{ kind: "open", server, view, write, credentials, reason, hint, publicKeys, tenant, trust },
-    upstream: address.kind,
-    substituterUrl: address.substituterUrl,
-    api: address.api,
+    upstream: address?.kind ?? "flywheel",
+    substituterUrl: address?.substituterUrl ?? server,
+    api: address?.api,
     bazelUrl,
+    isPending: address === undefined,
     notices: [],
   };
 }

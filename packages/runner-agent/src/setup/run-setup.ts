@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
-import { writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import type { BazelRelease } from "@glorious/cache-client";
 import { CacheError, describeError, isCacheError } from "@glorious/core";
@@ -14,6 +15,7 @@ import {
   type AgentSettings,
   readSession,
   readSettings,
+  writeSessionFile,
   writeSettings,
   writeState,
 } from "../session/session-state.ts";
@@ -29,19 +31,36 @@ import {
 } from "./earlier-session.ts";
 import { createEarlyAgent, discardSession, type EarlyAgent } from "./early-agent.ts";
 import { type ExtraViews, NO_EXTRA_VIEWS, openExtraViews } from "./extra-views.ts";
-import { type Access, namesServer, openAccess, wantsWrite } from "./open-access.ts";
+import {
+  type Access,
+  namesServer,
+  type NoAccess,
+  openAccess,
+  pendingAccess,
+  wantsWrite,
+} from "./open-access.ts";
+import {
+  claimPendingSetup,
+  type PendingSetup,
+  readPendingSetup,
+  waitForPendingSetup,
+  waitUntilReached,
+  widenPendingSetup,
+  writePendingSetup,
+} from "./pending-setup.ts";
 import { accessOf, instanceNameOf, planBazel, planNixFace, planUploads } from "./plan-agent.ts";
-import { configureBazel, findBazelRelease, hasBazel } from "./setup-bazel.ts";
+import { configureBazel, findBazelRelease, hasBazel, reserveBazelRc } from "./setup-bazel.ts";
 import { configureNix, type NixPlan, planNix, withoutHook } from "./setup-nix.ts";
 import type {
   BazelRequest,
+  PushMode,
   SetupKind,
   SetupRequest,
   SetupResult,
   SetupWarning,
 } from "./setup-request.ts";
 import { startStopwatch, type Stopwatch } from "./stopwatch.ts";
-import { tryHook } from "./try-hook.ts";
+import { tryHook, writeHook } from "./try-hook.ts";
 import { findUnused } from "./unused-names.ts";
 
 /** The world that a set-up runs in. */
@@ -87,6 +106,59 @@ export async function runSetup(given: SetupRequest, context: SetupContext): Prom
   }
 }
 
+/** How long the agent goes on asking at least: nobody waits for it. */
+const MIN_ASKING_MS = 30_000;
+const ASKING_PAUSE_MS = 1000;
+
+/**
+ * Finishes, in the agent, a set-up that did not wait for the server: asks until it answers or the time that the request
+ * allows is over, half a minute at least. What setup would have written is written then, and the report is another one.
+ *
+ * Never rejects.
+ *
+ * @returns What the job's people are to know when nothing came of it.
+ */
+export async function completeSetup(
+  files: SessionFiles,
+  { env, self, signal: ended }: Omit<SetupContext, "workingDirectory">,
+): Promise<string | undefined> {
+  try {
+    const { workingDirectory, request: asked } = await readPendingSetup(files);
+    const request = { ...asked, token: await readTokenFile(files.token) };
+    const limit = AbortSignal.timeout(Math.max(request.timeoutSeconds * 1000, MIN_ASKING_MS));
+    const signal = AbortSignal.any([ended, limit]);
+    const stopwatch = startStopwatch();
+    let access = await openAccess(request, { env, signal, stopwatch });
+    while (access.kind === "none" && access.status === "degraded" && !signal.aborted) {
+      await sleep(ASKING_PAUSE_MS, undefined, { signal }).catch(() => {});
+      if (!signal.aborted) access = await openAccess(request, { env, signal, stopwatch });
+    }
+    if (access.kind === "none") {
+      await noteFailure(files, access);
+      await rm(files.pending, { force: true });
+      return access.status === "disabled"
+        ? access.reason
+        : `The cache was not reached: ${access.reason}`;
+    }
+    const pending = await waitForPendingSetup(files, ended);
+    const context = { env, self, workingDirectory, signal: ended };
+    using setup = new Setup({ ...request, ...pending.request }, context, stopwatch);
+    await setup.complete(access, files, pending);
+    return undefined;
+  } catch (error) {
+    return `The cache could not be set up when it was reached: ${describeError(error)}`;
+  }
+}
+
+async function noteFailure(files: SessionFiles, { status, reason }: NoAccess): Promise<void> {
+  const report = await readReport(files);
+  if (report !== undefined) {
+    await writeState(files.report, { ...report, result: { ...report.result, status, reason } });
+  }
+  await writeSettings(files, { ...(await readSettings(files)), status });
+  await createControlClient((await readSession(files)).socket).reload();
+}
+
 class Setup implements Disposable {
   readonly #request: SetupRequest;
   readonly #context: SetupContext;
@@ -97,6 +169,9 @@ class Setup implements Disposable {
   readonly #lacks: string[] = [];
   readonly #over = new AbortController();
   #release: Promise<BazelRelease> | undefined;
+  /** What is in the way of a hook that was written before anybody knew whether it is wanted. */
+  #hook: Promise<string | undefined> | undefined;
+  #found: { readonly nix?: NixFacts | undefined; readonly pushMode?: PushMode | undefined } = {};
 
   constructor(request: SetupRequest, context: SetupContext, stopwatch: Stopwatch) {
     this.#request = request;
@@ -114,40 +189,74 @@ class Setup implements Disposable {
     const parent = this.#request.temporaryDirectory ?? (env["RUNNER_TEMP"] || tmpdir());
     await using early = createEarlyAgent(parent, { self, env, drainOnly: false });
     const isNamed = namesServer(this.#request, env);
+    const waited = AbortSignal.timeout(this.#serverMs());
     if (isNamed) {
       early.launch();
       if (this.#request.kinds.includes("bazel")) void this.#bazelRelease().catch(() => {});
+      if (mayHook(this.#request)) this.#hook = this.#writeHook(early.files());
     }
     const [access, nix] = await Promise.all([
       openAccess(this.#request, {
         env: this.#context.env,
-        signal: AbortSignal.any([this.#context.signal, AbortSignal.timeout(this.#serverMs())]),
+        signal: AbortSignal.any([this.#context.signal, waited]),
         stopwatch: this.#stopwatch,
       }),
       isNamed ? this.#detectNix(early.files()) : undefined,
+      // Nothing may be written into a folder that is on its way out.
+      this.#hook,
     ]);
+    const isLate = this.#request.waitSeconds !== undefined && waited.aborted;
+    if (access.kind === "none" && isLate && access.server !== undefined) {
+      const pending = pendingAccess(access.server, this.#request, env);
+      return await this.#open(pending, early, { nix, leftPaths });
+    }
     if (access.kind === "none") return this.without(access.status, access.reason, access.hint);
+    return await this.#open(access, early, { nix, leftPaths });
+  }
+
+  async #open(
+    access: Access,
+    early: EarlyAgent,
+    { nix, leftPaths }: Pick<StartState, "nix" | "leftPaths">,
+  ): Promise<SetupResult> {
+    const state = await this.#decide(access, nix);
+    if (state.plan === undefined && !state.isBazelWanted) {
+      const lacks = this.#lacks.join(" ") || "There is nothing to configure.";
+      return this.without("degraded", this.#warnings[0]?.message ?? lacks);
+    }
+    return this.#start(access, early, { ...state, leftPaths });
+  }
+
+  /** What is to be configured, with this access. */
+  async #decide(access: Access, nix: NixFacts | undefined): Promise<DecidedState> {
     // A line that begins with `::` is a command to a forge's runner, and its log is read for them.
     this.#notes.push(...access.notices.map((notice) => `The server says: ${notice}`));
-    const canPush = access.write !== undefined && wantsWrite(this.#request);
+    const mayPush = access.isPending === true || access.write !== undefined;
+    const canPush = mayPush && wantsWrite(this.#request);
     if (!canPush && this.#request.push === "true") {
       this.#warn("no-push", `The job wants to push, and may not: ${access.reason}`);
     }
     const plan = nix === undefined ? undefined : planNix(nix, this.#request, canPush);
     const isBazelWanted = await this.#requireBazel(access);
-    if (plan === undefined && !isBazelWanted) {
-      const lacks = this.#lacks.join(" ") || "There is nothing to configure.";
-      return this.without("degraded", this.#warnings[0]?.message ?? lacks);
-    }
-    const extra = await this.#openExtra(access, nix, plan);
-    return await this.#start(access, early, {
-      nix,
-      plan,
-      extra,
-      canPush,
-      isBazelWanted,
-      leftPaths,
-    });
+    return { nix, plan, extra: await this.#openExtra(access, nix, plan), canPush, isBazelWanted };
+  }
+
+  /** The server has answered at last, and the agent that asked is there already: it is told, and so is the job. */
+  async complete(access: Access, files: SessionFiles, pending: PendingSetup): Promise<void> {
+    const { nix, pushMode } = pending;
+    const { plan: wanted, ...decided } = await this.#decide(access, nix);
+    // What kept a hook from being used when the job began.
+    const plan = wanted?.pushMode === "hook" ? { ...wanted, pushMode } : wanted;
+    const state = { ...decided, plan };
+    const { secret, job, startedAt } = await readSettings(files);
+    if (access.token !== undefined) await writeSessionFile(files.token, `${access.token}\n`);
+    const settings = await this.#plan(access, { ...state, leftPaths: [] }, secret);
+    await writeSettings(files, { ...settings, job, startedAt });
+    const before = await readReport(files);
+    const { socket } = await readSession(files);
+    await createControlClient(socket).reload();
+    const session = await readSession(files);
+    await this.#configure(access, { ...state, files, session, secret, kinds: [], before });
   }
 
   /** The job has a session: only what it does not have yet is configured, the rest is reported. */
@@ -157,7 +266,9 @@ class Setup implements Disposable {
     const result =
       kinds.length === 0
         ? { ...report.result, existing: true, warnings: [], timings: this.#stopwatch.timings() }
-        : await this.#add(earlier, kinds);
+        : earlier.settings.address === undefined
+          ? await this.#addPending(earlier, kinds)
+          : await this.#add(earlier, kinds);
     const added = (await readReport(files)) ?? report;
     const unused = findUnused(this.#request, { ...earlier, report: added });
     if (unused.length === 0) return result;
@@ -171,12 +282,37 @@ class Setup implements Disposable {
     return { ...result, reason: message, warnings };
   }
 
+  /** The agent still asks: it is to configure these kinds as well when it is answered. */
+  async #addPending(earlier: EarlierRun, kinds: readonly SetupKind[]): Promise<SetupResult> {
+    const { files } = earlier;
+    const pending = await claimPendingSetup(files);
+    if (pending !== undefined) {
+      try {
+        return await this.#add(earlier, kinds);
+      } finally {
+        await writePendingSetup(
+          files,
+          widenPendingSetup(pending, kinds, this.#request, this.#found),
+        );
+      }
+    }
+    // It is being answered, or has given up.
+    const settings = await waitUntilReached(files, this.#context.signal);
+    const report = (await readReport(files)) ?? earlier.report;
+    if (settings !== undefined) return this.#add({ ...earlier, settings, report }, kinds);
+    this.#warn("not-reached", `The cache was not reached: ${kinds.join(" and ")} is left alone.`);
+    const timings = this.#stopwatch.timings();
+    return { ...report.result, existing: true, warnings: this.#warnings, timings };
+  }
+
   async #add(earlier: EarlierRun, kinds: readonly SetupKind[]): Promise<SetupResult> {
     const { files, settings, report } = earlier;
-    const canPush = settings.write !== undefined;
+    const isPending = settings.address === undefined;
+    const canPush = isPending ? wantsWrite(this.#request) : settings.write !== undefined;
     const nix = kinds.includes("nix") ? await this.#detectNix(files) : undefined;
     const wanted = nix === undefined ? undefined : planNix(nix, this.#request, canPush);
     const plan = await this.#settleHook(wanted, nix, files);
+    this.#found = { nix, pushMode: plan?.pushMode };
     const access = { ...accessOf(earlier), token: await readTokenFile(files.token) };
     const extra = await this.#openExtra(access, nix, plan);
     const uploads = planUploads(nix, plan, this.#request) ?? settings.uploads;
@@ -241,9 +377,9 @@ class Setup implements Disposable {
   }
 
   /** Whether Bazel is to be configured, and can be. */
-  async #requireBazel({ server, bazelUrl }: Access): Promise<boolean> {
+  async #requireBazel({ server, bazelUrl, isPending }: Access): Promise<boolean> {
     if (!this.#request.kinds.includes("bazel")) return false;
-    if (bazelUrl === undefined) {
+    if (bazelUrl === undefined && isPending !== true) {
       this.#lack("no-bazel", `${server} serves no Bazel cache.`);
       return false;
     }
@@ -257,9 +393,10 @@ class Setup implements Disposable {
     return false;
   }
 
-  /** Half of the time is the server's and the forge's: the rest of the work is this machine's. */
+  /** Half of the time at most is the server's and the forge's: the rest of the work is this machine's. */
   #serverMs(): number {
-    return this.#request.timeoutSeconds * 500;
+    const { timeoutSeconds, waitSeconds = timeoutSeconds } = this.#request;
+    return Math.min(timeoutSeconds * 500, waitSeconds * 1000);
   }
 
   /** The Bazel that is here; asked once, by who comes first. */
@@ -305,11 +442,19 @@ class Setup implements Disposable {
     nix: NixFacts | undefined,
     plan: NixPlan | undefined,
   ): Promise<ExtraViews> {
-    if (nix === undefined || plan?.canSubstitute !== true) return NO_EXTRA_VIEWS;
+    if (nix === undefined || plan?.canSubstitute !== true || access.isPending === true) {
+      return NO_EXTRA_VIEWS;
+    }
     const { signal } = this.#context;
     const extra = await openExtraViews(this.#request.extraViews, access, { nix, signal });
     if (extra.warning !== undefined) this.#warnings.push(extra.warning);
     return extra;
+  }
+
+  /** Who starts the agent says that there is no folder. */
+  async #writeHook(made: Promise<SessionFiles>): Promise<string | undefined> {
+    const files = await made.catch(() => undefined);
+    return files === undefined ? "there is no folder" : writeHook(files, this.#context);
   }
 
   /** A hook is used only after it has worked. */
@@ -319,7 +464,9 @@ class Setup implements Disposable {
     files: SessionFiles,
   ): Promise<NixPlan | undefined> {
     if (nix === undefined || plan?.pushMode !== "hook") return plan;
-    return withoutHook(plan, await tryHook(nix, files, this.#context), this.#request);
+    const trouble = await (this.#hook ?? writeHook(files, this.#context));
+    const why = trouble ?? (await tryHook(nix, files, this.#context));
+    return withoutHook(plan, why, this.#request);
   }
 
   async #start(access: Access, early: EarlyAgent, given: StartState): Promise<SetupResult> {
@@ -335,6 +482,15 @@ class Setup implements Disposable {
       }
       state = { ...given, plan: await this.#settleHook(given.plan, given.nix, files) };
       await appendToQueue(files.queue, state.leftPaths);
+      if (access.isPending === true) {
+        await writePendingSetup(files, {
+          // It lies in a file of its own.
+          request: { ...this.#request, token: undefined },
+          nix: state.nix,
+          pushMode: state.plan?.pushMode ?? "none",
+          workingDirectory: this.#context.workingDirectory,
+        });
+      }
       await writeSettings(files, await this.#plan(access, state, secret));
       session = await this.#stopwatch.time("agentMs", () => agent.begin(this.#context.signal));
     } catch (error) {
@@ -360,13 +516,16 @@ class Setup implements Disposable {
       version: 1,
       server: access.server,
       view: access.view,
-      address: {
-        kind: access.upstream,
-        substituterUrl: access.substituterUrl,
-        api: access.api,
-      },
+      address:
+        access.isPending === true
+          ? undefined
+          : {
+              kind: access.upstream,
+              substituterUrl: access.substituterUrl,
+              api: access.api,
+            },
       write: canPush ? access.write : undefined,
-      status: canPush ? "ready" : "read-only",
+      status: statusOf(access, canPush),
       credentials: access.credentials,
       secret,
       nix: planNixFace(plan, extra, request),
@@ -387,7 +546,7 @@ class Setup implements Disposable {
     const environment: Record<string, string> = {
       [SESSION_VARIABLE]: files.folder,
       ATTIC_SERVER: access.server,
-      ATTIC_CACHE: access.view,
+      ...(access.view !== "" && { ATTIC_CACHE: access.view }),
     };
     const newest = access.publicKeys.at(-1);
     if (newest !== undefined && before === undefined) environment["ATTIC_PUBLIC_KEY"] = newest;
@@ -416,7 +575,7 @@ class Setup implements Disposable {
       environment["BAZEL_REMOTE_CACHE"] = faces.bazel.http;
     }
     const isBroken = this.#warnings.some(({ code }) => !HARMLESS.has(code));
-    const status: SessionStatus = isBroken ? "degraded" : canPush ? "ready" : "read-only";
+    const status: SessionStatus = isBroken ? "degraded" : statusOf(access, canPush);
     environment["FLYWHEEL_STATUS"] = status;
     const trouble = this.#warnings.find(({ code }) => !HARMLESS.has(code));
     const hint = isBroken && trouble?.hint !== undefined ? [trouble.hint] : access.hint;
@@ -428,13 +587,13 @@ class Setup implements Disposable {
       ...(hint !== undefined && status !== "ready" && { hint }),
       session: files.folder,
       ...(access.tenant !== undefined && { tenant: access.tenant }),
-      cache: access.view,
+      ...(access.view !== "" && { cache: access.view }),
       extraCaches:
         substituter === undefined
           ? (before?.result.extraCaches ?? [])
           : extra.views.map(({ view }) => view),
       ...(access.trust !== undefined && { trust: access.trust }),
-      canPush,
+      canPush: canPush && access.isPending !== true,
       pushMode,
       ...(substituter !== undefined && { substituter }),
       publicKeys,
@@ -466,7 +625,7 @@ class Setup implements Disposable {
   }
 
   #describe(access: Access, canPush: boolean): string {
-    if (canPush || access.write === undefined) return access.reason;
+    if (canPush || access.isPending === true || access.write === undefined) return access.reason;
     const { push, cacheMode } = this.#request;
     if (push === "false") return "The job wants to write nothing: push is false.";
     return `The workflow forbids to write: ACTIONS_CACHE_MODE is ${cacheMode ?? "read"}.`;
@@ -474,6 +633,12 @@ class Setup implements Disposable {
 
   /** Never rejects. */
   async #configureBazel(access: Access, state: ConfigureState): Promise<SetupResult["bazel"]> {
+    if (access.isPending === true) {
+      const given = { files: state.files, env: this.#context.env };
+      const bazel = this.#request.bazel ?? DEFAULT_BAZEL;
+      this.#warnings.push(...(await reserveBazelRc(bazel, given).catch(() => [])));
+      return undefined;
+    }
     const face = state.session.faces.bazel;
     if (face === undefined) return undefined;
     const { env } = this.#context;
@@ -500,23 +665,37 @@ class Setup implements Disposable {
 
 type EarlierRun = Extract<EarlierSession, { kind: "running" }>;
 
-interface StartState {
+interface DecidedState {
   readonly nix: NixFacts | undefined;
   readonly plan: NixPlan | undefined;
   readonly extra: ExtraViews;
   readonly canPush: boolean;
   readonly isBazelWanted: boolean;
+}
+
+interface StartState extends DecidedState {
   /** What the agent of an earlier session left to push. */
   readonly leftPaths: readonly string[];
 }
 
-interface ConfigureState extends Omit<StartState, "leftPaths"> {
+interface ConfigureState extends DecidedState {
   readonly files: SessionFiles;
   readonly session: AgentSession;
   readonly secret: string;
   /** What is to be configured. */
   readonly kinds: readonly SetupKind[];
   readonly before: SessionReport | undefined;
+}
+
+/** Whether a hook comes into question, whatever the server and Nix say. */
+function mayHook(request: SetupRequest): boolean {
+  const { kinds, pushMode } = request;
+  return kinds.includes("nix") && wantsWrite(request) && ["auto", "hook"].includes(pushMode);
+}
+
+function statusOf({ isPending }: Access, canPush: boolean): SessionStatus {
+  if (isPending === true) return "pending";
+  return canPush ? "ready" : "read-only";
 }
 
 /** Warnings that take nothing away from what was asked for. */

@@ -19,6 +19,7 @@ import { CacheError, describeError, quoteShell } from "@glorious/core";
 
 import { findRunningSession } from "../agent/start-agent.ts";
 import { type SessionFiles, sessionFiles } from "../session/session-files.ts";
+import { writeSessionFile } from "../session/session-state.ts";
 import { findInPath } from "./find-in-path.ts";
 import type { BazelRequest, SetupResult, SetupWarning } from "./setup-request.ts";
 
@@ -43,6 +44,7 @@ export interface ConfiguredBazel {
   readonly warnings: readonly SetupWarning[];
 }
 
+const RC_HEAD = "# `flywheel setup` wrote this for one job.\n";
 /** The owner of our block in the user's rc file. */
 const OWNER = "flywheel setup";
 /** A launcher may want to fetch a Bazel first: that is not waited for. */
@@ -76,15 +78,9 @@ export async function configureBazel(
     timeoutSeconds: request.remoteTimeoutSeconds ?? REMOTE_TIMEOUT_SECONDS,
     configName: request.configName,
   });
-  await writeFile(files.bazelrc, `# \`flywheel setup\` wrote this for one job.\n${rc}`, {
-    mode: 0o600,
-  });
-  const warnings =
-    request.rc === "user"
-      ? await addToUserRc(files, env).catch((error: unknown) => [
-          noHome(files, `${userRcPath(env)} cannot be written (${describeError(error)})`),
-        ])
-      : [];
+  // At once or not at all: a Bazel may be reading it.
+  await writeSessionFile(files.bazelrc, `${RC_HEAD}${rc}`);
+  const warnings = request.rc === "user" ? await offerToUser(files, env) : [];
   return {
     bazel: {
       rcPath: files.bazelrc,
@@ -93,6 +89,19 @@ export async function configureBazel(
     },
     warnings,
   };
+}
+
+/**
+ * Makes the place for what {@link configureBazel} will write, for as long as that is not known: an rc file that says
+ * nothing, which Bazel reads again for each command.
+ */
+export async function reserveBazelRc(
+  { rc }: BazelRequest,
+  { files, env }: { readonly files: SessionFiles; readonly env: Environment },
+): Promise<readonly SetupWarning[]> {
+  if (rc === "none") return [];
+  await writeSessionFile(files.bazelrc, RC_HEAD);
+  return rc === "user" ? offerToUser(files, env) : [];
 }
 
 /** Whether there is a Bazel to configure, or at least its version. */
@@ -154,6 +163,12 @@ printf '%s\\n' "$answer"
 function userRcPath(env: Environment): string | undefined {
   const home = env["HOME"] ?? "";
   return home === "" ? undefined : join(home, ".bazelrc");
+}
+
+function offerToUser(files: SessionFiles, env: Environment): Promise<readonly SetupWarning[]> {
+  return addToUserRc(files, env).catch((error: unknown) => [
+    noHome(files, `${userRcPath(env)} cannot be written (${describeError(error)})`),
+  ]);
 }
 
 /** A home that two jobs share has one rc file: the other's is left alone, or each would read through the other's agent. */

@@ -1,8 +1,7 @@
-import { writeFile } from "node:fs/promises";
-
 import { CacheError } from "@glorious/core";
 
 import type { SessionFiles } from "../session/session-files.ts";
+import { writeSessionFile } from "../session/session-state.ts";
 import type { NixFacts } from "./detect-nix.ts";
 import { formatNixConf, prependUserConf } from "./nix-conf.ts";
 import type { PushMode, SetupRequest, SetupWarning } from "./setup-request.ts";
@@ -101,7 +100,8 @@ export async function configureNix(
     });
   }
   const text = formatNixConf({ ...conf, hook: hasHook ? files.hook : undefined });
-  await writeFile(files.nixConf, text, { mode: 0o600 });
+  // At once or not at all: a command of Nix may be reading it.
+  await writeSessionFile(files.nixConf, text);
   const environment = { NIX_USER_CONF_FILES: prependUserConf(files.nixConf, env) };
   return environment;
 }

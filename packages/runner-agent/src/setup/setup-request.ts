@@ -32,6 +32,8 @@ export interface SetupRequest {
   readonly priority?: number | undefined;
   /** For all of the set-up. */
   readonly timeoutSeconds: number;
+  /** After it the job goes on and the agent asks the server alone; absent: the server has half of the time. */
+  readonly waitSeconds?: number | undefined;
   readonly drainTimeoutSeconds: number;
   /** `ACTIONS_CACHE_MODE`, which can only forbid. */
   readonly cacheMode?: string | undefined;
@@ -144,6 +146,7 @@ const Request = v.object({
   configureSubstituter: v.optional(v.boolean(), true),
   priority: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0))),
   timeoutSeconds: v.optional(seconds, 30),
+  waitSeconds: v.optional(v.pipe(v.number(), v.minValue(0.001), v.maxValue(86_400))),
   drainTimeoutSeconds: v.optional(seconds, 300),
   cacheMode: optionalText,
   bazel: v.optional(

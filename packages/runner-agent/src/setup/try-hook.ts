@@ -12,29 +12,44 @@ import { formatNixConf, prependUserConf } from "./nix-conf.ts";
 /** How long a trial may take. */
 const TRIAL_MS = 10_000;
 
+/** The world of a trial. */
+interface TrialContext {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly signal: AbortSignal;
+}
+
 /**
- * Writes a session's hook and tries whether Nix can run it: one that it cannot run would fail every build. A daemon may
- * see other files than this user does, so there a derivation that takes no time is built with a hook of the same kind.
+ * Writes a session's hook and runs it once: one that cannot be run would fail every build.
+ *
+ * @returns What is in the way; `undefined` when it works. Never rejects.
+ */
+export async function writeHook(
+  files: SessionFiles,
+  { signal }: Pick<TrialContext, "signal">,
+): Promise<string | undefined> {
+  try {
+    await writeFile(files.hook, formatHookScript(files.queue), { mode: 0o700 });
+    const alone = await runProgram(files.hook, [], { signal, timeoutMs: TRIAL_MS, env: {} });
+    if (alone.exitCode === 0) return undefined;
+  } catch {
+    // As if it had failed.
+  }
+  return `programs in ${files.folder} cannot be run`;
+}
+
+/**
+ * Tries whether Nix can run the hook that was written. A daemon may see other files than this user does, so there a
+ * derivation that takes no time is built with a hook of the same kind.
  *
  * @returns What is in the way; `undefined` when it works.
  */
 export async function tryHook(
   nix: NixFacts,
   files: SessionFiles,
-  context: {
-    readonly env: Readonly<Record<string, string | undefined>>;
-    readonly signal: AbortSignal;
-  },
+  context: TrialContext,
 ): Promise<string | undefined> {
-  const run = { signal: context.signal, timeoutMs: TRIAL_MS };
-  try {
-    await writeFile(files.hook, formatHookScript(files.queue), { mode: 0o700 });
-    const alone = await runProgram(files.hook, [], { ...run, env: {} });
-    if (alone.exitCode !== 0) return `programs in ${files.folder} cannot be run`;
-  } catch {
-    return `programs in ${files.folder} cannot be run`;
-  }
   if (!nix.isDaemon) return undefined;
+  const run = { signal: context.signal, timeoutMs: TRIAL_MS };
   const hook = join(files.folder, "trial-hook");
   const queue = join(files.folder, "trial-queue");
   const conf = join(files.folder, "trial.conf");

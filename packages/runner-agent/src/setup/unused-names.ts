@@ -11,6 +11,8 @@ export function findUnused(
   if (serverUrl !== undefined && parseServerUrl(serverUrl).href !== settings.server) {
     return [serverUrl];
   }
+  // Nobody knows yet what is used.
+  if (settings.address === undefined) return [];
   // Who names a view may have been given a layer over it.
   const [base] = settings.view.split("_");
   const used = new Set([settings.view, base, settings.write, ...report.result.extraCaches]);

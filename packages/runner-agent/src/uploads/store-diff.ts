@@ -1,7 +1,6 @@
 import { readdir, readFile } from "node:fs/promises";
 
-import { replaceFile } from "@glorious/cache-client";
-
+import { writeSessionFile } from "../session/session-state.ts";
 import { openLocalStore } from "./local-store.ts";
 import { isWorthPushing } from "./store-names.ts";
 
@@ -11,7 +10,7 @@ const NIX_TIMEOUT_MS = 60_000;
 /** Keeps the names that are in the store directory now, valid or not. */
 export async function takeSnapshot(storeDir: string, file: string): Promise<void> {
   const names = await readdir(storeDir).catch(() => []);
-  await replaceFile(file, names.map((name) => `${name}\n`).join(""), { mode: 0o600 });
+  await writeSessionFile(file, names.map((name) => `${name}\n`).join(""));
 }
 
 /**
