@@ -10,7 +10,7 @@ import {
   type RunningFlywheel,
   startFlywheel,
 } from "@glorious/testkit";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 
 import { createVirtualClock } from "../virtual-clock.ts";
 import { useBazel } from "./use-bazel.ts";
@@ -70,13 +70,13 @@ genrule(name = "after", srcs = ["waits.txt", "big.txt"], outs = ["after.txt"], c
   const args = ["--jobs=4", "--remote_download_minimal", ...options];
   const building = two.run(["build", ...args, "//:after"], { timeoutMs: 240_000 });
   try {
-    await expect.poll(() => exists(waiting), { timeout: 100_000 }).toBe(true);
+    await vi.waitUntil(() => exists(waiting), { timeout: 100_000 });
     await fill(server);
     for (let hour = 0; hour < 6; hour += 1) {
       await clock.advance(HOUR_MS);
       const before = await countFound(server);
       if (!extendsLease) continue;
-      await expect.poll(() => countFound(server), { timeout: 30_000 }).toBeGreaterThan(before);
+      await vi.waitUntil(async () => (await countFound(server)) > before, { timeout: 30_000 });
     }
     // Room for this is made of whatever was not used within the TTL.
     await fill(server);

@@ -8,7 +8,7 @@ import {
   type RunningFlywheel,
   startFlywheel,
 } from "@glorious/testkit";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 
 import { useBazel } from "./use-bazel.ts";
 
@@ -95,7 +95,7 @@ genrule(name = "after", srcs = ["waits.txt", "big.txt"], outs = ["after.txt"], c
 `,
     });
     const building = two.run(["build", "--remote_download_minimal", "//:after"]);
-    await expect.poll(() => exists(waiting), { timeout: 100_000 }).toBe(true);
+    await vi.waitUntil(() => exists(waiting), { timeout: 100_000 });
     expect(await deleteFiles(server)).toBe(1);
     await writeFile(goOn, "");
 

@@ -32,7 +32,8 @@ export function findBazelVersions(): readonly BazelVersion[] {
 
 /**
  * Runs a group of tests once for each Bazel on this machine: the tests of a version one after the other, the
- * versions side by side, because a Bazel waits for its cache and its disk as much as it computes.
+ * versions side by side, because a Bazel waits for its cache and its disk as much as it computes. `expect.poll` does
+ * not know then which test it is in: `vi.waitUntil` waits as well.
  *
  * A wanted version that is missing shows up as one skipped test with the reason, so that a run without
  * it never looks complete.
