@@ -197,7 +197,8 @@ async function openDataDirectory({
     // Signing keys and tokens lie in it.
     await makeDurableDirectory(directory, fsync);
   } catch (cause) {
-    throw new CacheError("CONFIG", `The data directory ${directory} cannot be made`, {
+    const why = cause instanceof CacheError ? `: ${cause.message}` : "";
+    throw new CacheError("CONFIG", `The data directory ${directory} cannot be used${why}`, {
       cause,
       hint: "Choose another with --data or FLYWHEEL_DATA.",
     });

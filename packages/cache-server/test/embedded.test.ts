@@ -169,18 +169,25 @@ test.each([
   expect(String(failure)).not.toContain(text.trim());
 });
 
-test("without a data directory, and with one that cannot be made, it says what to set", async () => {
+test("without a data directory, and with one that cannot be made, it says what to set and why", async () => {
   await expect(start({ flags: {} })).rejects.toMatchObject({
     code: "CONFIG",
     hint: expect.stringContaining("FLYWHEEL_DATA"),
   });
   const file = join(data, "file");
   await writeFile(file, "");
-  const flags = { dataDirectory: { flag: "--data", value: join(file, "below") } };
-  await expect(start({ flags })).rejects.toMatchObject({
-    code: "CONFIG",
-    message: expect.stringContaining(file),
-  });
+  for (const [value, why] of [
+    [join(file, "below"), `${file} is a file`],
+    ["/proc/flywheel/data", "nothing can be made in /proc"],
+  ] as const) {
+    await expect(
+      start({ flags: { dataDirectory: { flag: "--data", value } } }),
+    ).rejects.toMatchObject({
+      code: "CONFIG",
+      message: expect.stringContaining(why),
+      hint: expect.stringContaining("FLYWHEEL_DATA"),
+    });
+  }
 });
 
 /** A port that is free now. */

@@ -1,7 +1,6 @@
-import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
-import { CacheError } from "@glorious/core";
+import { CacheError, makeFolder } from "@glorious/core";
 
 import type { CliContext } from "./cli-context.ts";
 import { readOptionalFile } from "./read-file.ts";
@@ -45,7 +44,7 @@ export async function readClientConfig(context: CliContext): Promise<ClientConfi
 /** Saves, readable by the user alone. */
 export async function writeClientConfig(context: CliContext, config: ClientConfig): Promise<void> {
   const path = clientConfigPath(context);
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  await makeFolder(dirname(path), { mode: 0o700 });
   // Not loaded by those who only read, such as the credential helper that Bazel waits for.
   const { replaceFile } = await import("@glorious/cache-client");
   await replaceFile(path, `${JSON.stringify(config, undefined, 2)}\n`, { mode: 0o600 });

@@ -11,6 +11,7 @@ export {
 export { type CircuitBreaker, createCircuitBreaker } from "./circuit-breaker.ts";
 export { formatDurationMs, parseDurationMs } from "./duration.ts";
 export { type LogFields, type Logger, silentLogger } from "./logger.ts";
+export { makeFolder, type MakeFolderOptions } from "./make-folder.ts";
 export { nearestWord } from "./nearest-word.ts";
 export { quoteShell } from "./quote-shell.ts";
 export { formatSizeBytes, parseSizeBytes } from "./size.ts";

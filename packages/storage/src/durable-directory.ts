@@ -3,6 +3,8 @@ import { mkdir } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { promisify } from "node:util";
 
+import { makeFolder } from "@glorious/core";
+
 import { shareFlushes } from "./shared-flush.ts";
 import { systemErrorCode } from "./system-errors.ts";
 
@@ -33,11 +35,11 @@ export interface DirectoryMaker {
  *
  * The parent is flushed also when the directory was there: whoever made it may not have come to that.
  *
- * @throws {Error} The operating system's, as it is.
+ * @throws {CacheError} what `makeFolder` says; any other error of the operating system's as it is.
  */
 export async function makeDurableDirectory(directory: string, fsync: FsyncPolicy): Promise<void> {
   const target = resolve(directory);
-  const firstMade = await mkdir(target, { recursive: true, mode: 0o700 });
+  const firstMade = await makeFolder(target, { mode: 0o700 });
   if (fsync === "none") return;
   const last = dirname(firstMade ?? target);
   for (let parent = dirname(target); ; parent = dirname(parent)) {

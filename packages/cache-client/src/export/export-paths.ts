@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
-import { mkdir, open, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { open, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
-import { CacheError } from "@glorious/core";
+import { CacheError, makeFolder } from "@glorious/core";
 import {
   formatNarInfo,
   formatNixCacheInfo,
@@ -11,7 +11,7 @@ import {
   sha256HexToNix32,
 } from "@glorious/nix-store";
 
-import { toFileError } from "../file-error.ts";
+import { systemCodeOf, toFileError } from "../file-error.ts";
 import type { CacheSource, SourcePath } from "../import/cache-source.ts";
 import { readWhole } from "../import/folder-files.ts";
 import type { TransferEvent, TransferSummary } from "../import/transfer-events.ts";
@@ -56,7 +56,8 @@ export async function exportPaths(options: ExportOptions): Promise<TransferSumma
   const { concurrency = DEFAULT_CONCURRENCY, onEvent = () => {} } = options;
   const about = formatNixCacheInfo({ storeDir: source.storeDir, wantMassQuery: true, priority });
   const present = await onDisk(directory, async () => {
-    await mkdir(join(directory, "nar"), { recursive: true });
+    await makeFolder(directory);
+    await makeFolder(join(directory, "nar"));
     await replaceText(join(directory, "nix-cache-info"), about);
     return readPresent(directory);
   });
@@ -226,9 +227,16 @@ async function onDisk<T>(directory: string, work: () => Promise<T>): Promise<T> 
     return await work();
   } catch (error) {
     if (error instanceof CacheError) throw error;
-    const isFull = error instanceof Error && "code" in error && error.code === "ENOSPC";
-    throw isFull
-      ? new CacheError("STORAGE_FULL", `The disk of ${directory} is full`, { cause: error })
-      : toFileError(error, directory);
+    const code = systemCodeOf(error);
+    if (code === "ENOSPC") {
+      throw new CacheError("STORAGE_FULL", `The disk of ${directory} is full`, { cause: error });
+    }
+    if (code === "EACCES" || code === "EPERM" || code === "EROFS") {
+      throw new CacheError("UNAVAILABLE", `${directory} may not be written by this user`, {
+        hint: "Choose another folder, or let this user write there.",
+        cause: error,
+      });
+    }
+    throw toFileError(error, directory);
   }
 }

@@ -1,7 +1,7 @@
-import { mkdir, readFile, readlink, realpath, rm } from "node:fs/promises";
+import { readFile, readlink, realpath, rm } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 
-import { CacheError } from "@glorious/core";
+import { CacheError, makeFolder } from "@glorious/core";
 
 import type { FileChange, FileState } from "./file-change.ts";
 import { replaceFile } from "./replace-file.ts";
@@ -48,7 +48,7 @@ async function applyChange(
     await rm(path, { force: true });
     return;
   }
-  await mkdir(dirname(path), { recursive: true });
+  await makeFolder(dirname(path));
   const isNew = old.text === undefined;
   const mode = isProgram ? 0o755 : isNew && isSecret ? 0o600 : undefined;
   await replaceFile(path, Buffer.from(text, "latin1"), mode === undefined ? {} : { mode });
