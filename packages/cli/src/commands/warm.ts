@@ -21,7 +21,9 @@ export const command: Command = defineCommand({
   name: "warm",
   summary: "Fetch closures from a view's upstreams before they are needed",
   description: `What the view has not is fetched by the server, verified and kept, so that the next job gets it from
-there. Nothing of it need be on this machine. Needs a token with the pull permission.`,
+there. Nothing of it need be on this machine. The exit code is 1 when something could not be fetched, and when a path
+named here, or what one refers to, is nowhere; what --from-push alone looks for may be. Needs a token with the pull
+permission.`,
   args: [
     {
       name: "PATH",
@@ -70,8 +72,11 @@ there. Nothing of it need be on this machine. Needs a token with the pull permis
     await using admin = await openAdminClient(choice, context);
     const startedMs = context.nowMs();
     const request = { roots: [...roots], fromPush, closure: !noClosure };
-    const report = await admin.warm(view, request, (soFar) => {
-      if (!options.json) note(context, describe(soFar));
+    let soFar: WarmReport | undefined;
+    const report = await admin.warm(view, request, (next) => {
+      // The last one is the result.
+      if (soFar !== undefined && !options.json) note(context, describe(soFar));
+      soFar = next;
     });
     for (const storePathHash of report.missing.slice(0, SHOWN_MISSING)) {
       note(context, `${storePathHash} is nowhere: no upstream of ${view} that answered has it`);
@@ -86,10 +91,26 @@ there. Nothing of it need be on this machine. Needs a token with the pull permis
         `${describe(report)}, in ${formatDurationMs(context.nowMs() - startedMs)}`,
       );
     if (report.failed.length > 0) {
-      throw new CacheError("UNAVAILABLE", `${report.failed.length} paths could not be fetched`);
+      throw new CacheError("UNAVAILABLE", `${count(report.failed.length)} could not be fetched`, {
+        hint: "Run the same command again: what is there is skipped.",
+      });
+    }
+    const lacking = fromPush ? report.missing.filter((hash) => roots.has(hash)) : report.missing;
+    if (lacking.length > 0) {
+      throw new CacheError(
+        "NOT_FOUND",
+        `${count(lacking.length)} ${lacking.length === 1 ? "is" : "are"} nowhere`,
+        {
+          hint: "Build and push what no upstream has, or give the view an upstream that has it.",
+        },
+      );
     }
   },
 });
+
+function count(paths: number): string {
+  return `${paths} path${paths === 1 ? "" : "s"}`;
+}
 
 function describe({ fetched, already, missing, bytes, upstreamBytes }: WarmReport): string {
   const cost = `${formatSizeBytes(bytes)}, ${formatSizeBytes(upstreamBytes)} from upstream`;
