@@ -58,6 +58,7 @@ administrator's token.`,
         "Who runs the cache publishes its public key; `trusted-public-keys` of a client has it.",
       );
     }
+    requireNoCredentials(url);
     if (maxSize === "none") throw new UsageError("What is kept of an upstream has a limit");
     if (upstreamTokenFile !== undefined && onlyView === undefined) {
       throw new UsageError(
@@ -90,3 +91,13 @@ administrator's token.`,
     );
   },
 });
+
+/** Before it is sent anywhere. It is on the command line already, but need not be in a message as well. */
+function requireNoCredentials(url: string): void {
+  const { username = "", password = "" } = URL.parse(url) ?? {};
+  if (username === "" && password === "") return;
+  throw new UsageError(
+    "The upstream's address has credentials in it",
+    "Leave them out: write user:password into a file, and give it with --upstream-token-file FILE --only-view VIEW.",
+  );
+}
