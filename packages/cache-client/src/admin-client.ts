@@ -8,6 +8,7 @@ import {
   type RetentionPeriod,
 } from "./cache-config.ts";
 import { systemClock } from "./clock.ts";
+import { fromCacheServer } from "./from-cache-server.ts";
 import {
   createHttpClient,
   type HttpMethod,
@@ -370,7 +371,8 @@ export function createAdminClient(options: AdminClientOptions): AdminClient {
     },
     viewConfig: async (name) => {
       const path = configPath(name);
-      return parseCacheConfig(await send("GET", path), `GET ${base.href}${path}`);
+      const answer = await fromCacheServer(base, send("GET", path));
+      return parseCacheConfig(answer, `GET ${base.href}${path}`);
     },
     configureView: async (name, change) => {
       const json = formatViewChange(change);

@@ -2,6 +2,7 @@ import { CacheError, formatDurationMs } from "@glorious/core";
 
 import { type CacheConfig, parseCacheConfig } from "./cache-config.ts";
 import { systemClock } from "./clock.ts";
+import { fromCacheServer } from "./from-cache-server.ts";
 import type { RetryEnvironment } from "./push-session.ts";
 import { DEFAULT_RETRY_POLICY, type RetryNotice, withRetry } from "./retry.ts";
 import { parseServerUrl, requireViewName } from "./server-url.ts";
@@ -58,11 +59,12 @@ export async function askCacheConfig(
   },
 ): Promise<CacheConfig> {
   const url = new URL(`_api/v1/cache-config/${view}`, base);
-  const { text } = await withRetry(() => http.send("GET", url, { signal }), {
+  const asked = withRetry(() => http.send("GET", url, { signal }), {
     what: `look-up of view ${view}`,
     ...retry,
     signal,
     onRetry,
   });
+  const { text } = await fromCacheServer(base, asked);
   return parseCacheConfig(text, `GET ${url.href}`);
 }

@@ -85,14 +85,37 @@ function requireTrust(
   const fingerprint = narInfoFingerprint({ ...info, storeDir: storePath.storeDir });
   if (signatures.some((signature) => isBy(keys, fingerprint, signature))) return undefined;
   if (ca !== undefined && isNamedBy(storePath, info)) return parseContentAddress(ca);
-  const names = keys.map(({ name }) => name).join(", ");
-  throw new CacheError(
-    "FORBIDDEN",
-    signatures.length === 0
-      ? `${storePath.path} is not signed`
-      : `${storePath.path} has no valid signature by ${names}`,
-    { hint: "Give the source's public key with --key." },
+  throw untrusted(storePath, keys, signatures);
+}
+
+function untrusted(
+  { path }: StorePath,
+  keys: readonly PublicKey[],
+  signatures: readonly string[],
+): CacheError {
+  if (signatures.length === 0) {
+    return new CacheError("FORBIDDEN", `${path} is not signed`, {
+      hint: "If you believe the source, take it with --unsigned instead of --key.",
+    });
+  }
+  const given = keys.map(({ name }) => name);
+  const signers = signatures.map((signature) =>
+    JSON.stringify(signature.split(":")[0]).slice(1, -1),
   );
+  const namesake = given.find((name) => signers.includes(name));
+  return namesake === undefined
+    ? new CacheError(
+        "FORBIDDEN",
+        `${path} is signed by ${signers.join(", ")}, and not by ${given.join(", ")} as --key wants it`,
+        { hint: `Give the public key of who signed: --key ${signers[0]}:…` },
+      )
+    : new CacheError(
+        "FORBIDDEN",
+        `${path} has a signature by ${namesake} that the key given for that name does not verify`,
+        {
+          hint: `Compare --key ${namesake}:… with the public key that the source publishes.`,
+        },
+      );
 }
 
 /** Whether the path's name follows from the content address that it claims. */

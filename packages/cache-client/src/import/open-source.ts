@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url";
 
-import { CacheError } from "@glorious/core";
+import { CacheError, isCacheError } from "@glorious/core";
 
 import { createAdminClient } from "../admin-client.ts";
 import type { CacheConfig } from "../cache-config.ts";
@@ -73,7 +73,17 @@ export async function openAtticSource(
 ): Promise<AtticSource> {
   const { server, cache, token, signal } = options;
   await using admin = createAdminClient({ server, token, signal });
-  const config = await admin.viewConfig(cache);
+  const config = await admin.viewConfig(cache).catch((error: unknown) => {
+    if (!isCacheError(error, "UNSUPPORTED")) throw error;
+    throw new CacheError(
+      "UNSUPPORTED",
+      `${server} does not answer as Attic's API does: ${error.message}`,
+      {
+        cause: error,
+        hint: "Name the address of its API; a static binary cache is imported with --from URL --key KEY.",
+      },
+    );
+  });
   const { publicKey } = config;
   const keys = options.keys ?? (publicKey === undefined ? undefined : [publicKey]);
   const url = new URL(`${requireViewName(cache)}/`, parseServerUrl(server)).href;

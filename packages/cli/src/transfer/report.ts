@@ -60,9 +60,7 @@ export function requireNoFailures(failed: number, what: string): void {
   throw new CacheError(
     "CORRUPT",
     `${count(failed)} could not be ${what}; the lines above say why`,
-    {
-      hint: "Run the same command again to try them once more; what is there already is skipped.",
-    },
+    { hint: "Put right what they name and run the same command again: what is there is skipped." },
   );
 }
 
