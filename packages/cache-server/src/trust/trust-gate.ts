@@ -1,4 +1,4 @@
-import { CacheError } from "@glorious/core";
+import { CacheError, quoteShell } from "@glorious/core";
 import {
   type CachePermission,
   type TokenClaims,
@@ -123,18 +123,21 @@ export function createTrustGate(options: TrustGateOptions): TrustGate {
   ): void => {
     const permissions = claims === undefined ? undefined : grantedPermissions(claims, name);
     if (permissions?.has(permission) === true) return;
-    if (permissions === undefined || permissions.size === 0) {
+    if (claims === undefined || permissions === undefined) {
       throw new CacheError("UNAUTHENTICATED", `${problem}: no permission on cache ${name}`, {
         hint: HINT,
       });
     }
-    throw new CacheError(
-      "FORBIDDEN",
-      `The token gives no ${permission} permission on cache ${name}`,
-      {
-        hint: HINT,
-      },
-    );
+    const hint = whoGrants(claims, name, permission);
+    throw permissions.size === 0
+      ? new CacheError("UNAUTHENTICATED", `${problem}, but gives nothing on cache ${name}`, {
+          hint,
+        })
+      : new CacheError(
+          "FORBIDDEN",
+          `The token gives no ${permission} permission on cache ${name}`,
+          { hint },
+        );
   };
 
   const may = ({ claims }: Caller, name: string, permission: CachePermission): boolean =>
@@ -282,7 +285,9 @@ export function createTrustGate(options: TrustGateOptions): TrustGate {
           hint: HINT,
         });
       }
-      throw new CacheError("FORBIDDEN", "This needs an administrator's token", { hint: HINT });
+      throw new CacheError("FORBIDDEN", "This needs an administrator's token", {
+        hint: "The one that came is valid, and no administrator's. Send the one that the server's data folder keeps as admin.token, or one made by `flywheel token create --admin`.",
+      });
     },
 
     maySee({ claims }, view) {
@@ -291,6 +296,15 @@ export function createTrustGate(options: TrustGateOptions): TrustGate {
       );
     },
   };
+}
+
+/** What to do about a permission that a valid token lacks. The same whether there is such a view or not. */
+function whoGrants({ grant }: TokenClaims, name: string, permission: CachePermission): string {
+  if (grant !== undefined) {
+    return `The trust policy gives a job its permissions: whoever administers the server can let it ${permission} ${name} there.`;
+  }
+  const option = permission.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  return `Ask an administrator of the server for a token with it: \`flywheel token create --${option} ${quoteShell(name)}\`.`;
 }
 
 const NOTHING: ReadonlySet<CachePermission> = new Set();
