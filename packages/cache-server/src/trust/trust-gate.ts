@@ -1,4 +1,4 @@
-import { CacheError, quoteShell } from "@glorious/core";
+import { CacheError } from "@glorious/core";
 import {
   type CachePermission,
   type TokenClaims,
@@ -128,7 +128,7 @@ export function createTrustGate(options: TrustGateOptions): TrustGate {
         hint: HINT,
       });
     }
-    const hint = whoGrants(claims, name, permission);
+    const hint = whoGrants(claims, permission);
     throw permissions.size === 0
       ? new CacheError("UNAUTHENTICATED", `${problem}, but gives nothing on cache ${name}`, {
           hint,
@@ -298,13 +298,13 @@ export function createTrustGate(options: TrustGateOptions): TrustGate {
   };
 }
 
-/** What to do about a permission that a valid token lacks. The same whether there is such a view or not. */
-function whoGrants({ grant }: TokenClaims, name: string, permission: CachePermission): string {
+/** What to do about a permission that a valid token lacks; the message before it names the view. */
+function whoGrants({ grant }: TokenClaims, permission: CachePermission): string {
   if (grant !== undefined) {
-    return `The trust policy gives a job its permissions: whoever administers the server can let it ${permission} ${name} there.`;
+    return `The trust policy gives a job its permissions: whoever administers the server can let it ${permission} there.`;
   }
   const option = permission.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-  return `Ask an administrator of the server for a token with it: \`flywheel token create --${option} ${quoteShell(name)}\`.`;
+  return `Ask an administrator of the server for a token with it: \`flywheel token create --${option} VIEW\`.`;
 }
 
 const NOTHING: ReadonlySet<CachePermission> = new Set();
