@@ -255,6 +255,14 @@ test("up stops at a signal with exit code 0 and finds everything again", async (
   const dataDirectory = path.join(folder.path, "data");
   const first = await startFlywheel({ dataDirectory });
   const token = await first.readToken();
+  // An operator's log begins with where the server is, and not with how its folder came to be.
+  const logged = first
+    .logs()
+    .split("\n")
+    .filter((line) => line.startsWith('{"level"'));
+  expect(logged.map((line) => JSON.parse(line))).toEqual([
+    expect.objectContaining({ message: "listening", url: first.url }),
+  ]);
   expect(await first.stop()).toBe(0);
   const second = await startFlywheel({ dataDirectory, args: ["--public"] });
   expect(second.publicKey).toBe(first.publicKey);

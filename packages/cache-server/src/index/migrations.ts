@@ -37,8 +37,10 @@ export function migrate(
       const step = migrations[version];
       if (step === undefined) {
         database.exec("COMMIT");
-        if (from !== undefined)
+        // Of a new index there is nothing to know.
+        if (from !== undefined && from > 0) {
           logger.info("The index has a new schema", { file, from, to: version });
+        }
         return version;
       }
       database.exec(step);

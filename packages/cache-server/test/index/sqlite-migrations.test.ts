@@ -28,13 +28,16 @@ test("steps are taken in order, each once, whatever the version to begin with", 
   expect(database.prepare("SELECT a.x AS a, b.x AS b FROM a, b").all()).toEqual([{ a: 1, b: 2 }]);
 });
 
-test("however many steps there are, one line tells of them, and none where there is none", () => {
-  const database = new DatabaseSync(":memory:");
+test("an index that is new is not worth a line, and an older one is worth one", () => {
   const lines: unknown[] = [];
-  const info = (_message: string, fields: object = {}): void => void lines.push(fields);
-  const options = { migrations: [FIRST, SECOND], logger: { ...silentLogger, info } };
-  for (let time = 0; time < 2; time += 1) migrate(database, "f", options);
-  expect(lines).toEqual([{ file: "f", from: 0, to: 2 }]);
+  const logger = { ...silentLogger, info: (...line: unknown[]) => void lines.push(line) };
+  const database = new DatabaseSync(":memory:");
+  migrate(database, "f", { migrations: [FIRST], logger });
+  migrate(database, "f", { migrations: [FIRST], logger });
+  expect(lines).toEqual([]);
+  const third = "CREATE TABLE c (x INTEGER)";
+  migrate(database, "f", { migrations: [FIRST, SECOND, third], logger });
+  expect(lines).toEqual([["The index has a new schema", { file: "f", from: 1, to: 3 }]]);
 });
 
 test("a failing step leaves the schema at the last good one", () => {

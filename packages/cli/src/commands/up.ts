@@ -8,6 +8,7 @@ import { quoteShell } from "@glorious/core";
 
 import { type CliContext, note, printLine } from "../cli-context.ts";
 import { type Command, defineCommand, flag, text } from "../command.ts";
+import { createTerminalLogger } from "../terminal-logger.ts";
 import { formatTryLines } from "../try-lines.ts";
 import { dataHome } from "../user-folders.ts";
 
@@ -16,7 +17,8 @@ export const command: Command = defineCommand({
   summary: "Run a cache of your own on this machine",
   description: `Server, store and index in one process. The first start makes the keys, a private view and an
 administrator's token; later starts find them again. Interrupt it to stop it: running uploads finish
-first. Every setting of the configuration file has a FLYWHEEL_* variable, options win over variables.`,
+first. Every setting of the configuration file has a FLYWHEEL_* variable, options win over variables. The log goes to
+standard error: words on a terminal, elsewhere and with --json a line of JSON for each event.`,
   options: {
     data: text(
       "FOLDER",
@@ -65,22 +67,24 @@ first. Every setting of the configuration file has a FLYWHEEL_* variable, option
       environment: context.env,
       flags,
     };
-    const { dataDirectory } = await loadSettings(sources);
+    const { dataDirectory, logLevel } = await loadSettings(sources);
+    // Absolute, so that the lines printed below hold in every folder.
+    const data = path(dataDirectory ?? join(dataHome(context.env), "flywheel"));
+    const isWatched = context.stderr.isTTY === true && !options.json;
+    const logger = isWatched ? createTerminalLogger(logLevel, context) : undefined;
     const plane = await startEmbedded({
       ...sources,
       flags: {
         ...flags,
-        // Absolute, so that the lines printed below hold in every folder.
-        dataDirectory: {
-          flag: "--data",
-          value: path(dataDirectory ?? join(dataHome(context.env), "flywheel")),
-        },
+        dataDirectory: { flag: "--data", value: data },
       },
+      ...(logger === undefined ? {} : { logger }),
       clientBundle: findClientBundle(),
       ...(options.view === undefined ? {} : { view: options.view }),
       isPublic: options.public ? true : undefined,
     });
-    announce(plane, options.json, context);
+    announce(plane, data, options.json, context);
+    logger?.showAll();
     if (!context.signal.aborted) await once(context.signal, "abort");
     note(context, "Stopping; running requests may finish.");
     await plane.close();
@@ -104,7 +108,7 @@ function collectFlags(given: Partial<Record<SettingName, FlagValue>>): Flags {
   );
 }
 
-function announce(plane: EmbeddedPlane, isJson: boolean, context: CliContext): void {
+function announce(plane: EmbeddedPlane, data: string, isJson: boolean, context: CliContext): void {
   const { url, view, substituter, publicKey, tokenFile, netrcFile, isPublic, isFirstStart } = plane;
   const { bazelGrpc, bazelHttp } = plane;
   const commands = formatTryLines({
@@ -147,6 +151,7 @@ function announce(plane: EmbeddedPlane, isJson: boolean, context: CliContext): v
           `  Bazel        --remote_cache=${bazelGrpc} --remote_instance_name=${view}`,
           `               or --remote_cache=${bazelHttp}`,
         ]),
+    `  data         ${data}`,
     `  token file   ${tokenFile}`,
     "",
     "Try it: paste these lines into another shell. They build something small, push it, and",
@@ -154,13 +159,15 @@ function announce(plane: EmbeddedPlane, isJson: boolean, context: CliContext): v
     "",
     ...commands,
     "",
-    "Use it from now on:",
+    "Use it from now on, in another shell:",
     "",
     [findLauncher(), "login", url, "--token-file", tokenFile, "--view", view]
       .map(quoteShell)
       .join(" "),
     `${quoteShell(findLauncher())} use`,
     ...(bazelGrpc === undefined ? [] : [`${quoteShell(findLauncher())} use bazel`]),
+    "",
+    "Ctrl-C stops it; what it holds stays.",
     "",
   ];
   for (const line of lines) printLine(context, line);
