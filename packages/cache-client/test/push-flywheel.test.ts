@@ -178,7 +178,19 @@ test("a dry run asks and sends nothing", async () => {
 
 test("uploads keep to the number the server wishes, whatever the caller asks for", async () => {
   await using directory = await createTemporaryDirectory();
-  await using wire = await startFlywheelWire({ maxConcurrentUploads: 2 });
+  // Both of the first uploads are there before either is read: a busy machine may else do one after the other.
+  const both = Promise.withResolvers<void>();
+  let begun = 0;
+  await using wire = await startFlywheelWire({
+    maxConcurrentUploads: 2,
+    intercept: async ({ path }) => {
+      if (!path.includes("/nars/")) return false;
+      begun += 1;
+      if (begun === 2) both.resolve();
+      await both.promise;
+      return false;
+    },
+  });
   await using cache = await open(wire);
   const paths: PathInfo[] = [];
   for (let index = 0; index < 12; index += 1) {
