@@ -92,6 +92,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
       await openFilesystemStore({
         directory: join(data, "store"),
         fsync: settings.fsync,
+        mustExist: (await index.listObjects({ limit: 1 })).length > 0,
         logger,
       }),
     );

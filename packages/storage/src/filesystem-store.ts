@@ -35,6 +35,8 @@ export interface FilesystemStoreOptions {
   readonly directory: string;
   /** See {@link FsyncPolicy}; default `full`. */
   readonly fsync?: FsyncPolicy;
+  /** It was filled before: a folder without a store is refused instead of made into one. Default false. */
+  readonly mustExist?: boolean;
   readonly logger?: Logger;
 }
 
@@ -49,17 +51,22 @@ const COPY_BYTES = 2 ** 20;
  * A blob lies at `blobs/<namespace>/<2 characters>/<1 character>/<name>`; it is written in
  * `tmp/<writer>/` on the same file system, flushed, renamed, and its directory flushed.
  *
+ * What is absent is so only while the store's own folder is there: when its volume is unmounted, whatever is asked for is
+ * `UNAVAILABLE`, and nothing is written into the place where it was.
+ *
  * @throws {CacheError} `CONFIG`, `UNAVAILABLE` or `STORAGE_FULL` when the directory cannot be used.
  */
 export async function openFilesystemStore(options: FilesystemStoreOptions): Promise<BlobStore> {
-  const { fsync = "full", logger = silentLogger } = options;
+  const { fsync = "full", mustExist = false, logger = silentLogger } = options;
   const directory = resolve(options.directory);
+  const blobDirectory = join(directory, BLOBS);
   const tempDirectory = join(directory, "tmp");
   return onDisk(`open the store in ${directory}`, async () => {
-    await makeDurableDirectory(directory, fsync);
-    const directories = createDirectoryMaker(directory, fsync);
-    await directories.ensure(join(directory, BLOBS));
-    await directories.ensure(tempDirectory);
+    if (mustExist && !(await isThere(blobDirectory))) throw noStoreIn(directory, blobDirectory);
+    await makeDurableDirectory(blobDirectory, fsync);
+    await makeDurableDirectory(tempDirectory, fsync);
+    // Not from the top: what made the store's own folder again would hide that its volume is away.
+    const directories = createDirectoryMaker(blobDirectory, fsync);
     const writer = await openWriterDirectory(tempDirectory);
     const store = new FilesystemStore({ directory, directories, writer, fsync });
     const removed = await store.cleanUp();
@@ -67,6 +74,20 @@ export async function openFilesystemStore(options: FilesystemStoreOptions): Prom
       logger.info("removed unfinished blobs of dead writers", { ...removed });
     return store;
   });
+}
+
+function noStoreIn(directory: string, blobDirectory: string): CacheError {
+  return new CacheError(
+    "CONFIG",
+    `The stored objects are gone: there is no store in ${directory}`,
+    {
+      hint: `Mount its volume and start again. If they are lost for good, make the folder ${blobDirectory}: they are absent then, until they are pushed again.`,
+    },
+  );
+}
+
+async function isThere(directory: string): Promise<boolean> {
+  return (await onDiskIfPresent("look at the store", () => stat(directory))) !== undefined;
 }
 
 interface FilesystemStoreParts {
@@ -115,7 +136,7 @@ class FilesystemStore implements BlobStore {
     const path = this.#pathOf(parseBlobKey(key));
     if (signal?.aborted === true) throw cancelledError(`Reading ${key}`, signal);
     const file = await onDiskIfPresent(`open ${key}`, () => openFile(path));
-    if (file === undefined) return undefined;
+    if (file === undefined) return this.#absent();
     try {
       return new FileBlob(file, { key, range: resolveRange(range, file.sizeBytes, key), signal });
     } catch (error) {
@@ -125,7 +146,7 @@ class FilesystemStore implements BlobStore {
   }
 
   async stat(key: string): Promise<BlobStat | undefined> {
-    return statBlob(key, this.#pathOf(parseBlobKey(key)));
+    return (await statBlob(key, this.#pathOf(parseBlobKey(key)))) ?? this.#absent();
   }
 
   locate(key: string): string {
@@ -140,11 +161,12 @@ class FilesystemStore implements BlobStore {
       await this.#directories.sync(dirname(path));
       return true;
     });
-    return deleted ?? false;
+    return deleted ?? (await this.#absent()) ?? false;
   }
 
   async *list(prefix: string): AsyncGenerator<BlobStat, void, undefined> {
     const { namespace, name, hasSlash } = parseBlobKeyPrefix(prefix);
+    await this.#absent();
     const namespaces = hasSlash ? [namespace] : await listNames(this.#blobDirectory, namespace);
     for (const each of namespaces) {
       const top = join(this.#blobDirectory, each);
@@ -196,7 +218,7 @@ class FilesystemStore implements BlobStore {
   async #adopt(file: string, { key, signal }: AdoptOptions): Promise<void> {
     const path = this.#pathOf(parseBlobKey(key));
     if (signal?.aborted === true) throw cancelledError(`Storing ${key}`, signal);
-    await onDisk(`store ${key}`, async () => {
+    await this.#whileThere(`store ${key}`, async () => {
       if (this.#fsync === "full") await flushFile(file);
       try {
         await this.#place(file, path);
@@ -214,7 +236,7 @@ class FilesystemStore implements BlobStore {
   ): Promise<PutResult | undefined> {
     if (typeof options.key === "string") parseBlobKey(options.key);
     const tempPath = join(this.#writer.path, String((this.#tempFiles += 1)));
-    const file = await onDisk("create a blob", () => open(tempPath, "wx", 0o600));
+    const file = await this.#whileThere("create a blob", () => open(tempPath, "wx", 0o600));
     let isPlaced = false;
     let closing: Promise<void> | undefined;
     try {
@@ -232,13 +254,32 @@ class FilesystemStore implements BlobStore {
       if (key === undefined) return undefined;
       const path = this.#pathOf(parseBlobKey(key));
       if (options.signal?.aborted === true) throw cancelledError("Storing a blob", options.signal);
-      await onDisk(`store ${key}`, () => this.#place(tempPath, path));
+      await this.#whileThere(`store ${key}`, () => this.#place(tempPath, path));
       isPlaced = true;
       return { key, ...written };
     } finally {
       await closing?.catch(() => {});
       if (!isPlaced) await rm(tempPath, { force: true });
     }
+  }
+
+  /** Says that something is absent, unless all is. */
+  async #absent(): Promise<undefined> {
+    if (await isThere(this.#blobDirectory)) return undefined;
+    throw new CacheError("UNAVAILABLE", "The folder of the stored objects is gone", {
+      hint: "Mount the volume of the server's store again; until then nothing counts as lost.",
+    });
+  }
+
+  async #whileThere<T>(action: string, work: () => Promise<T>): Promise<T> {
+    return onDisk(action, async () => {
+      try {
+        return await work();
+      } catch (error) {
+        if (systemErrorCode(error) === "ENOENT") await this.#absent();
+        throw error;
+      }
+    });
   }
 
   /** Gives a finished file its name, replacing what had it. */

@@ -1,5 +1,15 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { chmod, mkdir, mkdtemp, readdir, rm, stat, truncate, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  mkdir,
+  mkdtemp,
+  readdir,
+  rename,
+  rm,
+  stat,
+  truncate,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
@@ -47,6 +57,46 @@ async function listFiles(directory: string): Promise<string[]> {
     .map((entry) => join(entry.parentPath, entry.name).slice(directory.length + 1))
     .sort();
 }
+
+describe("a volume that is away", () => {
+  test("nothing of it is absent, nothing is written in its place, and all is there when it is back", async () => {
+    await using directory = await makeDirectory();
+    const [root, away] = [join(directory.path, "store"), join(directory.path, "away")];
+    await using store = await openFilesystemStore({ directory: root });
+    await store.put(cut(BYTES), { key: "nar/abc" });
+    // As an unmounted volume leaves its mount point.
+    await rename(root, away);
+    await mkdir(root);
+
+    const gone = { code: "UNAVAILABLE", message: expect.stringContaining("is gone") };
+    await expect(store.get("nar/abc")).rejects.toMatchObject(gone);
+    await expect(store.stat("nar/abc")).rejects.toMatchObject(gone);
+    await expect(store.delete("nar/abc")).rejects.toMatchObject(gone);
+    await expect(Array.fromAsync(store.list("nar/"))).rejects.toMatchObject(gone);
+    await expect(store.put(cut(BYTES), { key: "nar/abc" })).rejects.toMatchObject(gone);
+    await expect(store.ping()).rejects.toMatchObject(gone);
+    expect(await readdir(root)).toEqual([]);
+
+    await rm(root, { recursive: true });
+    await rename(away, root);
+    expect(await holds(await store.get("nar/abc"), BYTES)).toBe(true);
+    await store.ping();
+  });
+
+  test("a store that must be there is not made where there is none, unless its folder says so", async () => {
+    await using directory = await makeDirectory();
+    const root = join(directory.path, "store");
+    const open = () => openFilesystemStore({ directory: root, mustExist: true });
+    await expect(open()).rejects.toMatchObject({
+      code: "CONFIG",
+      message: expect.stringContaining(root),
+      hint: expect.stringContaining(join(root, "blobs")),
+    });
+    await mkdir(join(root, "blobs"), { recursive: true });
+    await using store = await open();
+    await store.ping();
+  });
+});
 
 describe("layout", () => {
   test("blobs fan out by their first three characters; files and directories are private", async () => {
