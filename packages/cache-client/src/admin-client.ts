@@ -5,6 +5,7 @@ import {
   type CacheConfig,
   parseAnswer,
   parseCacheConfig,
+  requireNoPage,
   type RetentionPeriod,
 } from "./cache-config.ts";
 import { systemClock } from "./clock.ts";
@@ -343,8 +344,11 @@ export function createAdminClient(options: AdminClientOptions): AdminClient {
     request: HttpRequestOptions = {},
   ): Promise<string> => {
     const url = new URL(path, base);
-    const attempt = async (): Promise<string> =>
-      (await http.send(method, url, { ...request, signal })).text;
+    const attempt = async (): Promise<string> => {
+      const { text } = await http.send(method, url, { ...request, signal });
+      // Whoever answers everything with a page has done nothing of what was asked.
+      return requireNoPage(text, `${method} ${url.origin}${url.pathname}`);
+    };
     if (method !== "GET") return attempt();
     return withRetry(attempt, {
       what: `GET ${url.href}`,

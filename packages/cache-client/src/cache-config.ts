@@ -179,6 +179,16 @@ export function parseAnswer<Schema extends v.GenericSchema>(
   );
 }
 
+/**
+ * Returns an answer of which nothing but its coming is of interest.
+ *
+ * @throws {CacheError} `UNSUPPORTED` when it is a web page.
+ */
+export function requireNoPage(text: string, request: string): string {
+  if (/^\s*</.test(text)) throw notACache(request, "a web page", undefined);
+  return text;
+}
+
 function notACache(request: string, reason: string, cause: unknown): CacheError {
   return new CacheError("UNSUPPORTED", `${request} answered something unexpected (${reason})`, {
     cause,

@@ -129,6 +129,7 @@ const HINTS: Partial<Readonly<Record<CacheErrorCode, string>>> = {
     "A proxy before the cache may limit the size of a body (nginx: client_max_body_size); raise it.",
   CORRUPT:
     "The bytes changed or were cut on their way; look for a proxy that limits or rewrites bodies.",
+  UNAVAILABLE: "The server, or a proxy before it, is not ready; try again in a moment.",
   STORAGE_FULL: "Free space on the server, or delete paths that nobody needs.",
 };
 

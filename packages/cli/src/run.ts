@@ -53,7 +53,12 @@ async function dispatch(words: readonly string[], context: CliContext): Promise<
     context.stdout.write(formatCommandHelp(command));
     return;
   }
-  await command.run(parsed, context);
+  try {
+    await command.run(parsed, context);
+  } catch (error) {
+    if (!(error instanceof UsageError) || error.hint !== undefined) throw error;
+    throw new UsageError(error.message, `See \`flywheel ${command.name} --help\`.`);
+  }
 }
 
 function nameOfFirst(group: string): string {

@@ -138,6 +138,38 @@ test.each([
   expect(view.stderr).toContain("does not answer as a cache server does");
 });
 
+test("a server that answers everything with a page has created nothing", async () => {
+  const web = createServer((_request, response) => {
+    response.writeHead(200, { "content-type": "text/html" }).end("<html>Welcome</html>");
+  });
+  const address = await listen(web);
+  const created = await flywheel(["view", "create", "new", "--server", address]);
+  web.close();
+  expect(created).toMatchObject({ status: 1, stdout: "" });
+  expect(created.stderr).toContain("answered something unexpected (a web page)");
+});
+
+test("a revocation is looked at before it is taken back", async () => {
+  const [named, id] = [["--run", "4711"], "1"];
+  expect(await flywheel(["revoke", ...named, "--yes"])).toMatchObject({ status: 0 });
+  const looked = await flywheel(["unquarantine", id, "--dry-run"]);
+  expect(looked).toMatchObject({
+    status: 0,
+    stderr: expect.stringMatching(
+      /^The revocation 1 of .* names run 4711 and hid 0 entries\. What/,
+    ),
+  });
+  expect((await flywheel(["unquarantine", id])).stderr).toContain("Took the revocation 1 back");
+  expect(await flywheel(["unquarantine", id, "--dry-run"])).toMatchObject({ status: 1 });
+});
+
+test("who misuses a command is told where to read about it", async () => {
+  expect(await flywheel(["warm"])).toMatchObject({
+    status: 2,
+    stderr: expect.stringContaining("hint: See `flywheel warm --help`."),
+  });
+});
+
 test("a permission that a valid token lacks is named with its view and with who grants it", async () => {
   const made = await flywheel(["token", "create", "--pull", server.view]);
   const token = made.stdout.trim();
