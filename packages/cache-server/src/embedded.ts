@@ -9,7 +9,7 @@ import {
   openFilesystemStore,
   tryLockFile,
 } from "@glorious/storage";
-import { CACHE_PERMISSIONS, createTokenVerifier, signToken } from "@glorious/trust";
+import { CACHE_PERMISSIONS, createTokenVerifier, parseViewName, signToken } from "@glorious/trust";
 
 import { bazelLimits, type BazelPlane, createBazelPlane } from "./bazel/bazel-plane.ts";
 import { openClientBundles } from "./clients/client-bundles.ts";
@@ -68,7 +68,7 @@ const ADMIN_TOKEN_MARGIN_MS = 30 * 24 * 3600 * 1000;
  * Starts the embedded cache plane. Keys, view and token are made at the first start and found at every
  * later one.
  *
- * @throws {CacheError} `CONFIG` naming the setting, file or directory that is unusable.
+ * @throws {CacheError} `CONFIG` naming the setting, file or directory that is unusable; `INVALID` for a view's name.
  */
 export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedPlane> {
   const settings = await loadSettings(options);
@@ -227,6 +227,7 @@ async function openView(
     const changed = isChanged ? await index.updateView(name, { isPublic }) : existing;
     return { view: changed ?? existing, isNew: false };
   }
+  parseViewName(name);
   const view = await createView(
     { index, now: Date.now },
     {

@@ -190,6 +190,13 @@ test("without a data directory, and with one that cannot be made, it says what t
   }
 });
 
+test("a view's name that is none is refused as such", async () => {
+  await expect(start({ view: "A b" })).rejects.toMatchObject({
+    code: "INVALID",
+    message: expect.stringContaining('"A b" is no view name'),
+  });
+});
+
 /** A port that is free now. */
 async function findPort(): Promise<number> {
   const server = createServer().listen(0, "127.0.0.1");

@@ -152,7 +152,7 @@ describe("a mistake names its place and what to write", () => {
       loadSettings({ file: "/nowhere/flywheel.yaml", environment: {} }),
     ).rejects.toMatchObject({
       code: "CONFIG",
-      message: "The configuration file /nowhere/flywheel.yaml cannot be read",
+      message: "The configuration file /nowhere/flywheel.yaml does not exist",
     });
   });
 });

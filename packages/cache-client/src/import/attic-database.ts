@@ -1,3 +1,4 @@
+import { access } from "node:fs/promises";
 import { join } from "node:path";
 
 import { CacheError } from "@glorious/core";
@@ -11,7 +12,7 @@ import {
 import * as v from "valibot";
 
 import type { CacheConfig } from "../cache-config.ts";
-import { systemCodeOf } from "../file-error.ts";
+import { systemCodeOf, toFileError } from "../file-error.ts";
 import type { CacheSource, SourcePath } from "./cache-source.ts";
 import { decodeXz } from "./decode-xz.ts";
 import { readWhole } from "./folder-files.ts";
@@ -87,6 +88,10 @@ type Query = (sql: string, ...values: readonly (string | number)[]) => Row[];
  * @throws {CacheError} `NOT_FOUND` when there is no such file; `UNSUPPORTED` when it is no database of Attic's.
  */
 export async function openAtticDatabase(file: string): Promise<AtticDatabase> {
+  // SQLite says the same of a file that is not there as of one that is something else.
+  await access(file).catch((error: unknown) => {
+    throw toFileError(error, `The database ${file}`);
+  });
   const { DatabaseSync } = await import("node:sqlite");
   const open = (): InstanceType<typeof DatabaseSync> => {
     try {

@@ -114,7 +114,9 @@ async function readConfigFile(file: string): Promise<Map<string, Source>> {
   try {
     text = await readFile(file, "utf8");
   } catch (cause) {
-    throw new CacheError("CONFIG", `The configuration file ${file} cannot be read`, {
+    const isAbsent = cause instanceof Error && "code" in cause && cause.code === "ENOENT";
+    const problem = isAbsent ? "does not exist" : "cannot be read";
+    throw new CacheError("CONFIG", `The configuration file ${file} ${problem}`, {
       cause,
       hint: "Check the path given with --config and its permissions.",
     });
