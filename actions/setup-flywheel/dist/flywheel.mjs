@@ -364,6 +364,138 @@ var init_logger = __esmMin((() => {
 		error: ignore$1
 	};
 }));
+// \0builtin:node:fs/promises
+var builtin$21, read$21, _access, _open$1, _opendir, _rename, _rm, _mkdir, _readdir$1, _readlink$1, _lstat$1, _stat, _unlink, _chmod, _realpath, _mkdtemp, _writeFile, _appendFile, _readFile;
+var init_promises$4 = __esmMin((() => {
+	builtin$21 = /* @__PURE__ */ process.getBuiltinModule("node:fs/promises");
+	read$21 = (key) => builtin$21[key];
+	_access = /* @__PURE__ */ read$21("access");
+	_open$1 = /* @__PURE__ */ read$21("open");
+	_opendir = /* @__PURE__ */ read$21("opendir");
+	_rename = /* @__PURE__ */ read$21("rename");
+	_rm = /* @__PURE__ */ read$21("rm");
+	_mkdir = /* @__PURE__ */ read$21("mkdir");
+	_readdir$1 = /* @__PURE__ */ read$21("readdir");
+	_readlink$1 = /* @__PURE__ */ read$21("readlink");
+	_lstat$1 = /* @__PURE__ */ read$21("lstat");
+	_stat = /* @__PURE__ */ read$21("stat");
+	_unlink = /* @__PURE__ */ read$21("unlink");
+	_chmod = /* @__PURE__ */ read$21("chmod");
+	_realpath = /* @__PURE__ */ read$21("realpath");
+	_mkdtemp = /* @__PURE__ */ read$21("mkdtemp");
+	_writeFile = /* @__PURE__ */ read$21("writeFile");
+	_appendFile = /* @__PURE__ */ read$21("appendFile");
+	_readFile = /* @__PURE__ */ read$21("readFile");
+}));
+// \0builtin:node:path
+var builtin$20, read$20, _resolve, _normalize, _isAbsolute, _join, _dirname, _basename, _delimiter;
+var init__builtin_node_path = __esmMin((() => {
+	builtin$20 = /* @__PURE__ */ process.getBuiltinModule("node:path");
+	read$20 = (key) => builtin$20[key];
+	_resolve = /* @__PURE__ */ read$20("resolve");
+	_normalize = /* @__PURE__ */ read$20("normalize");
+	_isAbsolute = /* @__PURE__ */ read$20("isAbsolute");
+	_join = /* @__PURE__ */ read$20("join");
+	_dirname = /* @__PURE__ */ read$20("dirname");
+	_basename = /* @__PURE__ */ read$20("basename");
+	_delimiter = /* @__PURE__ */ read$20("delimiter");
+}));
+// packages/core/src/make-folder.ts
+/**
+* Makes a folder and the parents it lacks; one that is there stays as it is.
+*
+* Unlike Node's recursive `mkdir` it always ends: that one tries for ever where a parent is there and the system still says
+* that it is not, as below `/proc`.
+*
+* @returns The first folder that was made, `undefined` when none was.
+* @throws {CacheError} `CONFIG` when a file is in the way or the place takes no folders, `UNAVAILABLE` when this user may
+* not write there, `STORAGE_FULL`. Any other error of the system's as it is.
+*/
+async function makeFolder(path, { mode } = {}) {
+	const target = _resolve(path);
+	const missing = [];
+	for (let place = target; !await isFolder(place, target); place = _dirname(place)) missing.unshift(place);
+	for (const place of missing) try {
+		await _mkdir(place, { mode });
+	} catch (error) {
+		const code = systemCode(error);
+		if (code === "EEXIST" && await isFolder(place, target)) continue;
+		if (code === "EEXIST") throw refused$1(target, `${place} is a link to nowhere`, error);
+		if (code === "ENOENT") throw refused$1(target, `nothing can be made in ${_dirname(place)}`, error);
+		throw explain(error, target);
+	}
+	return missing[0];
+}
+/** The root is one, so that going up ends there. */
+async function isFolder(place, target) {
+	try {
+		if ((await _stat(place)).isDirectory()) return true;
+	} catch (error) {
+		const code = systemCode(error);
+		if (code === "ENOENT" || code === "ENOTDIR") return false;
+		throw explain(error, target);
+	}
+	throw place === target ? new CacheError("CONFIG", `${place} is a file, not a folder`, { hint: ANOTHER }) : refused$1(target, `${place} is a file`);
+}
+function explain(error, target) {
+	const meaning = MEANINGS[systemCode(error) ?? ""];
+	if (meaning === void 0) return error;
+	const [code, why, hint] = meaning;
+	return new CacheError(code, `${target} cannot be made: ${why}`, {
+		hint,
+		cause: error
+	});
+}
+function refused$1(target, why, cause) {
+	return new CacheError("CONFIG", `${target} cannot be made: ${why}`, {
+		hint: ANOTHER,
+		...cause === void 0 ? {} : { cause }
+	});
+}
+function systemCode(error) {
+	return error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : void 0;
+}
+var ANOTHER, DENIED, MEANINGS;
+var init_make_folder = __esmMin((() => {
+	init_promises$4();
+	init__builtin_node_path();
+	init_cache_error();
+	ANOTHER = "Choose another folder.";
+	DENIED = [
+		"UNAVAILABLE",
+		"this user may not write there",
+		"Choose another folder, or let this user write there."
+	];
+	MEANINGS = {
+		EACCES: DENIED,
+		EPERM: DENIED,
+		EROFS: [
+			"UNAVAILABLE",
+			"the file system is read-only",
+			ANOTHER
+		],
+		ENOSPC: [
+			"STORAGE_FULL",
+			"the disk is full",
+			"Free space, or choose another folder."
+		],
+		EDQUOT: [
+			"STORAGE_FULL",
+			"the quota is used up",
+			"Free space, or choose another folder."
+		],
+		ENAMETOOLONG: [
+			"CONFIG",
+			"a name in it is too long",
+			ANOTHER
+		],
+		ELOOP: [
+			"CONFIG",
+			"a link on its way leads in a circle",
+			ANOTHER
+		]
+	};
+}));
 // packages/core/src/nearest-word.ts
 /**
 * The word of `words` that `typed` was probably meant to be: fewest edits, at most a third of it, or
@@ -457,6 +589,7 @@ var init_src$6 = __esmMin((() => {
 	init_cache_error();
 	init_duration$1();
 	init_logger();
+	init_make_folder();
 	init_size();
 }));
 // packages/cli/src/cli-context.ts
@@ -1930,17 +2063,17 @@ var init_token_claims = __esmMin((() => {
 	});
 }));
 // \0builtin:node:crypto
-var builtin$21, read$21, _createHash, _createPrivateKey, _createPublicKey, _randomBytes, _randomUUID, _timingSafeEqual, _verify;
+var builtin$19, read$19, _createHash, _createPrivateKey, _createPublicKey, _randomBytes, _randomUUID, _timingSafeEqual, _verify;
 var init__builtin_node_crypto = __esmMin((() => {
-	builtin$21 = /* @__PURE__ */ process.getBuiltinModule("node:crypto");
-	read$21 = (key) => builtin$21[key];
-	_createHash = /* @__PURE__ */ read$21("createHash");
-	_createPrivateKey = /* @__PURE__ */ read$21("createPrivateKey");
-	_createPublicKey = /* @__PURE__ */ read$21("createPublicKey");
-	_randomBytes = /* @__PURE__ */ read$21("randomBytes");
-	_randomUUID = /* @__PURE__ */ read$21("randomUUID");
-	_timingSafeEqual = /* @__PURE__ */ read$21("timingSafeEqual");
-	_verify = /* @__PURE__ */ read$21("verify");
+	builtin$19 = /* @__PURE__ */ process.getBuiltinModule("node:crypto");
+	read$19 = (key) => builtin$19[key];
+	_createHash = /* @__PURE__ */ read$19("createHash");
+	_createPrivateKey = /* @__PURE__ */ read$19("createPrivateKey");
+	_createPublicKey = /* @__PURE__ */ read$19("createPublicKey");
+	_randomBytes = /* @__PURE__ */ read$19("randomBytes");
+	_randomUUID = /* @__PURE__ */ read$19("randomUUID");
+	_timingSafeEqual = /* @__PURE__ */ read$19("timingSafeEqual");
+	_verify = /* @__PURE__ */ read$19("verify");
 }));
 // packages/trust/src/sign-token.ts
 var init_sign_token = __esmMin((() => {
@@ -2083,12 +2216,12 @@ function matchesRefPattern(pattern, ref) {
 /** Judges the job of a principal by what its forge states, never by what the client asks. */
 function judgeJob(principal, scope) {
 	const { ref, refType, event, fork } = principal;
-	if (principal.serviceAccount !== void 0) return untrusted("A runner's own identity says nothing about the job that uses it.", "No policy can trust it; let the job send the identity token of its forge.");
-	if (fork === "yes") return untrusted("The job runs the code of a fork.", "No policy can trust it.");
-	if (fork === "unknown") return event === void 0 ? untrusted("The token does not say that the job is safe from forks.", OUTSIDERS) : untrusted(`An outsider can cause the event ${quote$2(event)}, or bring the code that it runs.`, OUTSIDERS);
+	if (principal.serviceAccount !== void 0) return untrusted$1("A runner's own identity says nothing about the job that uses it.", "No policy can trust it; let the job send the identity token of its forge.");
+	if (fork === "yes") return untrusted$1("The job runs the code of a fork.", "No policy can trust it.");
+	if (fork === "unknown") return event === void 0 ? untrusted$1("The token does not say that the job is safe from forks.", OUTSIDERS) : untrusted$1(`An outsider can cause the event ${quote$2(event)}, or bring the code that it runs.`, OUTSIDERS);
 	if (principal.mergeQueue) return overlay("The job belongs to a merge queue, whose commit has not landed yet.", LANDING);
 	if (refType === "pull" || event !== void 0 && REVIEW_EVENTS.has(event)) return overlay("The job belongs to a pull or merge request of the same repository.", LANDING);
-	if (ref === void 0 || refType === void 0) return untrusted("The token names no branch and no tag.", "Run the job on a branch or a tag.");
+	if (ref === void 0 || refType === void 0) return untrusted$1("The token names no branch and no tag.", "Run the job on a branch or a tag.");
 	const obstacle = findObstacle(principal, ref, scope.trusted);
 	if (obstacle === void 0) return trusted$1(`${quote$2(ref)} is a trusted ref of the rule.`);
 	if (!scope.branchIsolation && refType === "branch" && obstacle.is === "ref") return trusted$1(`The rule trusts every branch of the repository, also ${quote$2(ref)}.`);
@@ -2134,7 +2267,7 @@ function overlay(reason, change) {
 		change
 	};
 }
-function untrusted(reason, change) {
+function untrusted$1(reason, change) {
 	return {
 		trust: "untrusted",
 		reason,
@@ -11661,17 +11794,17 @@ var init_signature = __esmMin((() => {
 	publicKeyObjects = /* @__PURE__ */ new WeakMap();
 }));
 // \0builtin:node:zlib
-var builtin$20, read$20, _gunzipSync, _zstdDecompress, _createGunzip, _createBrotliDecompress, _createZstdCompress, _createZstdDecompress, _constants$1;
+var builtin$18, read$18, _gunzipSync, _zstdDecompress, _createGunzip, _createBrotliDecompress, _createZstdCompress, _createZstdDecompress, _constants$1;
 var init__builtin_node_zlib = __esmMin((() => {
-	builtin$20 = /* @__PURE__ */ process.getBuiltinModule("node:zlib");
-	read$20 = (key) => builtin$20[key];
-	_gunzipSync = /* @__PURE__ */ read$20("gunzipSync");
-	_zstdDecompress = /* @__PURE__ */ read$20("zstdDecompress");
-	_createGunzip = /* @__PURE__ */ read$20("createGunzip");
-	_createBrotliDecompress = /* @__PURE__ */ read$20("createBrotliDecompress");
-	_createZstdCompress = /* @__PURE__ */ read$20("createZstdCompress");
-	_createZstdDecompress = /* @__PURE__ */ read$20("createZstdDecompress");
-	_constants$1 = /* @__PURE__ */ read$20("constants");
+	builtin$18 = /* @__PURE__ */ process.getBuiltinModule("node:zlib");
+	read$18 = (key) => builtin$18[key];
+	_gunzipSync = /* @__PURE__ */ read$18("gunzipSync");
+	_zstdDecompress = /* @__PURE__ */ read$18("zstdDecompress");
+	_createGunzip = /* @__PURE__ */ read$18("createGunzip");
+	_createBrotliDecompress = /* @__PURE__ */ read$18("createBrotliDecompress");
+	_createZstdCompress = /* @__PURE__ */ read$18("createZstdCompress");
+	_createZstdDecompress = /* @__PURE__ */ read$18("createZstdDecompress");
+	_constants$1 = /* @__PURE__ */ read$18("constants");
 }));
 // packages/nix-store/src/nar-encoding.ts
 var MIB$1, NAR_ENCODING;
@@ -11862,13 +11995,13 @@ var init_nar_parts = __esmMin((() => {
 	init_nar_encoding();
 }));
 // \0builtin:node:stream
-var builtin$19, read$19, _Readable, _Writable, _pipeline$1;
+var builtin$17, read$17, _Readable, _Writable, _pipeline$1;
 var init__builtin_node_stream = __esmMin((() => {
-	builtin$19 = /* @__PURE__ */ process.getBuiltinModule("node:stream");
-	read$19 = (key) => builtin$19[key];
-	_Readable = /* @__PURE__ */ read$19("Readable");
-	_Writable = /* @__PURE__ */ read$19("Writable");
-	_pipeline$1 = /* @__PURE__ */ read$19("pipeline");
+	builtin$17 = /* @__PURE__ */ process.getBuiltinModule("node:stream");
+	read$17 = (key) => builtin$17[key];
+	_Readable = /* @__PURE__ */ read$17("Readable");
+	_Writable = /* @__PURE__ */ read$17("Writable");
+	_pipeline$1 = /* @__PURE__ */ read$17("pipeline");
 }));
 // packages/nix-store/src/zstd-frames.ts
 /**
@@ -12378,11 +12511,11 @@ var init_zstd_scanner = __esmMin((() => {
 	init_nar_encoding();
 }));
 // \0builtin:node:buffer
-var builtin$18, read$18, _isUtf8;
+var builtin$16, read$16, _isUtf8;
 var init__builtin_node_buffer = __esmMin((() => {
-	builtin$18 = /* @__PURE__ */ process.getBuiltinModule("node:buffer");
-	read$18 = (key) => builtin$18[key];
-	_isUtf8 = /* @__PURE__ */ read$18("isUtf8");
+	builtin$16 = /* @__PURE__ */ process.getBuiltinModule("node:buffer");
+	read$16 = (key) => builtin$16[key];
+	_isUtf8 = /* @__PURE__ */ read$16("isUtf8");
 }));
 // packages/nix-store/src/nar-listing.ts
 var init_nar_listing = __esmMin((() => {
@@ -12659,6 +12792,15 @@ function parseAnswer(schema, text, request) {
 	const issue = result.issues[0];
 	throw notACache(request, `${/* @__PURE__ */ getDotPath(issue) ?? "the answer"}: ${printable(issue.message)}`, void 0);
 }
+/**
+* Returns an answer of which nothing but its coming is of interest.
+*
+* @throws {CacheError} `UNSUPPORTED` when it is a web page.
+*/
+function requireNoPage(text, request) {
+	if (/^\s*</.test(text)) throw notACache(request, "a web page", void 0);
+	return text;
+}
 function notACache(request, reason, cause) {
 	return new CacheError("UNSUPPORTED", `${request} answered something unexpected (${reason})`, {
 		cause,
@@ -12702,16 +12844,16 @@ var init_cache_config = __esmMin((() => {
 	PROTOCOL_VERSION = 1;
 }));
 // \0builtin:node:timers/promises
-var builtin$17, read$17, _setTimeout;
-var init_promises$4 = __esmMin((() => {
-	builtin$17 = /* @__PURE__ */ process.getBuiltinModule("node:timers/promises");
-	read$17 = (key) => builtin$17[key];
-	_setTimeout = /* @__PURE__ */ read$17("setTimeout");
+var builtin$15, read$15, _setTimeout;
+var init_promises$3 = __esmMin((() => {
+	builtin$15 = /* @__PURE__ */ process.getBuiltinModule("node:timers/promises");
+	read$15 = (key) => builtin$15[key];
+	_setTimeout = /* @__PURE__ */ read$15("setTimeout");
 }));
 // packages/cache-client/src/clock.ts
 var systemClock;
 var init_clock$1 = __esmMin((() => {
-	init_promises$4();
+	init_promises$3();
 	systemClock = {
 		nowMs: () => performance.now(),
 		sleep: async (durationMs, signal) => {
@@ -12723,80 +12865,6 @@ var init_clock$1 = __esmMin((() => {
 			}
 		}
 	};
-}));
-// packages/cache-client/src/cancellation.ts
-/** Throws `CANCELLED` when the caller's signal has fired; its reason is kept as the cause. */
-function throwIfCancelled(signal, what) {
-	if (signal?.aborted === true) throw cancelled(signal, what);
-}
-/** The error that answers a caller who changed their mind. */
-function cancelled(signal, what) {
-	return signal.reason instanceof CacheError ? signal.reason : new CacheError("CANCELLED", `${what} was cancelled`, { cause: signal.reason });
-}
-/**
-* Calls `listener` when the signal fires, at once when it already has. The disposable takes the
-* listener off again, so a long-lived signal does not collect one per request.
-*/
-function onAbort(signal, listener) {
-	if (signal === void 0) return { [Symbol.dispose]: () => {} };
-	if (signal.aborted) listener();
-	else signal.addEventListener("abort", listener, { once: true });
-	return { [Symbol.dispose]: () => signal.removeEventListener("abort", listener) };
-}
-var init_cancellation = __esmMin((() => {
-	init_src$6();
-}));
-// packages/cache-client/src/network-error.ts
-/**
-* Turns whatever the HTTP client threw into an error of ours.
-*
-* @param request - The request line, for the message.
-*/
-function toNetworkError(error, request) {
-	if (error instanceof CacheError) return error;
-	const code = findCode(error);
-	if (code !== void 0 && CERTIFICATE.test(code)) return new CacheError("CONFIG", `${request} failed: the TLS connection is not trusted (${code})`, {
-		cause: error,
-		hint: "Name the authority that signed the server's certificate, for example in NODE_EXTRA_CA_CERTS."
-	});
-	if (code !== void 0 && TIMEOUTS.has(code)) return new CacheError("TIMEOUT", `${request} failed: no answer in time`, { cause: error });
-	const reason = code === void 0 ? error instanceof Error ? error.message : String(error) : REASONS[code] ?? code;
-	return new CacheError("UNAVAILABLE", `${request} failed: ${reason}`, {
-		cause: error,
-		hint: "Check the server's address and that it runs."
-	});
-}
-function findCode(error) {
-	for (let current = error, depth = 0; current instanceof Error && depth < 5; depth += 1) {
-		if (current instanceof AggregateError && current.errors.length > 0) {
-			current = current.errors[0];
-			continue;
-		}
-		const inner = current.cause;
-		if ("code" in current && typeof current.code === "string") return current.code === "UND_ERR_SOCKET" ? findCode(inner) ?? current.code : current.code;
-		current = inner;
-	}
-}
-var REASONS, TIMEOUTS, CERTIFICATE;
-var init_network_error$1 = __esmMin((() => {
-	init_src$6();
-	REASONS = {
-		ECONNREFUSED: "nothing listens there",
-		ECONNRESET: "the connection was reset",
-		EPIPE: "the connection was closed while sending",
-		ENOTFOUND: "the host name is unknown",
-		EAI_AGAIN: "the host name could not be looked up",
-		EHOSTUNREACH: "no route to the host",
-		ENETUNREACH: "the network is unreachable",
-		UND_ERR_SOCKET: "the connection was closed"
-	};
-	TIMEOUTS = /* @__PURE__ */ new Set([
-		"ETIMEDOUT",
-		"UND_ERR_CONNECT_TIMEOUT",
-		"UND_ERR_HEADERS_TIMEOUT",
-		"UND_ERR_BODY_TIMEOUT"
-	]);
-	CERTIFICATE = /^(CERT_|ERR_TLS_|ERR_SSL_|SELF_SIGNED_|DEPTH_ZERO_|UNABLE_TO_(GET|VERIFY)_|HOSTNAME_MISMATCH)/;
 }));
 // packages/cache-client/src/response-error.ts
 /**
@@ -12921,35 +12989,132 @@ var init_response_error = __esmMin((() => {
 		FORBIDDEN: "The token is valid but lacks the permission for this; ask for one that has it.",
 		TOO_LARGE: "A proxy before the cache may limit the size of a body (nginx: client_max_body_size); raise it.",
 		CORRUPT: "The bytes changed or were cut on their way; look for a proxy that limits or rewrites bodies.",
+		UNAVAILABLE: "The server, or a proxy before it, is not ready; try again in a moment.",
 		STORAGE_FULL: "Free space on the server, or delete paths that nobody needs."
 	};
 }));
+// packages/cache-client/src/from-cache-server.ts
+/**
+* Passes on what a server answered about a view, and says so when no cache server can have answered: each names the kind of
+* its refusal, whereas anything else that speaks HTTP only says 404.
+*
+* @throws {CacheError} `UNSUPPORTED` for such an answer; otherwise the one there is.
+*/
+async function fromCacheServer(server, answer) {
+	try {
+		return await answer;
+	} catch (error) {
+		if (!(error instanceof ResponseError && (error.status === 404 || error.status === 405) && error.kind === void 0)) throw error;
+		throw new CacheError("UNSUPPORTED", `${server.href} does not answer as a cache server does: ${error.message}`, {
+			cause: error,
+			hint: "Name the server's own address, without a view behind it."
+		});
+	}
+}
+var init_from_cache_server = __esmMin((() => {
+	init_src$6();
+	init_response_error();
+}));
+// packages/cache-client/src/cancellation.ts
+/** Throws `CANCELLED` when the caller's signal has fired; its reason is kept as the cause. */
+function throwIfCancelled(signal, what) {
+	if (signal?.aborted === true) throw cancelled(signal, what);
+}
+/** The error that answers a caller who changed their mind. */
+function cancelled(signal, what) {
+	return signal.reason instanceof CacheError ? signal.reason : new CacheError("CANCELLED", `${what} was cancelled`, { cause: signal.reason });
+}
+/**
+* Calls `listener` when the signal fires, at once when it already has. The disposable takes the
+* listener off again, so a long-lived signal does not collect one per request.
+*/
+function onAbort(signal, listener) {
+	if (signal === void 0) return { [Symbol.dispose]: () => {} };
+	if (signal.aborted) listener();
+	else signal.addEventListener("abort", listener, { once: true });
+	return { [Symbol.dispose]: () => signal.removeEventListener("abort", listener) };
+}
+var init_cancellation = __esmMin((() => {
+	init_src$6();
+}));
+// packages/cache-client/src/network-error.ts
+/**
+* Turns whatever the HTTP client threw into an error of ours.
+*
+* @param request - The request line, for the message.
+*/
+function toNetworkError(error, request) {
+	if (error instanceof CacheError) return error;
+	const code = findCode(error);
+	if (code !== void 0 && CERTIFICATE.test(code)) return new CacheError("CONFIG", `${request} failed: the TLS connection is not trusted (${code})`, {
+		cause: error,
+		hint: "Name the authority that signed the server's certificate, for example in NODE_EXTRA_CA_CERTS."
+	});
+	if (code !== void 0 && TIMEOUTS.has(code)) return new CacheError("TIMEOUT", `${request} failed: no answer in time`, { cause: error });
+	const reason = code === void 0 ? error instanceof Error ? error.message : String(error) : REASONS[code] ?? code;
+	return new CacheError("UNAVAILABLE", `${request} failed: ${reason}`, {
+		cause: error,
+		hint: "Check the server's address and that it runs."
+	});
+}
+function findCode(error) {
+	for (let current = error, depth = 0; current instanceof Error && depth < 5; depth += 1) {
+		if (current instanceof AggregateError && current.errors.length > 0) {
+			current = current.errors[0];
+			continue;
+		}
+		const inner = current.cause;
+		if ("code" in current && typeof current.code === "string") return current.code === "UND_ERR_SOCKET" ? findCode(inner) ?? current.code : current.code;
+		current = inner;
+	}
+}
+var REASONS, TIMEOUTS, CERTIFICATE;
+var init_network_error$1 = __esmMin((() => {
+	init_src$6();
+	REASONS = {
+		ECONNREFUSED: "nothing listens there",
+		ECONNRESET: "the connection was reset",
+		EPIPE: "the connection was closed while sending",
+		ENOTFOUND: "the host name is unknown",
+		EAI_AGAIN: "the host name could not be looked up",
+		EHOSTUNREACH: "no route to the host",
+		ENETUNREACH: "the network is unreachable",
+		UND_ERR_SOCKET: "the connection was closed"
+	};
+	TIMEOUTS = /* @__PURE__ */ new Set([
+		"ETIMEDOUT",
+		"UND_ERR_CONNECT_TIMEOUT",
+		"UND_ERR_HEADERS_TIMEOUT",
+		"UND_ERR_BODY_TIMEOUT"
+	]);
+	CERTIFICATE = /^(CERT_|ERR_TLS_|ERR_SSL_|SELF_SIGNED_|DEPTH_ZERO_|UNABLE_TO_(GET|VERIFY)_|HOSTNAME_MISMATCH)/;
+}));
 // \0builtin:node:fs
-var builtin$16, read$16, _close, _createReadStream, _createWriteStream, _existsSync, _fstat, _lstat$1, _open$1, _readdir$1, _read, _readFileSync, _readlink$1, _watch, _constants;
+var builtin$14, read$14, _close, _createReadStream, _createWriteStream, _existsSync, _fstat, _lstat, _open, _readdir, _read, _readFileSync, _readlink, _watch, _constants;
 var init__builtin_node_fs = __esmMin((() => {
-	builtin$16 = /* @__PURE__ */ process.getBuiltinModule("node:fs");
-	read$16 = (key) => builtin$16[key];
-	_close = /* @__PURE__ */ read$16("close");
-	_createReadStream = /* @__PURE__ */ read$16("createReadStream");
-	_createWriteStream = /* @__PURE__ */ read$16("createWriteStream");
-	_existsSync = /* @__PURE__ */ read$16("existsSync");
-	_fstat = /* @__PURE__ */ read$16("fstat");
-	_lstat$1 = /* @__PURE__ */ read$16("lstat");
-	_open$1 = /* @__PURE__ */ read$16("open");
-	_readdir$1 = /* @__PURE__ */ read$16("readdir");
-	_read = /* @__PURE__ */ read$16("read");
-	_readFileSync = /* @__PURE__ */ read$16("readFileSync");
-	_readlink$1 = /* @__PURE__ */ read$16("readlink");
-	_watch = /* @__PURE__ */ read$16("watch");
-	_constants = /* @__PURE__ */ read$16("constants");
+	builtin$14 = /* @__PURE__ */ process.getBuiltinModule("node:fs");
+	read$14 = (key) => builtin$14[key];
+	_close = /* @__PURE__ */ read$14("close");
+	_createReadStream = /* @__PURE__ */ read$14("createReadStream");
+	_createWriteStream = /* @__PURE__ */ read$14("createWriteStream");
+	_existsSync = /* @__PURE__ */ read$14("existsSync");
+	_fstat = /* @__PURE__ */ read$14("fstat");
+	_lstat = /* @__PURE__ */ read$14("lstat");
+	_open = /* @__PURE__ */ read$14("open");
+	_readdir = /* @__PURE__ */ read$14("readdir");
+	_read = /* @__PURE__ */ read$14("read");
+	_readFileSync = /* @__PURE__ */ read$14("readFileSync");
+	_readlink = /* @__PURE__ */ read$14("readlink");
+	_watch = /* @__PURE__ */ read$14("watch");
+	_constants = /* @__PURE__ */ read$14("constants");
 }));
 // \0builtin:node:util
-var builtin$15, read$15, _promisify, _parseArgs;
+var builtin$13, read$13, _promisify, _parseArgs;
 var init__builtin_node_util = __esmMin((() => {
-	builtin$15 = /* @__PURE__ */ process.getBuiltinModule("node:util");
-	read$15 = (key) => builtin$15[key];
-	_promisify = /* @__PURE__ */ read$15("promisify");
-	_parseArgs = /* @__PURE__ */ read$15("parseArgs");
+	builtin$13 = /* @__PURE__ */ process.getBuiltinModule("node:util");
+	read$13 = (key) => builtin$13[key];
+	_promisify = /* @__PURE__ */ read$13("promisify");
+	_parseArgs = /* @__PURE__ */ read$13("parseArgs");
 }));
 // packages/cache-client/src/file-error.ts
 /** `ENOENT` and its like, when `error` is a system error. */
@@ -13102,7 +13267,7 @@ var init_read_file$1 = __esmMin((() => {
 	init__builtin_node_fs();
 	init__builtin_node_util();
 	init_src$6();
-	openFile = _promisify(_open$1);
+	openFile = _promisify(_open);
 	statFile = _promisify(_fstat);
 	closeFile = _promisify(_close);
 	FLAGS = _constants.O_RDONLY | _constants.O_NOFOLLOW | _constants.O_NONBLOCK;
@@ -13242,9 +13407,9 @@ var init_dump_store_path = __esmMin((() => {
 	READ_AHEAD_ENTRIES = 16;
 	WHOLE_FILE_BYTES = 131072;
 	CASE_HACK = "~nix~case~hack~";
-	readNames = _promisify(_readdir$1);
-	readTarget = _promisify(_readlink$1);
-	statLink = _promisify(_lstat$1);
+	readNames = _promisify(_readdir);
+	readTarget = _promisify(_readlink);
+	statLink = _promisify(_lstat);
 }));
 // packages/cache-client/src/checked-nar.ts
 /**
@@ -27098,10 +27263,13 @@ function createAdminClient(options) {
 	const http = createHttpClient(options);
 	const send = async (method, path, request = {}) => {
 		const url = new URL(path, base);
-		const attempt = async () => (await http.send(method, url, {
-			...request,
-			signal
-		})).text;
+		const attempt = async () => {
+			const { text } = await http.send(method, url, {
+				...request,
+				signal
+			});
+			return requireNoPage(text, `${method} ${url.origin}${url.pathname}`);
+		};
 		if (method !== "GET") return attempt();
 		return withRetry(attempt, {
 			what: `GET ${url.href}`,
@@ -27132,7 +27300,7 @@ function createAdminClient(options) {
 		},
 		viewConfig: async (name) => {
 			const path = configPath(name);
-			return parseCacheConfig(await send("GET", path), `GET ${base.href}${path}`);
+			return parseCacheConfig(await fromCacheServer(base, send("GET", path)), `GET ${base.href}${path}`);
 		},
 		configureView: async (name, change) => {
 			const json = formatViewChange(change);
@@ -27260,6 +27428,7 @@ var init_admin_client$1 = __esmMin((() => {
 	init_dist();
 	init_cache_config();
 	init_clock$1();
+	init_from_cache_server();
 	init_http_client();
 	init_response_error();
 	init_retention_client();
@@ -27338,21 +27507,21 @@ var init_admin_client$1 = __esmMin((() => {
 	});
 }));
 // \0builtin:node:http
-var builtin$14, read$14, _Agent$1, _createServer$1, _request$1;
+var builtin$12, read$12, _Agent$1, _createServer$1, _request$1;
 var init__builtin_node_http = __esmMin((() => {
-	builtin$14 = /* @__PURE__ */ process.getBuiltinModule("node:http");
-	read$14 = (key) => builtin$14[key];
-	_Agent$1 = /* @__PURE__ */ read$14("Agent");
-	_createServer$1 = /* @__PURE__ */ read$14("createServer");
-	_request$1 = /* @__PURE__ */ read$14("request");
+	builtin$12 = /* @__PURE__ */ process.getBuiltinModule("node:http");
+	read$12 = (key) => builtin$12[key];
+	_Agent$1 = /* @__PURE__ */ read$12("Agent");
+	_createServer$1 = /* @__PURE__ */ read$12("createServer");
+	_request$1 = /* @__PURE__ */ read$12("request");
 }));
 // \0builtin:node:https
-var builtin$13, read$13, _Agent, _request;
+var builtin$11, read$11, _Agent, _request;
 var init__builtin_node_https = __esmMin((() => {
-	builtin$13 = /* @__PURE__ */ process.getBuiltinModule("node:https");
-	read$13 = (key) => builtin$13[key];
-	_Agent = /* @__PURE__ */ read$13("Agent");
-	_request = /* @__PURE__ */ read$13("request");
+	builtin$11 = /* @__PURE__ */ process.getBuiltinModule("node:https");
+	read$11 = (key) => builtin$11[key];
+	_Agent = /* @__PURE__ */ read$11("Agent");
+	_request = /* @__PURE__ */ read$11("request");
 }));
 // packages/cache-client/src/secure-transport.ts
 var secure_transport_exports = /* @__PURE__ */ __exportAll({
@@ -27584,29 +27753,6 @@ var init_exchange_client = __esmMin((() => {
 		notices: Notices
 	});
 }));
-// \0builtin:node:fs/promises
-var builtin$12, read$12, _access, _open, _opendir, _rename, _rm, _mkdir, _readdir, _readlink, _lstat, _stat, _unlink, _chmod, _realpath, _mkdtemp, _writeFile, _appendFile, _readFile;
-var init_promises$3 = __esmMin((() => {
-	builtin$12 = /* @__PURE__ */ process.getBuiltinModule("node:fs/promises");
-	read$12 = (key) => builtin$12[key];
-	_access = /* @__PURE__ */ read$12("access");
-	_open = /* @__PURE__ */ read$12("open");
-	_opendir = /* @__PURE__ */ read$12("opendir");
-	_rename = /* @__PURE__ */ read$12("rename");
-	_rm = /* @__PURE__ */ read$12("rm");
-	_mkdir = /* @__PURE__ */ read$12("mkdir");
-	_readdir = /* @__PURE__ */ read$12("readdir");
-	_readlink = /* @__PURE__ */ read$12("readlink");
-	_lstat = /* @__PURE__ */ read$12("lstat");
-	_stat = /* @__PURE__ */ read$12("stat");
-	_unlink = /* @__PURE__ */ read$12("unlink");
-	_chmod = /* @__PURE__ */ read$12("chmod");
-	_realpath = /* @__PURE__ */ read$12("realpath");
-	_mkdtemp = /* @__PURE__ */ read$12("mkdtemp");
-	_writeFile = /* @__PURE__ */ read$12("writeFile");
-	_appendFile = /* @__PURE__ */ read$12("appendFile");
-	_readFile = /* @__PURE__ */ read$12("readFile");
-}));
 // packages/cache-client/src/identity/detect-forge.ts
 /**
 * Tells a forge's job by its variables. GitHub's come last, because Forgejo and Gitea set them too.
@@ -27738,7 +27884,7 @@ function describeSource(source) {
 }
 var REQUEST_TIMEOUT_MS, MAX_TOKEN_CHARS, HINTS, RequestAnswer;
 var init_identity_source = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init_src$6();
 	init_src$5();
 	init_dist();
@@ -27784,7 +27930,7 @@ function malformed$1(file, what, cause) {
 }
 var text$1, Config;
 var init_runner_config = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init_src$6();
 	init_dist();
 	text$1 = /* @__PURE__ */ optional(/* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ minLength(1)));
@@ -27794,19 +27940,6 @@ var init_runner_config = __esmMin((() => {
 		audience: text$1,
 		identityTokenFile: text$1
 	});
-}));
-// \0builtin:node:path
-var builtin$11, read$11, _resolve, _normalize, _isAbsolute, _join, _dirname, _basename, _delimiter;
-var init__builtin_node_path = __esmMin((() => {
-	builtin$11 = /* @__PURE__ */ process.getBuiltinModule("node:path");
-	read$11 = (key) => builtin$11[key];
-	_resolve = /* @__PURE__ */ read$11("resolve");
-	_normalize = /* @__PURE__ */ read$11("normalize");
-	_isAbsolute = /* @__PURE__ */ read$11("isAbsolute");
-	_join = /* @__PURE__ */ read$11("join");
-	_dirname = /* @__PURE__ */ read$11("dirname");
-	_basename = /* @__PURE__ */ read$11("basename");
-	_delimiter = /* @__PURE__ */ read$11("delimiter");
 }));
 // packages/cache-client/src/import/find-names.ts
 /**
@@ -27889,7 +28022,7 @@ function inside(folder, location) {
 var READ_BYTES$1;
 var init_folder_files = __esmMin((() => {
 	init__builtin_node_fs();
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_path();
 	init_src$6();
 	init_file_error();
@@ -28837,7 +28970,8 @@ async function exportPaths(options) {
 		priority
 	});
 	const present = await onDisk(directory, async () => {
-		await _mkdir(_join(directory, "nar"), { recursive: true });
+		await makeFolder(directory);
+		await makeFolder(_join(directory, "nar"));
 		await replaceText(_join(directory, "nix-cache-info"), about);
 		return readPresent(directory);
 	});
@@ -28879,7 +29013,7 @@ async function deliver(source, paths, { directory, concurrency, signal }) {
 		const file = files.get(path.storePath.hash);
 		if (file === void 0) throw new Error(`${path.storePath.path} was not written`);
 		const place = _join(directory, `${path.storePath.hash}.narinfo`);
-		await onDisk(directory, () => replaceText(place, describe$5(path, file)));
+		await onDisk(directory, () => replaceText(place, describe$6(path, file)));
 		narBytes += path.narSize;
 		fileBytes += file.sizeBytes;
 	}
@@ -28911,7 +29045,7 @@ async function writeNar(source, path, directory, signal) {
 	try {
 		try {
 			var _usingCtx$60 = _usingCtx();
-			const file = _usingCtx$60.a(await _open(temporary, "w"));
+			const file = _usingCtx$60.a(await _open$1(temporary, "w"));
 			for await (const chunk of readVerifiedFile(source, path, { signal })) {
 				hash.update(chunk);
 				sizeBytes += chunk.length;
@@ -28948,7 +29082,7 @@ async function isVerified(source, path, signal) {
 		throw error;
 	}
 }
-function describe$5(path, { url, sha256, sizeBytes }) {
+function describe$6(path, { url, sha256, sizeBytes }) {
 	const { storePath, compression, narHash, narSize, references, deriver, ca, signatures } = path;
 	return formatNarInfo({
 		storePath: storePath.path,
@@ -28965,7 +29099,7 @@ function describe$5(path, { url, sha256, sizeBytes }) {
 	});
 }
 async function readPresent(directory) {
-	const hashes = (await _readdir(directory)).filter((name) => name.endsWith(".narinfo")).map((name) => name.slice(0, -8));
+	const hashes = (await _readdir$1(directory)).filter((name) => name.endsWith(".narinfo")).map((name) => name.slice(0, -8));
 	return new Set(hashes.filter((hash) => isStorePathHash(hash)));
 }
 async function replaceText(path, text) {
@@ -28978,13 +29112,19 @@ async function onDisk(directory, work) {
 		return await work();
 	} catch (error) {
 		if (error instanceof CacheError) throw error;
-		throw error instanceof Error && "code" in error && error.code === "ENOSPC" ? new CacheError("STORAGE_FULL", `The disk of ${directory} is full`, { cause: error }) : toFileError(error, directory);
+		const code = systemCodeOf(error);
+		if (code === "ENOSPC") throw new CacheError("STORAGE_FULL", `The disk of ${directory} is full`, { cause: error });
+		if (code === "EACCES" || code === "EPERM" || code === "EROFS") throw new CacheError("UNAVAILABLE", `${directory} may not be written by this user`, {
+			hint: "Choose another folder, or let this user write there.",
+			cause: error
+		});
+		throw toFileError(error, directory);
 	}
 }
 var DEFAULT_CONCURRENCY$1, EXTENSIONS;
 var init_export_paths = __esmMin((() => {
 	init__builtin_node_crypto();
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_path();
 	init_src$6();
 	init_src$4();
@@ -29012,6 +29152,9 @@ var init_export_paths = __esmMin((() => {
 * @throws {CacheError} `NOT_FOUND` when there is no such file; `UNSUPPORTED` when it is no database of Attic's.
 */
 async function openAtticDatabase(file) {
+	await _access(file).catch((error) => {
+		throw toFileError(error, `The database ${file}`);
+	});
 	const { DatabaseSync } = await import("node:sqlite");
 	const open = () => {
 		try {
@@ -29156,6 +29299,7 @@ function parse(schema, row, what) {
 }
 var HASHES_AT_ONCE, CacheRow, ObjectRow, ChunkRow;
 var init_attic_database = __esmMin((() => {
+	init_promises$4();
 	init__builtin_node_path();
 	init_src$6();
 	init_src$4();
@@ -29308,8 +29452,14 @@ function requireTrust(storePath, info, from, keys) {
 	});
 	if (signatures.some((signature) => isBy(keys, fingerprint, signature))) return void 0;
 	if (ca !== void 0 && isNamedBy(storePath, info)) return parseContentAddress(ca);
-	const names = keys.map(({ name }) => name).join(", ");
-	throw new CacheError("FORBIDDEN", signatures.length === 0 ? `${storePath.path} is not signed` : `${storePath.path} has no valid signature by ${names}`, { hint: "Give the source's public key with --key." });
+	throw untrusted(storePath, keys, signatures);
+}
+function untrusted({ path }, keys, signatures) {
+	if (signatures.length === 0) return new CacheError("FORBIDDEN", `${path} is not signed`, { hint: "If you believe the source, take it with --unsigned instead of --key." });
+	const given = keys.map(({ name }) => name);
+	const signers = signatures.map((signature) => JSON.stringify(signature.split(":")[0]).slice(1, -1));
+	const namesake = given.find((name) => signers.includes(name));
+	return namesake === void 0 ? new CacheError("FORBIDDEN", `${path} is signed by ${signers.join(", ")}, and not by ${given.join(", ")} as --key wants it`, { hint: `Give the public key of who signed: --key ${signers[0]}:\u2026` }) : new CacheError("FORBIDDEN", `${path} has a signature by ${namesake} that the key given for that name does not verify`, { hint: `Compare --key ${namesake}:\u2026 with the public key that the source publishes.` });
 }
 /** Whether the path's name follows from the content address that it claims. */
 function isNamedBy(storePath, { ca, references }) {
@@ -29791,7 +29941,13 @@ async function openAtticSource(options) {
 			server,
 			token,
 			signal
-		})).viewConfig(cache);
+		})).viewConfig(cache).catch((error) => {
+			if (!isCacheError(error, "UNSUPPORTED")) throw error;
+			throw new CacheError("UNSUPPORTED", `${server} does not answer as Attic's API does: ${error.message}`, {
+				cause: error,
+				hint: "Name the address of its API; a static binary cache is imported with --from URL --key KEY."
+			});
+		});
 		const { publicKey } = config;
 		const keys = options.keys ?? (publicKey === void 0 ? void 0 : [publicKey]);
 		const url = new URL(`${requireViewName(cache)}/`, parseServerUrl(server)).href;
@@ -30688,12 +30844,12 @@ async function readCacheConfig(options) {
 /** The same over a connection that is there already. */
 async function askCacheConfig(http, base, view, { signal, retry, onRetry }) {
 	const url = new URL(`_api/v1/cache-config/${view}`, base);
-	const { text } = await withRetry(() => http.send("GET", url, { signal }), {
+	const { text } = await fromCacheServer(base, withRetry(() => http.send("GET", url, { signal }), {
 		what: `look-up of view ${view}`,
 		...retry,
 		signal,
 		onRetry
-	});
+	}));
 	return parseCacheConfig(text, `GET ${url.href}`);
 }
 var TOTAL_TIMEOUT_MS, ATTEMPTS$1;
@@ -30701,6 +30857,7 @@ var init_read_cache_config = __esmMin((() => {
 	init_src$6();
 	init_cache_config();
 	init_clock$1();
+	init_from_cache_server();
 	init_retry();
 	init_server_url();
 	init_short_client();
@@ -30729,7 +30886,7 @@ function filterUpstream(paths, keyNames) {
 	}
 	return {
 		kept,
-		skipped: [...skipped].map(([keyName, storePaths]) => describe$4(keyName, storePaths))
+		skipped: [...skipped].map(([keyName, storePaths]) => describe$5(keyName, storePaths))
 	};
 }
 /**
@@ -30755,7 +30912,7 @@ function leaveToUpstreams(paths, upstreamPaths) {
 		skipped: [...skipped].map(([upstream, storePaths]) => ({
 			upstream,
 			storePaths,
-			reason: `${count$5(storePaths)} skipped: upstream ${upstream} has ${storePaths.length === 1 ? "it" : "them"}`
+			reason: `${count$6(storePaths)} skipped: upstream ${upstream} has ${storePaths.length === 1 ? "it" : "them"}`
 		}))
 	};
 }
@@ -30764,14 +30921,14 @@ function keyNameOf(signature) {
 	const colonAt = signature.indexOf(":");
 	return colonAt > 0 ? signature.slice(0, colonAt) : void 0;
 }
-function describe$4(keyName, storePaths) {
+function describe$5(keyName, storePaths) {
 	return {
 		keyName,
 		storePaths,
-		reason: `${count$5(storePaths)} skipped: signed by ${keyName}`
+		reason: `${count$6(storePaths)} skipped: signed by ${keyName}`
 	};
 }
-function count$5({ length }) {
+function count$6({ length }) {
 	return length === 1 ? "1 path" : `${length} paths`;
 }
 // packages/cache-client/src/open-cache.ts
@@ -31162,7 +31319,7 @@ async function followFirstLink(path, asked, location) {
 }
 async function readLink(path, asked) {
 	try {
-		return await _readlink(path);
+		return await _readlink$1(path);
 	} catch (error) {
 		const code = systemCodeOf(error);
 		if (code === "EINVAL") return void 0;
@@ -31172,7 +31329,7 @@ async function readLink(path, asked) {
 }
 var MAX_LINKS;
 var init_resolve_store_path = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_path();
 	init_src$6();
 	init_file_error();
@@ -31363,7 +31520,7 @@ async function runProgram(command, args, { env, cwd, signal, input, timeoutMs })
 	child.stderr.on("data", (chunk) => stderr.push(chunk));
 	const { promise, resolve, reject } = Promise.withResolvers();
 	child.on("error", (error) => {
-		reject(describe$3(error, command, {
+		reject(describe$4(error, command, {
 			signal,
 			deadline
 		}));
@@ -31377,7 +31534,7 @@ async function runProgram(command, args, { env, cwd, signal, input, timeoutMs })
 	});
 	return promise;
 }
-function describe$3(error, command, { signal, deadline }) {
+function describe$4(error, command, { signal, deadline }) {
 	if (signal.aborted) return new CacheError("CANCELLED", "Interrupted", { cause: error });
 	if (deadline.aborted) return new CacheError("TIMEOUT", `${command} did not end in time`, { cause: error });
 	const reason = error.code === "ENOENT" ? "there is no such command" : error.code ?? "";
@@ -31516,7 +31673,7 @@ async function replaceFile(path, contents, options = {}) {
 	const mode = options.mode ?? (old === void 0 ? 420 : old.mode & 4095);
 	const temporary = `${target}.${_randomUUID()}.tmp`;
 	try {
-		const file = await _open(temporary, "wx", mode & 384);
+		const file = await _open$1(temporary, "wx", mode & 384);
 		try {
 			await file.writeFile(contents);
 			await file.chmod(mode);
@@ -31533,7 +31690,7 @@ async function replaceFile(path, contents, options = {}) {
 }
 var init_replace_file = __esmMin((() => {
 	init__builtin_node_crypto();
-	init_promises$3();
+	init_promises$4();
 }));
 // packages/cache-client/src/user-files/apply-changes.ts
 /** Reads a file, one character a byte. */
@@ -31579,14 +31736,14 @@ async function applyChange({ path, text, isSecret, isProgram = false }, old) {
 		await _rm(path, { force: true });
 		return;
 	}
-	await _mkdir(_dirname(path), { recursive: true });
+	await makeFolder(_dirname(path));
 	const isNew = old.text === void 0;
 	const mode = isProgram ? 493 : isNew && isSecret ? 384 : void 0;
 	await replaceFile(path, Buffer.from(text, "latin1"), mode === void 0 ? {} : { mode });
 }
 /** NixOS and home-manager generate these files; a change there would not even survive. */
 async function requireChangeable(path) {
-	const link = await _readlink(path).catch(() => void 0);
+	const link = await _readlink$1(path).catch(() => void 0);
 	if (link === void 0) return;
 	const target = await _realpath(path).catch(() => void 0);
 	const shown = target ?? _resolve(_dirname(path), link);
@@ -31595,7 +31752,7 @@ async function requireChangeable(path) {
 	throw new CacheError("NOT_FOUND", `${path} is a link to ${shown}, which does not exist`, { hint: "Make the file it leads to, or remove the link." });
 }
 var init_apply_changes = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_path();
 	init_src$6();
 	init_replace_file();
@@ -31908,7 +32065,7 @@ async function readOptionalFile(path, encoding) {
 	}
 }
 var init_read_file = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 }));
 // packages/cli/src/saved-identity.ts
 /** Reads it from a file's JSON. @throws {CacheError} what `malformed` makes, never a value. */
@@ -31995,10 +32152,7 @@ async function readClientConfig(context) {
 /** Saves, readable by the user alone. */
 async function writeClientConfig(context, config) {
 	const path = clientConfigPath(context);
-	await _mkdir(_dirname(path), {
-		recursive: true,
-		mode: 448
-	});
+	await makeFolder(_dirname(path), { mode: 448 });
 	const { replaceFile } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
 	await replaceFile(path, `${JSON.stringify(config, void 0, 2)}\n`, { mode: 384 });
 }
@@ -32046,7 +32200,6 @@ function malformed(path, what) {
 	return new CacheError("CONFIG", `${path} is malformed: ${what}`, { hint: "Repair it, or remove it and log in again." });
 }
 var init_client_config = __esmMin((() => {
-	init_promises$3();
 	init__builtin_node_path();
 	init_src$6();
 	init_read_file();
@@ -32852,7 +33005,7 @@ async function readWithIncludes(path, depth) {
 }
 async function probe(path) {
 	const may = async (target, mode) => _access(target, mode).then(() => true, () => false);
-	if (await _lstat(path).then(() => true, (error) => error.code !== "ENOENT" && error.code !== "ENOTDIR")) return await may(path, _constants.R_OK | _constants.W_OK) && await may(_dirname(path), _constants.W_OK) ? "writable" : "forbidden";
+	if (await _lstat$1(path).then(() => true, (error) => error.code !== "ENOENT" && error.code !== "ENOTDIR")) return await may(path, _constants.R_OK | _constants.W_OK) && await may(_dirname(path), _constants.W_OK) ? "writable" : "forbidden";
 	return await may(_dirname(path), _constants.W_OK) ? "creatable" : "absent";
 }
 async function describeRights(path) {
@@ -32863,7 +33016,7 @@ async function describeRights(path) {
 var MAX_DEPTH$1;
 var init_nix_files = __esmMin((() => {
 	init__builtin_node_fs();
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_path();
 	init_src$3();
 	init_src$6();
@@ -33687,12 +33840,12 @@ function formatBar(state) {
 /** What an event says in one line; `undefined` when it is not worth one. */
 function describeEvent(event) {
 	switch (event.type) {
-		case "planned": return `${count$4(event.paths, "path")}: ${event.missing} missing, ${event.alreadyPresent} there already, ${event.skipped} skipped; ${count$4(event.uploads, "upload")} of ${formatSizeBytes(event.uploadBytes)}`;
+		case "planned": return `${count$5(event.paths, "path")}: ${event.missing} missing, ${event.alreadyPresent} there already, ${event.skipped} skipped; ${count$5(event.uploads, "upload")} of ${formatSizeBytes(event.uploadBytes)}`;
 		case "skipped": return event.reason;
 		case "upload-done": return `${event.result} ${event.storePath} (${formatSizeBytes(event.narSize)}, ${formatSizeBytes(event.sentBytes)} sent, ${formatDurationMs(event.durationMs)})`;
 		case "retry": return `trying the ${event.what} again in ${formatDurationMs(event.delayMs)}: ${event.error.message}`;
 		case "warning": return event.message;
-		case "committed": return `${count$4(event.created, "path")} became visible`;
+		case "committed": return `${count$5(event.created, "path")} became visible`;
 		default: return;
 	}
 }
@@ -33700,12 +33853,12 @@ function describeEvent(event) {
 function describeSummary(summary) {
 	const { uploaded, deduplicated, alreadyPresent, missing } = summary;
 	const rest = `${alreadyPresent} there already, ${summary.skipped.reduce((sum, group) => sum + group.storePaths.length, 0)} skipped`;
-	if (summary.dryRun) return `Would push ${count$4(missing, "path")}; ${rest}.`;
+	if (summary.dryRun) return `Would push ${count$5(missing, "path")}; ${rest}.`;
 	const sent = uploaded === 0 ? "" : ` (${formatSizeBytes(summary.narBytes)}, ${formatSizeBytes(summary.sentBytes)} sent)`;
 	const shared = deduplicated === 0 ? "" : `, ${deduplicated} deduplicated`;
-	return `Pushed ${count$4(uploaded, "path")}${sent}${shared} in ${formatDurationMs(summary.durationMs)}; ${rest}.`;
+	return `Pushed ${count$5(uploaded, "path")}${sent}${shared} in ${formatDurationMs(summary.durationMs)}; ${rest}.`;
 }
-function count$4(number, noun) {
+function count$5(number, noun) {
 	return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
 var REDRAW_MS, CLEAR_LINE;
@@ -33928,7 +34081,7 @@ function readPaths(body) {
 var MAX_BODY_BYTES$1;
 var init_control_server = __esmMin((() => {
 	init__builtin_node_events();
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_http();
 	init_src$6();
 	MAX_BODY_BYTES$1 = 8 * 2 ** 20;
@@ -34081,7 +34234,7 @@ function isSignalled(pid) {
 }
 var ProcessIdentitySchema, WORKERS, MAX_DEPTH;
 var init_process_identity = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init_dist();
 	ProcessIdentitySchema = /* @__PURE__ */ object({
 		pid: /* @__PURE__ */ pipe(/* @__PURE__ */ number(), /* @__PURE__ */ integer(), /* @__PURE__ */ minValue(1)),
@@ -34107,8 +34260,8 @@ async function removeSession(files) {
 		return;
 	}
 	await replaceFile(files.hook, "#!/bin/sh\nexit 0\n");
-	for (const name of await _readdir(files.folder)) {
-		const file = builtin$11.join(files.folder, name);
+	for (const name of await _readdir$1(files.folder)) {
+		const file = builtin$20.join(files.folder, name);
 		if (file !== files.hook) await _rm(file, {
 			recursive: true,
 			force: true
@@ -34129,7 +34282,7 @@ async function removeSession(files) {
 }
 /** The Nix commands of this user that were started with the session's nix.conf. */
 async function findNixProcesses({ nixConf }) {
-	const names = await _readdir("/proc").catch(() => []);
+	const names = await _readdir$1("/proc").catch(() => []);
 	return (await Promise.all(names.filter((name) => /^\d+$/.test(name)).map(async (pid) => {
 		const read = (file) => _readFile(`/proc/${pid}/${file}`, "latin1").catch(() => "");
 		if (!(await read("comm")).includes("nix")) return [];
@@ -34140,7 +34293,7 @@ var SWEEP;
 var init_remove_session = __esmMin((() => {
 	init__builtin_node_child_process();
 	init__builtin_node_fs();
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_path();
 	init_src$3();
 	SWEEP = `folder=$1; shift
@@ -34199,7 +34352,7 @@ async function chooseSocketPath({ socket }) {
 var MAX_SOCKET_PATH_BYTES;
 var init_session_files = __esmMin((() => {
 	init__builtin_node_crypto();
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_os();
 	init__builtin_node_path();
 	MAX_SOCKET_PATH_BYTES = 100;
@@ -34251,7 +34404,7 @@ async function readState(file, schema) {
 }
 var text, address, seconds$1, Settings, Session;
 var init_session_state = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init_src$3();
 	init_src$6();
 	init_dist();
@@ -34518,7 +34671,7 @@ async function openSpool(files) {
 async function readFrom(file, offset) {
 	let handle;
 	try {
-		handle = await _open(file, "r");
+		handle = await _open$1(file, "r");
 	} catch (error) {
 		if (error.code === "ENOENT") return "";
 		throw error;
@@ -34540,7 +34693,7 @@ async function appendToQueue(queueFile, paths) {
 }
 var LETTERS, LETTER_LINE;
 var init_spool$1 = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init_src$4();
 	LETTERS = {
 		pushed: "P",
@@ -34586,12 +34739,12 @@ function openLocalStore(nix, storeDir, run) {
 }
 /** A path whose lock is still there is not done; the lock's removal will be seen. */
 async function keepUnlocked(storeDir, names) {
-	const locks = await Promise.all(names.map((name) => _lstat(_join(storeDir, `${name}.lock`)).then(() => true, () => false)));
+	const locks = await Promise.all(names.map((name) => _lstat$1(_join(storeDir, `${name}.lock`)).then(() => true, () => false)));
 	return names.filter((_, index) => locks[index] === false);
 }
 var MAX_ARGUMENTS;
 var init_local_store = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_path();
 	init_src$3();
 	init_src$6();
@@ -34623,7 +34776,7 @@ var init_store_names = __esmMin((() => {
 // packages/runner-agent/src/uploads/store-diff.ts
 /** Keeps the names that are in the store directory now, valid or not. */
 async function takeSnapshot(storeDir, file) {
-	await writeSessionFile(file, (await _readdir(storeDir).catch(() => [])).map((name) => `${name}\n`).join(""));
+	await writeSessionFile(file, (await _readdir$1(storeDir).catch(() => [])).map((name) => `${name}\n`).join(""));
 }
 /**
 * The store paths that became valid since the snapshot, whoever made them.
@@ -34633,7 +34786,7 @@ async function takeSnapshot(storeDir, file) {
 async function findNewPaths(options) {
 	const { storeDir, env, signal } = options;
 	const old = new Set((await _readFile(options.snapshotFile, "utf8")).split("\n"));
-	const fresh = (await _readdir(storeDir)).filter((name) => !old.has(name) && isWorthPushing(name, { skipSources: false }));
+	const fresh = (await _readdir$1(storeDir)).filter((name) => !old.has(name) && isWorthPushing(name, { skipSources: false }));
 	return (await openLocalStore(options.nix, storeDir, {
 		env,
 		signal,
@@ -34642,7 +34795,7 @@ async function findNewPaths(options) {
 }
 var NIX_TIMEOUT_MS$3;
 var init_store_diff = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init_session_state();
 	init_local_store();
 	init_store_names();
@@ -34812,7 +34965,7 @@ var NICENESS, POLL_MS$2, MAX_STARTS, GRACE_MS, NOTHING$5;
 var init_upload_process = __esmMin((() => {
 	init__builtin_node_child_process();
 	init__builtin_node_fs();
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_os();
 	init_src$6();
 	init_agent_command();
@@ -34904,7 +35057,7 @@ async function readTokenFile(file) {
 }
 var PROGRESS, IDLE_MS$2;
 var init_upload_target = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init_src$3();
 	init_src$6();
 	PROGRESS = /* @__PURE__ */ new Set([
@@ -35357,7 +35510,7 @@ function parseLength(header) {
 }
 var MAX_BREAKS, PROGRESS_BYTES, RESUME_PAUSE_MS, MIN_BYTES_PER_SECOND;
 var init_nar_stream = __esmMin((() => {
-	init_promises$4();
+	init_promises$3();
 	init_src$6();
 	MAX_BREAKS = 3;
 	PROGRESS_BYTES = 65536;
@@ -36256,7 +36409,7 @@ function networkCause(error) {
 }
 var CONNECT_TIMEOUT_MS$1, ATTEMPTS, RETRY_PAUSE_MS, MAX_REDIRECTS$1, REDIRECTS, MAX_SMALL_BYTES, SMALL_CONNECTIONS, PIPELINING, WARM_MS, NEAR_MS, USER_AGENT, decompress;
 var init_upstream = __esmMin((() => {
-	init_promises$4();
+	init_promises$3();
 	init__builtin_node_util();
 	init__builtin_node_zlib();
 	init_src$6();
@@ -36685,15 +36838,15 @@ function createSpool({ directory, maxBytes }) {
 	};
 }
 async function openNameless(directory) {
-	const name = builtin$11.join(directory, `nar-${_randomUUID()}`);
-	const file = await _open(name, "wx+", 384);
+	const name = builtin$20.join(directory, `nar-${_randomUUID()}`);
+	const file = await _open$1(name, "wx+", 384);
 	await _unlink(name);
 	return file;
 }
 var IN_MEMORY_BYTES, MAX_MEMORY_BYTES, MAX_FILES, READ_BYTES, NO_BYTES$1, Entry, MemoryStorage, FileStorage;
 var init_spool = __esmMin((() => {
 	init__builtin_node_crypto();
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_path();
 	init_src$6();
 	IN_MEMORY_BYTES = 262144;
@@ -36965,7 +37118,7 @@ function portOf(address) {
 var DEFAULT_SPOOL_BYTES$2, DEFAULT_PREFETCH_MAX_BYTES, DEFAULT_DEADLINE_MS, DEFAULT_STALL_MS;
 var init_start_nix_face = __esmMin((() => {
 	init__builtin_node_events();
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_http();
 	init_src$6();
 	init_nix_cache();
@@ -48371,7 +48524,7 @@ var CONCURRENCY, FETCH_TIMEOUT_MS, MAX_TREE_BYTES, PAUSE_MS$1, READ_PATH, Spoole
 var init_kept_blobs = __esmMin((() => {
 	init__builtin_node_crypto();
 	init__builtin_node_fs();
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_path();
 	init_esm();
 	init_src$6();
@@ -49849,7 +50002,7 @@ async function readSummary(file) {
 }
 var DELAY_MS;
 var init_summary_file = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init_session_state();
 	DELAY_MS = 500;
 }));
@@ -50057,7 +50210,7 @@ async function waitForEnd({ job, maxAgeSeconds }, stopped) {
 var WATCH_MS, HEARTBEAT_MS, PREPARE_MS, END_MS$1;
 var init_run_agent = __esmMin((() => {
 	init__builtin_node_fs();
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_path();
 	init_src$6();
 	init_control_server();
@@ -50088,7 +50241,7 @@ async function launchAgent(files, { self, env, drainOnly }) {
 	await _rm(files.session, { force: true });
 	const flags = drainOnly ? ["--wait", "--drain-only"] : ["--wait"];
 	const [program, ...words] = agentCommand(self, files.folder, ...flags);
-	const log = await _open(files.log, "a", 384);
+	const log = await _open$1(files.log, "a", 384);
 	const ended = new AbortController();
 	let stdin;
 	try {
@@ -50144,7 +50297,7 @@ async function isToBegin(stdin) {
 var READY_MS, POLL_MS$1, BEGIN;
 var init_start_agent = __esmMin((() => {
 	init__builtin_node_child_process();
-	init_promises$3();
+	init_promises$4();
 	init_src$6();
 	init_process_identity();
 	init_session_state();
@@ -50395,17 +50548,17 @@ function formatSummary(summary, report) {
 	if (report?.unused !== void 0) rows.push(["Named by a later step, not used", report.unused.join(", ")]);
 	const { nix, bazel, uploads } = summary;
 	if (nix !== void 0) {
-		rows.push(["Nix", `${count$3(nix.hits, "path")} from the cache, ${formatSizeBytes(nix.bytes)}`]);
+		rows.push(["Nix", `${count$4(nix.hits, "path")} from the cache, ${formatSizeBytes(nix.bytes)}`]);
 		const views = Object.entries(nix.views);
 		const isOwnOnly = views.every(([view]) => view === setup?.cache);
-		for (const [view, { hits, bytes }] of isOwnOnly ? [] : views) rows.push([`Nix, from ${view}`, `${count$3(hits, "path")}, ${formatSizeBytes(bytes)}`]);
+		for (const [view, { hits, bytes }] of isOwnOnly ? [] : views) rows.push([`Nix, from ${view}`, `${count$4(hits, "path")}, ${formatSizeBytes(bytes)}`]);
 		const misses = Object.entries(MISSES).map(([reason, words]) => [nix.misses[reason], words]).filter(([number]) => number > 0).map(([number, words]) => `${number} ${words}`);
 		if (misses.length > 0) rows.push(["Nix, not from the cache", misses.join(", ")]);
 	}
 	if (bazel !== void 0) {
 		const { actionHits, actionMisses, bytesDown, bytesUp } = bazel;
 		const traffic = `${formatSizeBytes(bytesDown)} down, ${formatSizeBytes(bytesUp)} up`;
-		rows.push(["Bazel", `${actionHits} of ${count$3(actionHits + actionMisses, "action")}, ${traffic}`]);
+		rows.push(["Bazel", `${actionHits} of ${count$4(actionHits + actionMisses, "action")}, ${traffic}`]);
 	}
 	if (uploads !== void 0) {
 		const words = [
@@ -50413,7 +50566,7 @@ function formatSummary(summary, report) {
 			[uploads.failed, "refused"],
 			[uploads.left, "not pushed"]
 		].filter(([number]) => number > 0).map(([number, what]) => `${number} ${what}`);
-		const pushed = `${count$3(uploads.pushed, "path")}, ${formatSizeBytes(uploads.bytes)}`;
+		const pushed = `${count$4(uploads.pushed, "path")}, ${formatSizeBytes(uploads.bytes)}`;
 		rows.push(["Pushed", [pushed, ...words].join(", ")]);
 	}
 	for (const { face, opened, openMs } of summary.breakers) {
@@ -50430,7 +50583,7 @@ function formatSummary(summary, report) {
 function describeStatus({ status }, setup) {
 	return setup === void 0 ? status : `${status}: ${setup.reason}`;
 }
-function count$3(number, what) {
+function count$4(number, what) {
 	return `${number} ${what}${number === 1 ? "" : "s"}`;
 }
 /** Whatever it is, it stays text in one cell. */
@@ -50488,7 +50641,7 @@ async function findInPath(name, env) {
 	}
 }
 var init_find_in_path = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_path();
 }));
 // packages/runner-agent/src/setup/setup-bazel.ts
@@ -50632,7 +50785,7 @@ async function replaceBlock(path, lines) {
 }
 var RC_HEAD, OWNER, VERSION_MS, REMOTE_TIMEOUT_SECONDS;
 var init_setup_bazel = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_path();
 	init_src$3();
 	init_src$6();
@@ -50896,7 +51049,7 @@ async function isNamedTrusted(user, settings, run) {
 }
 var TRIAL, NIX_TIMEOUT_MS$2;
 var init_detect_nix = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_os();
 	init__builtin_node_path();
 	init_src$3();
@@ -50954,7 +51107,7 @@ async function discardSession({ files, agent }) {
 	});
 }
 var init_early_agent = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init_start_agent();
 	init_session_files();
 }));
@@ -51380,8 +51533,8 @@ function writePendingSetup(files, pending) {
 }
 var isObject, Pending, CLAIM_MS, REACHED_MS, POLL_MS;
 var init_pending_setup = __esmMin((() => {
-	init_promises$3();
 	init_promises$4();
+	init_promises$3();
 	init_src$6();
 	init_dist();
 	init_session_state();
@@ -51644,7 +51797,7 @@ function makeTrial(unique) {
 var TRIAL_MS;
 var init_try_hook = __esmMin((() => {
 	init__builtin_node_crypto();
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_path();
 	init_src$3();
 	init_hook_script();
@@ -51793,9 +51946,9 @@ function statusOf({ isPending }, canPush) {
 var MAX_AGE_SECONDS, MAX_RESERVE_MS, DEFAULT_BAZEL, MIN_ASKING_MS, ASKING_PAUSE_MS, Setup, HARMLESS;
 var init_run_setup = __esmMin((() => {
 	init__builtin_node_crypto();
-	init_promises$3();
-	init__builtin_node_os();
 	init_promises$4();
+	init__builtin_node_os();
+	init_promises$3();
 	init_src$6();
 	init_control_client();
 	init_find_session();
@@ -52759,19 +52912,19 @@ function describeWatchEvent(event) {
 	switch (event.type) {
 		case "watching": return `Watching ${event.storeDir}; what becomes valid goes to ${event.view} at ${event.server}`;
 		case "pushed": return `pushed ${nameAll(event.storePaths)}: ${event.uploaded} uploaded (${formatSizeBytes(event.sentBytes)} sent), ${event.deduplicated} deduplicated, ${event.alreadyPresent} there already, ${event.skipped} skipped, in ${formatDurationMs(event.durationMs)}`;
-		case "retry": return `${count$2(event.waiting)} wait, trying again in ${formatDurationMs(event.delayMs)}: ${event.message}`;
+		case "retry": return `${count$3(event.waiting)} wait, trying again in ${formatDurationMs(event.delayMs)}: ${event.message}`;
 		case "refused": return `refused ${event.storePath}: ${event.message}`;
 		case "gone": return `gone before it was pushed: ${event.storePath}`;
 		case "warning": return event.message;
-		case "draining": return `Stopping; ${count$2(event.waiting)} may be pushed for ${formatDurationMs(event.atMostMs)} more`;
-		default: return `Stopped: ${count$2(event.pushed)} pushed, ${event.refused} refused, ${event.unpushed.length} left`;
+		case "draining": return `Stopping; ${count$3(event.waiting)} may be pushed for ${formatDurationMs(event.atMostMs)} more`;
+		default: return `Stopped: ${count$3(event.pushed)} pushed, ${event.refused} refused, ${event.unpushed.length} left`;
 	}
 }
 function nameAll(storePaths) {
 	const [first = ""] = storePaths;
 	return storePaths.length === 1 ? first : `${first} and ${storePaths.length - 1} more`;
 }
-function count$2(paths) {
+function count$3(paths) {
 	return `${paths} path${paths === 1 ? "" : "s"}`;
 }
 var init_watch_events = __esmMin((() => {
@@ -53398,14 +53551,14 @@ function printTransfer(summary, words, facts, isJson, context) {
 	const { added, alreadyPresent, failed, elsewhere, narBytes, fileBytes, durationMs } = summary;
 	const bytes = added === 0 || words.isDryRun === true ? "" : ` (${formatSizeBytes(narBytes)}, ${formatSizeBytes(fileBytes)} compressed)`;
 	const isOthers = elsewhere === 0 ? "" : `, ${elsewhere} of another cache`;
-	note(context, `${words.done} ${count$1(added)}${bytes} ${words.where} in ${formatDurationMs(durationMs)}; ${alreadyPresent} there already, ${failed} failed${isOthers}.`);
+	note(context, `${words.done} ${count$2(added)}${bytes} ${words.where} in ${formatDurationMs(durationMs)}; ${alreadyPresent} there already, ${failed} failed${isOthers}.`);
 }
 /** @throws {CacheError} when anything failed: a script should notice. */
 function requireNoFailures(failed, what) {
 	if (failed === 0) return;
-	throw new CacheError("CORRUPT", `${count$1(failed)} could not be ${what}; the lines above say why`, { hint: "Run the same command again to try them once more; what is there already is skipped." });
+	throw new CacheError("CORRUPT", `${count$2(failed)} could not be ${what}; the lines above say why`, { hint: "Put right what they name and run the same command again: what is there is skipped." });
 }
-function count$1(paths) {
+function count$2(paths) {
 	return `${paths} path${paths === 1 ? "" : "s"}`;
 }
 var init_report = __esmMin((() => {
@@ -53878,7 +54031,7 @@ function describeWrites({ canPush, pushMode, bazel }) {
 }
 var command$42;
 var init_setup = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_path();
 	init_src$6();
 	init_one_of();
@@ -54918,6 +55071,12 @@ var init_read_upstream_token = __esmMin((() => {
 }));
 // packages/cli/src/commands/upstream-add.ts
 var upstream_add_exports = /* @__PURE__ */ __exportAll({ command: () => command$26 });
+/** Before it is sent anywhere. It is on the command line already, but need not be in a message as well. */
+function requireNoCredentials(url) {
+	const { username = "", password = "" } = URL.parse(url) ?? {};
+	if (username === "" && password === "") return;
+	throw new UsageError("The upstream's address has credentials in it", "Leave them out: write user:password into a file, and give it with --upstream-token-file FILE --only-view VIEW.");
+}
 var command$26;
 var init_upstream_add = __esmMin((() => {
 	init_parse_number();
@@ -54963,6 +55122,7 @@ administrator's token.`,
 				const [name = "", url = ""] = args;
 				const { key, priority, maxSize, storeDir, onlyView, upstreamTokenFile } = options;
 				if (key.length === 0) throw new UsageError("upstream add needs a --key", "Who runs the cache publishes its public key; `trusted-public-keys` of a client has it.");
+				requireNoCredentials(url);
 				if (maxSize === "none") throw new UsageError("What is kept of an upstream has a limit");
 				if (upstreamTokenFile !== void 0 && onlyView === void 0) throw new UsageError("--upstream-token-file needs --only-view", "What is fetched with a token is for the readers of one view.");
 				const authorization = upstreamTokenFile === void 0 ? void 0 : await readUpstreamToken(upstreamTokenFile, context);
@@ -55264,7 +55424,10 @@ var init_upstream_remove = __esmMin((() => {
 }));
 // packages/cli/src/commands/warm.ts
 var warm_exports = /* @__PURE__ */ __exportAll({ command: () => command$20 });
-function describe$2({ fetched, already, missing, bytes, upstreamBytes }) {
+function count$1(paths) {
+	return `${paths} path${paths === 1 ? "" : "s"}`;
+}
+function describe$3({ fetched, already, missing, bytes, upstreamBytes }) {
 	return `fetched ${fetched} (${`${formatSizeBytes(bytes)}, ${formatSizeBytes(upstreamBytes)} from upstream`}), ${already} there already, ${missing.length} nowhere`;
 }
 var SHOWN_MISSING, command$20;
@@ -55278,7 +55441,9 @@ var init_warm = __esmMin((() => {
 		name: "warm",
 		summary: "Fetch closures from a view's upstreams before they are needed",
 		description: `What the view has not is fetched by the server, verified and kept, so that the next job gets it from
-there. Nothing of it need be on this machine. Needs a token with the pull permission.`,
+there. Nothing of it need be on this machine. The exit code is 1 when something could not be fetched, and when a path
+named here, or what one refers to, is nowhere; what --from-push alone looks for may be. Needs a token with the pull
+permission.`,
 		args: [{
 			name: "PATH",
 			help: "A store path, or its hash",
@@ -55324,14 +55489,18 @@ there. Nothing of it need be on this machine. Needs a token with the pull permis
 					fromPush,
 					closure: !noClosure
 				};
-				const report = await admin.warm(view, request, (soFar) => {
-					if (!options.json) note(context, describe$2(soFar));
+				let soFar;
+				const report = await admin.warm(view, request, (next) => {
+					if (soFar !== void 0 && !options.json) note(context, describe$3(soFar));
+					soFar = next;
 				});
 				for (const storePathHash of report.missing.slice(0, SHOWN_MISSING)) note(context, `${storePathHash} is nowhere: no upstream of ${view} that answered has it`);
 				for (const { storePathHash, reason } of report.failed) warn(context, `${storePathHash} could not be fetched: ${reason}`);
 				if (options.json) printLine(context, JSON.stringify(report));
-				else printLine(context, `${describe$2(report)}, in ${formatDurationMs(context.nowMs() - startedMs)}`);
-				if (report.failed.length > 0) throw new CacheError("UNAVAILABLE", `${report.failed.length} paths could not be fetched`);
+				else printLine(context, `${describe$3(report)}, in ${formatDurationMs(context.nowMs() - startedMs)}`);
+				if (report.failed.length > 0) throw new CacheError("UNAVAILABLE", `${count$1(report.failed.length)} could not be fetched`, { hint: "Run the same command again: what is there is skipped." });
+				const lacking = fromPush ? report.missing.filter((hash) => roots.has(hash)) : report.missing;
+				if (lacking.length > 0) throw new CacheError("NOT_FOUND", `${count$1(lacking.length)} ${lacking.length === 1 ? "is" : "are"} nowhere`, { hint: "Build and push what no upstream has, or give the view an upstream that has it." });
 			} catch (_) {
 				_usingCtx$18.e = _;
 			} finally {
@@ -55365,7 +55534,7 @@ async function pause$1(durationMs, signal) {
 }
 var FIRST_PAUSE_MS, MAX_PAUSE_MS;
 var init_wait_for_signatures = __esmMin((() => {
-	init_promises$4();
+	init_promises$3();
 	init_src$6();
 	FIRST_PAUSE_MS = 100;
 	MAX_PAUSE_MS = 2e3;
@@ -56238,7 +56407,7 @@ administrator's token.`,
 }));
 // packages/cli/src/commands/commons-explain.ts
 var commons_explain_exports = /* @__PURE__ */ __exportAll({ command: () => command$7 });
-function describe$1(explanation) {
+function describe$2(explanation) {
 	const { view, tenantsNeeded, isHeld, heldBy, votes, versions } = explanation;
 	const voters = votes.map((vote) => `  ${vote.view} ${vote.isWithdrawn ? "withdrew" : "stands to it"}, ${vote.at}`);
 	if (isHeld) return [`The path is in ${view}: ${heldBy === "content" ? "its content gives its name" : "tenants built it alike"}.`, ...voters];
@@ -56274,7 +56443,7 @@ administrator sees every view that contributes, everybody else those that the to
 				var _usingCtx$8 = _usingCtx();
 				const hash = readStorePathHash(args[0] ?? "");
 				const explanation = await _usingCtx$8.a(await openAdminClient(await chooseServer(options, context), context)).explainCommons(hash);
-				const lines = options.json ? [JSON.stringify(explanation)] : describe$1(explanation);
+				const lines = options.json ? [JSON.stringify(explanation)] : describe$2(explanation);
 				for (const line of lines) printLine(context, line);
 			} catch (_) {
 				_usingCtx$8.e = _;
@@ -56429,8 +56598,18 @@ token.`,
 }));
 // packages/cli/src/commands/unquarantine.ts
 var unquarantine_exports = /* @__PURE__ */ __exportAll({ command: () => command$5 });
+function describe$1(revocation, keepsHidden) {
+	const { id, createdAt, entries, run, principal, token, since } = revocation;
+	return `The revocation ${id} of ${createdAt} names ${Object.entries({
+		run,
+		principal,
+		token,
+		since
+	}).filter(([, value]) => value !== void 0).map(([name, value]) => `${name} ${value}`).join(", ")} and hid ${entries} entries. ${keepsHidden ? "Its tokens would be accepted again; what it hid would stay hidden." : "What of them was not built anew since would be there again, and its tokens accepted."}`;
+}
 var command$5;
 var init_unquarantine = __esmMin((() => {
+	init_src$6();
 	init_server_options();
 	init_usage_error();
 	command$5 = defineCommand({
@@ -56445,22 +56624,36 @@ Needs an administrator's token.`,
 		}],
 		options: {
 			...SERVER_OPTIONS,
+			dryRun: flag$2("Say what the revocation named and hid, and leave it in force"),
 			tokensOnly: flag$2("Accept the tokens again, and leave hidden what was written")
 		},
 		environment: SERVER_ENVIRONMENT,
-		examples: [{
-			comment: "It was a false alarm",
-			command: "flywheel unquarantine 3"
-		}, {
-			comment: "The repository is clean again, what it wrote before is not",
-			command: "flywheel unquarantine 3 --tokens-only"
-		}],
+		examples: [
+			{
+				comment: "Look at it first",
+				command: "flywheel unquarantine 3 --dry-run"
+			},
+			{
+				comment: "It was a false alarm",
+				command: "flywheel unquarantine 3"
+			},
+			{
+				comment: "The repository is clean again, what it wrote before is not",
+				command: "flywheel unquarantine 3 --tokens-only"
+			}
+		],
 		async run({ options, args }, context) {
 			try {
 				var _usingCtx$6 = _usingCtx();
 				const id = args[0] ?? "";
 				if (!/^\d{1,15}$/.test(id)) throw new UsageError(`${id} is no number of a revocation`);
-				const { restored } = await _usingCtx$6.a(await openAdminClient(await chooseServer(options, context), context)).liftRevocation(Number(id), options.tokensOnly);
+				const admin = _usingCtx$6.a(await openAdminClient(await chooseServer(options, context), context));
+				if (options.dryRun) {
+					const revocation = (await admin.listRevocations()).find((each) => each.id === Number(id));
+					if (revocation === void 0 || revocation.liftedAt !== void 0) throw new CacheError("NOT_FOUND", `There is no revocation ${id} in force`, { hint: "`flywheel revoke --list` shows those there are." });
+					return note(context, describe$1(revocation, options.tokensOnly));
+				}
+				const { restored } = await admin.liftRevocation(Number(id), options.tokensOnly);
 				note(context, `Took the revocation ${id} back: ${restored} entries are there again.`);
 			} catch (_) {
 				_usingCtx$6.e = _;
@@ -56519,7 +56712,7 @@ async function pause(signal) {
 }
 var WAIT_SECONDS, PAUSE_MS, MAX_ABSENCE_MS;
 var init_run_scrub = __esmMin((() => {
-	init_promises$4();
+	init_promises$3();
 	init_src$6();
 	WAIT_SECONDS = 2;
 	PAUSE_MS = 1e3;
@@ -57530,7 +57723,7 @@ async function gatherNetrc(path) {
 }
 var init_gather_netrc = __esmMin((() => {
 	init__builtin_node_fs();
-	init_promises$3();
+	init_promises$4();
 }));
 // \0builtin:node:dns/promises
 var builtin, read, _lookup;
@@ -58138,11 +58331,11 @@ async function getNarInfo(hash, substituter, session, password) {
 	}
 }
 async function newestPaths(realStoreDir) {
-	const names = await _readdir(realStoreDir).catch(() => []);
+	const names = await _readdir$1(realStoreDir).catch(() => []);
 	const dated = await Promise.all(names.filter(isBuilt).map(async (name) => {
 		return {
 			name,
-			atMs: (await _lstat(_join(realStoreDir, name)).catch(() => void 0))?.ctimeMs ?? 0
+			atMs: (await _lstat$1(_join(realStoreDir, name)).catch(() => void 0))?.ctimeMs ?? 0
 		};
 	}));
 	dated.sort((left, right) => right.atMs - left.atMs);
@@ -58153,7 +58346,7 @@ function isBuilt(name) {
 }
 var MAX_CANDIDATES, AT_A_TIME;
 var init_find_store_path = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_path();
 	init_src$6();
 	init_src$4();
@@ -58216,7 +58409,7 @@ function isOurs$1(url, substituter) {
 }
 /** Versions of Nix keep files of their own; the one in use is the one written last. */
 async function findFile(folder) {
-	const names = await _readdir(folder).catch(() => []);
+	const names = await _readdir$1(folder).catch(() => []);
 	const [newest] = (await Promise.all(names.filter((name) => /^binary-cache-v\d+\.sqlite$/.test(name)).map(async (name) => {
 		const file = _join(folder, name);
 		return {
@@ -58228,7 +58421,7 @@ async function findFile(folder) {
 	throw new CacheError("NOT_FOUND", `Nix remembers nothing of any cache in ${folder}`);
 }
 var init_read_narinfo_memory = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_path();
 	init_src$6();
 }));
@@ -58269,7 +58462,7 @@ async function verifyWithNix(nix, question, run) {
 	}
 }
 var init_verify_with_nix = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_os();
 	init__builtin_node_path();
 	init_src$3();
@@ -58555,7 +58748,7 @@ async function readCa(file) {
 }
 var NIX_TIMEOUT_MS, DEFAULT_CA_FILE;
 var init_gather_snapshot$1 = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init_gather_netrc();
 	init_gather_network();
 	init_http_session();
@@ -58646,7 +58839,7 @@ async function resolveStorePath(given, context) {
 }
 var DEFAULT_TIMEOUT_MS$1, command$3;
 var init_doctor_nix = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_path();
 	init_src$6();
 	init_all_checks$1();
@@ -59424,7 +59617,7 @@ async function readText(path) {
 	return _readFile(path, "utf8").catch(() => void 0);
 }
 var init_gather_rc = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init__builtin_node_path();
 	init_src$3();
 	init_bazel_files();
@@ -59861,7 +60054,7 @@ function nonEmpty(text) {
 	return text === "" ? void 0 : text;
 }
 var init_gather_snapshot = __esmMin((() => {
-	init_promises$3();
+	init_promises$4();
 	init_src$3();
 	init_rc_file();
 	init_gather_network();
@@ -60852,7 +61045,12 @@ async function dispatch(words, context) {
 		context.stdout.write(formatCommandHelp(command));
 		return;
 	}
-	await command.run(parsed, context);
+	try {
+		await command.run(parsed, context);
+	} catch (error) {
+		if (!(error instanceof UsageError) || error.hint !== void 0) throw error;
+		throw new UsageError(error.message, `See \`flywheel ${command.name} --help\`.`);
+	}
 }
 function nameOfFirst(group) {
 	return `flywheel ${COMMAND_TABLE.find(({ name }) => name.startsWith(`${group} `))?.name ?? group}`;
