@@ -16,8 +16,11 @@ start() {
   fi
   # Beyond it the agent goes on asking the server, and the job need not wait.
   export FLYWHEEL_SERVER_WAIT="${FLYWHEEL_SERVER_WAIT:-700ms}"
+  # The job's sources are not there yet. What lies in their place is of a job before: programs, and the choice of a Bazel.
+  # So the settings are those that every Bazel knows, unless all jobs of this runner have the same.
+  cd / || return 0
   timeout -k 1 $((seconds + 1)) flywheel setup --kind nix --kind bazel \
-    --timeout "${seconds}s" --export-file "$GITHUB_ENV" --mask && return 0
+    --bazel-version "${FLYWHEEL_BAZEL_VERSION:-4}" --timeout "${seconds}s" --export-file "$GITHUB_ENV" --mask && return 0
   echo "flywheel: the set-up ended with $?: the job goes on without the cache" >&2
 }
 

@@ -6,6 +6,12 @@ import { parseBazelRelease } from "../src/bazel-config/bazel-version.ts";
 
 /** Nobody listens on it. */
 const DEAD = "127.0.0.1:1";
+/** Where nobody knows which Bazel it will be. */
+const OLDEST = {
+  release: parseBazelRelease("4"),
+  download: "toplevel",
+  header: "a=b",
+} as const;
 const LITTLE = { download: "minimal", header: "authorization=Bearer secret" } as const;
 
 describeEachBazel("the settings for it", (bazel) => {
@@ -13,6 +19,7 @@ describeEachBazel("the settings for it", (bazel) => {
     ["gRPC", `grpc://${DEAD}`, {}],
     ["HTTP", `http://${DEAD}/main`, {}],
     ["gRPC, with a header of two words, downloading little", `grpc://${DEAD}`, LITTLE],
+    ["gRPC, of the oldest", `grpc://${DEAD}`, OLDEST],
     ["gRPC, downloading all", `grpc://${DEAD}`, { download: "all" }],
   ] as const)(
     "are all known to it, and build without the cache over %s",
