@@ -5,6 +5,7 @@ import { CacheError } from "@glorious/core";
 import type { TreeFile } from "./git.ts";
 import type { ReleaseVersion } from "./release-version.ts";
 import { rewriteLinks } from "./rewrite-links.ts";
+import { rewriteVersions } from "./rewrite-versions.ts";
 import type { SourceTree } from "./source-tree.ts";
 
 /** What belongs to an action beside its `dist`; everything else stays in the sources. */
@@ -66,7 +67,8 @@ function createReadme(
       source.kindOf(path) === "file" && posix.dirname(path).startsWith(`actions/${name}`),
   });
   const shown = forge.kind === "github" ? linked : showForgejo(linked, source, name, forge.url);
-  return `${shown.trimEnd()}\n\n${describeVersions(source, name, version, forge)}`;
+  const current = rewriteVersions(shown, version);
+  return `${current.trimEnd()}\n\n${describeVersions(source, name, version, forge)}`;
 }
 
 /** The README with the example's workflow of Forgejo in the place of GitHub's. */

@@ -3,6 +3,7 @@ import { CacheError } from "@glorious/core";
 import type { TreeFile } from "./git.ts";
 import type { ReleaseVersion } from "./release-version.ts";
 import { rewriteLinks } from "./rewrite-links.ts";
+import { rewriteVersions } from "./rewrite-versions.ts";
 import type { SourceTree } from "./source-tree.ts";
 
 const FOLDER = "gitlab/";
@@ -21,10 +22,10 @@ export function createCatalogTree(
       throw new CacheError("NOT_FOUND", `${FOLDER}${wanted} is not in the commit`);
     }
   }
-  return [...files.map((file) => withLinks(file, source, version)), source.require("LICENSE")];
+  return [...files.map((file) => toReadable(file, source, version)), source.require("LICENSE")];
 }
 
-function withLinks(file: TreeFile, source: SourceTree, version: ReleaseVersion): TreeFile {
+function toReadable(file: TreeFile, source: SourceTree, version: ReleaseVersion): TreeFile {
   if (!file.path.endsWith(".md")) return file;
   const text = rewriteLinks(file.contents.toString(), {
     page: `${FOLDER}${file.path}`,
@@ -33,5 +34,5 @@ function withLinks(file: TreeFile, source: SourceTree, version: ReleaseVersion):
     kindOf: (path) => source.kindOf(path),
     comesAlong: (path) => path.startsWith(FOLDER),
   });
-  return { ...file, contents: Buffer.from(text) };
+  return { ...file, contents: Buffer.from(rewriteVersions(text, version)) };
 }

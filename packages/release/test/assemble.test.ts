@@ -35,6 +35,16 @@ test("the README leads into the sources, says its exact tag, and shows the forge
   expect(mirror).not.toContain("uses: glorious/");
 });
 
+test("the README names the major that it is a release of, whatever the sources' README says", async () => {
+  await using sources = await createSmallSources();
+  await sources.assemble("0.1.0");
+  for (const forge of ["github", "forgejo"]) {
+    const readme = await sources.git(forge, ["show", "v0:README.md"]);
+    expect(readme).toContain("glorious/setup-small@v0\n");
+    expect(readme).not.toContain("@v1");
+  }
+});
+
 test("the GitLab catalog has versions without a v, no floating tag, and its own files linked", async () => {
   await using sources = await createSmallSources();
   await sources.assemble("1.2.3");
