@@ -32658,8 +32658,8 @@ function planUseBazel(files, rcText, credential) {
 	return plan(files, {
 		netrc: credential.kind === "netrc" ? formatNetrcBlock([credential]) : [],
 		token: token === void 0 ? void 0 : `${token}\n`,
-		helper: script,
-		ownRc: NOTE + rcText,
+		helper: script === void 0 ? void 0 : toFileText(script),
+		ownRc: toFileText(NOTE + rcText),
 		userRc: [formatRcImport(files.ownRc.path)],
 		warnings: credential.kind === "netrc" ? describeClash(files.netrc, credential) : []
 	});
@@ -32727,6 +32727,10 @@ function describeClash(netrc, { host, token }) {
 	const theirs = parseNetrc(readUserText(netrc, OWNER$2)).find((entry) => entry.host === host);
 	if (theirs === void 0 || theirs.password === token) return [];
 	return [`${netrc.path} has an entry of your own for ${host}. Programs go by the host alone, whatever the port, and most take the first entry: they now send this view's token there. \`${OWNER$2} --undo\` brings yours back.`];
+}
+/** One character a byte, as {@link FileState} has it: the user's folder may have a name of any script. */
+function toFileText(text) {
+	return Buffer.from(text, "utf8").toString("latin1");
 }
 var OWNER$2, NOTE;
 var init_plan_use_bazel = __esmMin((() => {

@@ -116,3 +116,17 @@ test("an own entry for the same host is told of", () => {
   expect(warnings).toEqual([expect.stringContaining("cache.example.org")]);
   expect(warnings.join("")).not.toContain("mine");
 });
+
+test("a folder of any name is written as it is", () => {
+  const helper = "/home/hömé 日本/credential-helper";
+  const script = `#!/bin/sh\ncat '${helper}'\n`;
+  const { changes } = planUseBazel(filesOf({}), `build "--credential_helper=a=${helper}"\n`, {
+    ...{ kind: "helper", token: undefined },
+    script,
+  });
+  const written = (name: Name): string =>
+    Buffer.from(changes.find(({ path }) => path === PATHS[name])?.text ?? "", "latin1").toString();
+
+  expect(written("ownRc")).toContain(`=a=${helper}"`);
+  expect(written("credentialHelper")).toBe(script);
+});

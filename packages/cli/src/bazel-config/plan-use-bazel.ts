@@ -57,8 +57,8 @@ export function planUseBazel(
   return plan(files, {
     netrc: credential.kind === "netrc" ? formatNetrcBlock([credential]) : [],
     token: token === undefined ? undefined : `${token}\n`,
-    helper: script,
-    ownRc: NOTE + rcText,
+    helper: script === undefined ? undefined : toFileText(script),
+    ownRc: toFileText(NOTE + rcText),
     userRc: [formatRcImport(files.ownRc.path)],
     warnings: credential.kind === "netrc" ? describeClash(files.netrc, credential) : [],
   });
@@ -116,4 +116,9 @@ function describeClash(
   return [
     `${netrc.path} has an entry of your own for ${host}. Programs go by the host alone, whatever the port, and most take the first entry: they now send this view's token there. \`${OWNER} --undo\` brings yours back.`,
   ];
+}
+
+/** One character a byte, as {@link FileState} has it: the user's folder may have a name of any script. */
+function toFileText(text: string): string {
+  return Buffer.from(text, "utf8").toString("latin1");
 }
