@@ -60,7 +60,7 @@ test("what is queued is pushed without anybody asking, and not again by the next
   await using _ = uploader;
   await appendToQueue(queueFile, [pathOf("a")]);
   expect(await pushed.promise).toEqual([pathOf("a")]);
-  expect(await uploader.drain({ timeoutMs: 5000 })).toMatchObject({ failed: 0, left: 0 });
+  expect(await uploader.drain({ timeoutMs: 60_000 })).toMatchObject({ failed: 0, left: 0 });
   expect(await (await reopen()).readNew()).toEqual([]);
 });
 
@@ -70,7 +70,7 @@ test("a filtered path is skipped, a refused one does not keep the others", async
   });
   await using _ = uploader;
   await appendToQueue(queueFile, [pathOf("a"), pathOf("b"), pathOf("c"), pathOf("d", "secret")]);
-  const report = await uploader.drain({ timeoutMs: 5000 });
+  const report = await uploader.drain({ timeoutMs: 60_000 });
   expect(report).toMatchObject({ failed: 1, left: 0 });
   expect(last()).toMatchObject({ queued: 3, pushed: 2, failed: 1, skipped: 1, left: 0 });
 });
@@ -80,7 +80,7 @@ test("a drain looks for what no hook told of", async () => {
     findMore: () => Promise.resolve([pathOf("a")]),
   });
   await using _ = uploader;
-  expect(await uploader.drain({ timeoutMs: 5000 })).toMatchObject({ pushed: 1, left: 0 });
+  expect(await uploader.drain({ timeoutMs: 60_000 })).toMatchObject({ pushed: 1, left: 0 });
 });
 
 test("a drain without a server ends at its limit, says what is left, and keeps it", async () => {
