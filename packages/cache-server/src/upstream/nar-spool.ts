@@ -79,7 +79,10 @@ class Spool implements NarSpool {
     this.sizeBytes += chunk.length;
     this.#tell();
     if (this.sizeBytes - this.#writtenBytes >= WRITE_BYTES) this.#startWriting();
-    while (this.sizeBytes - this.#writtenBytes > MAX_UNWRITTEN_BYTES) await this.#writing;
+    while (this.sizeBytes - this.#writtenBytes > MAX_UNWRITTEN_BYTES) {
+      this.#startWriting();
+      await this.#writing;
+    }
     this.#requireDisk();
   }
 
