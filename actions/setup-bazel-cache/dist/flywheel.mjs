@@ -51164,7 +51164,7 @@ async function openAccess(request, context) {
 			kind: "none",
 			status: "degraded",
 			reason: describeFailure(error, context.signal),
-			server
+			lateServer: context.signal.aborted ? server : void 0
 		};
 	}
 }
@@ -52012,7 +52012,6 @@ var init_run_setup = __esmMin((() => {
 					drainOnly: false
 				}));
 				const isNamed = namesServer(this.#request, env);
-				const waited = AbortSignal.timeout(this.#serverMs());
 				if (isNamed) {
 					early.launch();
 					if (this.#request.kinds.includes("bazel")) this.#bazelRelease().catch(() => {});
@@ -52021,21 +52020,21 @@ var init_run_setup = __esmMin((() => {
 				const [access, nix] = await Promise.all([
 					openAccess(this.#request, {
 						env: this.#context.env,
-						signal: AbortSignal.any([this.#context.signal, waited]),
+						signal: AbortSignal.any([this.#context.signal, AbortSignal.timeout(this.#serverMs())]),
 						stopwatch: this.#stopwatch
 					}),
 					isNamed ? this.#detectNix(early.files()) : void 0,
 					this.#hook
 				]);
-				const isLate = this.#request.waitSeconds !== void 0 && waited.aborted;
-				if (access.kind === "none" && isLate && access.server !== void 0) {
-					const pending = pendingAccess(access.server, this.#request, env);
+				if (access.kind === "none") {
+					const { lateServer } = access;
+					if (lateServer === void 0 || this.#request.waitSeconds === void 0) return this.without(access.status, access.reason, access.hint);
+					const pending = pendingAccess(lateServer, this.#request, env);
 					return await this.#open(pending, early, {
 						nix,
 						leftPaths
 					});
 				}
-				if (access.kind === "none") return this.without(access.status, access.reason, access.hint);
 				return await this.#open(access, early, {
 					nix,
 					leftPaths

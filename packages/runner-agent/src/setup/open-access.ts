@@ -55,8 +55,8 @@ export interface Access {
 /** Why there is none. */
 export interface NoAccess {
   readonly kind: "none";
-  /** Which server it was, if it came to that. */
-  readonly server?: string | undefined;
+  /** A server that had not answered when the time was up. */
+  readonly lateServer?: string | undefined;
   /** `disabled`: it was configured so; `degraded`: something failed. */
   readonly status: "disabled" | "degraded";
   readonly reason: string;
@@ -92,7 +92,8 @@ export async function openAccess(
     return await openServer(server, runner, request, context);
   } catch (error) {
     const reason = describeFailure(error, context.signal);
-    return { kind: "none", status: "degraded", reason, server };
+    const lateServer = context.signal.aborted ? server : undefined;
+    return { kind: "none", status: "degraded", reason, lateServer };
   }
 }
 

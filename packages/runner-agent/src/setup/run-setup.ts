@@ -189,7 +189,6 @@ class Setup implements Disposable {
     const parent = this.#request.temporaryDirectory ?? (env["RUNNER_TEMP"] || tmpdir());
     await using early = createEarlyAgent(parent, { self, env, drainOnly: false });
     const isNamed = namesServer(this.#request, env);
-    const waited = AbortSignal.timeout(this.#serverMs());
     if (isNamed) {
       early.launch();
       if (this.#request.kinds.includes("bazel")) void this.#bazelRelease().catch(() => {});
@@ -198,19 +197,21 @@ class Setup implements Disposable {
     const [access, nix] = await Promise.all([
       openAccess(this.#request, {
         env: this.#context.env,
-        signal: AbortSignal.any([this.#context.signal, waited]),
+        signal: AbortSignal.any([this.#context.signal, AbortSignal.timeout(this.#serverMs())]),
         stopwatch: this.#stopwatch,
       }),
       isNamed ? this.#detectNix(early.files()) : undefined,
       // Nothing may be written into a folder that is on its way out.
       this.#hook,
     ]);
-    const isLate = this.#request.waitSeconds !== undefined && waited.aborted;
-    if (access.kind === "none" && isLate && access.server !== undefined) {
-      const pending = pendingAccess(access.server, this.#request, env);
+    if (access.kind === "none") {
+      const { lateServer } = access;
+      if (lateServer === undefined || this.#request.waitSeconds === undefined) {
+        return this.without(access.status, access.reason, access.hint);
+      }
+      const pending = pendingAccess(lateServer, this.#request, env);
       return await this.#open(pending, early, { nix, leftPaths });
     }
-    if (access.kind === "none") return this.without(access.status, access.reason, access.hint);
     return await this.#open(access, early, { nix, leftPaths });
   }
 
