@@ -26977,7 +26977,7 @@ function upstreamPath(name) {
 function viewPath(view) {
 	return `views/${requireViewName(view)}/upstreams`;
 }
-var VIEW_UPSTREAM, ViewUpstreamsAnswer, UpstreamAnswer, UpstreamList, RemovedUpstream, Trial;
+var VIEW_UPSTREAM, ViewUpstreamList, ViewUpstreamsAnswer, UpstreamAnswer, UpstreamList, RemovedUpstream, Trial;
 var init_upstreams_client = __esmMin((() => {
 	init_dist();
 	init_server_url();
@@ -26994,16 +26994,27 @@ var init_upstreams_client = __esmMin((() => {
 			secondsAgo: /* @__PURE__ */ number()
 		}))
 	};
-	ViewUpstreamsAnswer = /* @__PURE__ */ object({
+	ViewUpstreamList = /* @__PURE__ */ array(/* @__PURE__ */ object({
+		...VIEW_UPSTREAM,
+		paths: /* @__PURE__ */ optional(/* @__PURE__ */ number()),
+		fileBytes: /* @__PURE__ */ optional(/* @__PURE__ */ number()),
+		maxSizeBytes: /* @__PURE__ */ optional(/* @__PURE__ */ number())
+	}));
+	ViewUpstreamsAnswer = /* @__PURE__ */ pipe(/* @__PURE__ */ object({
 		signsUpstream: /* @__PURE__ */ boolean(),
 		pushesUpstream: /* @__PURE__ */ boolean(),
-		upstreams: /* @__PURE__ */ array(/* @__PURE__ */ object({
-			...VIEW_UPSTREAM,
-			paths: /* @__PURE__ */ optional(/* @__PURE__ */ number()),
-			fileBytes: /* @__PURE__ */ optional(/* @__PURE__ */ number()),
-			maxSizeBytes: /* @__PURE__ */ optional(/* @__PURE__ */ number())
-		}))
-	});
+		upstreams: ViewUpstreamList,
+		reads: /* @__PURE__ */ optional(/* @__PURE__ */ array(/* @__PURE__ */ object({
+			view: /* @__PURE__ */ string(),
+			isCommons: /* @__PURE__ */ boolean(),
+			signsUpstream: /* @__PURE__ */ boolean(),
+			upstreams: /* @__PURE__ */ array(/* @__PURE__ */ string())
+		})), []),
+		asked: /* @__PURE__ */ optional(ViewUpstreamList)
+	}), /* @__PURE__ */ transform(({ asked, ...answer }) => ({
+		...answer,
+		asked: asked ?? answer.upstreams
+	})));
 	UpstreamAnswer = /* @__PURE__ */ object({
 		...VIEW_UPSTREAM,
 		view: /* @__PURE__ */ optional(/* @__PURE__ */ string()),
@@ -54424,17 +54435,33 @@ function describeUpstream(upstream) {
 	const space = fileBytes === void 0 || maxSizeBytes === void 0 ? "" : `, stored ${formatSizeBytes(fileBytes)} of ${formatSizeBytes(maxSizeBytes)}`;
 	return `${name} (${url}): ${describeHealth(upstream)}${space}`;
 }
+/** Whether what comes from upstreams is signed by a key of the views read. */
+function isSignedHere({ signsUpstream, reads }) {
+	return signsUpstream || reads.some((read) => read.signsUpstream);
+}
+/** The views behind one another in the order of reading, in one line; empty for one that stands alone. */
+function describeReads({ reads }) {
+	if (reads.length < 2) return "";
+	return reads.map((read) => `${read.view}${read.isCommons ? " (the commons)" : ""}`).join(", then ");
+}
 var init_view_upstreams = __esmMin((() => {
 	init_src$6();
 }));
 // packages/cli/src/commands/view-info.ts
 var view_info_exports = /* @__PURE__ */ __exportAll({ command: () => command$36 });
-function upstreamFacts(reading) {
-	const { upstreams, signsUpstream, pushesUpstream } = reading;
-	if (upstreams.length === 0) return [["upstreams", "none"]];
+function readingFacts(reading, view) {
+	const { reads, asked, pushesUpstream } = reading;
+	const ownerOf = ({ name }) => {
+		const owners = reads.filter(({ upstreams }) => upstreams.includes(name));
+		return owners.every((owner) => owner.view !== view) && owners.length > 0 ? ` (of ${owners.map((owner) => owner.view).join(", ")})` : "";
+	};
+	const chain = describeReads(reading);
+	const behind = chain === "" ? [] : [["reads", chain]];
+	if (asked.length === 0) return [...behind, ["upstreams", "none"]];
 	return [
-		...upstreams.map((upstream) => ["upstream", describeUpstream(upstream)]),
-		["signs upstream", signsUpstream ? "yes" : "no: clients trust the upstreams' keys"],
+		...behind,
+		...asked.map((each) => ["upstream", `${describeUpstream(each)}${ownerOf(each)}`]),
+		["signs upstream", isSignedHere(reading) ? "yes" : "no: clients trust the upstreams' keys"],
 		["pushes upstream", pushesUpstream ? "yes" : "no: pushes skip what an upstream has"]
 	];
 }
@@ -54481,7 +54508,7 @@ var init_view_info = __esmMin((() => {
 					...config,
 					...reading
 				}));
-				const upstream = config.upstreamCacheKeyNames ?? [];
+				const skipped = config.upstreamCacheKeyNames ?? [];
 				const unknown = "unknown";
 				const facts = formatFacts([
 					["view", view],
@@ -54490,11 +54517,11 @@ var init_view_info = __esmMin((() => {
 					["public key", config.publicKey ?? unknown],
 					["store folder", config.storeDir ?? unknown],
 					["priority", config.priority === void 0 ? unknown : String(config.priority)],
-					["upstream keys", upstream.length === 0 ? "none" : upstream.join(", ")],
+					["pushes skip", skipped.length === 0 ? "no signature" : `signatures of ${skipped.join(", ")}`],
 					["retention", formatRetention(config.retentionPeriod)],
 					["size limit", formatMaxSize(config.flywheel?.maxSizeBytes)],
 					["compression", describeLevel(config.flywheel?.compressionLevel)],
-					...reading === void 0 ? [] : upstreamFacts(reading)
+					...reading === void 0 ? [] : readingFacts(reading, view)
 				]);
 				for (const line of facts) printLine(context, line);
 			} catch (_) {
@@ -57564,8 +57591,10 @@ var init_check_token = __esmMin((() => {
 function checkUpstreams(snapshot) {
 	const reading = upstreamsOf(snapshot);
 	if (typeof reading === "string") return skipped(reading);
-	if (reading.upstreams.length === 0) return ok("the view falls back to no other cache");
-	const sick = reading.upstreams.flatMap(({ name, state, lastFault }) => {
+	const chain = describeReads(reading);
+	const reads = chain === "" ? "the view" : `what is read is ${chain}: it`;
+	if (reading.asked.length === 0) return ok(`${reads} falls back to no other cache`);
+	const sick = reading.asked.flatMap(({ name, state, lastFault }) => {
 		if (lastFault === void 0 || lastFault.secondsAgo > RECENT_SECONDS) return state === "resting" ? [{
 			name,
 			said: `${name} is left alone`
@@ -57579,7 +57608,7 @@ function checkUpstreams(snapshot) {
 		}];
 	});
 	const [first] = sick;
-	if (first === void 0) return ok(`the view falls back to ${reading.upstreams.map(({ name }) => name).join(", ")}`);
+	if (first === void 0) return ok(`${reads} falls back to ${reading.asked.map(({ name }) => name).join(", ")}`);
 	return warning(sick.map(({ said }) => said).join("; "), "What it alone has is a miss meanwhile; what was fetched before is served.", `flywheel upstream test ${first.name}${snapshot.target.serverFlag}`);
 }
 /** Nix believes what comes from there. */
@@ -57587,13 +57616,13 @@ function checkUpstreamKeys(snapshot) {
 	const { nix, user, target } = snapshot;
 	const reading = upstreamsOf(snapshot);
 	if (typeof reading === "string") return skipped(reading);
-	if (reading.upstreams.length === 0) return skipped("the view falls back to no other cache");
-	if (reading.signsUpstream) return ok("the view's own key signs what its upstreams have");
+	if (reading.asked.length === 0) return skipped("the view falls back to no other cache");
+	if (isSignedHere(reading)) return ok("a view's own key signs what the upstreams have");
 	const reader = readerOf(nix, user);
 	if (reader === void 0) return skipped("Nix's settings are unknown");
 	const trusted = readTrustedKeys(reader.trustedPublicKeys);
-	const strange = reading.upstreams.filter(({ publicKeys }) => publicKeys.flatMap((key) => readKeyList(key)).every((key) => !trusted.some((each) => each.name === key.name && each.bytes.equals(key.bytes))));
-	if (strange.length === 0) return ok("the keys of its upstreams are trusted");
+	const strange = reading.asked.filter(({ publicKeys }) => publicKeys.flatMap((key) => readKeyList(key)).every((key) => !trusted.some((each) => each.name === key.name && each.bytes.equals(key.bytes))));
+	if (strange.length === 0) return ok("the keys of the upstreams are trusted");
 	return failure(`no key of ${strange.map(({ name }) => name).join(", ")} is trusted`, "Nix refuses the paths that the view has from there, as it lacks a signature it trusts.", useCommand$1(target, reader));
 }
 /** Nix asks no cache that the view asks for it. */
@@ -57603,7 +57632,7 @@ function checkOneSubstituter(snapshot) {
 	if (typeof reading === "string") return skipped(reading);
 	const reader = readerOf(nix, user);
 	if (reader === void 0) return skipped("Nix's settings are unknown");
-	const twice = reading.upstreams.filter(({ url }) => reader.substituters.some((address) => isSameSubstituter(address, url)));
+	const twice = reading.asked.filter(({ url }) => reader.substituters.some((address) => isSameSubstituter(address, url)));
 	if (twice.length === 0) return ok("Nix asks no cache that the view falls back to");
 	const urls = twice.map(({ url }) => url.replace(/\/$/, "")).join(" ");
 	return warning(`Nix asks ${urls} as well, which the view falls back to`, "Each miss costs a question there, and builds fail with it when it does: one substituter is enough.", `grep -rn -e ${new URL(twice[0]?.url ?? urls).host} /etc/nix ~/.config/nix`);
@@ -57619,6 +57648,7 @@ function describeFault(reason) {
 var RECENT_SECONDS, KEY_FAULTS;
 var init_check_upstreams = __esmMin((() => {
 	init_src$6();
+	init_view_upstreams();
 	init_reader();
 	init_check_substituter();
 	init_trusted_keys();

@@ -25,6 +25,16 @@ export interface ViewUpstream {
   readonly maxSizeBytes?: number | undefined;
 }
 
+/** A view that is looked into when another is read. */
+export interface ReadView {
+  readonly view: string;
+  /** Whether it is the one that fills itself with what tenants agree on. */
+  readonly isCommons: boolean;
+  readonly signsUpstream: boolean;
+  /** The names of its own upstreams, in its order. */
+  readonly upstreams: readonly string[];
+}
+
 /** The upstreams of a view, and what it does with what they have. */
 export interface ViewUpstreams {
   /** Whether the view's keys sign it. */
@@ -33,6 +43,10 @@ export interface ViewUpstreams {
   readonly pushesUpstream: boolean;
   /** In the view's order. */
   readonly upstreams: readonly ViewUpstream[];
+  /** The views that a read by this token looks into, in order: the view, its base, those behind it. */
+  readonly reads: readonly ReadView[];
+  /** Their upstreams, each once, in the order that they are preferred in. */
+  readonly asked: readonly ViewUpstream[];
 }
 
 /** An upstream as an administrator sees it. */
@@ -110,18 +124,35 @@ const VIEW_UPSTREAM = {
   state: v.optional(v.string()),
   lastFault: v.optional(v.object({ reason: v.string(), secondsAgo: v.number() })),
 };
-const ViewUpstreamsAnswer = v.object({
-  signsUpstream: v.boolean(),
-  pushesUpstream: v.boolean(),
-  upstreams: v.array(
-    v.object({
-      ...VIEW_UPSTREAM,
-      paths: v.optional(v.number()),
-      fileBytes: v.optional(v.number()),
-      maxSizeBytes: v.optional(v.number()),
-    }),
-  ),
-});
+const ViewUpstreamList = v.array(
+  v.object({
+    ...VIEW_UPSTREAM,
+    paths: v.optional(v.number()),
+    fileBytes: v.optional(v.number()),
+    maxSizeBytes: v.optional(v.number()),
+  }),
+);
+const ViewUpstreamsAnswer = v.pipe(
+  v.object({
+    signsUpstream: v.boolean(),
+    pushesUpstream: v.boolean(),
+    upstreams: ViewUpstreamList,
+    // Servers of before say what the view itself has alone.
+    reads: v.optional(
+      v.array(
+        v.object({
+          view: v.string(),
+          isCommons: v.boolean(),
+          signsUpstream: v.boolean(),
+          upstreams: v.array(v.string()),
+        }),
+      ),
+      [],
+    ),
+    asked: v.optional(ViewUpstreamList),
+  }),
+  v.transform(({ asked, ...answer }) => ({ ...answer, asked: asked ?? answer.upstreams })),
+);
 const UpstreamAnswer = v.object({
   ...VIEW_UPSTREAM,
   view: v.optional(v.string()),

@@ -1,6 +1,7 @@
 import { formatPublicKey, secretKeyFromSeed, toPublicKey } from "@glorious/nix-store";
 import { expect, test } from "vitest";
 
+import { NO_VIEW_POLICY } from "../src/trust/view-policy.ts";
 import { samplePath, storePathHashOf } from "./index/index-samples.ts";
 import { push } from "./index/index-setup.ts";
 import { createTestPath } from "./test-path.ts";
@@ -96,6 +97,51 @@ test("an administrator defines upstreams, and views have those that were defined
   });
   expect((await attach("main", owner)).status).toBe(200);
   expect(await upstreamsOf("main")).toEqual([]);
+});
+
+test("an overlay shows what a read of it looks into: its base, the shared views behind that, and their upstreams", async () => {
+  const reads: Record<string, readonly string[]> = { main: ["common", "hidden"] };
+  await using cache = await setUp(
+    {},
+    {
+      viewPolicy: {
+        ...NO_VIEW_POLICY,
+        commons: { view: "common", tenants: 2, contributors: [] },
+        settingsOf: (name) => ({ ...NO_VIEW_POLICY.settingsOf(name), reads: reads[name] ?? [] }),
+      },
+    },
+  );
+  const { server, admin, owner, add, attach } = cache;
+  for (const name of ["common", "hidden"]) await server.createView(name);
+  await add({ name: "nixos" });
+  await add({ name: "near", priority: 10 });
+  await add({ name: "secret" });
+  await attach("main", owner, "nixos");
+  await attach("common", await server.token({ common: ["configure"] }), "near", "nixos");
+  await attach("hidden", await server.token({ hidden: ["configure"] }), "secret");
+  const show = async (view: string, token: string): Promise<unknown> =>
+    (await server.send("GET", `${API}/views/${view}/upstreams`, { token })).json();
+
+  const reader = await server.token({ "main_pr-1": ["pull"], main: ["pull"], common: ["pull"] });
+  const shown = await show("main_pr-1", reader);
+  expect(shown).toMatchObject({
+    upstreams: [],
+    reads: [
+      { view: "main", isCommons: false, upstreams: ["nixos"] },
+      { view: "common", isCommons: true, upstreams: ["near", "nixos"] },
+    ],
+    asked: [{ name: "near" }, { name: "nixos" }],
+  });
+  expect(JSON.stringify(shown)).not.toMatch(/hidden|secret|fileBytes/);
+
+  expect(await show("main", await server.token({ main: ["pull", "configure"] }))).toMatchObject({
+    reads: [{ view: "main" }],
+    asked: [{ name: "nixos", fileBytes: 0 }],
+  });
+  expect(await show("main", admin)).toMatchObject({
+    reads: [{ view: "main" }, { view: "common" }, { view: "hidden", upstreams: ["secret"] }],
+    asked: [{ name: "near", fileBytes: 0 }, { name: "nixos" }, { name: "secret" }],
+  });
 });
 
 test("only administrators define upstreams, only who configures a view attaches them", async () => {
@@ -349,7 +395,12 @@ test("whether a view signs and pushes what upstreams have is set by who configur
 
   expect(set.json()).toMatchObject({ signsUpstream: true, pushesUpstream: true });
   const seen = await server.send("GET", `${API}/views/main/upstreams`, { token: owner });
-  expect(seen.json()).toEqual({ signsUpstream: true, pushesUpstream: true, upstreams: [] });
+  expect(seen.json()).toMatchObject({
+    signsUpstream: true,
+    pushesUpstream: true,
+    upstreams: [],
+    asked: [],
+  });
 });
 
 test("readers learn the keys of upstreams to trust, unless the view signs what they have", async () => {

@@ -33,3 +33,16 @@ export function describeUpstream(upstream: ViewUpstream): string {
       : `, stored ${formatSizeBytes(fileBytes)} of ${formatSizeBytes(maxSizeBytes)}`;
   return `${name} (${url}): ${describeHealth(upstream)}${space}`;
 }
+
+/** Whether what comes from upstreams is signed by a key of the views read. */
+export function isSignedHere({ signsUpstream, reads }: ViewUpstreams): boolean {
+  return signsUpstream || reads.some((read) => read.signsUpstream);
+}
+
+/** The views behind one another in the order of reading, in one line; empty for one that stands alone. */
+export function describeReads({ reads }: Pick<ViewUpstreams, "reads">): string {
+  if (reads.length < 2) return "";
+  return reads
+    .map((read) => `${read.view}${read.isCommons ? " (the commons)" : ""}`)
+    .join(", then ");
+}

@@ -116,6 +116,7 @@ test("the page about upstreams does what it says, command by command", async () 
   expect(said.get("view info main")).toMatch(
     /^upstream +nixos \(http:\S+\): asked, stored 0 B of/m,
   );
+  expect(said.get("view info main")).toMatch(/^pushes skip +signatures of cache\.nixos\.org-1$/m);
   expect(said.get("view stats main")).toMatch(/^upstream +nixos .* of 200 GiB$/m);
   expect(said.get("upstream use main")).toContain("falls back to corp, nixos");
   expect(said.get("upstream remove nixos")).toContain("from main");

@@ -28,6 +28,8 @@ export interface Commons {
     storePathHash: string,
     names: (view: string) => boolean,
   ): Promise<CommonsExplanation | undefined>;
+  /** Whether a view, by its full name, is the commons. */
+  isNamed(view: string): boolean;
   /** Ends after the step under way. */
   stop(): Promise<void>;
 }
@@ -201,6 +203,7 @@ export function createCommons(options: CommonsOptions): Commons {
       await withdraw(world);
       policyVersion = undefined;
     },
+    isNamed: (view) => view === policy.commons?.view,
     async explain(storePathHash, names) {
       const world = await openWorld();
       return world && explainPath(storePathHash, world, { ...options, names, signal });

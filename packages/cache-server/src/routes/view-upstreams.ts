@@ -7,7 +7,7 @@ import type { Route } from "../http/router.ts";
 import { sendJson } from "../http/send.ts";
 import type { ViewRecord } from "../index/cache-index.ts";
 import type { UpstreamRecord } from "../index/upstream-index.ts";
-import { baseOfOverlay } from "../trust/read-chain.ts";
+import { baseOfOverlay, createReadChain, type ReadChain } from "../trust/read-chain.ts";
 import type { RouteServices } from "./route-services.ts";
 import { requirePrivate } from "./upstream-secrecy.ts";
 import {
@@ -26,11 +26,11 @@ const UpstreamsRequest = v.strictObject({
 
 /** Which upstreams a view falls back to. */
 export function viewUpstreamRoutes(services: RouteServices): Route[] {
-  const { index, gate, limits, logger } = services;
+  const { index, gate, limits, logger, commons } = services;
 
   const show = async (exchange: Exchange): Promise<void> => {
-    const view = await gate.requireView(exchange.caller, exchange.params["view"] ?? "", "pull");
-    sendJson(exchange, await describe(exchange, view));
+    const chain = await gate.requireChain(exchange.caller, exchange.params["view"] ?? "");
+    sendJson(exchange, await describe(exchange, chain));
   };
 
   const replace = async (exchange: Exchange): Promise<void> => {
@@ -54,7 +54,11 @@ export function viewUpstreamRoutes(services: RouteServices): Route[] {
     await index.setViewUpstreams(view.id, ids);
     const { subject } = caller.claims ?? {};
     logger.info("changed the upstreams of a view", { view: view.name, upstreams: names, subject });
-    sendJson(exchange, await describe(exchange, view));
+    const isReader = view.isPublic || gate.may(caller, view.name, "pull");
+    const chain = isReader
+      ? await gate.requireChain(caller, view.name)
+      : createReadChain(view, [view], await index.upstreamsOfViews([view.id]));
+    sendJson(exchange, await describe(exchange, chain));
   };
 
   /** One that belongs to another view is not told from one that is not there. */
@@ -72,20 +76,36 @@ export function viewUpstreamRoutes(services: RouteServices): Route[] {
     );
   };
 
-  const describe = async ({ caller }: Exchange, view: ViewRecord): Promise<unknown> => {
-    const upstreams = await index.upstreamsOfViews([view.id]);
+  const describe = async (
+    { caller }: Exchange,
+    { view, views, upstreams: asked }: ReadChain,
+  ): Promise<unknown> => {
+    const reads: { readonly of: ViewRecord; readonly upstreams: readonly UpstreamRecord[] }[] = [];
+    for (const of of views) reads.push({ of, upstreams: await index.upstreamsOfViews([of.id]) });
     // What others fetched shows in the space, so that it is not for everybody.
-    const seesSpace = gate.may(caller, view.name, "configure") || caller.claims?.isAdmin === true;
+    const seesSpaceOf = ({ id }: UpstreamRecord): boolean =>
+      caller.claims?.isAdmin === true ||
+      reads.some(
+        ({ of, upstreams }) =>
+          gate.may(caller, of.name, "configure") && upstreams.some((each) => each.id === id),
+      );
+    const describeOne = async (upstream: UpstreamRecord): Promise<Record<string, unknown>> => ({
+      ...describeUpstream(upstream),
+      ...describeHealth(services, upstream),
+      ...(seesSpaceOf(upstream) && (await describeSpace(upstream))),
+    });
+    const own = reads.find(({ of }) => of.id === view.id)?.upstreams ?? [];
     return {
       signsUpstream: view.signsUpstream,
       pushesUpstream: view.pushesUpstream,
-      upstreams: await Promise.all(
-        upstreams.map(async (upstream) => ({
-          ...describeUpstream(upstream),
-          ...describeHealth(services, upstream),
-          ...(seesSpace && (await describeSpace(upstream))),
-        })),
-      ),
+      upstreams: await Promise.all(own.map(describeOne)),
+      reads: reads.map(({ of: { name, signsUpstream }, upstreams }) => ({
+        view: name,
+        isCommons: commons.isNamed(name),
+        signsUpstream,
+        upstreams: upstreams.map((upstream) => upstream.name),
+      })),
+      asked: await Promise.all(asked.map(describeOne)),
     };
   };
 

@@ -1,4 +1,4 @@
-import type { ViewUpstreams } from "@glorious/cache-client";
+import type { ViewUpstream, ViewUpstreams } from "@glorious/cache-client";
 
 import { openAdminClient } from "../admin-client.ts";
 import { printLine } from "../cli-context.ts";
@@ -12,7 +12,14 @@ import {
   SERVER_OPTIONS,
   VIEW_OPTION,
 } from "../server-options.ts";
-import { describeUpstream, findViewUpstreams } from "../view-upstreams.ts";
+import {
+  describeReads,
+  describeUpstream,
+  findViewUpstreams,
+  isSignedHere,
+} from "../view-upstreams.ts";
+
+type Fact = [name: string, value: string];
 
 export const command: Command = defineCommand({
   name: "view info",
@@ -38,7 +45,7 @@ export const command: Command = defineCommand({
     if (options.json) {
       return printLine(context, JSON.stringify({ view, ...config, ...reading }));
     }
-    const upstream = config.upstreamCacheKeyNames ?? [];
+    const skipped = config.upstreamCacheKeyNames ?? [];
     const unknown = "unknown";
     const facts = formatFacts([
       ["view", view],
@@ -50,22 +57,35 @@ export const command: Command = defineCommand({
       ["public key", config.publicKey ?? unknown],
       ["store folder", config.storeDir ?? unknown],
       ["priority", config.priority === undefined ? unknown : String(config.priority)],
-      ["upstream keys", upstream.length === 0 ? "none" : upstream.join(", ")],
+      [
+        "pushes skip",
+        skipped.length === 0 ? "no signature" : `signatures of ${skipped.join(", ")}`,
+      ],
       ["retention", formatRetention(config.retentionPeriod)],
       ["size limit", formatMaxSize(config.flywheel?.maxSizeBytes)],
       ["compression", describeLevel(config.flywheel?.compressionLevel)],
-      ...(reading === undefined ? [] : upstreamFacts(reading)),
+      ...(reading === undefined ? [] : readingFacts(reading, view)),
     ]);
     for (const line of facts) printLine(context, line);
   },
 });
 
-function upstreamFacts(reading: ViewUpstreams): [name: string, value: string][] {
-  const { upstreams, signsUpstream, pushesUpstream } = reading;
-  if (upstreams.length === 0) return [["upstreams", "none"]];
+function readingFacts(reading: ViewUpstreams, view: string): Fact[] {
+  const { reads, asked, pushesUpstream } = reading;
+  const ownerOf = ({ name }: ViewUpstream): string => {
+    const owners = reads.filter(({ upstreams }) => upstreams.includes(name));
+    const others = owners.every((owner) => owner.view !== view);
+    return others && owners.length > 0
+      ? ` (of ${owners.map((owner) => owner.view).join(", ")})`
+      : "";
+  };
+  const chain = describeReads(reading);
+  const behind: Fact[] = chain === "" ? [] : [["reads", chain]];
+  if (asked.length === 0) return [...behind, ["upstreams", "none"]];
   return [
-    ...upstreams.map((upstream): [string, string] => ["upstream", describeUpstream(upstream)]),
-    ["signs upstream", signsUpstream ? "yes" : "no: clients trust the upstreams' keys"],
+    ...behind,
+    ...asked.map((each): Fact => ["upstream", `${describeUpstream(each)}${ownerOf(each)}`]),
+    ["signs upstream", isSignedHere(reading) ? "yes" : "no: clients trust the upstreams' keys"],
     ["pushes upstream", pushesUpstream ? "yes" : "no: pushes skip what an upstream has"],
   ];
 }

@@ -1,4 +1,4 @@
-import type { ViewUpstream } from "@glorious/cache-client";
+import type { ViewUpstream, ViewUpstreams } from "@glorious/cache-client";
 import { describe, expect, test } from "vitest";
 
 import type { Answer } from "../doctor/answer.ts";
@@ -67,18 +67,32 @@ const makePublic: Change = server({
     upstreams: undefined,
   }),
 });
-/** What the view falls back to, and whether it signs that. */
-const upstream =
-  (change: Partial<ViewUpstream>, signsUpstream = false): Change =>
+/** What is read when the view is: `main` alone, or `main` and what lies behind it. */
+const reading =
+  (change: (healthy: ViewUpstream) => Partial<ViewUpstreams>): Change =>
   (it) => {
     const facts = valueOf(it.server.config);
-    const [healthy] = facts?.upstreams?.upstreams ?? [];
-    if (facts === undefined || healthy === undefined) throw new Error("It has an upstream");
-    const upstreams = [{ ...healthy, ...change }];
+    const [healthy] = facts?.upstreams?.asked ?? [];
+    if (facts?.upstreams === undefined || healthy === undefined) {
+      throw new Error("It has an upstream");
+    }
     return server({
-      config: known({ ...facts, upstreams: { signsUpstream, pushesUpstream: false, upstreams } }),
+      config: known({ ...facts, upstreams: { ...facts.upstreams, ...change(healthy) } }),
     })(it);
   };
+/** How it is with the upstream, and whether the view signs what it has. */
+const upstream = (change: Partial<ViewUpstream>, signsUpstream = false): Change =>
+  reading((healthy) => ({ signsUpstream, asked: [{ ...healthy, ...change }] }));
+/** The upstream is that of a view behind. */
+const behind = (change: Partial<ViewUpstream>, signsUpstream = false): Change =>
+  reading((healthy) => ({
+    upstreams: [],
+    asked: [{ ...healthy, ...change }],
+    reads: [
+      { view: "main", isCommons: false, signsUpstream: false, upstreams: [] },
+      { view: "common", isCommons: true, signsUpstream, upstreams: ["nixos"] },
+    ],
+  }));
 const fault = (reason: string, secondsAgo = 60): Partial<ViewUpstream> => {
   return { lastFault: { reason, secondsAgo } };
 };
@@ -155,6 +169,10 @@ const CASES: ReadonlyArray<readonly [check: string, Severity, says: RegExp, Chan
   ["upstreams", "warning", /nixos is left alone\n/, upstream({ state: "resting" })],
   ["upstreams", "warning", /not signed by the key/, upstream(fault("other-key"))],
   ["upstreams", "skipped", /no upstreams/, makePublic],
+  ["upstreams", "ok", /main, then common \(the commons\): it falls back to nixos/, behind({})],
+  ["upstreams", "warning", /nixos failed lately: timeout/, behind(fault("timeout"))],
+  ["upstream-keys", "error", /no key of nixos/, behind({ publicKeys: [OTHER_PUBLIC_KEY] })],
+  ["upstream-keys", "ok", /own key signs/, behind({ publicKeys: [OTHER_PUBLIC_KEY] }, true)],
   ["upstream-keys", "error", /no key of nixos/, upstream({ publicKeys: [OTHER_PUBLIC_KEY] })],
   ["upstream-keys", "ok", /own key signs/, upstream({ publicKeys: [OTHER_PUBLIC_KEY] }, true)],
   ["upstream-keys", "ok", /are trusted/, upstream({ publicKeys: [OTHER_PUBLIC_KEY, PUBLIC_KEY] })],

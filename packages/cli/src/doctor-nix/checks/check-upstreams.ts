@@ -3,6 +3,7 @@ import { formatDurationMs } from "@glorious/core";
 
 import { failure, ok, skipped, type Verdict, warning } from "../../doctor/finding.ts";
 import { reasonOf, valueOf } from "../../doctor/probe.ts";
+import { describeReads, isSignedHere } from "../../view-upstreams.ts";
 import { readerOf } from "../reader.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { isSameSubstituter } from "../substituter-url.ts";
@@ -18,8 +19,10 @@ const KEY_FAULTS: ReadonlySet<string> = new Set(["other-key", "wrong-signature",
 export function checkUpstreams(snapshot: Snapshot): Verdict {
   const reading = upstreamsOf(snapshot);
   if (typeof reading === "string") return skipped(reading);
-  if (reading.upstreams.length === 0) return ok("the view falls back to no other cache");
-  const sick = reading.upstreams.flatMap(({ name, state, lastFault }) => {
+  const chain = describeReads(reading);
+  const reads = chain === "" ? "the view" : `what is read is ${chain}: it`;
+  if (reading.asked.length === 0) return ok(`${reads} falls back to no other cache`);
+  const sick = reading.asked.flatMap(({ name, state, lastFault }) => {
     if (lastFault === undefined || lastFault.secondsAgo > RECENT_SECONDS) {
       return state === "resting" ? [{ name, said: `${name} is left alone` }] : [];
     }
@@ -30,7 +33,7 @@ export function checkUpstreams(snapshot: Snapshot): Verdict {
   });
   const [first] = sick;
   if (first === undefined) {
-    return ok(`the view falls back to ${reading.upstreams.map(({ name }) => name).join(", ")}`);
+    return ok(`${reads} falls back to ${reading.asked.map(({ name }) => name).join(", ")}`);
   }
   return warning(
     sick.map(({ said }) => said).join("; "),
@@ -44,19 +47,19 @@ export function checkUpstreamKeys(snapshot: Snapshot): Verdict {
   const { nix, user, target } = snapshot;
   const reading = upstreamsOf(snapshot);
   if (typeof reading === "string") return skipped(reading);
-  if (reading.upstreams.length === 0) return skipped("the view falls back to no other cache");
-  if (reading.signsUpstream) return ok("the view's own key signs what its upstreams have");
+  if (reading.asked.length === 0) return skipped("the view falls back to no other cache");
+  if (isSignedHere(reading)) return ok("a view's own key signs what the upstreams have");
   const reader = readerOf(nix, user);
   if (reader === undefined) return skipped("Nix's settings are unknown");
   const trusted = readTrustedKeys(reader.trustedPublicKeys);
-  const strange = reading.upstreams.filter(({ publicKeys }) =>
+  const strange = reading.asked.filter(({ publicKeys }) =>
     publicKeys
       .flatMap((key) => readKeyList(key))
       .every(
         (key) => !trusted.some((each) => each.name === key.name && each.bytes.equals(key.bytes)),
       ),
   );
-  if (strange.length === 0) return ok("the keys of its upstreams are trusted");
+  if (strange.length === 0) return ok("the keys of the upstreams are trusted");
   return failure(
     `no key of ${strange.map(({ name }) => name).join(", ")} is trusted`,
     "Nix refuses the paths that the view has from there, as it lacks a signature it trusts.",
@@ -71,7 +74,7 @@ export function checkOneSubstituter(snapshot: Snapshot): Verdict {
   if (typeof reading === "string") return skipped(reading);
   const reader = readerOf(nix, user);
   if (reader === undefined) return skipped("Nix's settings are unknown");
-  const twice = reading.upstreams.filter(({ url }) =>
+  const twice = reading.asked.filter(({ url }) =>
     reader.substituters.some((address) => isSameSubstituter(address, url)),
   );
   if (twice.length === 0) return ok("Nix asks no cache that the view falls back to");
