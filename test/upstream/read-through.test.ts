@@ -8,7 +8,6 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import {
   addUpstream,
   admin,
-  buildsOf,
   copiesOf,
   flywheel,
   hostsOf,
@@ -17,19 +16,13 @@ import {
   type World,
 } from "./upstream-world.ts";
 
-const IS_LONG = process.env["GLORIOUS_LONG"] === "1";
 const PATHS = 8;
 const UPSTREAM_PATHS = 5;
 
 /** The upper paths of the chain are the server's, the lower ones the upstream's. */
-async function openHalf(
-  version: NixVersion,
-  compression: string,
-  deadline = "20s",
-): Promise<World> {
+async function openHalf(version: NixVersion, compression: string): Promise<World> {
   const world = await openWorld(version, {
     compression,
-    deadline,
     paths: PATHS,
     upstreamPaths: UPSTREAM_PATHS,
   });
@@ -92,55 +85,6 @@ describeEachNix("a closure of which half is upstream", (version) => {
     expect([taken.status, taken.stderr]).toEqual([0, expect.any(String)]);
   });
 });
-
-/** Breaks a connection after one NAR and half of another, and all that follow at once. */
-function breakOff(world: World, kind: "reset" | "black-hole"): void {
-  world.meet(() => ({
-    after: { bytes: world.proxy.faults.size > 0 ? 0 : 450_000, towards: "client", kind },
-  }));
-}
-
-describeEachNix(
-  "an upstream that fails in the middle of a closure",
-  (version) => {
-    const faults: Record<string, (world: World) => void> = {
-      dies: (world) => breakOff(world, "reset"),
-      hangs: (world) => breakOff(world, "black-hole"),
-      lies: (world) => world.upstream.lie(true),
-      ...(IS_LONG
-        ? { slows: (world: World) => world.meet(() => ({ bytesPerSecond: 15_000 })) }
-        : {}),
-    };
-    test.each(Object.entries(faults))(
-      "and %s leaves the build green and nothing wrong behind",
-      async (_title, fail) => {
-        await using world = await openHalf(version, "zstd", "1s");
-        fail(world);
-        await using nix = await world.createNix();
-        const words = ["--no-out-link", "--expr", world.expression];
-        const result = await nix.run("nix-build", words);
-        await world.forget();
-        expect([result.status, result.stderr]).toEqual([0, expect.any(String)]);
-        expect(buildsOf(result)).toBeGreaterThan(0);
-        expect(hostsOf(result).filter((host) => host !== world.server.substituter)).toEqual([]);
-
-        // Whatever is there now is right: a Nix that checks it takes all of it once the upstream is back.
-        world.upstream.lie(false);
-        world.meet(() => ({}));
-        await expect
-          .poll(
-            async () => {
-              await using later = await world.createNix();
-              return (await realise(later, world)).status;
-            },
-            { timeout: 120_000, interval: 2000 },
-          )
-          .toBe(0);
-      },
-    );
-  },
-  "newest",
-);
 
 describeEachNix(
   "a private upstream",

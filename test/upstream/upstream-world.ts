@@ -40,7 +40,7 @@ function createChain(): (last: number) => string {
 }
 
 const key = generateSecretKey("upstream.example.org-1");
-export const UPSTREAM_KEY: string = formatPublicKey(toPublicKey(key));
+const UPSTREAM_KEY: string = formatPublicKey(toPublicKey(key));
 
 export interface World extends AsyncDisposable {
   readonly server: RunningFlywheel;

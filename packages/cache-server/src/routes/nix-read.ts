@@ -24,6 +24,7 @@ import {
 } from "./nix-files.ts";
 import { headersOf } from "./read-headers.ts";
 import type { RouteServices } from "./route-services.ts";
+import { isRestOf } from "./send-upstream-nar.ts";
 import { createUpstreamAnswers, noSuchNar } from "./upstream-answers.ts";
 
 const YEAR_SECONDS = 31_536_000;
@@ -173,6 +174,9 @@ export function nixReadRoutes(services: RouteServices): Route[] {
     if (!isThere) throw noSuchNar(chain.view, name);
     const served = object;
     const { viewId } = object;
+    // What was begun by its path's name came from the upstream as it was, and is encoded anew here.
+    const isOther = parseNarFileName(name).kind === "path" && !chain.ids.includes(viewId);
+    if (isOther && isRestOf(exchange.request)) throw noSuchNar(chain.view, name);
     useNar(viewId, exchange);
     await sendBlob(exchange, {
       store,

@@ -4,20 +4,17 @@ import { parseNarListing } from "@glorious/nix-store";
 import { addSignatures } from "../commit/narinfo-text.ts";
 import { AtticError } from "../http/attic-error.ts";
 import type { Exchange } from "../http/exchange.ts";
-import { requestedRange } from "../http/send.ts";
-import { sendChunks } from "../http/stream-body.ts";
 import type { DocumentKind, FoundNarInfo, PathRecord } from "../index/cache-index.ts";
 import { compressionsOfExtension } from "../ingest/nar-decoder.ts";
 import type { ReadChain, ReadView } from "../trust/read-chain.ts";
-import type { HeldDownload } from "../upstream/nar-downloads.ts";
 import { UpstreamFault } from "../upstream/upstream-fault.ts";
 import { isServerId, VIA_HEADER, type Via } from "../upstream/upstream-http.ts";
 import { formatServedNarInfo } from "../upstream/upstream-narinfo.ts";
 import type { UpstreamHit } from "../upstream/upstream-reader.ts";
 import { isSignedBuildTrace, isSignedRealisation } from "../upstream/verify-document.ts";
 import { parseNarFileName } from "./nix-files.ts";
-import { headersOf } from "./read-headers.ts";
 import type { RouteServices } from "./route-services.ts";
+import { sendUpstreamNar } from "./send-upstream-nar.ts";
 import { findUpstreamSigner } from "./upstream-keys.ts";
 
 /** Answers to what no view of a read chain has, from its upstreams. */
@@ -62,7 +59,6 @@ export type UpstreamPathInfo = Pick<FoundNarInfo, "viewId" | "narInfo" | "refere
 
 const MAX_LISTING_BYTES = 64 * 2 ** 20;
 const MAX_DOCUMENT_BYTES = 2 ** 20;
-const YEAR_SECONDS = 31_536_000;
 
 export function createUpstreamAnswers({
   index,
@@ -96,31 +92,6 @@ export function createUpstreamAnswers({
     return isNamedSo ? hit : undefined;
   };
 
-  const send = async (
-    exchange: Exchange,
-    chain: ReadChain,
-    hit: UpstreamHit,
-    { spool, sizeBytes }: HeldDownload,
-  ): Promise<void> => {
-    const { request, response, signal } = exchange;
-    const { fileHash } = hit.narInfo;
-    // Without its hash nobody knows whether another download has the same bytes.
-    const isFixed = fileHash !== undefined && sizeBytes !== undefined;
-    const etag = `"${fileHash ?? ""}"`;
-    const range = isFixed ? requestedRange(request, response, etag, sizeBytes) : undefined;
-    const length = range === undefined ? sizeBytes : range.end - range.start;
-    response.writeHead(range === undefined ? 200 : 206, {
-      ...(isFixed ? headersOf(chain, YEAR_SECONDS, "immutable") : headersOf(chain, 300)),
-      "content-type": "application/x-nix-nar",
-      ...(length === undefined ? {} : { "content-length": length }),
-      ...(isFixed ? { "accept-ranges": "bytes", etag } : {}),
-      ...(range === undefined
-        ? {}
-        : { "content-range": `bytes ${range.start}-${range.end - 1}/${sizeBytes ?? 0}` }),
-    });
-    await sendChunks(exchange, spool.follow(range ?? { start: 0 }, signal));
-  };
-
   return {
     async narInfo(exchange, chain, storePathHash) {
       const hit = await upstreams?.find(chain.upstreams, storePathHash, readVia(exchange));
@@ -146,19 +117,15 @@ export function createUpstreamAnswers({
       const isHead = exchange.request.method === "HEAD";
       const hit = isHead ? undefined : await findNar(exchange, chain, fileName);
       if (hit === undefined || upstreams === undefined) throw noSuchNar(chain.view, fileName);
-      const late = AbortSignal.timeout(upstreamPatienceMs);
-      const signal = AbortSignal.any([exchange.signal, late]);
       try {
-        using download = await upstreams.fetch(hit, { signal, isSure });
-        if (download === undefined) return false;
-        await download.spool.ready(signal);
-        await send(exchange, chain, hit, download);
-        return true;
+        return await sendUpstreamNar(exchange, chain, {
+          upstreams,
+          hit,
+          via: readVia(exchange),
+          patienceMs: upstreamPatienceMs,
+          isSure,
+        });
       } catch (error) {
-        if (late.aborted && !exchange.signal.aborted && !exchange.response.headersSent) {
-          // It comes all the same, for whoever asks next.
-          throw noSuchNar(chain.view, fileName, new UpstreamFault("timeout", "it is on its way"));
-        }
         if (!(error instanceof UpstreamFault)) throw error;
         throw noSuchNar(chain.view, fileName, error);
       }

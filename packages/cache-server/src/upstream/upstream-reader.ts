@@ -52,6 +52,8 @@ export interface UpstreamReader {
     upstreams: readonly UpstreamRecord[],
     fileHash: string,
   ): Promise<UpstreamHit | undefined>;
+  /** Others of the upstreams that have the same file of a path, for when the one that was found fails. */
+  others(hit: UpstreamHit, upstreams: readonly UpstreamRecord[], via: Via): Promise<UpstreamHit[]>;
   /**
    * Fetches a NAR, or joins who fetches it. `undefined` when it has just been stored, unless the caller is sure.
    *
@@ -339,6 +341,18 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
       const upstream = row && byView.get(row.hiddenViewId);
       const narInfo = row && upstream && known(upstream, row);
       return upstream && narInfo && { upstream, narInfo };
+    },
+    async others({ upstream: { id: failed }, narInfo }, upstreams, via) {
+      const { fileHash, manifest } = narInfo;
+      const rest = upstreams.filter(({ id: each }) => each !== failed);
+      if (fileHash === undefined || rest.length === 0 || isOff(rest, via)) return [];
+      await recall(rest, [manifest.storePathHash]);
+      const found = await Promise.all(
+        rest.map((upstream) => look([upstream], manifest.storePathHash, via)),
+      );
+      const isSame = ({ narInfo: other }: UpstreamHit): boolean =>
+        other.fileHash === fileHash && other.manifest.narHash === manifest.narHash;
+      return found.filter((hit) => hit !== undefined).filter(isSame);
     },
     fetch: ({ upstream, narInfo }, joinOptions) =>
       downloads.join({ upstream, client: clients.of(upstream) }, narInfo, joinOptions),
