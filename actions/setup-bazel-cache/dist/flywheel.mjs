@@ -54435,9 +54435,11 @@ function describeUpstream(upstream) {
 	const space = fileBytes === void 0 || maxSizeBytes === void 0 ? "" : `, stored ${formatSizeBytes(fileBytes)} of ${formatSizeBytes(maxSizeBytes)}`;
 	return `${name} (${url}): ${describeHealth(upstream)}${space}`;
 }
-/** Whether what comes from upstreams is signed by a key of the views read. */
-function isSignedHere({ signsUpstream, reads }) {
-	return signsUpstream || reads.some((read) => read.signsUpstream);
+/** Upstreams that none of the views they belong to signs for, so that clients have to trust their own keys. */
+function findUnsigned({ signsUpstream, upstreams, reads, asked }) {
+	const signed = new Set(reads.flatMap((read) => read.signsUpstream ? read.upstreams : []));
+	if (signsUpstream) for (const { name } of upstreams) signed.add(name);
+	return asked.filter(({ name }) => !signed.has(name));
 }
 /** The views behind one another in the order of reading, in one line; empty for one that stands alone. */
 function describeReads({ reads }) {
@@ -54461,9 +54463,14 @@ function readingFacts(reading, view) {
 	return [
 		...behind,
 		...asked.map((each) => ["upstream", `${describeUpstream(each)}${ownerOf(each)}`]),
-		["signs upstream", isSignedHere(reading) ? "yes" : "no: clients trust the upstreams' keys"],
+		["signs upstream", describeSigning(findUnsigned(reading), asked.length)],
 		["pushes upstream", pushesUpstream ? "yes" : "no: pushes skip what an upstream has"]
 	];
+}
+function describeSigning(unsigned, all) {
+	if (unsigned.length === 0) return "yes";
+	if (unsigned.length === all) return "no: clients trust the upstreams' keys";
+	return `all but ${unsigned.map(({ name }) => name).join(", ")}, whose keys clients trust`;
 }
 function describeLevel(level) {
 	return level === void 0 ? "unknown" : `zstd level ${level}`;
@@ -57617,11 +57624,12 @@ function checkUpstreamKeys(snapshot) {
 	const reading = upstreamsOf(snapshot);
 	if (typeof reading === "string") return skipped(reading);
 	if (reading.asked.length === 0) return skipped("the view falls back to no other cache");
-	if (isSignedHere(reading)) return ok("a view's own key signs what the upstreams have");
+	const unsigned = findUnsigned(reading);
+	if (unsigned.length === 0) return ok("the view's own key signs what its upstreams have");
 	const reader = readerOf(nix, user);
 	if (reader === void 0) return skipped("Nix's settings are unknown");
 	const trusted = readTrustedKeys(reader.trustedPublicKeys);
-	const strange = reading.asked.filter(({ publicKeys }) => publicKeys.flatMap((key) => readKeyList(key)).every((key) => !trusted.some((each) => each.name === key.name && each.bytes.equals(key.bytes))));
+	const strange = unsigned.filter(({ publicKeys }) => publicKeys.flatMap((key) => readKeyList(key)).every((key) => !trusted.some((each) => each.name === key.name && each.bytes.equals(key.bytes))));
 	if (strange.length === 0) return ok("the keys of the upstreams are trusted");
 	return failure(`no key of ${strange.map(({ name }) => name).join(", ")} is trusted`, "Nix refuses the paths that the view has from there, as it lacks a signature it trusts.", useCommand$1(target, reader));
 }

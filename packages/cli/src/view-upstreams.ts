@@ -34,9 +34,16 @@ export function describeUpstream(upstream: ViewUpstream): string {
   return `${name} (${url}): ${describeHealth(upstream)}${space}`;
 }
 
-/** Whether what comes from upstreams is signed by a key of the views read. */
-export function isSignedHere({ signsUpstream, reads }: ViewUpstreams): boolean {
-  return signsUpstream || reads.some((read) => read.signsUpstream);
+/** Upstreams that none of the views they belong to signs for, so that clients have to trust their own keys. */
+export function findUnsigned({
+  signsUpstream,
+  upstreams,
+  reads,
+  asked,
+}: ViewUpstreams): readonly ViewUpstream[] {
+  const signed = new Set(reads.flatMap((read) => (read.signsUpstream ? read.upstreams : [])));
+  if (signsUpstream) for (const { name } of upstreams) signed.add(name);
+  return asked.filter(({ name }) => !signed.has(name));
 }
 
 /** The views behind one another in the order of reading, in one line; empty for one that stands alone. */

@@ -15,8 +15,8 @@ import {
 import {
   describeReads,
   describeUpstream,
+  findUnsigned,
   findViewUpstreams,
-  isSignedHere,
 } from "../view-upstreams.ts";
 
 type Fact = [name: string, value: string];
@@ -85,9 +85,15 @@ function readingFacts(reading: ViewUpstreams, view: string): Fact[] {
   return [
     ...behind,
     ...asked.map((each): Fact => ["upstream", `${describeUpstream(each)}${ownerOf(each)}`]),
-    ["signs upstream", isSignedHere(reading) ? "yes" : "no: clients trust the upstreams' keys"],
+    ["signs upstream", describeSigning(findUnsigned(reading), asked.length)],
     ["pushes upstream", pushesUpstream ? "yes" : "no: pushes skip what an upstream has"],
   ];
+}
+
+function describeSigning(unsigned: readonly ViewUpstream[], all: number): string {
+  if (unsigned.length === 0) return "yes";
+  if (unsigned.length === all) return "no: clients trust the upstreams' keys";
+  return `all but ${unsigned.map(({ name }) => name).join(", ")}, whose keys clients trust`;
 }
 
 function describeLevel(level: number | undefined): string {

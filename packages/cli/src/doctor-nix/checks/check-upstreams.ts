@@ -3,7 +3,7 @@ import { formatDurationMs } from "@glorious/core";
 
 import { failure, ok, skipped, type Verdict, warning } from "../../doctor/finding.ts";
 import { reasonOf, valueOf } from "../../doctor/probe.ts";
-import { describeReads, isSignedHere } from "../../view-upstreams.ts";
+import { describeReads, findUnsigned } from "../../view-upstreams.ts";
 import { readerOf } from "../reader.ts";
 import type { Snapshot } from "../snapshot.ts";
 import { isSameSubstituter } from "../substituter-url.ts";
@@ -48,11 +48,12 @@ export function checkUpstreamKeys(snapshot: Snapshot): Verdict {
   const reading = upstreamsOf(snapshot);
   if (typeof reading === "string") return skipped(reading);
   if (reading.asked.length === 0) return skipped("the view falls back to no other cache");
-  if (isSignedHere(reading)) return ok("a view's own key signs what the upstreams have");
+  const unsigned = findUnsigned(reading);
+  if (unsigned.length === 0) return ok("the view's own key signs what its upstreams have");
   const reader = readerOf(nix, user);
   if (reader === undefined) return skipped("Nix's settings are unknown");
   const trusted = readTrustedKeys(reader.trustedPublicKeys);
-  const strange = reading.asked.filter(({ publicKeys }) =>
+  const strange = unsigned.filter(({ publicKeys }) =>
     publicKeys
       .flatMap((key) => readKeyList(key))
       .every(
