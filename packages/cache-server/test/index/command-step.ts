@@ -7,6 +7,7 @@ import type { IndexModel } from "./index-model.ts";
 import { sampleObject, sha256Of } from "./index-samples.ts";
 
 export const VIEW_NAMES: readonly string[] = ["main", "side"];
+export const UPSTREAM_NAMES: readonly string[] = ["near", "far"];
 export const NARS: readonly string[] = ["alpha", "beta", "gamma"];
 export const PATH_NAMES: readonly string[] = ["p0", "p1", "p2", "p3"];
 export const ENCODINGS: readonly string[] = ["ours", "theirs"];
@@ -51,6 +52,17 @@ export async function outcomeOf(run: () => unknown): Promise<unknown> {
   }
 }
 
+/** What the model calls the hidden view of an upstream, and the index where it has to name it. */
+export function hiddenViewName(upstream: string): string {
+  return `upstream/${upstream}`;
+}
+
+/** A view that somebody made, or more seldom the hidden one of an upstream. */
+export const anyViewName: fc.Arbitrary<string> = fc.constantFrom(
+  ...VIEW_NAMES,
+  ...VIEW_NAMES,
+  ...UPSTREAM_NAMES.map(hiddenViewName),
+);
 export const viewName: fc.Arbitrary<string> = fc.constantFrom(...VIEW_NAMES);
 export const object: fc.Arbitrary<ObjectRecord> = fc.constantFrom(...OBJECTS);
 export const pathName: fc.Arbitrary<string> = fc.constantFrom(...PATH_NAMES);

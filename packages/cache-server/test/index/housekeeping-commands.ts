@@ -4,6 +4,7 @@ import { expect } from "vitest";
 import type { CacheIndex } from "../../src/index/cache-index.ts";
 import {
   agree,
+  anyViewName,
   type Command,
   lifeMs,
   NARS,
@@ -24,7 +25,7 @@ const pinName = fc.constantFrom(...PIN_NAMES);
 const uploadId = fc.constantFrom(...UPLOAD_IDS);
 
 const touchPaths = fc
-  .array(fc.record({ view: viewName, name: pathName, atMs: fc.nat(9) }), { maxLength: 4 })
+  .array(fc.record({ view: anyViewName, name: pathName, atMs: fc.nat(9) }), { maxLength: 4 })
   .map((touches) =>
     step(
       `touchPaths ${JSON.stringify(touches)}`,
@@ -43,7 +44,7 @@ const touchPaths = fc
   );
 
 const touchNars = fc
-  .array(fc.record({ view: viewName, read: object, atMs: fc.nat(9) }), { maxLength: 3 })
+  .array(fc.record({ view: anyViewName, read: object, atMs: fc.nat(9) }), { maxLength: 3 })
   .map((touches) =>
     step(
       `touchNars ${touches.map(({ view, read, atMs }) => `${view} ${read.fileHash.slice(0, 6)} ${atMs}`).join(", ")}`,
@@ -86,7 +87,7 @@ const deletePin = fc.record({ view: viewName, name: pinName }).map(({ view, name
 /** Candidates mostly as a mark would have them. */
 const collectPaths = fc
   .record({
-    view: viewName,
+    view: anyViewName,
     names: fc.array(pathName, { minLength: 1, maxLength: 6 }),
     wrong: fc.option(fc.record({ at: fc.nat(5), byMs: fc.constantFrom(-1, 1) })),
     life: lifeMs,

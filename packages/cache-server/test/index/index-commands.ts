@@ -4,6 +4,7 @@ import { expect } from "vitest";
 import type { CacheIndex, FoundNarInfo, PathRecord } from "../../src/index/cache-index.ts";
 import {
   agree,
+  anyViewName,
   type Command,
   ENCODINGS,
   KEY_NAMES,
@@ -28,6 +29,7 @@ import {
   sampleView,
   storePathHashOf,
 } from "./index-samples.ts";
+import { inspectUpstreams, upstreamCommands } from "./upstream-commands.ts";
 
 /** Makes the view, unless there is one already. */
 function makeView(name: string): Command {
@@ -99,7 +101,12 @@ const removeSigningKey = fc.record({ view: viewName, key: keyName }).map(({ view
 );
 
 const addCounts = fc
-  .record({ view: viewName, uploads: fc.nat(3), uploadedNarBytes: fc.nat(9), conflicts: fc.nat(2) })
+  .record({
+    view: anyViewName,
+    uploads: fc.nat(3),
+    uploadedNarBytes: fc.nat(9),
+    conflicts: fc.nat(2),
+  })
   .map(({ view, ...counts }) =>
     step(
       `addCounts ${view}`,
@@ -119,7 +126,7 @@ const reserveObject = object.map((reserved) =>
 /** Mostly what a server does: reserve, then hold. */
 const uploadNar = fc
   .record({
-    view: viewName,
+    view: anyViewName,
     held: object.filter(({ compression }) => compression === "zstd"),
     reserves: fc.oneof({ weight: 9, arbitrary: fc.constant(true) }, fc.constant(false)),
     replaceObject: fc.boolean(),
@@ -192,7 +199,7 @@ const newPath = fc
   );
 
 const commitPaths = fc
-  .record({ view: viewName, paths: fc.array(newPath, { minLength: 1, maxLength: 4 }) })
+  .record({ view: anyViewName, paths: fc.array(newPath, { minLength: 1, maxLength: 4 }) })
   .map(({ view, paths }) =>
     step(
       `commitPaths ${view} ${JSON.stringify(paths)}`,
@@ -204,7 +211,7 @@ const commitPaths = fc
 /** A commit that has all it needs, which a random one seldom does. */
 const pushPaths = fc
   .record({
-    view: viewName,
+    view: anyViewName,
     paths: fc.array(newPath, { minLength: 1, maxLength: 3 }),
     nar: fc.constantFrom(...NARS),
   })
@@ -253,7 +260,7 @@ const replaceNarInfos = fc
   });
 
 const deletePath = fc
-  .record({ view: viewName, name: pathName, life: lifeMs })
+  .record({ view: anyViewName, name: pathName, life: lifeMs })
   .map(({ view, name, life }) =>
     step(
       `deletePath ${view} ${name}`,
@@ -302,7 +309,8 @@ export const inspect: Command = {
   check: () => true,
   toString: () => "inspect",
   async run(model, index) {
-    const ids = [...model.views.values(), 1_000_000];
+    const hidden = [...model.upstreams.upstreams.values()].map(({ viewId }) => viewId);
+    const ids = [...model.views.values(), ...hidden, 1_000_000];
     for (const chain of [...ids.map((id) => [id]), ids, ids.toReversed()]) {
       for (const name of PATH_NAMES) {
         const hash = storePathHashOf(name);
@@ -315,6 +323,7 @@ export const inspect: Command = {
     }
     for (const id of ids) await inspectView(model, index, id);
     await inspectHousekeeping(model, index, ids);
+    await inspectUpstreams(model, index, ids);
   },
 };
 
@@ -382,6 +391,7 @@ export const indexCommands: fc.Arbitrary<Iterable<Command>> = fc.commands(
     claim,
     removeClaimed,
     ...housekeepingCommands,
+    ...upstreamCommands,
     fc.constant(inspect),
   ],
   { size: "max", maxCommands: 80 },

@@ -25,6 +25,7 @@ import type {
 } from "../../src/index/housekeeping-index.ts";
 import type { PartUploadRecord } from "../../src/index/part-upload-index.ts";
 import { PartUploadModel } from "./part-upload-model.ts";
+import { UpstreamModel } from "./upstream-model.ts";
 
 interface ModelObject {
   readonly object: ObjectRecord;
@@ -61,10 +62,19 @@ export class IndexModel {
   readonly paths: Map<string, PathRecord> = new Map();
   readonly pins: Map<string, PinRecord & { readonly viewId: number }> = new Map();
   readonly uploads: PartUploadModel = new PartUploadModel();
+  readonly upstreams: UpstreamModel = new UpstreamModel({
+    has: (id) => this.counts.has(id),
+    add: (id) => {
+      this.#everIds.add(id);
+      this.counts.set(id, { uploads: 0, uploadedNarBytes: 0, conflicts: 0 });
+    },
+    delete: (id) => this.#dropView(id),
+  });
 
-  /** The id of a view, or one that no view has. */
+  /** The id of a view, be it that of `upstream/<name>`, or one that no view has. */
   idOf(name: string): number {
-    return this.views.get(name) ?? 1_000_000;
+    const hidden = this.upstreams.upstreams.get(name.replace(/^upstream\//, ""));
+    return (name.includes("/") ? hidden?.viewId : this.views.get(name)) ?? 1_000_000;
   }
 
   /** Whether a view has, or ever had, this id. */
@@ -83,11 +93,16 @@ export class IndexModel {
     const id = this.views.get(name);
     if (id === undefined) return false;
     this.views.delete(name);
-    this.counts.delete(id);
     this.keys.delete(id);
+    this.#dropView(id);
+    this.upstreams.forgetView(id);
+    return true;
+  }
+
+  #dropView(id: number): void {
+    this.counts.delete(id);
     for (const [key, { viewId }] of this.pins) if (viewId === id) this.pins.delete(key);
     this.uploads.forgetView(id);
-    return true;
   }
 
   /** Forgets all rows of deleted views. */
@@ -95,6 +110,7 @@ export class IndexModel {
     for (const table of [this.holdings, this.files, this.paths]) {
       for (const [key, { viewId }] of table) if (!this.counts.has(viewId)) table.delete(key);
     }
+    this.upstreams.purge();
   }
 
   #changeKeys(viewId: number, change: (names: readonly string[]) => readonly string[]): void {
