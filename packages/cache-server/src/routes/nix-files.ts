@@ -14,6 +14,8 @@ export type NarFileName =
   | {
       readonly kind: "file";
       readonly fileHash: string;
+      /** Of a path whose NAR it is, where the name says that too. */
+      readonly storePathHash?: string;
       /** What follows `.nar`, without its dot; empty for none. */
       readonly extension: string;
     };
@@ -21,6 +23,8 @@ export type NarFileName =
 /**
  * Reads `<file hash>.nar[.<extension>]`, as our narinfos and Nix's uploads name it, or Attic's
  * `<store path hash>.nar`; with an extension that is a file of an upstream whose hash nobody knows beforehand.
+ * A file that is still upstream is called `<store path hash>-<file hash>.nar[.<extension>]`: clients keep narinfos for
+ * a month, and whoever does not know the file any more finds it again by its path.
  *
  * @throws {CacheError} `NOT_FOUND` for any other name.
  */
@@ -39,8 +43,16 @@ export function findNarFileName(name: string): NarFileName | undefined {
   if (matched === null) return undefined;
   const extension = matched[1] ?? "";
   if (isStorePathHash(hash)) return { kind: "path", storePathHash: hash, extension };
-  const fileHash = parseFileHash(hash);
-  return fileHash === undefined ? undefined : { kind: "file", fileHash, extension };
+  const [, storePathHash, file = hash] = /^([^-]+)-(.+)$/.exec(hash) ?? [];
+  if (storePathHash !== undefined && !isStorePathHash(storePathHash)) return undefined;
+  const fileHash = parseFileHash(file);
+  if (fileHash === undefined) return undefined;
+  return {
+    kind: "file",
+    fileHash,
+    ...(storePathHash === undefined ? {} : { storePathHash }),
+    extension,
+  };
 }
 
 function parseFileHash(text: string): string | undefined {

@@ -84,7 +84,7 @@ export function createUpstreamAnswers({
     const name = parseNarFileName(fileName);
     const hit =
       name.kind === "file"
-        ? await upstreams?.findFile(chain.upstreams, name.fileHash)
+        ? await upstreams?.findFile(chain.upstreams, { ...name, via: readVia(exchange) })
         : await upstreams?.find(chain.upstreams, name.storePathHash, readVia(exchange));
     const isNamedSo =
       hit !== undefined &&

@@ -25,13 +25,13 @@ function served(compression: string, fileHash: string | undefined): string {
 }
 
 test.each([
-  ["zstd", OTHER_HEX, `nar/${OTHER32}.nar.zst`],
-  ["xz", OTHER_HEX, `nar/${OTHER32}.nar.xz`],
-  ["br", OTHER_HEX, `nar/${OTHER32}.nar.br`],
-  ["gzip", OTHER_HEX, `nar/${OTHER32}.nar.gz`],
+  ["zstd", OTHER_HEX, `nar/${HASH}-${OTHER32}.nar.zst`],
+  ["xz", OTHER_HEX, `nar/${HASH}-${OTHER32}.nar.xz`],
+  ["br", OTHER_HEX, `nar/${HASH}-${OTHER32}.nar.br`],
+  ["gzip", OTHER_HEX, `nar/${HASH}-${OTHER32}.nar.gz`],
   ["xz", undefined, `nar/${HASH}.nar.xz`],
   // What is not compressed has the NAR's own hash, whether that is said or not.
-  ["none", undefined, `nar/${NIX32}.nar`],
+  ["none", undefined, `nar/${HASH}-${NIX32}.nar`],
 ])("a NAR in %s, with the file hash %s, is to be had as %s", (compression, fileHash, url) => {
   expect(parseNarInfo(served(compression, fileHash)).url).toBe(url);
 });

@@ -121,7 +121,8 @@ function format(
 }
 
 function servedFileName({ manifest, compression, fileHash }: UpstreamNarInfo): string {
-  const name = fileHash === undefined ? manifest.storePathHash : sha256HexToNix32(fileHash);
+  const file = fileHash === undefined ? "" : `-${sha256HexToNix32(fileHash)}`;
+  const name = `${manifest.storePathHash}${file}`;
   const extension = extensionOf(compression);
   return extension === "" ? `${name}.nar` : `${name}.nar.${extension}`;
 }

@@ -47,10 +47,13 @@ export interface UpstreamReader {
     storePathHashes: readonly string[],
     via: Via,
   ): Promise<UpstreamHit[]>;
-  /** The path whose NAR this file is, by an answer that somebody got before. */
+  /**
+   * The path whose NAR this file is, by an answer that somebody got before. Where that is lost, by asking for the path
+   * once more, if it is said.
+   */
   findFile(
     upstreams: readonly UpstreamRecord[],
-    fileHash: string,
+    wanted: WantedFile,
   ): Promise<UpstreamHit | undefined>;
   /** Others of the upstreams that have the same file of a path, for when the one that was found fails. */
   others(hit: UpstreamHit, upstreams: readonly UpstreamRecord[], via: Via): Promise<UpstreamHit[]>;
@@ -74,6 +77,14 @@ export interface UpstreamReader {
   health(upstream: UpstreamRecord): UpstreamHealth;
   /** Ends what is fetched, and closes all connections. */
   stop(): Promise<void>;
+}
+
+/** A file that a narinfo named. */
+export interface WantedFile {
+  /** Hexadecimal SHA-256. */
+  readonly fileHash: string;
+  readonly storePathHash?: string;
+  readonly via: Via;
 }
 
 export interface UpstreamHealth {
@@ -309,6 +320,19 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
     return firstGood(questions, deadlineMs);
   };
 
+  /** Each upstream's own answer. */
+  const lookEverywhere = async (
+    upstreams: readonly UpstreamRecord[],
+    storePathHash: string,
+    via: Via,
+  ): Promise<UpstreamHit[]> => {
+    await recall(upstreams, [storePathHash]);
+    const hits = await Promise.all(
+      upstreams.map((upstream) => look([upstream], storePathHash, via)),
+    );
+    return hits.filter((hit) => hit !== undefined);
+  };
+
   const isOff = (upstreams: readonly UpstreamRecord[], via: Via): boolean =>
     upstreams.length === 0 ||
     !settings.upstreamEnabled ||
@@ -328,8 +352,8 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
       const hits = await Promise.all(storePathHashes.map((hash) => look(upstreams, hash, via)));
       return hits.filter((hit) => hit !== undefined);
     },
-    async findFile(upstreams, fileHash) {
-      if (isOff(upstreams, [])) return undefined;
+    async findFile(upstreams, { fileHash, storePathHash, via }) {
+      if (isOff(upstreams, via)) return undefined;
       const byView = new Map(upstreams.map((upstream) => [upstream.viewId, upstream]));
       const viewIds = [...byView.keys()];
       const remembered = memory.findFile(viewIds, fileHash);
@@ -340,19 +364,19 @@ export async function openUpstreamReader(options: UpstreamReaderOptions): Promis
       const row = await index.findUpstreamFile(viewIds, fileHash);
       const upstream = row && byView.get(row.hiddenViewId);
       const narInfo = row && upstream && known(upstream, row);
-      return upstream && narInfo && { upstream, narInfo };
+      if (upstream !== undefined && narInfo !== undefined) return { upstream, narInfo };
+      if (storePathHash === undefined) return undefined;
+      const hits = await lookEverywhere(upstreams, storePathHash, via);
+      return hits.find((hit) => hit.narInfo.fileHash === fileHash);
     },
     async others({ upstream: { id: failed }, narInfo }, upstreams, via) {
       const { fileHash, manifest } = narInfo;
       const rest = upstreams.filter(({ id: each }) => each !== failed);
       if (fileHash === undefined || rest.length === 0 || isOff(rest, via)) return [];
-      await recall(rest, [manifest.storePathHash]);
-      const found = await Promise.all(
-        rest.map((upstream) => look([upstream], manifest.storePathHash, via)),
-      );
+      const found = await lookEverywhere(rest, manifest.storePathHash, via);
       const isSame = ({ narInfo: other }: UpstreamHit): boolean =>
         other.fileHash === fileHash && other.manifest.narHash === manifest.narHash;
-      return found.filter((hit) => hit !== undefined).filter(isSame);
+      return found.filter(isSame);
     },
     fetch: ({ upstream, narInfo }, joinOptions) =>
       downloads.join({ upstream, client: clients.of(upstream) }, narInfo, joinOptions),

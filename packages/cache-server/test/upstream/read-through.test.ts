@@ -97,7 +97,10 @@ describe.each(["none", "zstd", "gzip", "br"] as const)(
       await untilStored(world, path);
       await world.upstream[Symbol.asyncDispose]();
 
-      expect(await requireNarInfo(world, path)).toBe(first);
+      // By a name of its own, and the same file.
+      const second = await requireNarInfo(world, path);
+      expect({ ...parseNarInfo(second), url: "" }).toEqual({ ...parseNarInfo(first), url: "" });
+      expect(await world.nar(second)).toEqual(file);
       expect(await world.nar(first)).toEqual(file);
       expect(JSON.parse((await requireListing(world, path)).text)).toMatchObject({ version: 1 });
       expect(await world.server.index.checkConsistency()).toEqual([]);
@@ -326,6 +329,26 @@ describe("look-ups", () => {
     expect(world.upstream.count(`/${path.storePathHash}.narinfo`)).toBe(1);
     const nar = await again.send("GET", `/main/${parseNarInfo(text).url}`);
     expect(zstdDecompressSync(nar.body)).toEqual(path.nar);
+  });
+
+  test("a NAR is found by its narinfo when the server has forgotten what its upstream said", async () => {
+    await using world = await startReadThrough();
+    await using second = await startFakeUpstream();
+    const record = await attach(world.server, second, "main", { name: "second", priority: 50 });
+    const path = await createTestPath("hello");
+    await second.add(path, { compression: "gzip" });
+    const text = await requireNarInfo(world, path);
+    // The preferred upstream comes to have it in another file: that is not what the narinfo names.
+    await world.upstream.add(path, { compression: "br" });
+    await world.server.stop();
+    await using again = await startTestServer({}, { directory: world.server.directory });
+    await again.index.removeUpstreamPath(record.viewId, path.storePathHash);
+
+    const nar = await again.send("GET", `/main/${parseNarInfo(text).url}`);
+    expect(nar.status).toBe(200);
+    expect(gunzipSync(nar.body)).toEqual(path.nar);
+    const other = parseNarInfo(text).url.replace(/-.*?\./, `-${"0".repeat(52)}.`);
+    expect((await again.send("GET", `/main/${other}`)).status).toBe(404);
   });
 
   test("of two upstreams the preferred one answers, and the other where that has nothing", async () => {
