@@ -1,4 +1,5 @@
-import { readFile, rename, rm, writeFile } from "node:fs/promises";
+import { spawnSync } from "node:child_process";
+import { readFile, rename, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import {
@@ -8,7 +9,11 @@ import {
   secretKeyFromSeed,
   signFingerprint,
 } from "@glorious/nix-store";
-import { type AtticServerData, createAtticServerData } from "@glorious/testkit";
+import {
+  type AtticServerData,
+  type AtticServerDataOptions,
+  createAtticServerData,
+} from "@glorious/testkit";
 import { expect, test } from "vitest";
 
 import {
@@ -36,10 +41,10 @@ interface Bench extends AsyncDisposable {
   importAll(database: AtticDatabase, cache?: string): Promise<TransferSummary>;
 }
 
-async function startBench(): Promise<Bench> {
+async function startBench(options: AtticServerDataOptions = {}): Promise<Bench> {
   await using opened = new AsyncDisposableStack();
   const folder = opened.use(await createTemporaryDirectory()).path;
-  const data = opened.use(await createAtticServerData(folder));
+  const data = opened.use(await createAtticServerData(folder, options));
   data.addCache({ name: "team", keypair: formatSecretKey(TEAM_KEY) });
   const view: FlywheelWire = opened.use(
     await startFlywheelWire({
@@ -130,6 +135,50 @@ test("a database gives its caches with their settings, keys and pins, without th
   bench.data.addPin("team", "release", a.storePath);
   using database = await bench.openDatabase();
   expect(database.listCaches()[1]?.pins).toEqual(new Map([["release", a.storePath]]));
+});
+
+const XZ = spawnSync("xz", ["--version"]).status === 0;
+
+test.each(["folder", "bucket"] as const)(
+  "NARs come from the chunks of a storage that is a %s, in each of Attic's compressions",
+  async (storage) => {
+    await using bench = await startBench({ storage });
+    const compressions = ["none", "zstd", "br", ...(XZ ? (["xz"] as const) : [])] as const;
+    const paths: StaticPath[] = [];
+    for (const compression of compressions) {
+      const path = await bench.path(compression, [], 300_000);
+      const files = await add(bench, path, [], { compression });
+      expect(files.length).toBeGreaterThan(4);
+      paths.push(path);
+    }
+    using database = await bench.openDatabase();
+    const summary = await bench.importAll(database);
+    expect([summary.added, bench.failures]).toEqual([paths.length, []]);
+    const narHashes = paths.map(({ narHash }) => narHash);
+    expect(new Set(bench.view.state.nars.keys())).toEqual(new Set(narHashes));
+  },
+);
+
+test("a chunk in xz that is cut short or damaged is named, and its path left out", async ({
+  skip,
+}) => {
+  if (!XZ) skip("the program xz is not installed");
+  await using bench = await startBench({ storage: "bucket" });
+  const [cut, damaged, whole] = [
+    await bench.path("cut"),
+    await bench.path("damaged"),
+    await bench.path("whole"),
+  ];
+  const [, second = ""] = await add(bench, cut, [], { compression: "xz" });
+  await truncate(second, 40);
+  const [first = ""] = await add(bench, damaged, [], { compression: "xz" });
+  const bytes = await readFile(first);
+  await writeFile(first, bytes.fill(0x55, 30, 40));
+  await add(bench, whole, [], { compression: "xz" });
+  using database = await bench.openDatabase();
+  expect(await bench.importAll(database)).toMatchObject({ added: 1, failed: 2 });
+  expect(bench.failures.join()).toMatch(/xz stream is (cut short|damaged)/);
+  expect([...bench.view.state.nars.keys()]).toEqual([whole.narHash]);
 });
 
 test("NARs are put together from their chunks, in whatever compression and layout", async () => {

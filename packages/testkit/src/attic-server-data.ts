@@ -1,12 +1,21 @@
+import { spawn } from "node:child_process";
 import { createHash, randomUUID } from "node:crypto";
+import { once } from "node:events";
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { buffer } from "node:stream/consumers";
 import { promisify } from "node:util";
 import { brotliCompress, zstdCompress } from "node:zlib";
 
-/** How a chunk lies in the storage. */
-export type AtticCompression = "zstd" | "br" | "none";
+/** How a chunk lies in the storage. `xz` needs the program of that name. */
+export type AtticCompression = "zstd" | "br" | "xz" | "none";
+
+/** How the server was configured. */
+export interface AtticServerDataOptions {
+  /** `bucket`: the storage is a copy of an S3 bucket, as `aws s3 sync` or `rclone` make it. Default `folder`. */
+  readonly storage?: "folder" | "bucket";
+}
 
 /** A cache to be added. */
 export interface AtticCacheData {
@@ -85,6 +94,7 @@ const DEFAULT_CHUNK_BYTES = 64 * 1024;
 const ENCODERS: Readonly<Record<AtticCompression, (chunk: Uint8Array) => Promise<Uint8Array>>> = {
   zstd: promisify(zstdCompress),
   br: promisify(brotliCompress),
+  xz: encodeXz,
   none: (chunk) => Promise.resolve(chunk),
 };
 
@@ -92,11 +102,15 @@ const ENCODERS: Readonly<Record<AtticCompression, (chunk: Uint8Array) => Promise
  * Makes the data of an Attic server by its published schema: no server can be had where tests run. The NARs are cut
  * at fixed sizes, not by content, which readers do not notice.
  */
-export async function createAtticServerData(folder: string): Promise<AtticServerData> {
+export async function createAtticServerData(
+  folder: string,
+  options: AtticServerDataOptions = {},
+): Promise<AtticServerData> {
+  const isBucket = options.storage === "bucket";
   const databaseFile = path.join(folder, "server.db");
   const storage = path.join(folder, "storage");
   await mkdir(storage, { recursive: true });
-  await writeFile(path.join(storage, "VERSION"), "1");
+  if (!isBucket) await writeFile(path.join(storage, "VERSION"), "1");
   const database = new DatabaseSync(databaseFile);
   database.exec(SCHEMA);
 
@@ -113,7 +127,9 @@ export async function createAtticServerData(folder: string): Promise<AtticServer
     compression: AtticCompression,
   ): Promise<[number, string]> => {
     const name = `${randomUUID()}.chunk`;
-    const file = path.join(storage, name.slice(0, 1), name.slice(0, 2), name);
+    const file = isBucket
+      ? path.join(storage, name)
+      : path.join(storage, name.slice(0, 1), name.slice(0, 2), name);
     const bytes = await ENCODERS[compression](chunk);
     await mkdir(path.dirname(file), { recursive: true });
     await writeFile(file, bytes);
@@ -124,8 +140,12 @@ export async function createAtticServerData(folder: string): Promise<AtticServer
       file_hash: sha256(bytes),
       file_size: bytes.length,
       compression,
-      remote_file: JSON.stringify({ Local: { name } }),
-      remote_file_id: `local:${name}`,
+      remote_file: JSON.stringify(
+        isBucket
+          ? { S3: { region: "us-east-1", bucket: "attic", key: name } }
+          : { Local: { name } },
+      ),
+      remote_file_id: isBucket ? `s3:us-east-1/attic/${name}` : `local:${name}`,
       created_at: CREATED_AT,
     });
     return [id, file];
@@ -185,8 +205,8 @@ export async function createAtticServerData(folder: string): Promise<AtticServer
     },
     forgetChunk: async (file) => {
       database
-        .prepare("DELETE FROM chunk WHERE remote_file_id = ?")
-        .run(`local:${path.basename(file)}`);
+        .prepare("DELETE FROM chunk WHERE remote_file_id IN (?, ?)")
+        .run(`local:${path.basename(file)}`, `s3:us-east-1/attic/${path.basename(file)}`);
       await rm(file);
     },
     addPin: (cache, name, storePath) => {
@@ -198,6 +218,14 @@ export async function createAtticServerData(folder: string): Promise<AtticServer
     },
     [Symbol.dispose]: () => database.close(),
   };
+}
+
+/** At the level that Attic has by default; Node cannot write it. */
+async function encodeXz(chunk: Uint8Array): Promise<Uint8Array> {
+  const child = spawn("xz", ["-2", "--stdout"], { stdio: ["pipe", "pipe", "inherit"] });
+  child.stdin.end(chunk);
+  const [bytes] = await Promise.all([buffer(child.stdout), once(child, "exit")]);
+  return bytes;
 }
 
 function sha256(bytes: Uint8Array): string {

@@ -3,6 +3,7 @@ export {
   type AtticCompression,
   type AtticPathData,
   type AtticServerData,
+  type AtticServerDataOptions,
   createAtticServerData,
 } from "./attic-server-data.ts";
 export { describeEachNix } from "./describe-each-nix.ts";

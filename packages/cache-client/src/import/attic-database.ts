@@ -263,10 +263,11 @@ async function* readChunk(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Buffer, void, undefined> {
   const name = "Local" in remote ? remote.Local.name : remote.S3.key;
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)) {
+  // Only a bucket's keys have folders in them, where somebody has moved it below another.
+  if (!/^(?:[A-Za-z0-9][A-Za-z0-9._-]*\/)*[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)) {
     throw new CacheError("CORRUPT", `${what} has a file name that is none`);
   }
-  // Servers from before 2023 put all files into one folder, as does a copy of a bucket.
+  // Servers from before 2023 put all files into one folder; a bucket's copy has them by their keys.
   const places = [join(storage, name.slice(0, 1), name.slice(0, 2), name), join(storage, name)];
   for (const place of places) {
     let hasBegun = false;
