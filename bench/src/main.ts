@@ -4,6 +4,7 @@ import { AGENT_STAGES, type AgentStage, benchAgent } from "./agent/bench-agent.t
 import { benchBazel, type BazelStage, BAZEL_STAGES } from "./bazel/bench-bazel.ts";
 import { benchHooks } from "./hooks/bench-hooks.ts";
 import { benchNix, STAGES, type Stage } from "./nix/bench-nix.ts";
+import { benchNegatives } from "./trust/bench-negatives.ts";
 import { benchTrust } from "./trust/bench-trust.ts";
 import { benchUpstream } from "./upstream/bench-upstream.ts";
 
@@ -29,6 +30,9 @@ usage: pnpm bench bazel [--quick] [--only STAGE,…] [--calls REGEX] [--ours-onl
 
 usage: pnpm bench trust [--quick] [--rounds N]
   what the trust gate costs, on both planes, and how fast identities are exchanged
+
+usage: pnpm bench negatives [--quick] [--rounds N]
+  whether a tenant can tell by time what another one has
 
 usage: pnpm bench agent [--quick] [--only STAGE,…] [--rounds N]
   what a job's agent brings Nix: far from the server, and on a fast link
@@ -82,7 +86,7 @@ async function main(): Promise<number> {
   const [plane] = positionals;
   if (
     positionals.length !== 1 ||
-    !["nix", "bazel", "trust", "agent", "hooks", "upstream"].includes(plane ?? "")
+    !["nix", "bazel", "trust", "agent", "hooks", "upstream", "negatives"].includes(plane ?? "")
   ) {
     process.stderr.write(`${USAGE}\n`);
     return 2;
@@ -94,6 +98,10 @@ async function main(): Promise<number> {
   };
   if (plane === "trust") {
     await benchTrust(common);
+    return 0;
+  }
+  if (plane === "negatives") {
+    await benchNegatives(common);
     return 0;
   }
   if (plane === "upstream") {

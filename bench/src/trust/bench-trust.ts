@@ -3,7 +3,6 @@ import { writeFile } from "node:fs/promises";
 import path from "node:path";
 
 import {
-  type Claims,
   createTemporaryDirectory,
   githubClaims,
   type IdentityWorld,
@@ -20,6 +19,7 @@ import {
 import { describeMachine } from "../machine.ts";
 import { writeSection } from "../report-section.ts";
 import { formatTable, type Row } from "../report.ts";
+import { exchange } from "./exchange.ts";
 import { fillActions, fillPaths } from "./fill-views.ts";
 import { type Asker, layActions, layExchanges, layNarInfos } from "./gate-load.ts";
 
@@ -135,21 +135,6 @@ async function prepareAskers(world: IdentityWorld, admin: string): Promise<Asker
       tokens: [aside.token],
     },
   ];
-}
-
-interface Exchanged {
-  readonly token: string;
-  readonly grant: { readonly read: readonly string[] };
-}
-
-async function exchange({ server, issuers }: IdentityWorld, claims: Claims): Promise<Exchanged> {
-  const answer = await fetch(`${server.url}/_flywheel/v1/exchange`, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ token: issuers.github.mint(claims) }),
-  });
-  if (!answer.ok) throw new Error(`The exchange answered ${answer.status}: ${await answer.text()}`);
-  return (await answer.json()) as Exchanged;
 }
 
 async function compare(

@@ -69,6 +69,8 @@ export interface TestServer extends AsyncDisposable {
 export interface TestParts extends Pick<ServerParts, "timings" | "viewPolicy"> {
   /** The store that the server gets; `TestServer.store` stays the one below it. */
   readonly wrapStore?: (store: BlobStore) => BlobStore;
+  /** The same for the index. */
+  readonly wrapIndex?: (index: CacheIndex) => CacheIndex;
   /** Of a server that was there before, or of another replica; by default a new one that goes with the server. */
   readonly directory?: string;
   /** Signs and verifies tokens; default an HS256 key. */
@@ -81,6 +83,7 @@ export async function startTestServer(
     timings = {},
     viewPolicy,
     wrapStore = (store) => store,
+    wrapIndex = (index) => index,
     directory: given,
     tokenKey: key = { algorithm: "HS256", secret: randomBytes(64) },
   }: TestParts = {},
@@ -125,7 +128,7 @@ export async function startTestServer(
     await startCacheServer({
       settings: loaded,
       bazel,
-      index,
+      index: wrapIndex(index),
       indexChanges,
       store: wrapStore(store),
       overlaySecret: randomBytes(32),
