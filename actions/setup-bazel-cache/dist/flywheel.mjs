@@ -29285,7 +29285,7 @@ function toSourcePath(raw, storePathHash, storeDir) {
 }
 async function* readChunk(storage, remote, what, signal) {
 	const name = "Local" in remote ? remote.Local.name : remote.S3.key;
-	if (!/^[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)) throw new CacheError("CORRUPT", `${what} has a file name that is none`);
+	if (!/^(?:[A-Za-z0-9][A-Za-z0-9._-]*\/)*[A-Za-z0-9][A-Za-z0-9._-]*$/.test(name)) throw new CacheError("CORRUPT", `${what} has a file name that is none`);
 	const places = [_join(storage, name.slice(0, 1), name.slice(0, 2), name), _join(storage, name)];
 	for (const place of places) {
 		let hasBegun = false;
