@@ -26718,13 +26718,13 @@ function createHttpClient(options = {}) {
 }
 async function send({ agent, request: ask }, session, method, url, options) {
 	try {
-		var _usingCtx$64 = _usingCtx();
+		var _usingCtx$66 = _usingCtx();
 		const line = `${method} ${url.origin}${url.pathname}`;
 		const { signal } = options;
 		throwIfCancelled(signal, line);
 		const controller = new AbortController();
-		_usingCtx$64.u(onAbort(signal, () => controller.abort()));
-		const idle = _usingCtx$64.u(createIdleTimer(session.idleTimeoutMs, () => controller.abort(new CacheError("TIMEOUT", `${line} made no progress for ${formatDurationMs(session.idleTimeoutMs)}`, { hint: "The server or the network between is too slow; try again or lower the concurrency." }))));
+		_usingCtx$66.u(onAbort(signal, () => controller.abort()));
+		const idle = _usingCtx$66.u(createIdleTimer(session.idleTimeoutMs, () => controller.abort(new CacheError("TIMEOUT", `${line} made no progress for ${formatDurationMs(session.idleTimeoutMs)}`, { hint: "The server or the network between is too slow; try again or lower the concurrency." }))));
 		const body = options.body === void 0 ? void 0 : new OutgoingBody(options.body, controller, idle, options.onSent);
 		const headers = {
 			"user-agent": USER_AGENT$1,
@@ -26766,9 +26766,9 @@ async function send({ agent, request: ask }, session, method, url, options) {
 			await body?.finished();
 		}
 	} catch (_) {
-		_usingCtx$64.e = _;
+		_usingCtx$66.e = _;
 	} finally {
-		_usingCtx$64.d();
+		_usingCtx$66.d();
 	}
 }
 function asBody(body) {
@@ -27552,7 +27552,7 @@ function createShortClient({ token, tls } = {}) {
 	return {
 		async send(method, url, { json, secret, signal } = {}) {
 			try {
-				var _usingCtx$63 = _usingCtx();
+				var _usingCtx$65 = _usingCtx();
 				const line = `${method} ${url.origin}${url.pathname}`;
 				throwIfCancelled(signal, line);
 				const transport = url.protocol === "https:" ? await Promise.resolve().then(() => (init_secure_transport(), secure_transport_exports)) : {
@@ -27576,7 +27576,7 @@ function createShortClient({ token, tls } = {}) {
 					method,
 					headers
 				});
-				_usingCtx$63.u(onAbort(signal, () => outgoing.destroy(/* @__PURE__ */ new Error("aborted"))));
+				_usingCtx$65.u(onAbort(signal, () => outgoing.destroy(/* @__PURE__ */ new Error("aborted"))));
 				try {
 					const response = await answerTo(outgoing, body);
 					return readAnswer$1({
@@ -27592,9 +27592,9 @@ function createShortClient({ token, tls } = {}) {
 					outgoing.on("error", () => {});
 				}
 			} catch (_) {
-				_usingCtx$63.e = _;
+				_usingCtx$65.e = _;
 			} finally {
-				_usingCtx$63.d();
+				_usingCtx$65.d();
 			}
 		},
 		[Symbol.asyncDispose]: () => {
@@ -27857,13 +27857,13 @@ async function readTokenFile$2(path) {
 }
 async function askForge({ url, requestToken: token }, audience, signal) {
 	try {
-		var _usingCtx$62 = _usingCtx();
+		var _usingCtx$64 = _usingCtx();
 		const address = URL.parse(url);
 		if (address === null || !/^https?:$/.test(address.protocol)) throw new CacheError("CONFIG", "ACTIONS_ID_TOKEN_REQUEST_URL is no address");
 		address.searchParams.set("audience", audience);
 		const line = `GET ${address.origin}${address.pathname}`;
 		const timeout = AbortSignal.timeout(REQUEST_TIMEOUT_MS);
-		const http = _usingCtx$62.a(createShortClient({ token }));
+		const http = _usingCtx$64.a(createShortClient({ token }));
 		try {
 			const all = signal === void 0 ? timeout : AbortSignal.any([signal, timeout]);
 			const { text } = await http.send("GET", address, { signal: all });
@@ -27873,9 +27873,9 @@ async function askForge({ url, requestToken: token }, audience, signal) {
 			throw new CacheError("TIMEOUT", `${line}: the forge gave no identity token in 10 s`, { cause: error });
 		}
 	} catch (_) {
-		_usingCtx$62.e = _;
+		_usingCtx$64.e = _;
 	} finally {
-		await _usingCtx$62.d();
+		await _usingCtx$64.d();
 	}
 }
 function requireAudience(token, audience, source) {
@@ -28334,11 +28334,11 @@ var init_leave_out = __esmMin((() => {
 */
 async function runParallel(items, task, options) {
 	try {
-		var _usingCtx$61 = _usingCtx();
+		var _usingCtx$63 = _usingCtx();
 		throwIfCancelled(options.signal, "The work");
 		if (items.length === 0) return;
 		const controller = new AbortController();
-		_usingCtx$61.u(onAbort(options.signal, () => controller.abort(options.signal?.reason)));
+		_usingCtx$63.u(onAbort(options.signal, () => controller.abort(options.signal?.reason)));
 		const order = createOrder(items, options.after);
 		const { promise, resolve } = Promise.withResolvers();
 		let running = 0;
@@ -28369,9 +28369,9 @@ async function runParallel(items, task, options) {
 		if (failure !== void 0) throw failure.error;
 		if (order.unfinished > 0) throw new Error("Items wait for each other in a circle");
 	} catch (_) {
-		_usingCtx$61.e = _;
+		_usingCtx$63.e = _;
 	} finally {
-		_usingCtx$61.d();
+		_usingCtx$63.d();
 	}
 }
 function createOrder(items, after) {
@@ -29055,8 +29055,8 @@ async function writeNar(source, path, directory, signal) {
 	let sizeBytes = 0;
 	try {
 		try {
-			var _usingCtx$60 = _usingCtx();
-			const file = _usingCtx$60.a(await _open$1(temporary, "w"));
+			var _usingCtx$62 = _usingCtx();
+			const file = _usingCtx$62.a(await _open$1(temporary, "w"));
 			for await (const chunk of readVerifiedFile(source, path, { signal })) {
 				hash.update(chunk);
 				sizeBytes += chunk.length;
@@ -29064,9 +29064,9 @@ async function writeNar(source, path, directory, signal) {
 			}
 			await file.datasync();
 		} catch (_) {
-			_usingCtx$60.e = _;
+			_usingCtx$62.e = _;
 		} finally {
-			await _usingCtx$60.d();
+			await _usingCtx$62.d();
 		}
 		const sha256 = hash.digest("hex");
 		const url = urlOf(sha256, path);
@@ -29657,8 +29657,8 @@ async function refusal$1(line, { statusCode, headers, body }) {
 /** The deadline runs while a byte is waited for, and stands still while the last one is worked on. */
 async function* readBody$2(body, { line, idleTimeoutMs, controller, signal }) {
 	try {
-		var _usingCtx$59 = _usingCtx();
-		_usingCtx$59.u(onAbort(signal, () => controller.abort()));
+		var _usingCtx$61 = _usingCtx();
+		_usingCtx$61.u(onAbort(signal, () => controller.abort()));
 		const chunks = body[Symbol.asyncIterator]();
 		let isIdle = false;
 		try {
@@ -29683,9 +29683,9 @@ async function* readBody$2(body, { line, idleTimeoutMs, controller, signal }) {
 			await chunks.return?.();
 		}
 	} catch (_) {
-		_usingCtx$59.e = _;
+		_usingCtx$61.e = _;
 	} finally {
-		_usingCtx$59.d();
+		_usingCtx$61.d();
 	}
 }
 var DEFAULT_IDLE_TIMEOUT_MS, MAX_REDIRECTS$2, MAX_ERROR_BYTES, ABSENT, REDIRECTS$1;
@@ -29946,9 +29946,9 @@ async function openSource(options) {
 */
 async function openAtticSource(options) {
 	try {
-		var _usingCtx$58 = _usingCtx();
+		var _usingCtx$60 = _usingCtx();
 		const { server, cache, token, signal } = options;
-		const config = await _usingCtx$58.a(createAdminClient({
+		const config = await _usingCtx$60.a(createAdminClient({
 			server,
 			token,
 			signal
@@ -29971,9 +29971,9 @@ async function openAtticSource(options) {
 			config
 		};
 	} catch (_) {
-		_usingCtx$58.e = _;
+		_usingCtx$60.e = _;
 	} finally {
-		await _usingCtx$58.d();
+		await _usingCtx$60.d();
 	}
 }
 function toFolder(url) {
@@ -30041,8 +30041,8 @@ async function uploadWithRetry(session, path, memoryBytes, signal, attempt) {
 	const { narSize } = path;
 	return reportUpload(session, path, () => withRetry(async (number) => {
 		try {
-			var _usingCtx$57 = _usingCtx();
-			const lease = _usingCtx$57.u(await session.budget.acquire(memoryBytes, signal));
+			var _usingCtx$59 = _usingCtx();
+			const lease = _usingCtx$59.u(await session.budget.acquire(memoryBytes, signal));
 			session.emit({
 				type: "upload-started",
 				storePath,
@@ -30051,9 +30051,9 @@ async function uploadWithRetry(session, path, memoryBytes, signal, attempt) {
 			});
 			return await attempt(createProgress(session, path), () => lease[Symbol.dispose]());
 		} catch (_) {
-			_usingCtx$57.e = _;
+			_usingCtx$59.e = _;
 		} finally {
-			_usingCtx$57.d();
+			_usingCtx$59.d();
 		}
 	}, retryOptions(session, `upload of ${storePath}`, signal)));
 }
@@ -30409,11 +30409,11 @@ var init_push_parts = __esmMin((() => {
 		}
 		async #sendMissing(upload, round) {
 			try {
-				var _usingCtx$56 = _usingCtx();
+				var _usingCtx$58 = _usingCtx();
 				const { session, partBytes } = this.#options;
 				const { narSize, storePath } = this.#path;
 				const memoryBytes = encoderMemoryBytes(narSize, FRAMES_AT_ONCE) + 2 * partBytes;
-				_usingCtx$56.u(await session.budget.acquire(memoryBytes, this.#options.signal));
+				_usingCtx$58.u(await session.budget.acquire(memoryBytes, this.#options.signal));
 				session.emit({
 					type: "upload-started",
 					storePath: storePath.path,
@@ -30421,7 +30421,7 @@ var init_push_parts = __esmMin((() => {
 					attempt: round
 				});
 				const stop = new AbortController();
-				_usingCtx$56.u(onAbort(this.#options.signal, () => stop.abort(this.#options.signal.reason)));
+				_usingCtx$58.u(onAbort(this.#options.signal, () => stop.abort(this.#options.signal.reason)));
 				const progress = createProgress(session, this.#path);
 				const present = new Set(upload.parts);
 				const room = createByteBudget(partBytes / 2);
@@ -30463,9 +30463,9 @@ var init_push_parts = __esmMin((() => {
 				await Promise.all(running);
 				if (failures.length > 0) throw failures[0];
 			} catch (_) {
-				_usingCtx$56.e = _;
+				_usingCtx$58.e = _;
 			} finally {
-				_usingCtx$56.d();
+				_usingCtx$58.d();
 			}
 		}
 		async #sendPart(id, { number, pieces }, sizeBytes, signal, { onSent }) {
@@ -30820,12 +30820,12 @@ var init_push_protocol = __esmMin((() => {
 */
 async function readCacheConfig(options) {
 	try {
-		var _usingCtx$55 = _usingCtx();
+		var _usingCtx$57 = _usingCtx();
 		const base = parseServerUrl(options.server);
 		const view = requireViewName(options.view);
 		const timeout = AbortSignal.timeout(TOTAL_TIMEOUT_MS);
 		const signal = AbortSignal.any([options.signal, timeout]);
-		const http = _usingCtx$55.a(createShortClient({ token: options.token }));
+		const http = _usingCtx$57.a(createShortClient({ token: options.token }));
 		const policy = {
 			...DEFAULT_RETRY_POLICY,
 			maxAttempts: ATTEMPTS$1,
@@ -30847,9 +30847,9 @@ async function readCacheConfig(options) {
 			throw new CacheError("TIMEOUT", message, { cause: error });
 		}
 	} catch (_) {
-		_usingCtx$55.e = _;
+		_usingCtx$57.e = _;
 	} finally {
-		await _usingCtx$55.d();
+		await _usingCtx$57.d();
 	}
 }
 /** The same over a connection that is there already. */
@@ -31988,7 +31988,7 @@ var init_src$3 = __esmMin((() => {
 */
 async function checkServer(check, context) {
 	try {
-		var _usingCtx$54 = _usingCtx();
+		var _usingCtx$56 = _usingCtx();
 		const { server, token, view } = check;
 		const notes = [];
 		const warnings = describeToken(token, context.nowMs());
@@ -32015,7 +32015,7 @@ async function checkServer(check, context) {
 		} finally {
 			await _usingCtx3.d();
 		}
-		const admin = _usingCtx$54.a(createAdminClient({
+		const admin = _usingCtx$56.a(createAdminClient({
 			server,
 			token,
 			signal: context.signal
@@ -32040,9 +32040,9 @@ async function checkServer(check, context) {
 			warnings
 		};
 	} catch (_) {
-		_usingCtx$54.e = _;
+		_usingCtx$56.e = _;
 	} finally {
-		await _usingCtx$54.d();
+		await _usingCtx$56.d();
 	}
 }
 function describeToken(token, nowMs) {
@@ -32299,9 +32299,9 @@ var init_read_secret = __esmMin((() => {
 /** Gets an identity token anew and exchanges it. Notices go to the user. */
 async function exchangeIdentity(server, { source, audience, view, mode }, context) {
 	try {
-		var _usingCtx$53 = _usingCtx();
+		var _usingCtx$55 = _usingCtx();
 		const { createExchangeClient, obtainIdentityToken } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
-		const client = _usingCtx$53.a(createExchangeClient({
+		const client = _usingCtx$55.a(createExchangeClient({
 			server,
 			signal: context.signal
 		}));
@@ -32313,9 +32313,9 @@ async function exchangeIdentity(server, { source, audience, view, mode }, contex
 		for (const notice of exchanged.notices) warn(context, notice);
 		return exchanged;
 	} catch (_) {
-		_usingCtx$53.e = _;
+		_usingCtx$55.e = _;
 	} finally {
-		await _usingCtx$53.d();
+		await _usingCtx$55.d();
 	}
 }
 /**
@@ -33139,7 +33139,7 @@ The token itself stays good until it expires or is revoked. Doing it twice is th
 var exchange_exports = /* @__PURE__ */ __exportAll({ command: () => command$50 });
 async function prepare(options, context) {
 	try {
-		var _usingCtx$52 = _usingCtx();
+		var _usingCtx$54 = _usingCtx();
 		const { chooseAudience, createExchangeClient, findIdentity, readRunnerConfig } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
 		const runner = await readRunnerConfig(context.env);
 		const config = await readClientConfig(context);
@@ -33148,7 +33148,7 @@ async function prepare(options, context) {
 		if (!options.printToken && options.output === void 0 && known.token !== void 0 && known.identity === void 0) throw new CacheError("CONFIG", `There is a token of \`flywheel login\` for ${url}`, { hint: "Write the new one elsewhere with --output FILE, or run `flywheel logout` first." });
 		const found = findIdentity(context.env, runner);
 		if (found.kind === "none") throw new CacheError("CONFIG", "There is no identity to exchange", { hint: found.hint });
-		const discovery = await _usingCtx$52.a(createExchangeClient({
+		const discovery = await _usingCtx$54.a(createExchangeClient({
 			server: url,
 			signal: context.signal
 		})).discover();
@@ -33167,9 +33167,9 @@ async function prepare(options, context) {
 			}
 		};
 	} catch (_) {
-		_usingCtx$52.e = _;
+		_usingCtx$54.e = _;
 	} finally {
-		await _usingCtx$52.d();
+		await _usingCtx$54.d();
 	}
 }
 /** A workflow that forbids its jobs to write caches is obeyed; it can never allow more. */
@@ -33295,13 +33295,13 @@ async function findRefusal(choice, context) {
 	if (choice.token === void 0) return void 0;
 	try {
 		try {
-			var _usingCtx$51 = _usingCtx();
-			await _usingCtx$51.a(await openAdminClient(choice, context)).listViews();
+			var _usingCtx$53 = _usingCtx();
+			await _usingCtx$53.a(await openAdminClient(choice, context)).listViews();
 			return;
 		} catch (_) {
-			_usingCtx$51.e = _;
+			_usingCtx$53.e = _;
 		} finally {
-			await _usingCtx$51.d();
+			await _usingCtx$53.d();
 		}
 	} catch (error) {
 		if (isCacheError(error, "UNAUTHENTICATED")) return error;
@@ -33525,14 +33525,14 @@ files you had. Doing it twice is the same as doing it once.`,
 		],
 		async run({ options, args }, context) {
 			try {
-				var _usingCtx$50 = _usingCtx();
+				var _usingCtx$52 = _usingCtx();
 				const scope = options.system ? "system" : "user";
 				const [named = options.view] = args;
 				if (options.undo) return undo$1(scope, args[0], options, context);
 				const choice = await chooseServer(options, context);
 				const view = requireView(named, choice);
 				const { openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
-				const cache = _usingCtx$50.a(await openCache({
+				const cache = _usingCtx$52.a(await openCache({
 					...choice,
 					view,
 					signal: context.signal
@@ -33549,9 +33549,9 @@ files you had. Doing it twice is the same as doing it once.`,
 					context
 				});
 			} catch (_) {
-				_usingCtx$50.e = _;
+				_usingCtx$52.e = _;
 			} finally {
-				await _usingCtx$50.d();
+				await _usingCtx$52.d();
 			}
 		}
 	});
@@ -33588,9 +33588,9 @@ var init_credential_script = __esmMin((() => {
 var use_bazel_exports = /* @__PURE__ */ __exportAll({ command: () => command$47 });
 async function findEndpoint(choice, view, options, context) {
 	try {
-		var _usingCtx$49 = _usingCtx();
+		var _usingCtx$51 = _usingCtx();
 		const { openCache } = await Promise.resolve().then(() => (init_src$3(), src_exports$1));
-		const { isPublic = false, flywheel } = _usingCtx$49.a(await openCache({
+		const { isPublic = false, flywheel } = _usingCtx$51.a(await openCache({
 			...choice,
 			view,
 			signal: context.signal
@@ -33605,9 +33605,9 @@ async function findEndpoint(choice, view, options, context) {
 			isPublic
 		};
 	} catch (_) {
-		_usingCtx$49.e = _;
+		_usingCtx$51.e = _;
 	} finally {
-		await _usingCtx$49.d();
+		await _usingCtx$51.d();
 	}
 }
 async function chooseCredential(facts, { options, paths }, context) {
@@ -33965,8 +33965,8 @@ server the whole closure becomes visible at once, or not at all.`,
 			const progress = createPushProgress(options.json, context);
 			try {
 				try {
-					var _usingCtx$48 = _usingCtx();
-					const cache = _usingCtx$48.a(await openCache({
+					var _usingCtx$50 = _usingCtx();
+					const cache = _usingCtx$50.a(await openCache({
 						...choice,
 						view,
 						signal,
@@ -33995,9 +33995,9 @@ server the whole closure becomes visible at once, or not at all.`,
 					}));
 					else note(context, describeSummary(summary));
 				} catch (_) {
-					_usingCtx$48.e = _;
+					_usingCtx$50.e = _;
 				} finally {
-					await _usingCtx$48.d();
+					await _usingCtx$50.d();
 				}
 			} catch (error) {
 				progress.end();
@@ -35101,18 +35101,18 @@ async function openJobCredentials({ server, credentials: settings }, files, cont
 		logger: context.logger,
 		renew: async () => {
 			try {
-				var _usingCtx$47 = _usingCtx();
+				var _usingCtx$49 = _usingCtx();
 				const found = findIdentity(context.env, await readRunnerConfig(context.env));
 				if (found.kind === "none") throw new CacheError("CONFIG", "There is no identity to exchange", { hint: found.hint });
 				const identity = await obtainIdentityToken(found.source, audience);
-				return (await _usingCtx$47.a(createExchangeClient({ server })).exchange(identity, {
+				return (await _usingCtx$49.a(createExchangeClient({ server })).exchange(identity, {
 					view,
 					mode
 				})).token;
 			} catch (_) {
-				_usingCtx$47.e = _;
+				_usingCtx$49.e = _;
 			} finally {
-				await _usingCtx$47.d();
+				await _usingCtx$49.d();
 			}
 		},
 		onRenewed: (renewed) => writeSessionFile(files.token, `${renewed}\n`)
@@ -37042,12 +37042,12 @@ var start_nix_face_exports = /* @__PURE__ */ __exportAll({ startNixFace: () => s
 */
 async function startNixFace$1(options) {
 	try {
-		var _usingCtx$46 = _usingCtx();
+		var _usingCtx$48 = _usingCtx();
 		const { secret, credentials, statistics, logger } = options;
 		const { prefetch = true, nowMs = () => performance.now() } = options;
 		const deadlineMs = options.deadlineMs ?? DEFAULT_DEADLINE_MS;
 		const stallMs = options.stallMs ?? DEFAULT_STALL_MS;
-		const starting = _usingCtx$46.a(new AsyncDisposableStack());
+		const starting = _usingCtx$48.a(new AsyncDisposableStack());
 		await _mkdir(options.spoolDirectory, {
 			recursive: true,
 			mode: 448
@@ -37121,9 +37121,9 @@ async function startNixFace$1(options) {
 			[Symbol.asyncDispose]: () => owned.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$46.e = _;
+		_usingCtx$48.e = _;
 	} finally {
-		await _usingCtx$46.d();
+		await _usingCtx$48.d();
 	}
 }
 function portOf(address) {
@@ -49686,10 +49686,10 @@ var passing_face_exports = /* @__PURE__ */ __exportAll({ openPassingFace: () => 
 /** Opens what stands behind the port, whether the cache can be reached or not. */
 async function openPassingFace(options) {
 	try {
-		var _usingCtx$45 = _usingCtx();
+		var _usingCtx$47 = _usingCtx();
 		const { statistics, logger, secret, credentials } = options;
 		const { spoolBytes = DEFAULT_SPOOL_BYTES$1, spoolDirectory } = options;
-		const resources = _usingCtx$45.a(new AsyncDisposableStack());
+		const resources = _usingCtx$47.a(new AsyncDisposableStack());
 		const breaker = createCircuitBreaker({ onChange: (state) => {
 			logger.info("the cache's breaker changed", { state });
 			statistics.breaker("bazel", state);
@@ -49728,9 +49728,9 @@ async function openPassingFace(options) {
 			[Symbol.asyncDispose]: () => owned.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$45.e = _;
+		_usingCtx$47.e = _;
 	} finally {
-		await _usingCtx$45.d();
+		await _usingCtx$47.d();
 	}
 }
 function receiversOf(context) {
@@ -49821,9 +49821,9 @@ var start_bazel_face_exports = /* @__PURE__ */ __exportAll({ startBazelFace: () 
 */
 async function startBazelFace$1(options) {
 	try {
-		var _usingCtx$44 = _usingCtx();
+		var _usingCtx$46 = _usingCtx();
 		const { logger, secret } = options;
-		const resources = _usingCtx$44.a(new AsyncDisposableStack());
+		const resources = _usingCtx$46.a(new AsyncDisposableStack());
 		let passing;
 		let opening;
 		resources.defer(async () => (await opening?.catch(() => void 0))?.[Symbol.asyncDispose]());
@@ -49854,9 +49854,9 @@ async function startBazelFace$1(options) {
 			[Symbol.asyncDispose]: () => owned.disposeAsync()
 		};
 	} catch (_) {
-		_usingCtx$44.e = _;
+		_usingCtx$46.e = _;
 	} finally {
-		await _usingCtx$44.d();
+		await _usingCtx$46.d();
 	}
 }
 async function listen(resources, accept) {
@@ -50029,14 +50029,14 @@ var init_summary_file = __esmMin((() => {
 */
 async function runAgent(options) {
 	try {
-		var _usingCtx$43 = _usingCtx();
+		var _usingCtx$45 = _usingCtx();
 		const { env, logger, drainOnly } = options;
 		const files = sessionFiles(options.folder);
 		const settings = await readSettings$1(files);
 		const previous = drainOnly ? await readSummary(files.summary) : void 0;
 		const stop = new AbortController();
 		const stopped = AbortSignal.any([options.signal, stop.signal]);
-		const owned = _usingCtx$43.a(new AsyncDisposableStack());
+		const owned = _usingCtx$45.a(new AsyncDisposableStack());
 		let writer;
 		const statistics = createStatistics({
 			startedAt: new Date(settings.startedAt),
@@ -50139,9 +50139,9 @@ async function runAgent(options) {
 			logger.warn("the session's end cannot be noted", { error: describeError(error) });
 		});
 	} catch (_) {
-		_usingCtx$43.e = _;
+		_usingCtx$45.e = _;
 	} finally {
-		await _usingCtx$43.d();
+		await _usingCtx$45.d();
 	}
 }
 async function openUploads(settings, context) {
@@ -50928,204 +50928,6 @@ var init_run_drain = __esmMin((() => {
 		left: 0
 	};
 }));
-// packages/runner-agent/src/setup/nix-conf.ts
-/**
-* The text of a session's nix.conf. Substituter and keys come together, and with them what keeps a build going when
-* the agent is gone.
-*/
-function formatNixConf(conf) {
-	const { substituter, publicKeys, priority, hook } = conf;
-	const lines = ["# `flywheel setup` wrote this for one job."];
-	if (substituter !== void 0) {
-		const query = priority === void 0 ? "" : `?priority=${priority}`;
-		lines.push(`extra-substituters = ${substituter}${query}`, ...publicKeys.length === 0 ? [] : [`extra-trusted-public-keys = ${publicKeys.join(" ")}`], "fallback = true", "connect-timeout = 5", "stalled-download-timeout = 30", "download-attempts = 3", "narinfo-cache-negative-ttl = 0");
-	}
-	if (hook !== void 0) lines.push(`post-build-hook = ${hook}`);
-	return lines.map((line) => `${line}\n`).join("");
-}
-/** `NIX_USER_CONF_FILES` with one file more, which counts before the user's own. */
-function prependUserConf(file, env) {
-	const named = env["NIX_USER_CONF_FILES"];
-	if (named !== void 0) return [file, ...named.split(":").filter((path) => path !== "" && path !== file)].join(":");
-	const home = env["HOME"] || accountHome();
-	return [file, ...[env["XDG_CONFIG_HOME"] || (home === void 0 ? "" : _join(home, ".config")), ...(env["XDG_CONFIG_DIRS"] || "/etc/xdg").split(":")].filter((folder) => folder !== "").map((folder) => _join(folder, "nix/nix.conf"))].join(":");
-}
-/** The home of the account, where Nix looks as well; containers run as users that have none. */
-function accountHome() {
-	try {
-		return _userInfo().homedir;
-	} catch {
-		return;
-	}
-}
-var init_nix_conf = __esmMin((() => {
-	init__builtin_node_os();
-	init__builtin_node_path();
-}));
-// packages/runner-agent/src/setup/detect-nix.ts
-/**
-* Looks at the machine's Nix: one question about the store, one about the settings, at the same time.
-*
-* @param folder - Where a file is put for as long as the questions take.
-* @returns `undefined` when there is none in PATH.
-* @throws {CacheError} `CONFIG` when it does not work, `TIMEOUT`.
-*/
-async function detectNix(env, folder, signal) {
-	const command = await findInPath("nix", env);
-	if (command === void 0) return void 0;
-	const run = {
-		env,
-		signal,
-		timeoutMs: NIX_TIMEOUT_MS$2
-	};
-	const trial = _join(folder, "asked.conf");
-	await _writeFile(trial, formatNixConf(TRIAL), { mode: 384 });
-	const tried = {
-		...env,
-		NIX_USER_CONF_FILES: prependUserConf(trial, env)
-	};
-	const [settings, store] = await Promise.all([readNixSettings(command, {
-		...run,
-		env: tried
-	}), readStore$1(command, run)]);
-	await _rm(trial, { force: true });
-	const isDaemon = store.url === "daemon" || store.url.startsWith("unix:");
-	const user = _userInfo().username;
-	return {
-		command,
-		isDaemon,
-		isTrusted: store.isTrusted ?? (!isDaemon || await isNamedTrusted(user, settings, run)),
-		user,
-		storeDir: env["NIX_STORE_DIR"] ?? "/nix/store",
-		postBuildHook: settings.get("post-build-hook") || void 0,
-		heedsConf: heeds(settings)
-	};
-}
-function heeds(settings) {
-	const has = (name, words) => {
-		const set = new Set((settings.get(name) ?? "").split(" "));
-		return words.every((word) => set.has(word));
-	};
-	return has("substituters", [TRIAL.substituter]) && has("trusted-public-keys", TRIAL.publicKeys);
-}
-/** Nix's settings in force, as texts. @throws {CacheError} `CONFIG` when it does not tell. */
-async function readNixSettings(command, run) {
-	let output = await runProgram(command, [
-		...NIX_COMMAND,
-		"show-config",
-		"--json"
-	], run);
-	if (output.exitCode !== 0) output = await runProgram(command, [
-		...NIX_COMMAND,
-		"config",
-		"show",
-		"--json"
-	], run);
-	if (output.exitCode !== 0) throw new CacheError("CONFIG", `Nix does not tell its settings: ${whatNixSaid(output)}`);
-	const settings = /* @__PURE__ */ new Map();
-	for (const [name, setting] of Object.entries(JSON.parse(output.stdout))) {
-		const { value } = setting;
-		settings.set(name, Array.isArray(value) ? value.join(" ") : `${value ?? ""}`);
-	}
-	return settings;
-}
-async function readStore$1(command, run) {
-	const info = await runProgram(command, [
-		...NIX_COMMAND,
-		"store",
-		"info",
-		"--json"
-	], run);
-	if (info.exitCode === 0) {
-		const { url, trusted } = JSON.parse(info.stdout);
-		return {
-			url: typeof url === "string" ? url : "",
-			isTrusted: trusted === void 0 || trusted === null ? void 0 : Boolean(trusted)
-		};
-	}
-	const ping = await runProgram(command, [
-		...NIX_COMMAND,
-		"store",
-		"ping"
-	], run);
-	if (ping.exitCode !== 0) throw new CacheError("CONFIG", `Nix cannot open its store: ${whatNixSaid(info)}`);
-	const url = /Store URL: (\S+)/.exec(ping.stderr + ping.stdout)?.[1] ?? "";
-	const trusted = /^Trusted: (\d)/m.exec(ping.stderr + ping.stdout)?.[1];
-	return {
-		url,
-		isTrusted: trusted === void 0 ? void 0 : trusted === "1"
-	};
-}
-/** What a daemon that does not say whom it trusts would say, by the settings that it shares with its clients. */
-async function isNamedTrusted(user, settings, run) {
-	const named = (settings.get("trusted-users") ?? "").split(" ");
-	if (user === "root" || named.includes("*") || named.includes(user)) return true;
-	return ((await runProgram("id", ["-Gn"], run).catch(() => void 0))?.stdout ?? "").trim().split(" ").some((group) => named.includes(`@${group}`));
-}
-var TRIAL, NIX_TIMEOUT_MS$2;
-var init_detect_nix = __esmMin((() => {
-	init_promises$4();
-	init__builtin_node_os();
-	init__builtin_node_path();
-	init_src$3();
-	init_src$6();
-	init_find_in_path();
-	init_nix_conf();
-	TRIAL = {
-		substituter: "http://127.0.0.1:9/flywheel-trial",
-		publicKeys: ["flywheel-trial:AA=="]
-	};
-	NIX_TIMEOUT_MS$2 = 1e4;
-}));
-// packages/runner-agent/src/setup/early-agent.ts
-/** @param parent where the session's folder goes */
-function createEarlyAgent(parent, options) {
-	let prepared;
-	let made;
-	const make = () => made ??= createSessionFolder(parent);
-	const prepare = () => prepared ??= prepareSession(make(), options);
-	return {
-		launch: () => void prepare().catch(() => {}),
-		files: make,
-		async take() {
-			const taken = await prepare();
-			prepared = void 0;
-			return taken;
-		},
-		async [Symbol.asyncDispose]() {
-			const left = await prepared?.catch(() => void 0);
-			if (left !== void 0) await discardSession(left);
-		}
-	};
-}
-async function prepareSession(made, options) {
-	const files = await made;
-	try {
-		return {
-			files,
-			agent: await launchAgent(files, options)
-		};
-	} catch (error) {
-		await _rm(files.folder, {
-			recursive: true,
-			force: true
-		});
-		throw error;
-	}
-}
-/** Leaves nothing of a session that did not come to be. */
-async function discardSession({ files, agent }) {
-	agent.abandon();
-	await _rm(files.folder, {
-		recursive: true,
-		force: true
-	});
-}
-var init_early_agent = __esmMin((() => {
-	init_promises$4();
-	init_start_agent();
-	init_session_files();
-}));
 // packages/runner-agent/src/setup/identity-lines.ts
 /** The lines that give a job an identity, to be pasted into its workflow. */
 function identityLines(forge, audience) {
@@ -51229,12 +51031,12 @@ function noServer(env) {
 }
 async function openServer(server, runner, request, context) {
 	try {
-		var _usingCtx$42 = _usingCtx();
+		var _usingCtx$44 = _usingCtx();
 		const { env, stopwatch } = context;
 		const view = findView(request, env);
 		if (request.token !== void 0) return openWithToken(server, view, request, context);
 		const found = findIdentity(env, runner);
-		const client = _usingCtx$42.a(createExchangeClient({
+		const client = _usingCtx$44.a(createExchangeClient({
 			server,
 			signal: context.signal
 		}));
@@ -51282,9 +51084,9 @@ async function openServer(server, runner, request, context) {
 			...wish
 		});
 	} catch (_) {
-		_usingCtx$42.e = _;
+		_usingCtx$44.e = _;
 	} finally {
-		await _usingCtx$42.d();
+		await _usingCtx$44.d();
 	}
 }
 /**
@@ -51408,72 +51210,6 @@ var init_open_access = __esmMin((() => {
 	init_src$3();
 	init_src$6();
 }));
-// packages/runner-agent/src/setup/extra-views.ts
-/**
-* Finds out which of the views that a job wants to read besides its own it may read, with the token that it has.
-*
-* Never rejects: what cannot be read is left out.
-*/
-async function openExtraViews(wanted, access, { nix, signal }) {
-	const names = [...new Set(wanted)].filter((name) => name !== access.view);
-	if (names.length === 0) return NO_EXTRA_VIEWS;
-	const given = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS$1)]);
-	const opened = await Promise.all(names.map((name) => openView(name, access, nix, given)));
-	const views = opened.flatMap((it) => "address" in it ? [it] : []);
-	const refused = opened.flatMap((it) => "why" in it ? [`${it.name} (${it.why})`] : []);
-	return {
-		views: views.map(({ address }) => address),
-		publicKeys: views.flatMap(({ publicKeys }) => publicKeys),
-		...refused.length > 0 && { warning: {
-			code: "extra-caches",
-			message: `Of the further caches that the job names, these are not read: ${refused.join(", ")}.`
-		} }
-	};
-}
-async function openView(name, { server, token }, { storeDir }, signal) {
-	try {
-		const config = await readCacheConfig({
-			server,
-			view: name,
-			token,
-			signal
-		});
-		if (config.storeDir !== void 0 && config.storeDir !== storeDir) return {
-			name,
-			why: `it is for the store ${config.storeDir}`
-		};
-		const { publicKeys, upstream, substituterUrl, api } = describeView(server, name, config);
-		return {
-			address: {
-				view: name,
-				kind: upstream,
-				substituterUrl,
-				api
-			},
-			publicKeys
-		};
-	} catch (error) {
-		return {
-			name,
-			why: [
-				"UNAUTHENTICATED",
-				"FORBIDDEN",
-				"NOT_FOUND"
-			].some((code) => isCacheError(error) && error.code === code) ? "this job may not read it" : describeError(error)
-		};
-	}
-}
-var NO_EXTRA_VIEWS, TIMEOUT_MS$1;
-var init_extra_views = __esmMin((() => {
-	init_src$3();
-	init_src$6();
-	init_open_access();
-	NO_EXTRA_VIEWS = {
-		views: [],
-		publicKeys: []
-	};
-	TIMEOUT_MS$1 = 5e3;
-}));
 // packages/runner-agent/src/setup/pending-setup.ts
 /** @throws {CacheError} `NOT_FOUND`, `CONFIG`. */
 function readPendingSetup(files) {
@@ -51569,6 +51305,38 @@ var init_pending_setup = __esmMin((() => {
 	POLL_MS = 20;
 }));
 // packages/runner-agent/src/setup/plan-agent.ts
+/** What the agent of a job is to do, and for how long. */
+async function planAgent(access, { nix, plan, extra, canPush, isBazelWanted }, { request, secret }) {
+	const { upstream, substituterUrl, api } = access;
+	const job = request.jobPid === void 0 ? await findJobProcess(process.pid) : await identifyProcess(request.jobPid);
+	return {
+		version: 1,
+		server: access.server,
+		view: access.view,
+		address: access.isPending === true ? void 0 : {
+			kind: upstream,
+			substituterUrl,
+			api
+		},
+		write: canPush ? access.write : void 0,
+		status: statusOf(access, canPush),
+		credentials: access.credentials,
+		secret,
+		nix: planNixFace(plan, extra, request),
+		bazel: isBazelWanted ? planBazel(access, request) : void 0,
+		bazelUrl: access.bazelUrl,
+		uploads: planUploads(nix, plan, request),
+		drainTimeoutSeconds: request.drainTimeoutSeconds,
+		maxAgeSeconds: MAX_AGE_SECONDS,
+		job,
+		startedAt: (/* @__PURE__ */ new Date()).toISOString()
+	};
+}
+/** What a job is told of its session when nothing is wrong. */
+function statusOf({ isPending }, canPush) {
+	if (isPending === true) return "pending";
+	return canPush ? "ready" : "read-only";
+}
 /** What a running session was given. */
 function accessOf({ settings, report }) {
 	const { reason, hint, publicKeys, tenant, trust } = report.result;
@@ -51626,6 +51394,45 @@ function planBazel({ bazelUrl, view }, request) {
 function instanceNameOf(view, { bazel }) {
 	return bazel?.instanceName === void 0 ? view : `${view}/${bazel.instanceName}`;
 }
+var MAX_AGE_SECONDS;
+var init_plan_agent = __esmMin((() => {
+	init_process_identity();
+	MAX_AGE_SECONDS = 129600;
+}));
+// packages/runner-agent/src/setup/nix-conf.ts
+/**
+* The text of a session's nix.conf. Substituter and keys come together, and with them what keeps a build going when
+* the agent is gone.
+*/
+function formatNixConf(conf) {
+	const { substituter, publicKeys, priority, hook } = conf;
+	const lines = ["# `flywheel setup` wrote this for one job."];
+	if (substituter !== void 0) {
+		const query = priority === void 0 ? "" : `?priority=${priority}`;
+		lines.push(`extra-substituters = ${substituter}${query}`, ...publicKeys.length === 0 ? [] : [`extra-trusted-public-keys = ${publicKeys.join(" ")}`], "fallback = true", "connect-timeout = 5", "stalled-download-timeout = 30", "download-attempts = 3", "narinfo-cache-negative-ttl = 0");
+	}
+	if (hook !== void 0) lines.push(`post-build-hook = ${hook}`);
+	return lines.map((line) => `${line}\n`).join("");
+}
+/** `NIX_USER_CONF_FILES` with one file more, which counts before the user's own. */
+function prependUserConf(file, env) {
+	const named = env["NIX_USER_CONF_FILES"];
+	if (named !== void 0) return [file, ...named.split(":").filter((path) => path !== "" && path !== file)].join(":");
+	const home = env["HOME"] || accountHome();
+	return [file, ...[env["XDG_CONFIG_HOME"] || (home === void 0 ? "" : _join(home, ".config")), ...(env["XDG_CONFIG_DIRS"] || "/etc/xdg").split(":")].filter((folder) => folder !== "").map((folder) => _join(folder, "nix/nix.conf"))].join(":");
+}
+/** The home of the account, where Nix looks as well; containers run as users that have none. */
+function accountHome() {
+	try {
+		return _userInfo().homedir;
+	} catch {
+		return;
+	}
+}
+var init_nix_conf = __esmMin((() => {
+	init__builtin_node_os();
+	init__builtin_node_path();
+}));
 // packages/runner-agent/src/setup/setup-nix.ts
 /**
 * Decides how Nix is used: a hook where Nix heeds one, and the difference of the store before and after where it does
@@ -51695,30 +51502,473 @@ var init_setup_nix = __esmMin((() => {
 	init_session_state();
 	init_nix_conf();
 }));
-// packages/runner-agent/src/setup/stopwatch.ts
-/** Starts now. */
-function startStopwatch(nowMs = () => performance.now()) {
-	const startedMs = nowMs();
-	const laps = {
-		discoverMs: 0,
-		exchangeMs: 0,
-		agentMs: 0
+// packages/runner-agent/src/setup/configure-job.ts
+/** Points a job's Nix and Bazel to the agent that runs, and reports it, to the agent as well. */
+async function configureJob(access, state, run) {
+	const { files, session, secret, canPush, plan, extra, kinds, before } = state;
+	const { news, request } = run;
+	news.warnings.push(...plan?.warnings ?? []);
+	const publicKeys = [.../* @__PURE__ */ new Set([...access.publicKeys, ...extra.publicKeys])];
+	const configuringBazel = state.isBazelWanted ? writeBazel(access, state, run) : void 0;
+	const nix = await writeNix(access, state, publicKeys, run);
+	const bazel = await configuringBazel;
+	const { trouble } = news;
+	const status = trouble === void 0 ? statusOf(access, canPush) : "degraded";
+	const newest = access.publicKeys.at(-1);
+	const environment = {
+		[SESSION_VARIABLE]: files.folder,
+		ATTIC_SERVER: access.server,
+		...access.view !== "" && { ATTIC_CACHE: access.view },
+		...newest !== void 0 && before === void 0 && { ATTIC_PUBLIC_KEY: newest },
+		...nix.environment,
+		...bazel !== void 0 && session.faces.bazel !== void 0 && { BAZEL_REMOTE_CACHE: session.faces.bazel.http },
+		FLYWHEEL_STATUS: status
 	};
-	return {
-		async time(lap, work) {
-			const fromMs = nowMs();
-			try {
-				return await work();
-			} finally {
-				laps[lap] += Math.round(nowMs() - fromMs);
-			}
+	const hint = trouble?.hint === void 0 ? access.hint : [trouble.hint];
+	const result = {
+		...before?.result,
+		version: 1,
+		status,
+		reason: trouble?.message ?? describeAccess(access, canPush, request),
+		...hint !== void 0 && status !== "ready" && { hint },
+		session: files.folder,
+		...access.tenant !== void 0 && { tenant: access.tenant },
+		...access.view !== "" && { cache: access.view },
+		extraCaches: nix.substituter === void 0 ? before?.result.extraCaches ?? [] : extra.views.map(({ view }) => view),
+		...access.trust !== void 0 && { trust: access.trust },
+		canPush: canPush && access.isPending !== true,
+		pushMode: nix.pushMode,
+		...nix.substituter !== void 0 && { substituter: nix.substituter },
+		publicKeys,
+		...bazel !== void 0 && { bazel },
+		environment: {
+			...before?.result.environment,
+			...environment
 		},
-		timings: () => ({
-			...laps,
-			totalMs: Math.round(nowMs() - startedMs)
-		})
+		path: [],
+		masks: access.token === void 0 ? [secret] : [access.token, secret],
+		warnings: news.warnings,
+		notes: [...news.notes, ...news.lacks],
+		existing: before !== void 0,
+		timings: run.stopwatch.timings()
+	};
+	const report = {
+		...before,
+		result: {
+			...result,
+			masks: []
+		},
+		kinds: [...before?.kinds ?? [], ...kinds]
+	};
+	await writeState(files.report, report);
+	await tellStatus(state, status);
+	return result;
+}
+async function writeNix(access, { files, session, nix, plan, before }, publicKeys, { request, context, news }) {
+	const pushMode = plan?.pushMode ?? before?.result.pushMode ?? "none";
+	if (nix === void 0 || plan === void 0) return {
+		environment: {},
+		pushMode
+	};
+	const substituter = plan.canSubstitute ? session.faces.nix?.url : void 0;
+	const { storeDir } = access;
+	const conf = {
+		substituter,
+		publicKeys,
+		storeDir,
+		priority: request.priority,
+		pushMode
+	};
+	try {
+		return {
+			environment: await configureNix(conf, nix, {
+				...context,
+				files
+			}),
+			substituter,
+			pushMode
+		};
+	} catch (error) {
+		news.fail("nix-fails", error);
+		return {
+			environment: {},
+			pushMode: pushMode === "hook" ? "none" : pushMode
+		};
+	}
+}
+/** Never rejects. */
+async function writeBazel(access, { files, session, secret, canPush }, { request, context: { env }, news, tools }) {
+	if (access.isPending === true) {
+		news.warnings.push(...await reserveBazelRc(tools.bazel, {
+			files,
+			env
+		}).catch(() => []));
+		return;
+	}
+	const face = session.faces.bazel;
+	if (face === void 0) return void 0;
+	try {
+		const { bazel, warnings } = await configureBazel({
+			request: tools.bazel,
+			release: () => tools.bazelRelease(),
+			face,
+			secret,
+			instanceName: instanceNameOf(access.view, request),
+			canPush
+		}, {
+			files,
+			env
+		});
+		news.warnings.push(...warnings);
+		return bazel;
+	} catch (error) {
+		news.fail("bazel-fails", error);
+		return;
+	}
+}
+/** The agent began with what was planned; its summary is to say what came of it. */
+async function tellStatus({ files, session }, status) {
+	const settings = await readSettings$1(files);
+	if (settings.status === status) return;
+	await writeSettings(files, {
+		...settings,
+		status
+	});
+	await createControlClient(session.socket).reload();
+}
+function describeAccess(access, canPush, { push, cacheMode }) {
+	if (canPush || access.isPending === true || access.write === void 0) return access.reason;
+	if (push === "false") return "The job wants to write nothing: push is false.";
+	return `The workflow forbids to write: ACTIONS_CACHE_MODE is ${cacheMode ?? "read"}.`;
+}
+var init_configure_job = __esmMin((() => {
+	init_control_client();
+	init_find_session();
+	init_session_state();
+	init_plan_agent();
+	init_setup_bazel();
+	init_setup_nix();
+}));
+// packages/runner-agent/src/setup/early-agent.ts
+/** @param parent where the session's folder goes */
+function createEarlyAgent(parent, options) {
+	let prepared;
+	let made;
+	const make = () => made ??= createSessionFolder(parent);
+	const prepare = () => prepared ??= prepareSession(make(), options);
+	return {
+		launch: () => void prepare().catch(() => {}),
+		files: make,
+		async take() {
+			const taken = await prepare();
+			prepared = void 0;
+			return taken;
+		},
+		async [Symbol.asyncDispose]() {
+			const left = await prepared?.catch(() => void 0);
+			if (left !== void 0) await discardSession(left);
+		}
 	};
 }
+async function prepareSession(made, options) {
+	const files = await made;
+	try {
+		return {
+			files,
+			agent: await launchAgent(files, options)
+		};
+	} catch (error) {
+		await _rm(files.folder, {
+			recursive: true,
+			force: true
+		});
+		throw error;
+	}
+}
+/** Leaves nothing of a session that did not come to be. */
+async function discardSession({ files, agent }) {
+	agent.abandon();
+	await _rm(files.folder, {
+		recursive: true,
+		force: true
+	});
+}
+var init_early_agent = __esmMin((() => {
+	init_promises$4();
+	init_start_agent();
+	init_session_files();
+}));
+// packages/runner-agent/src/setup/extra-views.ts
+/**
+* Finds out which of the views that a job wants to read besides its own it may read, with the token that it has.
+*
+* Never rejects: what cannot be read is left out.
+*/
+async function openExtraViews(wanted, access, { nix, signal }) {
+	const names = [...new Set(wanted)].filter((name) => name !== access.view);
+	if (names.length === 0) return NO_EXTRA_VIEWS;
+	const given = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS$1)]);
+	const opened = await Promise.all(names.map((name) => openView(name, access, nix, given)));
+	const views = opened.flatMap((it) => "address" in it ? [it] : []);
+	const refused = opened.flatMap((it) => "why" in it ? [`${it.name} (${it.why})`] : []);
+	return {
+		views: views.map(({ address }) => address),
+		publicKeys: views.flatMap(({ publicKeys }) => publicKeys),
+		...refused.length > 0 && { warning: {
+			code: "extra-caches",
+			message: `Of the further caches that the job names, these are not read: ${refused.join(", ")}.`
+		} }
+	};
+}
+async function openView(name, { server, token }, { storeDir }, signal) {
+	try {
+		const config = await readCacheConfig({
+			server,
+			view: name,
+			token,
+			signal
+		});
+		if (config.storeDir !== void 0 && config.storeDir !== storeDir) return {
+			name,
+			why: `it is for the store ${config.storeDir}`
+		};
+		const { publicKeys, upstream, substituterUrl, api } = describeView(server, name, config);
+		return {
+			address: {
+				view: name,
+				kind: upstream,
+				substituterUrl,
+				api
+			},
+			publicKeys
+		};
+	} catch (error) {
+		return {
+			name,
+			why: [
+				"UNAUTHENTICATED",
+				"FORBIDDEN",
+				"NOT_FOUND"
+			].some((code) => isCacheError(error) && error.code === code) ? "this job may not read it" : describeError(error)
+		};
+	}
+}
+var NO_EXTRA_VIEWS, TIMEOUT_MS$1;
+var init_extra_views = __esmMin((() => {
+	init_src$3();
+	init_src$6();
+	init_open_access();
+	NO_EXTRA_VIEWS = {
+		views: [],
+		publicKeys: []
+	};
+	TIMEOUT_MS$1 = 5e3;
+}));
+// packages/runner-agent/src/setup/detect-nix.ts
+/**
+* Looks at the machine's Nix: one question about the store, one about the settings, at the same time.
+*
+* @param folder - Where a file is put for as long as the questions take.
+* @returns `undefined` when there is none in PATH.
+* @throws {CacheError} `CONFIG` when it does not work, `TIMEOUT`.
+*/
+async function detectNix(env, folder, signal) {
+	const command = await findInPath("nix", env);
+	if (command === void 0) return void 0;
+	const run = {
+		env,
+		signal,
+		timeoutMs: NIX_TIMEOUT_MS$2
+	};
+	const trial = _join(folder, "asked.conf");
+	await _writeFile(trial, formatNixConf(TRIAL), { mode: 384 });
+	const tried = {
+		...env,
+		NIX_USER_CONF_FILES: prependUserConf(trial, env)
+	};
+	const [settings, store] = await Promise.all([readNixSettings(command, {
+		...run,
+		env: tried
+	}), readStore$1(command, run)]);
+	await _rm(trial, { force: true });
+	const isDaemon = store.url === "daemon" || store.url.startsWith("unix:");
+	const user = _userInfo().username;
+	return {
+		command,
+		isDaemon,
+		isTrusted: store.isTrusted ?? (!isDaemon || await isNamedTrusted(user, settings, run)),
+		user,
+		storeDir: env["NIX_STORE_DIR"] ?? "/nix/store",
+		postBuildHook: settings.get("post-build-hook") || void 0,
+		heedsConf: heeds(settings)
+	};
+}
+function heeds(settings) {
+	const has = (name, words) => {
+		const set = new Set((settings.get(name) ?? "").split(" "));
+		return words.every((word) => set.has(word));
+	};
+	return has("substituters", [TRIAL.substituter]) && has("trusted-public-keys", TRIAL.publicKeys);
+}
+/** Nix's settings in force, as texts. @throws {CacheError} `CONFIG` when it does not tell. */
+async function readNixSettings(command, run) {
+	let output = await runProgram(command, [
+		...NIX_COMMAND,
+		"show-config",
+		"--json"
+	], run);
+	if (output.exitCode !== 0) output = await runProgram(command, [
+		...NIX_COMMAND,
+		"config",
+		"show",
+		"--json"
+	], run);
+	if (output.exitCode !== 0) throw new CacheError("CONFIG", `Nix does not tell its settings: ${whatNixSaid(output)}`);
+	const settings = /* @__PURE__ */ new Map();
+	for (const [name, setting] of Object.entries(JSON.parse(output.stdout))) {
+		const { value } = setting;
+		settings.set(name, Array.isArray(value) ? value.join(" ") : `${value ?? ""}`);
+	}
+	return settings;
+}
+async function readStore$1(command, run) {
+	const info = await runProgram(command, [
+		...NIX_COMMAND,
+		"store",
+		"info",
+		"--json"
+	], run);
+	if (info.exitCode === 0) {
+		const { url, trusted } = JSON.parse(info.stdout);
+		return {
+			url: typeof url === "string" ? url : "",
+			isTrusted: trusted === void 0 || trusted === null ? void 0 : Boolean(trusted)
+		};
+	}
+	const ping = await runProgram(command, [
+		...NIX_COMMAND,
+		"store",
+		"ping"
+	], run);
+	if (ping.exitCode !== 0) throw new CacheError("CONFIG", `Nix cannot open its store: ${whatNixSaid(info)}`);
+	const url = /Store URL: (\S+)/.exec(ping.stderr + ping.stdout)?.[1] ?? "";
+	const trusted = /^Trusted: (\d)/m.exec(ping.stderr + ping.stdout)?.[1];
+	return {
+		url,
+		isTrusted: trusted === void 0 ? void 0 : trusted === "1"
+	};
+}
+/** What a daemon that does not say whom it trusts would say, by the settings that it shares with its clients. */
+async function isNamedTrusted(user, settings, run) {
+	const named = (settings.get("trusted-users") ?? "").split(" ");
+	if (user === "root" || named.includes("*") || named.includes(user)) return true;
+	return ((await runProgram("id", ["-Gn"], run).catch(() => void 0))?.stdout ?? "").trim().split(" ").some((group) => named.includes(`@${group}`));
+}
+var TRIAL, NIX_TIMEOUT_MS$2;
+var init_detect_nix = __esmMin((() => {
+	init_promises$4();
+	init__builtin_node_os();
+	init__builtin_node_path();
+	init_src$3();
+	init_src$6();
+	init_find_in_path();
+	init_nix_conf();
+	TRIAL = {
+		substituter: "http://127.0.0.1:9/flywheel-trial",
+		publicKeys: ["flywheel-trial:AA=="]
+	};
+	NIX_TIMEOUT_MS$2 = 1e4;
+}));
+// packages/runner-agent/src/setup/setup-request.ts
+function isPattern$1(source) {
+	try {
+		return new RegExp(source).source !== "";
+	} catch {
+		return false;
+	}
+}
+/**
+* Reads a request; fields that it does not know are ignored.
+*
+* @throws {CacheError} `INVALID` with the field's name. No value is quoted: one of them is secret.
+*/
+function parseSetupRequest(source) {
+	let json;
+	try {
+		json = JSON.parse(source);
+	} catch (cause) {
+		throw new CacheError("INVALID", "The request is no JSON", { cause });
+	}
+	const result = /* @__PURE__ */ safeParse(Request, json);
+	if (result.success) return result.output;
+	const [issue] = result.issues;
+	throw new CacheError("INVALID", `${/* @__PURE__ */ getDotPath(issue) ?? "the request"}: expected ${issue.expected ?? "something else"}`);
+}
+var DEFAULT_BAZEL, optionalText, pattern, seconds, Request;
+var init_setup_request = __esmMin((() => {
+	init_src$6();
+	init_dist();
+	DEFAULT_BAZEL = {
+		rc: "user",
+		compression: true,
+		download: "toplevel"
+	};
+	optionalText = /* @__PURE__ */ optional(/* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ transform((given) => given || void 0)));
+	pattern = /* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ check$2(isPattern$1, "it is no regular expression"));
+	seconds = /* @__PURE__ */ pipe(/* @__PURE__ */ number(), /* @__PURE__ */ minValue(1), /* @__PURE__ */ maxValue(86400));
+	Request = /* @__PURE__ */ object({
+		version: /* @__PURE__ */ literal(1),
+		kinds: /* @__PURE__ */ pipe(/* @__PURE__ */ array(/* @__PURE__ */ picklist(["nix", "bazel"])), /* @__PURE__ */ minLength(1)),
+		serverUrl: optionalText,
+		view: optionalText,
+		extraViews: /* @__PURE__ */ optional(/* @__PURE__ */ array(/* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ minLength(1))), []),
+		audience: optionalText,
+		token: optionalText,
+		push: /* @__PURE__ */ optional(/* @__PURE__ */ picklist([
+			"auto",
+			"true",
+			"false"
+		]), "auto"),
+		pushMode: /* @__PURE__ */ optional(/* @__PURE__ */ picklist([
+			"auto",
+			"hook",
+			"store-diff",
+			"none"
+		]), "auto"),
+		pushFilter: /* @__PURE__ */ optional(/* @__PURE__ */ array(pattern), []),
+		configureSubstituter: /* @__PURE__ */ optional(/* @__PURE__ */ boolean(), true),
+		priority: /* @__PURE__ */ optional(/* @__PURE__ */ pipe(/* @__PURE__ */ number(), /* @__PURE__ */ integer(), /* @__PURE__ */ minValue(0))),
+		timeoutSeconds: /* @__PURE__ */ optional(seconds, 30),
+		waitSeconds: /* @__PURE__ */ optional(/* @__PURE__ */ pipe(/* @__PURE__ */ number(), /* @__PURE__ */ minValue(.001), /* @__PURE__ */ maxValue(86400))),
+		drainTimeoutSeconds: /* @__PURE__ */ optional(seconds, 300),
+		cacheMode: optionalText,
+		bazel: /* @__PURE__ */ optional(/* @__PURE__ */ object({
+			instanceName: /* @__PURE__ */ pipe(optionalText, /* @__PURE__ */ check$2((given) => !/[\n\r\0]/.test(given ?? ""))),
+			rc: /* @__PURE__ */ optional(/* @__PURE__ */ picklist([
+				"user",
+				"file",
+				"none"
+			]), "user"),
+			configName: /* @__PURE__ */ optional(/* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ regex(/^[a-z0-9_-]*$/i))),
+			compression: /* @__PURE__ */ optional(/* @__PURE__ */ boolean(), true),
+			download: /* @__PURE__ */ optional(/* @__PURE__ */ picklist([
+				"toplevel",
+				"minimal",
+				"all"
+			]), "toplevel"),
+			remoteTimeoutSeconds: /* @__PURE__ */ optional(seconds),
+			bazelVersion: optionalText
+		})),
+		prefetch: /* @__PURE__ */ optional(/* @__PURE__ */ object({
+			enabled: /* @__PURE__ */ optional(/* @__PURE__ */ boolean(), true),
+			spoolBytes: /* @__PURE__ */ optional(/* @__PURE__ */ pipe(/* @__PURE__ */ number(), /* @__PURE__ */ minValue(0))),
+			largeNars: /* @__PURE__ */ optional(/* @__PURE__ */ boolean())
+		})),
+		temporaryDirectory: optionalText,
+		workspace: optionalText,
+		jobPid: /* @__PURE__ */ optional(/* @__PURE__ */ pipe(/* @__PURE__ */ number(), /* @__PURE__ */ integer(), /* @__PURE__ */ minValue(1)))
+	});
+}));
 // packages/runner-agent/src/uploads/hook-script.ts
 /**
 * The program that Nix runs after each build, and waits for. It only notes the paths: the shell's own commands and one
@@ -51819,6 +52069,173 @@ var init_try_hook = __esmMin((() => {
 	init_nix_conf();
 	TRIAL_MS = 1e4;
 }));
+// packages/runner-agent/src/setup/job-tools.ts
+var JobTools;
+var init_job_tools = __esmMin((() => {
+	init_detect_nix();
+	init_setup_bazel();
+	init_setup_nix();
+	init_setup_request();
+	init_try_hook();
+	JobTools = class {
+		#request;
+		#context;
+		#news;
+		#over = new AbortController();
+		#release;
+		/** What is in the way of a hook that was written before anybody knew whether it is wanted. */
+		#hook;
+		constructor(request, context, news) {
+			this.#request = request;
+			this.#context = context;
+			this.#news = news;
+		}
+		/** Whatever nobody has waited for is given up. */
+		[Symbol.dispose]() {
+			this.#over.abort();
+		}
+		/** What Bazel was asked for. */
+		get bazel() {
+			return this.#request.bazel ?? DEFAULT_BAZEL;
+		}
+		/** The Bazel that is here; asked once, by who comes first. */
+		bazelRelease() {
+			this.#release ??= findBazelRelease(this.bazel, {
+				env: this.#context.env,
+				workspace: this.#workspace(),
+				signal: AbortSignal.any([this.#context.signal, this.#over.signal])
+			});
+			return this.#release;
+		}
+		/** Whether Bazel is to be configured, and can be. */
+		async requireBazel({ server, bazelUrl, isPending }) {
+			if (!this.#request.kinds.includes("bazel")) return false;
+			if (bazelUrl === void 0 && isPending !== true) {
+				this.#news.lack("no-bazel", `${server} serves no Bazel cache.`);
+				return false;
+			}
+			if (await hasBazel(this.bazel, {
+				env: this.#context.env,
+				workspace: this.#workspace()
+			})) return true;
+			this.#news.lack("no-bazel", "There is no Bazel in PATH.", "Name Bazel's version with the input bazel-version, or in .bazelversion.");
+			return false;
+		}
+		/** The Nix that is here; `undefined` where none is wanted, or it is of no use. */
+		async detectNix(files) {
+			if (!this.#request.kinds.includes("nix")) return void 0;
+			let folder;
+			try {
+				({folder} = await files);
+			} catch {
+				return;
+			}
+			try {
+				const nix = await detectNix(this.#context.env, folder, this.#context.signal);
+				if (nix === void 0) this.#news.lack("no-nix", "There is no Nix in PATH.", "Install Nix before this step.");
+				return nix;
+			} catch (error) {
+				this.#news.fail("nix-fails", error);
+				return;
+			}
+		}
+		/** Writes the hook before anybody knows whether it is wanted. Never rejects. */
+		async writeHook(made) {
+			this.#hook = this.#write(made);
+			await this.#hook;
+		}
+		/** A hook is used only after it has worked. */
+		async settleHook(plan, nix, files) {
+			if (nix === void 0 || plan?.pushMode !== "hook") return plan;
+			return withoutHook(plan, await (this.#hook ?? writeHook(files, this.#context)) ?? await tryHook(nix, files, this.#context), this.#request);
+		}
+		/** Who starts the agent says that there is no folder. */
+		async #write(made) {
+			const files = await made.catch(() => void 0);
+			return files === void 0 ? "there is no folder" : writeHook(files, this.#context);
+		}
+		#workspace() {
+			const { env, workingDirectory } = this.#context;
+			return this.#request.workspace ?? (env["GITHUB_WORKSPACE"] || workingDirectory);
+		}
+	};
+}));
+// packages/runner-agent/src/setup/setup-news.ts
+var HARMLESS, SetupNews;
+var init_setup_news = __esmMin((() => {
+	init_src$6();
+	HARMLESS = /* @__PURE__ */ new Set([
+		"no-hook",
+		"no-push",
+		"extra-caches"
+	]);
+	SetupNews = class {
+		warnings = [];
+		notes = [];
+		/** Tools that are not here: of no interest to who gets nothing at all. */
+		lacks = [];
+		#request;
+		#signal;
+		#stopwatch;
+		/** @param signal Aborted when the time of the set-up is over. */
+		constructor(request, signal, stopwatch) {
+			this.#request = request;
+			this.#signal = signal;
+			this.#stopwatch = stopwatch;
+		}
+		/** The first warning that takes something away from what was asked for. */
+		get trouble() {
+			return this.warnings.find(({ code }) => !HARMLESS.has(code));
+		}
+		warn(code, message, hint) {
+			this.warnings.push({
+				code,
+				message,
+				...hint !== void 0 && { hint }
+			});
+		}
+		/** What was given up because the time is over has one reason, whatever it was. */
+		fail(code, error) {
+			if (!this.#signal.aborted) {
+				const hint = error instanceof CacheError ? error.hint : void 0;
+				this.warn(code, error instanceof Error ? error.message : String(error), hint);
+			} else if (!this.warnings.some((warning) => warning.code === "too-slow")) {
+				const { timeoutSeconds } = this.#request;
+				this.warn("too-slow", `The set-up was not done within its ${timeoutSeconds} s`);
+			}
+		}
+		/** A tool that is missing is a trouble where it alone was asked for; others have what they asked for. */
+		lack(code, message, hint) {
+			if (this.#request.kinds.length === 1) this.warn(code, message, hint);
+			else this.lacks.push(message);
+		}
+		/** The result of a set-up that changed nothing, with one warning at least. */
+		without(status, reason, hint) {
+			if (this.warnings.length === 0) this.warn(status, reason, hint?.join("\n"));
+			return this.nothing(status, reason, hint);
+		}
+		/** The result of a set-up that was to change nothing. */
+		nothing(status, reason, hint) {
+			return {
+				version: 1,
+				status,
+				reason,
+				...hint !== void 0 && { hint },
+				canPush: false,
+				pushMode: "none",
+				extraCaches: [],
+				publicKeys: [],
+				environment: { FLYWHEEL_STATUS: status },
+				path: [],
+				masks: [],
+				warnings: this.warnings,
+				notes: this.notes,
+				existing: false,
+				timings: this.#stopwatch.timings()
+			};
+		}
+	};
+}));
 // packages/runner-agent/src/setup/unused-names.ts
 /** What a step names, and the session that its job has already does not use: a server's address, or names of views. */
 function findUnused({ serverUrl, view, extraViews }, { settings, report }) {
@@ -51836,210 +52253,81 @@ function findUnused({ serverUrl, view, extraViews }, { settings, report }) {
 var init_unused_names = __esmMin((() => {
 	init_src$3();
 }));
-// packages/runner-agent/src/setup/run-setup.ts
-/**
-* Sets a job up: finds out what it may do, starts its agent, and points Nix and Bazel to it. What cannot be done is
-* said in the result; the job goes on without.
-*
-* Takes no longer than the request allows, and rejects for nothing but a mistake of ours.
-*/
-async function runSetup(given, context) {
-	try {
-		var _usingCtx$41 = _usingCtx();
-		const stopwatch = startStopwatch();
-		const cacheMode = given.cacheMode ?? context.env["ACTIONS_CACHE_MODE"];
-		const request = {
-			...given,
-			cacheMode
-		};
-		const givenMs = request.timeoutSeconds * 1e3;
-		const limitMs = givenMs - Math.min(MAX_RESERVE_MS, givenMs / 5);
-		const signal = AbortSignal.any([context.signal, AbortSignal.timeout(limitMs)]);
-		const setup = _usingCtx$41.u(new Setup(request, {
-			...context,
-			signal
-		}, stopwatch));
-		if (cacheMode === "none") return setup.nothing("disabled", "The workflow forbids caches: ACTIONS_CACHE_MODE is none.");
-		try {
-			const earlier = await findEarlierSession(context.env);
-			if (earlier.kind === "none") return await setup.run(earlier.leftPaths);
-			return await setup.extend(earlier);
-		} catch (error) {
-			if (!isCacheError(error)) throw error;
-			return setup.without("degraded", describeError(error));
-		}
-	} catch (_) {
-		_usingCtx$41.e = _;
-	} finally {
-		_usingCtx$41.d();
-	}
-}
-/**
-* Finishes, in the agent, a set-up that did not wait for the server: asks until it answers or the time that the request
-* allows is over, half a minute at least. What setup would have written is written then, and the report is another one.
-*
-* Never rejects.
-*
-* @returns What the job's people are to know when nothing came of it.
-*/
-async function completeSetup(files, { env, self, signal: ended }) {
-	try {
-		try {
-			var _usingCtx3 = _usingCtx();
-			const { workingDirectory, request: asked } = await readPendingSetup(files);
-			const request = {
-				...asked,
-				token: await readTokenFile(files.token)
-			};
-			const limit = AbortSignal.timeout(Math.max(request.timeoutSeconds * 1e3, MIN_ASKING_MS));
-			const signal = AbortSignal.any([ended, limit]);
-			const stopwatch = startStopwatch();
-			let access = await openAccess(request, {
-				env,
-				signal,
-				stopwatch
-			});
-			while (access.kind === "none" && access.status === "degraded" && !signal.aborted) {
-				await _setTimeout(ASKING_PAUSE_MS, void 0, { signal }).catch(() => {});
-				if (!signal.aborted) access = await openAccess(request, {
-					env,
-					signal,
-					stopwatch
-				});
-			}
-			if (access.kind === "none") {
-				await noteFailure(files, access);
-				await _rm(files.pending, { force: true });
-				return access.status === "disabled" ? access.reason : `The cache was not reached: ${access.reason}`;
-			}
-			const pending = await waitForPendingSetup(files, ended);
-			const context = {
-				env,
-				self,
-				workingDirectory,
-				signal: ended
-			};
-			await _usingCtx3.u(new Setup({
-				...request,
-				...pending.request
-			}, context, stopwatch)).complete(access, files, pending);
-			return;
-		} catch (_) {
-			_usingCtx3.e = _;
-		} finally {
-			_usingCtx3.d();
-		}
-	} catch (error) {
-		return `The cache could not be set up when it was reached: ${describeError(error)}`;
-	}
-}
-async function noteFailure(files, { status, reason }) {
-	const report = await readReport(files);
-	if (report !== void 0) await writeState(files.report, {
-		...report,
-		result: {
-			...report.result,
-			status,
-			reason
-		}
-	});
-	await writeSettings(files, {
-		...await readSettings$1(files),
-		status
-	});
-	await createControlClient((await readSession(files)).socket).reload();
-}
+// packages/runner-agent/src/setup/setup.ts
 /** Whether a hook comes into question, whatever the server and Nix say. */
 function mayHook(request) {
 	const { kinds, pushMode } = request;
 	return kinds.includes("nix") && wantsWrite(request) && ["auto", "hook"].includes(pushMode);
 }
-function statusOf({ isPending }, canPush) {
-	if (isPending === true) return "pending";
-	return canPush ? "ready" : "read-only";
-}
-var MAX_AGE_SECONDS, MAX_RESERVE_MS, DEFAULT_BAZEL, MIN_ASKING_MS, ASKING_PAUSE_MS, Setup, HARMLESS;
-var init_run_setup = __esmMin((() => {
+var Setup;
+var init_setup$1 = __esmMin((() => {
 	init__builtin_node_crypto();
 	init_promises$4();
 	init__builtin_node_os();
-	init_promises$3();
 	init_src$6();
 	init_control_client();
-	init_find_session();
-	init_process_identity();
 	init_session_state();
 	init_spool$1();
 	init_upload_target();
-	init_detect_nix();
+	init_configure_job();
 	init_earlier_session();
 	init_early_agent();
 	init_extra_views();
+	init_job_tools();
 	init_open_access();
 	init_pending_setup();
-	init_setup_bazel();
+	init_plan_agent();
+	init_setup_news();
 	init_setup_nix();
-	init_try_hook();
 	init_unused_names();
-	MAX_AGE_SECONDS = 129600;
-	MAX_RESERVE_MS = 2e3;
-	DEFAULT_BAZEL = {
-		rc: "user",
-		compression: true,
-		download: "toplevel"
-	};
-	MIN_ASKING_MS = 3e4;
-	ASKING_PAUSE_MS = 1e3;
 	Setup = class {
 		#request;
 		#context;
 		#stopwatch;
-		#warnings = [];
-		#notes = [];
-		/** Tools that are not here: of no interest to who gets nothing at all. */
-		#lacks = [];
-		#over = new AbortController();
-		#release;
-		/** What is in the way of a hook that was written before anybody knew whether it is wanted. */
-		#hook;
+		#tools;
+		/** What came up, and the result where nothing comes of it. */
+		news;
 		#found = {};
 		constructor(request, context, stopwatch) {
 			this.#request = request;
 			this.#context = context;
 			this.#stopwatch = stopwatch;
+			this.news = new SetupNews(request, context.signal, stopwatch);
+			this.#tools = new JobTools(request, context, this.news);
 		}
-		/** Whatever nobody has waited for is given up. */
 		[Symbol.dispose]() {
-			this.#over.abort();
+			this.#tools[Symbol.dispose]();
 		}
+		/** The job has no session yet. */
 		async run(leftPaths) {
 			try {
-				var _usingCtx4 = _usingCtx();
+				var _usingCtx$43 = _usingCtx();
 				const { env, self } = this.#context;
 				const parent = this.#request.temporaryDirectory ?? (env["RUNNER_TEMP"] || _tmpdir());
-				const early = _usingCtx4.a(createEarlyAgent(parent, {
+				const early = _usingCtx$43.a(createEarlyAgent(parent, {
 					self,
 					env,
 					drainOnly: false
 				}));
 				const isNamed = namesServer(this.#request, env);
+				let writing;
 				if (isNamed) {
 					early.launch();
-					if (this.#request.kinds.includes("bazel")) this.#bazelRelease().catch(() => {});
-					if (mayHook(this.#request)) this.#hook = this.#writeHook(early.files());
+					if (this.#request.kinds.includes("bazel")) this.#tools.bazelRelease().catch(() => {});
+					if (mayHook(this.#request)) writing = this.#tools.writeHook(early.files());
 				}
 				const [access, nix] = await Promise.all([
 					openAccess(this.#request, {
-						env: this.#context.env,
+						env,
 						signal: AbortSignal.any([this.#context.signal, AbortSignal.timeout(this.#serverMs())]),
 						stopwatch: this.#stopwatch
 					}),
-					isNamed ? this.#detectNix(early.files()) : void 0,
-					this.#hook
+					isNamed ? this.#tools.detectNix(early.files()) : void 0,
+					writing
 				]);
 				if (access.kind === "none") {
 					const { lateServer } = access;
-					if (lateServer === void 0 || this.#request.waitSeconds === void 0) return this.without(access.status, access.reason, access.hint);
+					if (lateServer === void 0 || this.#request.waitSeconds === void 0) return this.news.without(access.status, access.reason, access.hint);
 					const pending = pendingAccess(lateServer, this.#request, env);
 					return await this.#open(pending, early, {
 						nix,
@@ -52051,16 +52339,16 @@ var init_run_setup = __esmMin((() => {
 					leftPaths
 				});
 			} catch (_) {
-				_usingCtx4.e = _;
+				_usingCtx$43.e = _;
 			} finally {
-				await _usingCtx4.d();
+				await _usingCtx$43.d();
 			}
 		}
 		async #open(access, early, { nix, leftPaths }) {
 			const state = await this.#decide(access, nix);
 			if (state.plan === void 0 && !state.isBazelWanted) {
-				const lacks = this.#lacks.join(" ") || "There is nothing to configure.";
-				return this.without("degraded", this.#warnings[0]?.message ?? lacks);
+				const lacks = this.news.lacks.join(" ") || "There is nothing to configure.";
+				return this.news.without("degraded", this.news.warnings[0]?.message ?? lacks);
 			}
 			return this.#start(access, early, {
 				...state,
@@ -52069,11 +52357,11 @@ var init_run_setup = __esmMin((() => {
 		}
 		/** What is to be configured, with this access. */
 		async #decide(access, nix) {
-			this.#notes.push(...access.notices.map((notice) => `The server says: ${notice}`));
+			this.news.notes.push(...access.notices.map((notice) => `The server says: ${notice}`));
 			const canPush = (access.isPending === true || access.write !== void 0) && wantsWrite(this.#request);
-			if (!canPush && this.#request.push === "true") this.#warn("no-push", `The job wants to push, and may not: ${access.reason}`);
+			if (!canPush && this.#request.push === "true") this.news.warn("no-push", `The job wants to push, and may not: ${access.reason}`);
 			const plan = nix === void 0 ? void 0 : planNix(nix, this.#request, canPush);
-			const isBazelWanted = await this.#requireBazel(access);
+			const isBazelWanted = await this.#tools.requireBazel(access);
 			return {
 				nix,
 				plan,
@@ -52097,10 +52385,10 @@ var init_run_setup = __esmMin((() => {
 			const { secret, job, startedAt } = await readSettings$1(files);
 			if (access.token !== void 0) await writeSessionFile(files.token, `${access.token}\n`);
 			await writeSettings(files, {
-				...await this.#plan(access, {
-					...state,
-					leftPaths: []
-				}, secret),
+				...await planAgent(access, state, {
+					request: this.#request,
+					secret
+				}),
 				job,
 				startedAt
 			});
@@ -52166,21 +52454,21 @@ var init_run_setup = __esmMin((() => {
 				settings,
 				report
 			}, kinds);
-			this.#warn("not-reached", `The cache was not reached: ${kinds.join(" and ")} is left alone.`);
+			this.news.warn("not-reached", `The cache was not reached: ${kinds.join(" and ")} is left alone.`);
 			const timings = this.#stopwatch.timings();
 			return {
 				...report.result,
 				existing: true,
-				warnings: this.#warnings,
+				warnings: this.news.warnings,
 				timings
 			};
 		}
 		async #add(earlier, kinds) {
 			const { files, settings, report } = earlier;
 			const canPush = settings.address === void 0 ? wantsWrite(this.#request) : settings.write !== void 0;
-			const nix = kinds.includes("nix") ? await this.#detectNix(files) : void 0;
+			const nix = kinds.includes("nix") ? await this.#tools.detectNix(files) : void 0;
 			const wanted = nix === void 0 ? void 0 : planNix(nix, this.#request, canPush);
-			const plan = await this.#settleHook(wanted, nix, files);
+			const plan = await this.#tools.settleHook(wanted, nix, files);
 			this.#found = {
 				nix,
 				pushMode: plan?.pushMode
@@ -52191,7 +52479,7 @@ var init_run_setup = __esmMin((() => {
 			};
 			const extra = await this.#openExtra(access, nix, plan);
 			const uploads = planUploads(nix, plan, this.#request) ?? settings.uploads;
-			const isBazelWanted = kinds.includes("bazel") && await this.#requireBazel(access);
+			const isBazelWanted = kinds.includes("bazel") && await this.#tools.requireBazel(access);
 			const bazel = isBazelWanted ? planBazel(access, this.#request) : settings.bazel;
 			const face = planNixFace(plan, extra, this.#request) ?? settings.nix;
 			await writeSettings(files, {
@@ -52214,102 +52502,6 @@ var init_run_setup = __esmMin((() => {
 				before: report
 			});
 		}
-		/** The result of a set-up that changed nothing, with one warning at least. */
-		without(status, reason, hint) {
-			if (this.#warnings.length === 0) this.#warn(status, reason, hint?.join("\n"));
-			return this.nothing(status, reason, hint);
-		}
-		/** The result of a set-up that was to change nothing. */
-		nothing(status, reason, hint) {
-			return {
-				version: 1,
-				status,
-				reason,
-				...hint !== void 0 && { hint },
-				canPush: false,
-				pushMode: "none",
-				extraCaches: [],
-				publicKeys: [],
-				environment: { FLYWHEEL_STATUS: status },
-				path: [],
-				masks: [],
-				warnings: this.#warnings,
-				notes: this.#notes,
-				existing: false,
-				timings: this.#stopwatch.timings()
-			};
-		}
-		#warn(code, message, hint) {
-			this.#warnings.push({
-				code,
-				message,
-				...hint !== void 0 && { hint }
-			});
-		}
-		/** What was given up because the time is over has one reason, whatever it was. */
-		#fail(code, error) {
-			if (!this.#context.signal.aborted) {
-				const hint = error instanceof CacheError ? error.hint : void 0;
-				this.#warn(code, error instanceof Error ? error.message : String(error), hint);
-			} else if (!this.#warnings.some((warning) => warning.code === "too-slow")) {
-				const { timeoutSeconds } = this.#request;
-				this.#warn("too-slow", `The set-up was not done within its ${timeoutSeconds} s`);
-			}
-		}
-		/** A tool that is missing is a trouble where it alone was asked for; others have what they asked for. */
-		#lack(code, message, hint) {
-			if (this.#request.kinds.length === 1) this.#warn(code, message, hint);
-			else this.#lacks.push(message);
-		}
-		/** Whether Bazel is to be configured, and can be. */
-		async #requireBazel({ server, bazelUrl, isPending }) {
-			if (!this.#request.kinds.includes("bazel")) return false;
-			if (bazelUrl === void 0 && isPending !== true) {
-				this.#lack("no-bazel", `${server} serves no Bazel cache.`);
-				return false;
-			}
-			if (await hasBazel(this.#request.bazel ?? DEFAULT_BAZEL, {
-				env: this.#context.env,
-				workspace: this.#workspace()
-			})) return true;
-			this.#lack("no-bazel", "There is no Bazel in PATH.", "Name Bazel's version with the input bazel-version, or in .bazelversion.");
-			return false;
-		}
-		/** Half of the time at most is the server's and the forge's: the rest of the work is this machine's. */
-		#serverMs() {
-			const { timeoutSeconds, waitSeconds = timeoutSeconds } = this.#request;
-			return Math.min(timeoutSeconds * 500, waitSeconds * 1e3);
-		}
-		/** The Bazel that is here; asked once, by who comes first. */
-		#bazelRelease() {
-			this.#release ??= findBazelRelease(this.#request.bazel ?? DEFAULT_BAZEL, {
-				env: this.#context.env,
-				workspace: this.#workspace(),
-				signal: AbortSignal.any([this.#context.signal, this.#over.signal])
-			});
-			return this.#release;
-		}
-		#workspace() {
-			const { env, workingDirectory } = this.#context;
-			return this.#request.workspace ?? (env["GITHUB_WORKSPACE"] || workingDirectory);
-		}
-		async #detectNix(files) {
-			if (!this.#request.kinds.includes("nix")) return void 0;
-			let folder;
-			try {
-				({folder} = await files);
-			} catch {
-				return;
-			}
-			try {
-				const nix = await detectNix(this.#context.env, folder, this.#context.signal);
-				if (nix === void 0) this.#lack("no-nix", "There is no Nix in PATH.", "Install Nix before this step.");
-				return nix;
-			} catch (error) {
-				this.#fail("nix-fails", error);
-				return;
-			}
-		}
 		/** What Nix is to read besides the job's own view. */
 		async #openExtra(access, nix, plan) {
 			if (nix === void 0 || plan?.canSubstitute !== true || access.isPending === true) return NO_EXTRA_VIEWS;
@@ -52318,18 +52510,8 @@ var init_run_setup = __esmMin((() => {
 				nix,
 				signal
 			});
-			if (extra.warning !== void 0) this.#warnings.push(extra.warning);
+			if (extra.warning !== void 0) this.news.warnings.push(extra.warning);
 			return extra;
-		}
-		/** Who starts the agent says that there is no folder. */
-		async #writeHook(made) {
-			const files = await made.catch(() => void 0);
-			return files === void 0 ? "there is no folder" : writeHook(files, this.#context);
-		}
-		/** A hook is used only after it has worked. */
-		async #settleHook(plan, nix, files) {
-			if (nix === void 0 || plan?.pushMode !== "hook") return plan;
-			return withoutHook(plan, await (this.#hook ?? writeHook(files, this.#context)) ?? await tryHook(nix, files, this.#context), this.#request);
 		}
 		async #start(access, early, given) {
 			const secret = _randomBytes(24).toString("base64url");
@@ -52342,7 +52524,7 @@ var init_run_setup = __esmMin((() => {
 				if (access.token !== void 0) await _writeFile(files.token, `${access.token}\n`, { mode: 384 });
 				state = {
 					...given,
-					plan: await this.#settleHook(given.plan, given.nix, files)
+					plan: await this.#tools.settleHook(given.plan, given.nix, files)
 				};
 				await appendToQueue(files.queue, state.leftPaths);
 				if (access.isPending === true) await writePendingSetup(files, {
@@ -52354,11 +52536,14 @@ var init_run_setup = __esmMin((() => {
 					pushMode: state.plan?.pushMode ?? "none",
 					workingDirectory: this.#context.workingDirectory
 				});
-				await writeSettings(files, await this.#plan(access, state, secret));
+				await writeSettings(files, await planAgent(access, state, {
+					request: this.#request,
+					secret
+				}));
 				session = await this.#stopwatch.time("agentMs", () => agent.begin(this.#context.signal));
 			} catch (error) {
 				if (prepared !== void 0) await discardSession(prepared);
-				return this.without("degraded", `The agent could not be started: ${describeError(error)}`);
+				return this.news.without("degraded", `The agent could not be started: ${describeError(error)}`);
 			}
 			const { kinds } = this.#request;
 			const { files } = prepared;
@@ -52371,252 +52556,181 @@ var init_run_setup = __esmMin((() => {
 				before: void 0
 			});
 		}
-		async #plan(access, { nix, plan, extra, canPush, isBazelWanted }, secret) {
-			const request = this.#request;
-			const job = request.jobPid === void 0 ? await findJobProcess(process.pid) : await identifyProcess(request.jobPid);
-			return {
-				version: 1,
-				server: access.server,
-				view: access.view,
-				address: access.isPending === true ? void 0 : {
-					kind: access.upstream,
-					substituterUrl: access.substituterUrl,
-					api: access.api
-				},
-				write: canPush ? access.write : void 0,
-				status: statusOf(access, canPush),
-				credentials: access.credentials,
-				secret,
-				nix: planNixFace(plan, extra, request),
-				bazel: isBazelWanted ? planBazel(access, request) : void 0,
-				bazelUrl: access.bazelUrl,
-				uploads: planUploads(nix, plan, request),
-				drainTimeoutSeconds: request.drainTimeoutSeconds,
-				maxAgeSeconds: MAX_AGE_SECONDS,
-				job,
-				startedAt: (/* @__PURE__ */ new Date()).toISOString()
-			};
-		}
-		async #configure(access, state) {
-			const { files, session, secret, canPush, nix, plan, extra, kinds, before } = state;
-			const { faces } = session;
-			this.#warnings.push(...plan?.warnings ?? []);
-			const environment = {
-				[SESSION_VARIABLE]: files.folder,
-				ATTIC_SERVER: access.server,
-				...access.view !== "" && { ATTIC_CACHE: access.view }
-			};
-			const newest = access.publicKeys.at(-1);
-			if (newest !== void 0 && before === void 0) environment["ATTIC_PUBLIC_KEY"] = newest;
-			const publicKeys = [.../* @__PURE__ */ new Set([...access.publicKeys, ...extra.publicKeys])];
-			const configuringBazel = state.isBazelWanted ? this.#configureBazel(access, state) : void 0;
-			let substituter;
-			let pushMode = plan?.pushMode ?? before?.result.pushMode ?? "none";
-			if (nix !== void 0 && plan !== void 0) {
-				const conf = {
-					substituter: plan.canSubstitute ? faces.nix?.url : void 0,
-					publicKeys,
-					storeDir: access.storeDir,
-					priority: this.#request.priority,
-					pushMode: plan.pushMode
-				};
-				try {
-					Object.assign(environment, await configureNix(conf, nix, {
-						...this.#context,
-						files
-					}));
-					substituter = conf.substituter;
-				} catch (error) {
-					this.#fail("nix-fails", error);
-					if (pushMode === "hook") pushMode = "none";
-				}
-			}
-			const bazel = await configuringBazel;
-			if (bazel !== void 0 && faces.bazel !== void 0) environment["BAZEL_REMOTE_CACHE"] = faces.bazel.http;
-			const isBroken = this.#warnings.some(({ code }) => !HARMLESS.has(code));
-			const status = isBroken ? "degraded" : statusOf(access, canPush);
-			environment["FLYWHEEL_STATUS"] = status;
-			const trouble = this.#warnings.find(({ code }) => !HARMLESS.has(code));
-			const hint = isBroken && trouble?.hint !== void 0 ? [trouble.hint] : access.hint;
-			const result = {
-				...before?.result,
-				version: 1,
-				status,
-				reason: isBroken && trouble !== void 0 ? trouble.message : this.#describe(access, canPush),
-				...hint !== void 0 && status !== "ready" && { hint },
-				session: files.folder,
-				...access.tenant !== void 0 && { tenant: access.tenant },
-				...access.view !== "" && { cache: access.view },
-				extraCaches: substituter === void 0 ? before?.result.extraCaches ?? [] : extra.views.map(({ view }) => view),
-				...access.trust !== void 0 && { trust: access.trust },
-				canPush: canPush && access.isPending !== true,
-				pushMode,
-				...substituter !== void 0 && { substituter },
-				publicKeys,
-				...bazel !== void 0 && { bazel },
-				environment: {
-					...before?.result.environment,
-					...environment
-				},
-				path: [],
-				masks: access.token === void 0 ? [secret] : [access.token, secret],
-				warnings: this.#warnings,
-				notes: [...this.#notes, ...this.#lacks],
-				existing: before !== void 0,
-				timings: this.#stopwatch.timings()
-			};
-			const report = {
-				...before,
-				result: {
-					...result,
-					masks: []
-				},
-				kinds: [...before?.kinds ?? [], ...kinds]
-			};
-			await writeState(files.report, report);
-			await this.#tellStatus(state, status);
-			return result;
-		}
-		/** The agent began with what was planned; its summary is to say what came of it. */
-		async #tellStatus({ files, session }, status) {
-			const settings = await readSettings$1(files);
-			if (settings.status === status) return;
-			await writeSettings(files, {
-				...settings,
-				status
+		#configure(access, state) {
+			return configureJob(access, state, {
+				request: this.#request,
+				context: this.#context,
+				stopwatch: this.#stopwatch,
+				news: this.news,
+				tools: this.#tools
 			});
-			await createControlClient(session.socket).reload();
 		}
-		#describe(access, canPush) {
-			if (canPush || access.isPending === true || access.write === void 0) return access.reason;
-			const { push, cacheMode } = this.#request;
-			if (push === "false") return "The job wants to write nothing: push is false.";
-			return `The workflow forbids to write: ACTIONS_CACHE_MODE is ${cacheMode ?? "read"}.`;
-		}
-		/** Never rejects. */
-		async #configureBazel(access, state) {
-			if (access.isPending === true) {
-				const given = {
-					files: state.files,
-					env: this.#context.env
-				};
-				const bazel = this.#request.bazel ?? DEFAULT_BAZEL;
-				this.#warnings.push(...await reserveBazelRc(bazel, given).catch(() => []));
-				return;
-			}
-			const face = state.session.faces.bazel;
-			if (face === void 0) return void 0;
-			const { env } = this.#context;
-			try {
-				const { bazel, warnings } = await configureBazel({
-					request: this.#request.bazel ?? DEFAULT_BAZEL,
-					release: () => this.#bazelRelease(),
-					face,
-					secret: state.secret,
-					instanceName: instanceNameOf(access.view, this.#request),
-					canPush: state.canPush
-				}, {
-					files: state.files,
-					env
-				});
-				this.#warnings.push(...warnings);
-				return bazel;
-			} catch (error) {
-				this.#fail("bazel-fails", error);
-				return;
-			}
+		/** Half of the time at most is the server's and the forge's: the rest of the work is this machine's. */
+		#serverMs() {
+			const { timeoutSeconds, waitSeconds = timeoutSeconds } = this.#request;
+			return Math.min(timeoutSeconds * 500, waitSeconds * 1e3);
 		}
 	};
-	HARMLESS = /* @__PURE__ */ new Set([
-		"no-hook",
-		"no-push",
-		"extra-caches"
-	]);
 }));
-// packages/runner-agent/src/setup/setup-request.ts
-function isPattern$1(source) {
-	try {
-		return new RegExp(source).source !== "";
-	} catch {
-		return false;
-	}
+// packages/runner-agent/src/setup/stopwatch.ts
+/** Starts now. */
+function startStopwatch(nowMs = () => performance.now()) {
+	const startedMs = nowMs();
+	const laps = {
+		discoverMs: 0,
+		exchangeMs: 0,
+		agentMs: 0
+	};
+	return {
+		async time(lap, work) {
+			const fromMs = nowMs();
+			try {
+				return await work();
+			} finally {
+				laps[lap] += Math.round(nowMs() - fromMs);
+			}
+		},
+		timings: () => ({
+			...laps,
+			totalMs: Math.round(nowMs() - startedMs)
+		})
+	};
 }
+// packages/runner-agent/src/setup/complete-setup.ts
 /**
-* Reads a request; fields that it does not know are ignored.
+* Finishes, in the agent, a set-up that did not wait for the server: asks until it answers or the time that the request
+* allows is over, half a minute at least. What setup would have written is written then, and the report is another one.
 *
-* @throws {CacheError} `INVALID` with the field's name. No value is quoted: one of them is secret.
+* Never rejects.
+*
+* @returns What the job's people are to know when nothing came of it.
 */
-function parseSetupRequest(source) {
-	let json;
+async function completeSetup(files, { env, self, signal: ended }) {
 	try {
-		json = JSON.parse(source);
-	} catch (cause) {
-		throw new CacheError("INVALID", "The request is no JSON", { cause });
+		try {
+			var _usingCtx$42 = _usingCtx();
+			const { workingDirectory, request: asked } = await readPendingSetup(files);
+			const request = {
+				...asked,
+				token: await readTokenFile(files.token)
+			};
+			const limit = AbortSignal.timeout(Math.max(request.timeoutSeconds * 1e3, MIN_ASKING_MS));
+			const signal = AbortSignal.any([ended, limit]);
+			const stopwatch = startStopwatch();
+			let access = await openAccess(request, {
+				env,
+				signal,
+				stopwatch
+			});
+			while (access.kind === "none" && access.status === "degraded" && !signal.aborted) {
+				await _setTimeout(ASKING_PAUSE_MS, void 0, { signal }).catch(() => {});
+				if (!signal.aborted) access = await openAccess(request, {
+					env,
+					signal,
+					stopwatch
+				});
+			}
+			if (access.kind === "none") {
+				await noteFailure(files, access);
+				await _rm(files.pending, { force: true });
+				return access.status === "disabled" ? access.reason : `The cache was not reached: ${access.reason}`;
+			}
+			const pending = await waitForPendingSetup(files, ended);
+			const context = {
+				env,
+				self,
+				workingDirectory,
+				signal: ended
+			};
+			await _usingCtx$42.u(new Setup({
+				...request,
+				...pending.request
+			}, context, stopwatch)).complete(access, files, pending);
+			return;
+		} catch (_) {
+			_usingCtx$42.e = _;
+		} finally {
+			_usingCtx$42.d();
+		}
+	} catch (error) {
+		return `The cache could not be set up when it was reached: ${describeError(error)}`;
 	}
-	const result = /* @__PURE__ */ safeParse(Request, json);
-	if (result.success) return result.output;
-	const [issue] = result.issues;
-	throw new CacheError("INVALID", `${/* @__PURE__ */ getDotPath(issue) ?? "the request"}: expected ${issue.expected ?? "something else"}`);
 }
-var optionalText, pattern, seconds, Request;
-var init_setup_request = __esmMin((() => {
-	init_src$6();
-	init_dist();
-	optionalText = /* @__PURE__ */ optional(/* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ transform((given) => given || void 0)));
-	pattern = /* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ check$2(isPattern$1, "it is no regular expression"));
-	seconds = /* @__PURE__ */ pipe(/* @__PURE__ */ number(), /* @__PURE__ */ minValue(1), /* @__PURE__ */ maxValue(86400));
-	Request = /* @__PURE__ */ object({
-		version: /* @__PURE__ */ literal(1),
-		kinds: /* @__PURE__ */ pipe(/* @__PURE__ */ array(/* @__PURE__ */ picklist(["nix", "bazel"])), /* @__PURE__ */ minLength(1)),
-		serverUrl: optionalText,
-		view: optionalText,
-		extraViews: /* @__PURE__ */ optional(/* @__PURE__ */ array(/* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ minLength(1))), []),
-		audience: optionalText,
-		token: optionalText,
-		push: /* @__PURE__ */ optional(/* @__PURE__ */ picklist([
-			"auto",
-			"true",
-			"false"
-		]), "auto"),
-		pushMode: /* @__PURE__ */ optional(/* @__PURE__ */ picklist([
-			"auto",
-			"hook",
-			"store-diff",
-			"none"
-		]), "auto"),
-		pushFilter: /* @__PURE__ */ optional(/* @__PURE__ */ array(pattern), []),
-		configureSubstituter: /* @__PURE__ */ optional(/* @__PURE__ */ boolean(), true),
-		priority: /* @__PURE__ */ optional(/* @__PURE__ */ pipe(/* @__PURE__ */ number(), /* @__PURE__ */ integer(), /* @__PURE__ */ minValue(0))),
-		timeoutSeconds: /* @__PURE__ */ optional(seconds, 30),
-		waitSeconds: /* @__PURE__ */ optional(/* @__PURE__ */ pipe(/* @__PURE__ */ number(), /* @__PURE__ */ minValue(.001), /* @__PURE__ */ maxValue(86400))),
-		drainTimeoutSeconds: /* @__PURE__ */ optional(seconds, 300),
-		cacheMode: optionalText,
-		bazel: /* @__PURE__ */ optional(/* @__PURE__ */ object({
-			instanceName: /* @__PURE__ */ pipe(optionalText, /* @__PURE__ */ check$2((given) => !/[\n\r\0]/.test(given ?? ""))),
-			rc: /* @__PURE__ */ optional(/* @__PURE__ */ picklist([
-				"user",
-				"file",
-				"none"
-			]), "user"),
-			configName: /* @__PURE__ */ optional(/* @__PURE__ */ pipe(/* @__PURE__ */ string(), /* @__PURE__ */ regex(/^[a-z0-9_-]*$/i))),
-			compression: /* @__PURE__ */ optional(/* @__PURE__ */ boolean(), true),
-			download: /* @__PURE__ */ optional(/* @__PURE__ */ picklist([
-				"toplevel",
-				"minimal",
-				"all"
-			]), "toplevel"),
-			remoteTimeoutSeconds: /* @__PURE__ */ optional(seconds),
-			bazelVersion: optionalText
-		})),
-		prefetch: /* @__PURE__ */ optional(/* @__PURE__ */ object({
-			enabled: /* @__PURE__ */ optional(/* @__PURE__ */ boolean(), true),
-			spoolBytes: /* @__PURE__ */ optional(/* @__PURE__ */ pipe(/* @__PURE__ */ number(), /* @__PURE__ */ minValue(0))),
-			largeNars: /* @__PURE__ */ optional(/* @__PURE__ */ boolean())
-		})),
-		temporaryDirectory: optionalText,
-		workspace: optionalText,
-		jobPid: /* @__PURE__ */ optional(/* @__PURE__ */ pipe(/* @__PURE__ */ number(), /* @__PURE__ */ integer(), /* @__PURE__ */ minValue(1)))
+async function noteFailure(files, { status, reason }) {
+	const report = await readReport(files);
+	if (report !== void 0) await writeState(files.report, {
+		...report,
+		result: {
+			...report.result,
+			status,
+			reason
+		}
 	});
+	await writeSettings(files, {
+		...await readSettings$1(files),
+		status
+	});
+	await createControlClient((await readSession(files)).socket).reload();
+}
+var MIN_ASKING_MS, ASKING_PAUSE_MS;
+var init_complete_setup = __esmMin((() => {
+	init_promises$4();
+	init_promises$3();
+	init_src$6();
+	init_control_client();
+	init_session_state();
+	init_upload_target();
+	init_earlier_session();
+	init_open_access();
+	init_pending_setup();
+	init_setup$1();
+	MIN_ASKING_MS = 3e4;
+	ASKING_PAUSE_MS = 1e3;
+}));
+// packages/runner-agent/src/setup/run-setup.ts
+/**
+* Sets a job up: finds out what it may do, starts its agent, and points Nix and Bazel to it. What cannot be done is
+* said in the result; the job goes on without.
+*
+* Takes no longer than the request allows, and rejects for nothing but a mistake of ours.
+*/
+async function runSetup(given, context) {
+	try {
+		var _usingCtx$41 = _usingCtx();
+		const stopwatch = startStopwatch();
+		const cacheMode = given.cacheMode ?? context.env["ACTIONS_CACHE_MODE"];
+		const request = {
+			...given,
+			cacheMode
+		};
+		const givenMs = request.timeoutSeconds * 1e3;
+		const limitMs = givenMs - Math.min(MAX_RESERVE_MS, givenMs / 5);
+		const signal = AbortSignal.any([context.signal, AbortSignal.timeout(limitMs)]);
+		const setup = _usingCtx$41.u(new Setup(request, {
+			...context,
+			signal
+		}, stopwatch));
+		if (cacheMode === "none") return setup.news.nothing("disabled", "The workflow forbids caches: ACTIONS_CACHE_MODE is none.");
+		try {
+			const earlier = await findEarlierSession(context.env);
+			if (earlier.kind === "none") return await setup.run(earlier.leftPaths);
+			return await setup.extend(earlier);
+		} catch (error) {
+			if (!isCacheError(error)) throw error;
+			return setup.news.without("degraded", describeError(error));
+		}
+	} catch (_) {
+		_usingCtx$41.e = _;
+	} finally {
+		_usingCtx$41.d();
+	}
+}
+var MAX_RESERVE_MS;
+var init_run_setup = __esmMin((() => {
+	init_src$6();
+	init_earlier_session();
+	init_setup$1();
+	MAX_RESERVE_MS = 2e3;
 }));
 // packages/runner-agent/src/uploads/uploader.ts
 /** Starts pushing. */
@@ -52916,6 +53030,7 @@ var init_src = __esmMin((() => {
 	init_describe_session();
 	init_run_drain();
 	init_find_session();
+	init_complete_setup();
 	init_run_setup();
 	init_setup_request();
 	init_upload_worker();

@@ -25,11 +25,13 @@ export { createUploadQueue } from "./uploads/upload-queue.ts";
 export { describeSession, type DescribedSession } from "./finish/describe-session.ts";
 export { type DrainCommandOptions, type DrainResult, runDrain } from "./finish/run-drain.ts";
 export { findSession, requireSession } from "./session/find-session.ts";
-export { completeSetup, runSetup, type SetupContext } from "./setup/run-setup.ts";
+export { completeSetup } from "./setup/complete-setup.ts";
+export { runSetup } from "./setup/run-setup.ts";
 export {
   type BazelRequest,
   parseSetupRequest,
   type PushMode,
+  type SetupContext,
   type SetupKind,
   type SetupRequest,
   type SetupResult,

@@ -3,6 +3,16 @@ import * as v from "valibot";
 
 import type { SessionStatus } from "../statistics.ts";
 
+/** The world that a set-up runs in. */
+export interface SetupContext {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** How this command line is run: program and arguments. */
+  readonly self: readonly string[];
+  readonly workingDirectory: string;
+  /** Aborted when the time is over. */
+  readonly signal: AbortSignal;
+}
+
 /** What can be configured. */
 export type SetupKind = "nix" | "bazel";
 
@@ -70,6 +80,9 @@ export interface BazelRequest {
   readonly remoteTimeoutSeconds?: number | undefined;
   readonly bazelVersion?: string | undefined;
 }
+
+/** What Bazel gets where the job says nothing about it. */
+export const DEFAULT_BAZEL: BazelRequest = { rc: "user", compression: true, download: "toplevel" };
 
 /** Something the job's people should know. */
 export interface SetupWarning {
