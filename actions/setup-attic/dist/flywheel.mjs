@@ -317,6 +317,11 @@ function createCircuitBreaker(options = {}) {
 		}
 	};
 }
+// packages/core/src/count.ts
+/** A number of things in words: `1 path`, `2 paths`. */
+function formatCount(number, one, many = `${one}s`) {
+	return `${number} ${number === 1 ? one : many}`;
+}
 // packages/core/src/duration.ts
 /**
 * Parses a duration such as `500ms`, `30s`, `15m`, `12h`, `30d`, `2w` or `1h30m` into milliseconds.
@@ -30923,7 +30928,7 @@ function leaveToUpstreams(paths, upstreamPaths) {
 		skipped: [...skipped].map(([upstream, storePaths]) => ({
 			upstream,
 			storePaths,
-			reason: `${count$6(storePaths)} skipped: upstream ${upstream} has ${storePaths.length === 1 ? "it" : "them"}`
+			reason: `${formatCount(storePaths.length, "path")} skipped: upstream ${upstream} has ${storePaths.length === 1 ? "it" : "them"}`
 		}))
 	};
 }
@@ -30936,12 +30941,12 @@ function describe$5(keyName, storePaths) {
 	return {
 		keyName,
 		storePaths,
-		reason: `${count$6(storePaths)} skipped: signed by ${keyName}`
+		reason: `${formatCount(storePaths.length, "path")} skipped: signed by ${keyName}`
 	};
 }
-function count$6({ length }) {
-	return length === 1 ? "1 path" : `${length} paths`;
-}
+var init_upstream_filter = __esmMin((() => {
+	init_src$6();
+}));
 // packages/cache-client/src/open-cache.ts
 /**
 * Opens a view: one request tells whether the server is ours or an atticd, and all about the view.
@@ -31121,6 +31126,7 @@ var init_open_cache = __esmMin((() => {
 	init_read_cache_config();
 	init_retry();
 	init_server_url();
+	init_upstream_filter();
 	init_wire_attic();
 	init_wire_flywheel();
 	DEFAULT_CONCURRENCY = 5;
@@ -33855,12 +33861,12 @@ function formatBar(state) {
 /** What an event says in one line; `undefined` when it is not worth one. */
 function describeEvent(event) {
 	switch (event.type) {
-		case "planned": return `${count$5(event.paths, "path")}: ${event.missing} missing, ${event.alreadyPresent} there already, ${event.skipped} skipped; ${count$5(event.uploads, "upload")} of ${formatSizeBytes(event.uploadBytes)}`;
+		case "planned": return `${formatCount(event.paths, "path")}: ${event.missing} missing, ${event.alreadyPresent} there already, ${event.skipped} skipped; ${formatCount(event.uploads, "upload")} of ${formatSizeBytes(event.uploadBytes)}`;
 		case "skipped": return event.reason;
 		case "upload-done": return `${event.result} ${event.storePath} (${formatSizeBytes(event.narSize)}, ${formatSizeBytes(event.sentBytes)} sent, ${formatDurationMs(event.durationMs)})`;
 		case "retry": return `trying the ${event.what} again in ${formatDurationMs(event.delayMs)}: ${event.error.message}`;
 		case "warning": return event.message;
-		case "committed": return `${count$5(event.created, "path")} became visible`;
+		case "committed": return `${formatCount(event.created, "path")} became visible`;
 		default: return;
 	}
 }
@@ -33868,13 +33874,10 @@ function describeEvent(event) {
 function describeSummary(summary) {
 	const { uploaded, deduplicated, alreadyPresent, missing } = summary;
 	const rest = `${alreadyPresent} there already, ${summary.skipped.reduce((sum, group) => sum + group.storePaths.length, 0)} skipped`;
-	if (summary.dryRun) return `Would push ${count$5(missing, "path")}; ${rest}.`;
+	if (summary.dryRun) return `Would push ${formatCount(missing, "path")}; ${rest}.`;
 	const sent = uploaded === 0 ? "" : ` (${formatSizeBytes(summary.narBytes)}, ${formatSizeBytes(summary.sentBytes)} sent)`;
 	const shared = deduplicated === 0 ? "" : `, ${deduplicated} deduplicated`;
-	return `Pushed ${count$5(uploaded, "path")}${sent}${shared} in ${formatDurationMs(summary.durationMs)}; ${rest}.`;
-}
-function count$5(number, noun) {
-	return `${number} ${noun}${number === 1 ? "" : "s"}`;
+	return `Pushed ${formatCount(uploaded, "path")}${sent}${shared} in ${formatDurationMs(summary.durationMs)}; ${rest}.`;
 }
 var REDRAW_MS, CLEAR_LINE;
 var init_push_progress = __esmMin((() => {
@@ -50563,17 +50566,17 @@ function formatSummary(summary, report) {
 	if (report?.unused !== void 0) rows.push(["Named by a later step, not used", report.unused.join(", ")]);
 	const { nix, bazel, uploads } = summary;
 	if (nix !== void 0) {
-		rows.push(["Nix", `${count$4(nix.hits, "path")} from the cache, ${formatSizeBytes(nix.bytes)}`]);
+		rows.push(["Nix", `${count(nix.hits, "path")} from the cache, ${formatSizeBytes(nix.bytes)}`]);
 		const views = Object.entries(nix.views);
 		const isOwnOnly = views.every(([view]) => view === setup?.cache);
-		for (const [view, { hits, bytes }] of isOwnOnly ? [] : views) rows.push([`Nix, from ${view}`, `${count$4(hits, "path")}, ${formatSizeBytes(bytes)}`]);
+		for (const [view, { hits, bytes }] of isOwnOnly ? [] : views) rows.push([`Nix, from ${view}`, `${count(hits, "path")}, ${formatSizeBytes(bytes)}`]);
 		const misses = Object.entries(MISSES).map(([reason, words]) => [nix.misses[reason], words]).filter(([number]) => number > 0).map(([number, words]) => `${number} ${words}`);
 		if (misses.length > 0) rows.push(["Nix, not from the cache", misses.join(", ")]);
 	}
 	if (bazel !== void 0) {
 		const { actionHits, actionMisses, bytesDown, bytesUp } = bazel;
 		const traffic = `${formatSizeBytes(bytesDown)} down, ${formatSizeBytes(bytesUp)} up`;
-		rows.push(["Bazel", `${actionHits} of ${count$4(actionHits + actionMisses, "action")}, ${traffic}`]);
+		rows.push(["Bazel", `${actionHits} of ${count(actionHits + actionMisses, "action")}, ${traffic}`]);
 	}
 	if (uploads !== void 0) {
 		const words = [
@@ -50581,7 +50584,7 @@ function formatSummary(summary, report) {
 			[uploads.failed, "refused"],
 			[uploads.left, "not pushed"]
 		].filter(([number]) => number > 0).map(([number, what]) => `${number} ${what}`);
-		const pushed = `${count$4(uploads.pushed, "path")}, ${formatSizeBytes(uploads.bytes)}`;
+		const pushed = `${count(uploads.pushed, "path")}, ${formatSizeBytes(uploads.bytes)}`;
 		rows.push(["Pushed", [pushed, ...words].join(", ")]);
 	}
 	for (const { face, opened, openMs } of summary.breakers) {
@@ -50598,7 +50601,7 @@ function formatSummary(summary, report) {
 function describeStatus({ status }, setup) {
 	return setup === void 0 ? status : `${status}: ${setup.reason}`;
 }
-function count$4(number, what) {
+function count(number, what) {
 	return `${number} ${what}${number === 1 ? "" : "s"}`;
 }
 /** Whatever it is, it stays text in one cell. */
@@ -53041,20 +53044,17 @@ function describeWatchEvent(event) {
 	switch (event.type) {
 		case "watching": return `Watching ${event.storeDir}; what becomes valid goes to ${event.view} at ${event.server}`;
 		case "pushed": return `pushed ${nameAll(event.storePaths)}: ${event.uploaded} uploaded (${formatSizeBytes(event.sentBytes)} sent), ${event.deduplicated} deduplicated, ${event.alreadyPresent} there already, ${event.skipped} skipped, in ${formatDurationMs(event.durationMs)}`;
-		case "retry": return `${count$3(event.waiting)} wait, trying again in ${formatDurationMs(event.delayMs)}: ${event.message}`;
+		case "retry": return `${formatCount(event.waiting, "path")} wait, trying again in ${formatDurationMs(event.delayMs)}: ${event.message}`;
 		case "refused": return `refused ${event.storePath}: ${event.message}`;
 		case "gone": return `gone before it was pushed: ${event.storePath}`;
 		case "warning": return event.message;
-		case "draining": return `Stopping; ${count$3(event.waiting)} may be pushed for ${formatDurationMs(event.atMostMs)} more`;
-		default: return `Stopped: ${count$3(event.pushed)} pushed, ${event.refused} refused, ${event.unpushed.length} left`;
+		case "draining": return `Stopping; ${formatCount(event.waiting, "path")} may be pushed for ${formatDurationMs(event.atMostMs)} more`;
+		default: return `Stopped: ${formatCount(event.pushed, "path")} pushed, ${event.refused} refused, ${event.unpushed.length} left`;
 	}
 }
 function nameAll(storePaths) {
 	const [first = ""] = storePaths;
 	return storePaths.length === 1 ? first : `${first} and ${storePaths.length - 1} more`;
-}
-function count$3(paths) {
-	return `${paths} path${paths === 1 ? "" : "s"}`;
 }
 var init_watch_events = __esmMin((() => {
 	init_src$6();
@@ -53340,7 +53340,7 @@ function requireComplete(result) {
 		const more = unpushed.length === 1 ? "" : ` and ${unpushed.length - 1} more`;
 		throw new CacheError("CANCELLED", `There was no time to push ${first}${more}`, { hint: "Allow more with --drain, or push them with `flywheel push`." });
 	}
-	if (refused > 0) throw new CacheError("CONFLICT", `${refused} path${refused === 1 ? " was" : "s were"} refused`, { hint: "The lines above say which, and why." });
+	if (refused > 0) throw new CacheError("CONFLICT", `${formatCount(refused, "path was", "paths were")} refused`, { hint: "The lines above say which, and why." });
 }
 function positiveDurationMs(given) {
 	const durationMs = parseDurationMs(given);
@@ -53680,15 +53680,12 @@ function printTransfer(summary, words, facts, isJson, context) {
 	const { added, alreadyPresent, failed, elsewhere, narBytes, fileBytes, durationMs } = summary;
 	const bytes = added === 0 || words.isDryRun === true ? "" : ` (${formatSizeBytes(narBytes)}, ${formatSizeBytes(fileBytes)} compressed)`;
 	const isOthers = elsewhere === 0 ? "" : `, ${elsewhere} of another cache`;
-	note(context, `${words.done} ${count$2(added)}${bytes} ${words.where} in ${formatDurationMs(durationMs)}; ${alreadyPresent} there already, ${failed} failed${isOthers}.`);
+	note(context, `${words.done} ${formatCount(added, "path")}${bytes} ${words.where} in ${formatDurationMs(durationMs)}; ${alreadyPresent} there already, ${failed} failed${isOthers}.`);
 }
 /** @throws {CacheError} when anything failed: a script should notice. */
 function requireNoFailures(failed, what) {
 	if (failed === 0) return;
-	throw new CacheError("CORRUPT", `${count$2(failed)} could not be ${what}; the lines above say why`, { hint: "Put right what they name and run the same command again: what is there is skipped." });
-}
-function count$2(paths) {
-	return `${paths} path${paths === 1 ? "" : "s"}`;
+	throw new CacheError("CORRUPT", `${formatCount(failed, "path")} could not be ${what}; the lines above say why`, { hint: "Put right what they name and run the same command again: what is there is skipped." });
 }
 var init_report = __esmMin((() => {
 	init_src$6();
@@ -54264,9 +54261,9 @@ var init_session_option = __esmMin((() => {
 var drain_exports = /* @__PURE__ */ __exportAll({ command: () => command$41 });
 function describeReport({ report, summary }, context) {
 	const { pushed, bytes } = summary?.uploads ?? report;
-	note(context, `${pushed} paths pushed, ${formatSizeBytes(bytes)}.`);
-	if (report.failed > 0) warn(context, `${report.failed} paths were refused.`);
-	if (report.left > 0) warn(context, `${report.left} paths were not pushed.`);
+	note(context, `${formatCount(pushed, "path")} pushed, ${formatSizeBytes(bytes)}.`);
+	if (report.failed > 0) warn(context, `${formatCount(report.failed, "path was", "paths were")} refused.`);
+	if (report.left > 0) warn(context, `${formatCount(report.left, "path was", "paths were")} not pushed.`);
 	if (report.reason !== void 0) warn(context, report.reason);
 	for (const { face, opened, openMs } of summary?.breakers ?? []) if (opened > 0) note(context, `${face} went without the cache for ${formatDurationMs(openMs)}.`);
 }
@@ -55576,9 +55573,6 @@ var init_upstream_remove = __esmMin((() => {
 }));
 // packages/cli/src/commands/warm.ts
 var warm_exports = /* @__PURE__ */ __exportAll({ command: () => command$20 });
-function count$1(paths) {
-	return `${paths} path${paths === 1 ? "" : "s"}`;
-}
 function describe$3({ fetched, already, missing, bytes, upstreamBytes }) {
 	return `fetched ${fetched} (${`${formatSizeBytes(bytes)}, ${formatSizeBytes(upstreamBytes)} from upstream`}), ${already} there already, ${missing.length} nowhere`;
 }
@@ -55650,9 +55644,9 @@ permission.`,
 				for (const { storePathHash, reason } of report.failed) warn(context, `${storePathHash} could not be fetched: ${reason}`);
 				if (options.json) printLine(context, JSON.stringify(report));
 				else printLine(context, `${describe$3(report)}, in ${formatDurationMs(context.nowMs() - startedMs)}`);
-				if (report.failed.length > 0) throw new CacheError("UNAVAILABLE", `${count$1(report.failed.length)} could not be fetched`, { hint: "Run the same command again: what is there is skipped." });
+				if (report.failed.length > 0) throw new CacheError("UNAVAILABLE", `${formatCount(report.failed.length, "path")} could not be fetched`, { hint: "Run the same command again: what is there is skipped." });
 				const lacking = fromPush ? report.missing.filter((hash) => roots.has(hash)) : report.missing;
-				if (lacking.length > 0) throw new CacheError("NOT_FOUND", `${count$1(lacking.length)} ${lacking.length === 1 ? "is" : "are"} nowhere`, { hint: "Build and push what no upstream has, or give the view an upstream that has it." });
+				if (lacking.length > 0) throw new CacheError("NOT_FOUND", `${formatCount(lacking.length, "path")} ${lacking.length === 1 ? "is" : "are"} nowhere`, { hint: "Build and push what no upstream has, or give the view an upstream that has it." });
 			} catch (_) {
 				_usingCtx$18.e = _;
 			} finally {
@@ -56881,14 +56875,14 @@ function describePass(pass, context) {
 	const { bazel } = pass;
 	const scanned = pass.scanned + (bazel?.scanned ?? 0);
 	const readBytes = pass.bytes + (bazel?.bytes ?? 0);
-	const read = `${count(scanned, "object", "objects")} read, ${formatSizeBytes(readBytes)}`;
+	const read = `${formatCount(scanned, "object")} read, ${formatSizeBytes(readBytes)}`;
 	const percent = Math.floor(pass.fraction * 100);
 	note(context, pass.state === "done" ? `Done: ${read}.` : `The scrub is ${pass.state} at ${percent} %: ${read}.`);
-	if (pass.restored > 0) note(context, `${count(pass.restored, "object is", "objects are")} good again, and served again.`);
+	if (pass.restored > 0) note(context, `${formatCount(pass.restored, "object is", "objects are")} good again, and served again.`);
 	const unanswered = pass.unanswered + (bazel?.unanswered ?? 0);
-	if (unanswered > 0) note(context, `The server's disk could not tell about ${count(unanswered, "object", "objects")}: see its log.`);
+	if (unanswered > 0) note(context, `The server's disk could not tell about ${formatCount(unanswered, "object")}: see its log.`);
 	const { files = 0, bytes = 0 } = pass.orphans ?? {};
-	if (files > 0) note(context, `The store has ${count(files, "file", "files")} (${formatSizeBytes(bytes)}) that the index does not know: see the server's log.`);
+	if (files > 0) note(context, `The store has ${formatCount(files, "file")} (${formatSizeBytes(bytes)}) that the index does not know: see the server's log.`);
 }
 function printBadBlobs({ bazel }, context) {
 	if (bazel === void 0 || bazel.badTotal === 0) return;
@@ -56938,10 +56932,7 @@ function printQuarantine({ total, objects }, context) {
 		"SINCE",
 		"REASON"
 	], rows)) printLine(context, line);
-	if (total > objects.length) note(context, `${count(total - objects.length, "further object is", "further objects are")} in quarantine.`);
-}
-function count(number, one, many) {
-	return `${number} ${number === 1 ? one : many}`;
+	if (total > objects.length) note(context, `${formatCount(total - objects.length, "further object is", "further objects are")} in quarantine.`);
 }
 var command$4;
 var init_scrub = __esmMin((() => {
@@ -56998,9 +56989,9 @@ misses them stores them anew. Needs an administrator's token. Exit code 1 when s
 					if (!options.json) printBadBlobs(pass, context);
 					describePass(pass, context);
 				}
-				if (quarantine.total > 0) throw new CacheError("CORRUPT", `${count(quarantine.total, "stored object is", "stored objects are")} bad`, { hint: "Push the paths named above once more: that heals them. Then look after the disk." });
+				if (quarantine.total > 0) throw new CacheError("CORRUPT", `${formatCount(quarantine.total, "stored object is", "stored objects are")} bad`, { hint: "Push the paths named above once more: that heals them. Then look after the disk." });
 				note(context, "Nothing is in quarantine.");
-				if (lostBlobs > 0) throw new CacheError("CORRUPT", `${count(lostBlobs, "Bazel blob or value was", "Bazel blobs or values were")} bad`, { hint: "The next builds that miss them store them anew. Look after the disk." });
+				if (lostBlobs > 0) throw new CacheError("CORRUPT", `${formatCount(lostBlobs, "Bazel blob or value was", "Bazel blobs or values were")} bad`, { hint: "The next builds that miss them store them anew. Look after the disk." });
 			} catch (_) {
 				_usingCtx$5.e = _;
 			} finally {
@@ -57408,7 +57399,7 @@ function checkMemory(snapshot) {
 		const problem = describeStale(snapshot, remembered);
 		if (problem !== void 0) return failure(`Nix remembers another narinfo of ${narInfo.storePath}: ${problem}`, `It believes that for narinfo-cache-positive-ttl, ${formatDurationMs(settings.positiveTtlSeconds * 1e3)}; \`nix copy --to\` writes down its own unsigned one.`, `rm ${file}`);
 	}
-	if (absentPaths > 0) return warning(`Nix takes ${absentPaths} path${absentPaths === 1 ? "" : "s"} as absent from this cache`, `What is pushed meanwhile it sees only after narinfo-cache-negative-ttl, ${formatDurationMs(settings.negativeTtlSeconds * 1e3)}.`, "nix-build --option narinfo-cache-negative-ttl 0");
+	if (absentPaths > 0) return warning(`Nix takes ${formatCount(absentPaths, "path")} as absent from this cache`, `What is pushed meanwhile it sees only after narinfo-cache-negative-ttl, ${formatDurationMs(settings.negativeTtlSeconds * 1e3)}.`, "nix-build --option narinfo-cache-negative-ttl 0");
 	return ok("Nix remembers nothing that is not so");
 }
 function describeStale({ path, nix, user }, remembered) {

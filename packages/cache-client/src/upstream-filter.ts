@@ -1,3 +1,5 @@
+import { formatCount } from "@glorious/core";
+
 import type { PathFacts } from "./path-info.ts";
 import type { SkippedPaths } from "./push-events.ts";
 
@@ -61,7 +63,7 @@ export function leaveToUpstreams(
     skipped: [...skipped].map(([upstream, storePaths]) => ({
       upstream,
       storePaths,
-      reason: `${count(storePaths)} skipped: upstream ${upstream} has ${storePaths.length === 1 ? "it" : "them"}`,
+      reason: `${formatCount(storePaths.length, "path")} skipped: upstream ${upstream} has ${storePaths.length === 1 ? "it" : "them"}`,
     })),
   };
 }
@@ -73,9 +75,9 @@ function keyNameOf(signature: string): string | undefined {
 }
 
 function describe(keyName: string, storePaths: readonly string[]): SkippedPaths {
-  return { keyName, storePaths, reason: `${count(storePaths)} skipped: signed by ${keyName}` };
-}
-
-function count({ length }: readonly string[]): string {
-  return length === 1 ? "1 path" : `${length} paths`;
+  return {
+    keyName,
+    storePaths,
+    reason: `${formatCount(storePaths.length, "path")} skipped: signed by ${keyName}`,
+  };
 }

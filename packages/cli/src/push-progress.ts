@@ -1,5 +1,5 @@
 import type { PushEvent, PushSummary } from "@glorious/cache-client";
-import { formatDurationMs, formatSizeBytes } from "@glorious/core";
+import { formatCount, formatDurationMs, formatSizeBytes } from "@glorious/core";
 
 import { type CliContext, note, warn } from "./cli-context.ts";
 
@@ -135,7 +135,7 @@ export function formatBar(state: BarState): string {
 export function describeEvent(event: PushEvent): string | undefined {
   switch (event.type) {
     case "planned":
-      return `${count(event.paths, "path")}: ${event.missing} missing, ${event.alreadyPresent} there already, ${event.skipped} skipped; ${count(event.uploads, "upload")} of ${formatSizeBytes(event.uploadBytes)}`;
+      return `${formatCount(event.paths, "path")}: ${event.missing} missing, ${event.alreadyPresent} there already, ${event.skipped} skipped; ${formatCount(event.uploads, "upload")} of ${formatSizeBytes(event.uploadBytes)}`;
     case "skipped":
       return event.reason;
     case "upload-done":
@@ -145,7 +145,7 @@ export function describeEvent(event: PushEvent): string | undefined {
     case "warning":
       return event.message;
     case "committed":
-      return `${count(event.created, "path")} became visible`;
+      return `${formatCount(event.created, "path")} became visible`;
     default:
       return undefined;
   }
@@ -156,15 +156,11 @@ export function describeSummary(summary: PushSummary): string {
   const { uploaded, deduplicated, alreadyPresent, missing } = summary;
   const skipped = summary.skipped.reduce((sum, group) => sum + group.storePaths.length, 0);
   const rest = `${alreadyPresent} there already, ${skipped} skipped`;
-  if (summary.dryRun) return `Would push ${count(missing, "path")}; ${rest}.`;
+  if (summary.dryRun) return `Would push ${formatCount(missing, "path")}; ${rest}.`;
   const sent =
     uploaded === 0
       ? ""
       : ` (${formatSizeBytes(summary.narBytes)}, ${formatSizeBytes(summary.sentBytes)} sent)`;
   const shared = deduplicated === 0 ? "" : `, ${deduplicated} deduplicated`;
-  return `Pushed ${count(uploaded, "path")}${sent}${shared} in ${formatDurationMs(summary.durationMs)}; ${rest}.`;
-}
-
-function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+  return `Pushed ${formatCount(uploaded, "path")}${sent}${shared} in ${formatDurationMs(summary.durationMs)}; ${rest}.`;
 }

@@ -9,6 +9,7 @@ export {
   isCacheError,
 } from "./cache-error.ts";
 export { type CircuitBreaker, createCircuitBreaker } from "./circuit-breaker.ts";
+export { formatCount } from "./count.ts";
 export { formatDurationMs, parseDurationMs } from "./duration.ts";
 export { type LogFields, type Logger, silentLogger } from "./logger.ts";
 export { makeFolder, type MakeFolderOptions } from "./make-folder.ts";

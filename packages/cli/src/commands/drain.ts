@@ -1,4 +1,4 @@
-import { formatDurationMs, formatSizeBytes } from "@glorious/core";
+import { formatCount, formatDurationMs, formatSizeBytes } from "@glorious/core";
 import type { DrainReport, DrainResult } from "@glorious/runner-agent";
 
 import { type CliContext, note, printLine, warn } from "../cli-context.ts";
@@ -47,9 +47,11 @@ const NOTHING: DrainReport = { pushed: 0, bytes: 0, failed: 0, left: 0 };
 
 function describeReport({ report, summary }: DrainResult, context: CliContext): void {
   const { pushed, bytes } = summary?.uploads ?? report;
-  note(context, `${pushed} paths pushed, ${formatSizeBytes(bytes)}.`);
-  if (report.failed > 0) warn(context, `${report.failed} paths were refused.`);
-  if (report.left > 0) warn(context, `${report.left} paths were not pushed.`);
+  note(context, `${formatCount(pushed, "path")} pushed, ${formatSizeBytes(bytes)}.`);
+  if (report.failed > 0)
+    warn(context, `${formatCount(report.failed, "path was", "paths were")} refused.`);
+  if (report.left > 0)
+    warn(context, `${formatCount(report.left, "path was", "paths were")} not pushed.`);
   if (report.reason !== undefined) warn(context, report.reason);
   for (const { face, opened, openMs } of summary?.breakers ?? []) {
     if (opened > 0)

@@ -1,5 +1,5 @@
 import type { AdminClient, QuarantineList, ScrubReport } from "@glorious/cache-client";
-import { CacheError, formatSizeBytes, parseSizeBytes } from "@glorious/core";
+import { CacheError, formatCount, formatSizeBytes, parseSizeBytes } from "@glorious/core";
 
 import { openAdminClient } from "../admin-client.ts";
 import { type CliContext, note, printLine } from "../cli-context.ts";
@@ -56,7 +56,7 @@ misses them stores them anew. Needs an administrator's token. Exit code 1 when s
     if (quarantine.total > 0) {
       throw new CacheError(
         "CORRUPT",
-        `${count(quarantine.total, "stored object is", "stored objects are")} bad`,
+        `${formatCount(quarantine.total, "stored object is", "stored objects are")} bad`,
         {
           hint: "Push the paths named above once more: that heals them. Then look after the disk.",
         },
@@ -66,7 +66,7 @@ misses them stores them anew. Needs an administrator's token. Exit code 1 when s
     if (lostBlobs > 0) {
       throw new CacheError(
         "CORRUPT",
-        `${count(lostBlobs, "Bazel blob or value was", "Bazel blobs or values were")} bad`,
+        `${formatCount(lostBlobs, "Bazel blob or value was", "Bazel blobs or values were")} bad`,
         { hint: "The next builds that miss them store them anew. Look after the disk." },
       );
     }
@@ -91,7 +91,7 @@ function describePass(pass: ScrubReport, context: CliContext): void {
   const { bazel } = pass;
   const scanned = pass.scanned + (bazel?.scanned ?? 0);
   const readBytes = pass.bytes + (bazel?.bytes ?? 0);
-  const read = `${count(scanned, "object", "objects")} read, ${formatSizeBytes(readBytes)}`;
+  const read = `${formatCount(scanned, "object")} read, ${formatSizeBytes(readBytes)}`;
   const percent = Math.floor(pass.fraction * 100);
   note(
     context,
@@ -102,19 +102,19 @@ function describePass(pass: ScrubReport, context: CliContext): void {
   if (pass.restored > 0) {
     note(
       context,
-      `${count(pass.restored, "object is", "objects are")} good again, and served again.`,
+      `${formatCount(pass.restored, "object is", "objects are")} good again, and served again.`,
     );
   }
   const unanswered = pass.unanswered + (bazel?.unanswered ?? 0);
   if (unanswered > 0) {
     note(
       context,
-      `The server's disk could not tell about ${count(unanswered, "object", "objects")}: see its log.`,
+      `The server's disk could not tell about ${formatCount(unanswered, "object")}: see its log.`,
     );
   }
   const { files = 0, bytes = 0 } = pass.orphans ?? {};
   if (files > 0) {
-    const what = count(files, "file", "files");
+    const what = formatCount(files, "file");
     note(
       context,
       `The store has ${what} (${formatSizeBytes(bytes)}) that the index does not know: see the server's log.`,
@@ -147,11 +147,7 @@ function printQuarantine({ total, objects }: QuarantineList, context: CliContext
   if (total > objects.length) {
     note(
       context,
-      `${count(total - objects.length, "further object is", "further objects are")} in quarantine.`,
+      `${formatCount(total - objects.length, "further object is", "further objects are")} in quarantine.`,
     );
   }
-}
-
-function count(number: number, one: string, many: string): string {
-  return `${number} ${number === 1 ? one : many}`;
 }

@@ -1,5 +1,5 @@
 import type { WarmReport } from "@glorious/cache-client";
-import { CacheError, formatDurationMs, formatSizeBytes } from "@glorious/core";
+import { CacheError, formatCount, formatDurationMs, formatSizeBytes } from "@glorious/core";
 
 import { openAdminClient } from "../admin-client.ts";
 import { note, printLine, warn } from "../cli-context.ts";
@@ -91,15 +91,19 @@ permission.`,
         `${describe(report)}, in ${formatDurationMs(context.nowMs() - startedMs)}`,
       );
     if (report.failed.length > 0) {
-      throw new CacheError("UNAVAILABLE", `${count(report.failed.length)} could not be fetched`, {
-        hint: "Run the same command again: what is there is skipped.",
-      });
+      throw new CacheError(
+        "UNAVAILABLE",
+        `${formatCount(report.failed.length, "path")} could not be fetched`,
+        {
+          hint: "Run the same command again: what is there is skipped.",
+        },
+      );
     }
     const lacking = fromPush ? report.missing.filter((hash) => roots.has(hash)) : report.missing;
     if (lacking.length > 0) {
       throw new CacheError(
         "NOT_FOUND",
-        `${count(lacking.length)} ${lacking.length === 1 ? "is" : "are"} nowhere`,
+        `${formatCount(lacking.length, "path")} ${lacking.length === 1 ? "is" : "are"} nowhere`,
         {
           hint: "Build and push what no upstream has, or give the view an upstream that has it.",
         },
@@ -107,10 +111,6 @@ permission.`,
     }
   },
 });
-
-function count(paths: number): string {
-  return `${paths} path${paths === 1 ? "" : "s"}`;
-}
 
 function describe({ fetched, already, missing, bytes, upstreamBytes }: WarmReport): string {
   const cost = `${formatSizeBytes(bytes)}, ${formatSizeBytes(upstreamBytes)} from upstream`;

@@ -1,5 +1,5 @@
 import type { Cache, PushEvent } from "@glorious/cache-client";
-import { CacheError, isCacheError, parseDurationMs } from "@glorious/core";
+import { CacheError, formatCount, isCacheError, parseDurationMs } from "@glorious/core";
 import { DEFAULT_STORE_DIR } from "@glorious/nix-store";
 import { openLocalStore } from "@glorious/runner-agent";
 
@@ -184,13 +184,9 @@ function requireComplete(result: {
     });
   }
   if (refused > 0) {
-    throw new CacheError(
-      "CONFLICT",
-      `${refused} path${refused === 1 ? " was" : "s were"} refused`,
-      {
-        hint: "The lines above say which, and why.",
-      },
-    );
+    throw new CacheError("CONFLICT", `${formatCount(refused, "path was", "paths were")} refused`, {
+      hint: "The lines above say which, and why.",
+    });
   }
 }
 

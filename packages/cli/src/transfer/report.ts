@@ -1,5 +1,11 @@
 import type { TransferEvent, TransferSummary } from "@glorious/cache-client";
-import { CacheError, describeError, formatDurationMs, formatSizeBytes } from "@glorious/core";
+import {
+  CacheError,
+  describeError,
+  formatCount,
+  formatDurationMs,
+  formatSizeBytes,
+} from "@glorious/core";
 
 import { type CliContext, note, printLine, warn } from "../cli-context.ts";
 import { createPushProgress } from "../push-progress.ts";
@@ -49,7 +55,7 @@ export function printTransfer(
   const isOthers = elsewhere === 0 ? "" : `, ${elsewhere} of another cache`;
   note(
     context,
-    `${words.done} ${count(added)}${bytes} ${words.where} in ${formatDurationMs(durationMs)}; ` +
+    `${words.done} ${formatCount(added, "path")}${bytes} ${words.where} in ${formatDurationMs(durationMs)}; ` +
       `${alreadyPresent} there already, ${failed} failed${isOthers}.`,
   );
 }
@@ -59,11 +65,7 @@ export function requireNoFailures(failed: number, what: string): void {
   if (failed === 0) return;
   throw new CacheError(
     "CORRUPT",
-    `${count(failed)} could not be ${what}; the lines above say why`,
+    `${formatCount(failed, "path")} could not be ${what}; the lines above say why`,
     { hint: "Put right what they name and run the same command again: what is there is skipped." },
   );
-}
-
-function count(paths: number): string {
-  return `${paths} path${paths === 1 ? "" : "s"}`;
 }

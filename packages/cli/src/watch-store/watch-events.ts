@@ -1,4 +1,4 @@
-import { formatDurationMs, formatSizeBytes } from "@glorious/core";
+import { formatCount, formatDurationMs, formatSizeBytes } from "@glorious/core";
 
 /** What a watch has to tell; `--json` prints one a line. */
 export type WatchEvent =
@@ -57,7 +57,7 @@ export function describeWatchEvent(event: WatchEvent): string {
     case "pushed":
       return `pushed ${nameAll(event.storePaths)}: ${event.uploaded} uploaded (${formatSizeBytes(event.sentBytes)} sent), ${event.deduplicated} deduplicated, ${event.alreadyPresent} there already, ${event.skipped} skipped, in ${formatDurationMs(event.durationMs)}`;
     case "retry":
-      return `${count(event.waiting)} wait, trying again in ${formatDurationMs(event.delayMs)}: ${event.message}`;
+      return `${formatCount(event.waiting, "path")} wait, trying again in ${formatDurationMs(event.delayMs)}: ${event.message}`;
     case "refused":
       return `refused ${event.storePath}: ${event.message}`;
     case "gone":
@@ -65,17 +65,13 @@ export function describeWatchEvent(event: WatchEvent): string {
     case "warning":
       return event.message;
     case "draining":
-      return `Stopping; ${count(event.waiting)} may be pushed for ${formatDurationMs(event.atMostMs)} more`;
+      return `Stopping; ${formatCount(event.waiting, "path")} may be pushed for ${formatDurationMs(event.atMostMs)} more`;
     default:
-      return `Stopped: ${count(event.pushed)} pushed, ${event.refused} refused, ${event.unpushed.length} left`;
+      return `Stopped: ${formatCount(event.pushed, "path")} pushed, ${event.refused} refused, ${event.unpushed.length} left`;
   }
 }
 
 function nameAll(storePaths: readonly string[]): string {
   const [first = ""] = storePaths;
   return storePaths.length === 1 ? first : `${first} and ${storePaths.length - 1} more`;
-}
-
-function count(paths: number): string {
-  return `${paths} path${paths === 1 ? "" : "s"}`;
 }

@@ -1,4 +1,4 @@
-import { formatDurationMs } from "@glorious/core";
+import { formatCount, formatDurationMs } from "@glorious/core";
 import { formatHash, parseHash } from "@glorious/nix-store";
 
 import { failure, ok, skipped, type Verdict, warning } from "../../doctor/finding.ts";
@@ -39,7 +39,7 @@ export function checkMemory(snapshot: Snapshot): Verdict {
   }
   if (absentPaths > 0) {
     return warning(
-      `Nix takes ${absentPaths} path${absentPaths === 1 ? "" : "s"} as absent from this cache`,
+      `Nix takes ${formatCount(absentPaths, "path")} as absent from this cache`,
       `What is pushed meanwhile it sees only after narinfo-cache-negative-ttl, ${formatDurationMs(settings.negativeTtlSeconds * 1000)}.`,
       "nix-build --option narinfo-cache-negative-ttl 0",
     );
