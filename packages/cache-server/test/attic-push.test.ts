@@ -1,7 +1,7 @@
 import { parseNarInfo, sha256HexToNix32 } from "@glorious/nix-store";
 import { expect, test } from "vitest";
 
-import { createTestPath, type TestPath } from "./test-path.ts";
+import { createAddressedPath, createTestPath, type TestPath } from "./test-path.ts";
 import { sha256, startTestServer, type TestServer } from "./test-server.ts";
 import { closurePath, encode, postJson, pushAttic, putNar } from "./uploads.ts";
 
@@ -78,9 +78,8 @@ test("deriver, system, content address and signatures are served as they came", 
   await using server = await startTestServer();
   await server.createView("main");
   const token = await server.token({ main: ["pull", "push"] });
-  const path = await createTestPath("whole");
+  const { path, ca } = await createAddressedPath("whole", "whole", "nar");
   const deriver = `${path.storePathHash}-whole.drv`;
-  const ca = `fixed:r:sha256:${sha256HexToNix32(path.narHash)}`;
   const signature = `builder-1:${Buffer.alloc(64, 1).toString("base64")}`;
   await pushAttic(server, token, "main", path, {
     deriver: `/nix/store/${deriver}`,

@@ -1,21 +1,16 @@
-import { createHash } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 
 import {
-  contentAddressedPath,
-  formatContentAddress,
-  type ContentAddress,
   narInfoFingerprint,
   parseNarInfo,
   parsePublicKey,
-  parseStorePath,
   verifySignature,
 } from "@glorious/nix-store";
 import { githubClaims } from "@glorious/testkit";
 import { expect, test } from "vitest";
 
 import { exchangeJob, type IdentityServer, startIdentityServer } from "./identity-policy.ts";
-import { createTestPath, type TestPath } from "./test-path.ts";
+import { createAddressedPath, createTestPath, type TestPath } from "./test-path.ts";
 import type { TestAnswer } from "./test-server.ts";
 import { postJson, pushAttic } from "./uploads.ts";
 
@@ -328,36 +323,16 @@ test("three organizations must agree where the policy says so", async () => {
   });
 });
 
-/** A path whose name follows from its content. */
-async function createAddressed(
-  name: string,
-  contents: string,
-  method: ContentAddress["method"],
-): Promise<{ readonly path: TestPath; readonly ca: string }> {
-  const plain = await createTestPath(name, contents);
-  const of = method === "nar" ? plain.nar : Buffer.from(contents);
-  const address: ContentAddress = {
-    method,
-    hash: { algorithm: "sha256", bytes: createHash("sha256").update(of).digest() },
-  };
-  const storePath = contentAddressedPath(address, { name, references: [] }) ?? "";
-  const { hash: storePathHash, baseName } = parseStorePath(storePath);
-  return {
-    path: { ...plain, storePath, storePathHash, baseName },
-    ca: formatContentAddress(address),
-  };
-}
-
 test.each(["nar", "text", "flat"] as const)(
   "a path that its %s content names needs one organization that offers such paths, and a forged one is not taken",
   async (method) => {
     await using world = await startWorld({
       contributes: { acme: "content-addressed", globex: "agreed" },
     });
-    const { path, ca } = await createAddressed("source", "int main() {}", method);
-    const forged = await createAddressed("evil", "the named text", method);
+    const { path, ca } = await createAddressedPath("source", "int main() {}", method);
+    const forged = await createAddressedPath("evil", "the named text", method);
     const other = await createTestPath("evil", "another text");
-    const notOffered = await createAddressed("theirs", "not offered", method);
+    const notOffered = await createAddressedPath("theirs", "not offered", method);
     const [acme, globex] = [await joinAs(world, "acme"), await joinAs(world, "globex")];
     await acme.push(path, { ca });
     await acme.push({ ...other, ...pick(forged.path) }, { ca: forged.ca });

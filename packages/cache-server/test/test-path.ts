@@ -1,4 +1,13 @@
-import { encodeNix32, writeNar } from "@glorious/nix-store";
+import { createHash } from "node:crypto";
+
+import {
+  type ContentAddress,
+  contentAddressedPath,
+  encodeNix32,
+  formatContentAddress,
+  parseStorePath,
+  writeNar,
+} from "@glorious/nix-store";
 
 import { sha256 } from "./test-server.ts";
 
@@ -43,6 +52,26 @@ export async function createTestPath(
     nar,
     narHash: sha256(nar),
     references,
+  };
+}
+
+/** A path whose name follows from its content. */
+export async function createAddressedPath(
+  name: string,
+  contents: string,
+  method: ContentAddress["method"],
+): Promise<{ readonly path: TestPath; readonly ca: string }> {
+  const plain = await createTestPath(name, contents);
+  const of = method === "nar" ? plain.nar : Buffer.from(contents);
+  const address: ContentAddress = {
+    method,
+    hash: { algorithm: "sha256", bytes: createHash("sha256").update(of).digest() },
+  };
+  const storePath = contentAddressedPath(address, { name, references: [] }) ?? "";
+  const { hash: storePathHash, baseName } = parseStorePath(storePath);
+  return {
+    path: { ...plain, storePath, storePathHash, baseName },
+    ca: formatContentAddress(address),
   };
 }
 
