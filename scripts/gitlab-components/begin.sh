@@ -15,7 +15,7 @@ END-OF-INPUTS;
 flywheel_bring() {
   flywheel_inputs | node -e '
 @fetch@
-' "$flywheel_directory" @sha256@
+' "$flywheel_directory" @sha256@ "$[[ inputs.fail-on-error ]]"
 }
 flywheel_begin() {
   if [ -z "$flywheel_made" ]; then

@@ -25,7 +25,7 @@ const START = "A job's start, milliseconds";
 /** What the figures say; to be looked at again when they are taken again. */
 const READING = `The start of a job is two starts of Node, the set-up's and the agent's, side by side, with what Nix and Bazel are asked meanwhile: more
 cores make it shorter, a busy machine longer. Server and forge are on the same machine; a real job adds two round trips to its server
-and one to its forge. A server that does not answer is waited for 0.7 seconds (\`FLYWHEEL_SERVER_WAIT\`), then the agent goes on asking; a client that does not come within 2 seconds is not waited for.`;
+and one to its forge. A server that does not answer is waited for 0.7 seconds (\`FLYWHEEL_SERVER_WAIT\`), then the agent goes on asking; a client that does not begin to come within 0.9 seconds, on a busy machine 2, is not waited for.`;
 
 const say = (line: string): void => void process.stderr.write(`bench: ${line}\n`);
 
