@@ -52075,6 +52075,7 @@ var init_try_hook = __esmMin((() => {
 // packages/runner-agent/src/setup/job-tools.ts
 var JobTools;
 var init_job_tools = __esmMin((() => {
+	init_promises$4();
 	init_detect_nix();
 	init_setup_bazel();
 	init_setup_nix();
@@ -52147,9 +52148,12 @@ var init_job_tools = __esmMin((() => {
 			this.#hook = this.#write(made);
 			await this.#hook;
 		}
-		/** A hook is used only after it has worked. */
+		/** A hook is used only after it has worked, and does not stay where it is not used. */
 		async settleHook(plan, nix, files) {
-			if (nix === void 0 || plan?.pushMode !== "hook") return plan;
+			if (nix === void 0 || plan?.pushMode !== "hook") {
+				if (this.#hook !== void 0) await _rm(files.hook, { force: true });
+				return plan;
+			}
 			return withoutHook(plan, await (this.#hook ?? writeHook(files, this.#context)) ?? await tryHook(nix, files, this.#context), this.#request);
 		}
 		/** Who starts the agent says that there is no folder. */

@@ -1,3 +1,5 @@
+import { rm } from "node:fs/promises";
+
 import type { BazelRelease } from "@glorious/cache-client";
 
 import type { SessionFiles } from "../session/session-files.ts";
@@ -96,13 +98,16 @@ export class JobTools implements Disposable {
     await this.#hook;
   }
 
-  /** A hook is used only after it has worked. */
+  /** A hook is used only after it has worked, and does not stay where it is not used. */
   async settleHook(
     plan: NixPlan | undefined,
     nix: NixFacts | undefined,
     files: SessionFiles,
   ): Promise<NixPlan | undefined> {
-    if (nix === undefined || plan?.pushMode !== "hook") return plan;
+    if (nix === undefined || plan?.pushMode !== "hook") {
+      if (this.#hook !== undefined) await rm(files.hook, { force: true });
+      return plan;
+    }
     const trouble = await (this.#hook ?? writeHook(files, this.#context));
     const why = trouble ?? (await tryHook(nix, files, this.#context));
     return withoutHook(plan, why, this.#request);
