@@ -11,6 +11,10 @@ const EXAMPLES = fileURLToPath(new URL("../../examples", import.meta.url));
 const HOST = "https://gitlab.example.org";
 const AS_SOMEBODY = ["-c", "user.name=test", "-c", "user.email=test@example.org"];
 
+/** It fetches two files of one project at the same time, and gives up when both make their folder; no job has run then. */
+const IS_FETCHED_TWICE = /^cp: cannot create directory '[^']*\/includes\/[^']*': File exists$/m;
+const MAX_TRIES = 5;
+
 /** A repository on a GitLab, whose pipeline gitlab-ci-local runs in shells of this machine. */
 export interface PipelineRepository extends AsyncDisposable {
   readonly directory: string;
@@ -87,7 +91,7 @@ async function openRepository(
   await mkdir(tools);
   await writeFile(path.join(tools, "rsync"), "#!/bin/sh\n", { mode: 0o755 });
   const program = await findProgram();
-  const run = (words: readonly string[], env: PipelineRun["env"]): Promise<CommandResult> =>
+  const runOnce = (words: readonly string[], env: PipelineRun["env"]): Promise<CommandResult> =>
     runCommand(process.execPath, [program, "--cwd", ".", "--force-shell-executor", ...words], {
       cwd: directory,
       env: {
@@ -103,6 +107,13 @@ async function openRepository(
         GIT_CONFIG_VALUE_1: `${HOST}/glorious/`,
       },
     });
+  const run: typeof runOnce = async (words, env) => {
+    let result = await runOnce(words, env);
+    for (let tries = 1; tries < MAX_TRIES && IS_FETCHED_TWICE.test(result.stderr); tries += 1) {
+      result = await runOnce(words, env);
+    }
+    return result;
+  };
   const owned = opened.move();
   return {
     directory,
