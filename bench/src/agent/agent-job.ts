@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
 import type { DrainResult, SetupResult } from "@glorious/runner-agent";
@@ -18,6 +19,9 @@ const BUNDLE = path.join(
   fileURLToPath(new URL("../../..", import.meta.url)),
   "actions/setup-attic/dist/flywheel.mjs",
 );
+
+/** A runner takes no less between the step that sets up and the one that builds. */
+const NEXT_STEP_MS = 500;
 
 /** A fresh machine's Nix and the cache that it reads from. */
 export interface PullJob {
@@ -78,6 +82,7 @@ export async function pullThroughAgent(job: PullJob): Promise<AgentPull> {
   const { substituter, session = "" } = result;
   if (substituter === undefined) throw new Error(`The agent is ${result.status}: ${result.reason}`);
   const env = { ...sandbox.env, ...result.environment };
+  await sleep(NEXT_STEP_MS);
   const timing = await pull(sandbox, job, substituter, env);
   const state = JSON.parse(await readFile(path.join(session, "session.json"), "utf8")) as {
     readonly process: { readonly pid: number };

@@ -41,7 +41,8 @@ const READING = `- The first row is the worst case there is: an upstream without
   quiet seconds. Encoding zstd once more, as was done before, saved nothing: 182 MB as Nix packs it, and as much from us. xz is another
   matter: 30 MB of system libraries are 8.5 MB in xz and 11.2 MB in zstd, a third more, but 61 paths with 130 MiB took Nix 1.7 s out
   of an upstream in xz, and 0.4 to 0.9 s for the second time out of ours, which had them in zstd by then. That is why \`upstream.encoding\` is \`zstd\` by default.
-- The proxy that stands for the link runs on the same cores; a real link takes none of them.`;
+- The proxy that stands for the link runs on the same cores; a real link takes none of them. Nix begins half a second after the set-up
+  has ended, as a job's next step does.`;
 
 const say = (line: string): void => void process.stderr.write(`bench: ${line}\n`);
 
@@ -115,7 +116,11 @@ async function measureFar(world: UpstreamWorld, rounds: number): Promise<Row[]> 
     { rounds, best: "lowest" },
   );
   const of = (name: string): Series => required(series.get(name));
-  const bound = of("bodies").best > of("near").best ? of("bodies") : of("near");
+  // Whoever knows nothing beforehand asks for the closure, then for the bodies, and Nix begins with the first of these.
+  const roundTrip = (2 * LATENCY_MS) / 1000;
+  const bodies = of("bodies").best + roundTrip;
+  const near = of("near").best + 2 * roundTrip;
+  const bound = Math.max(bodies, near);
   const group = `400 paths, nine tenths upstream's and warm in us, ${2 * LATENCY_MS} ms of round-trip time, seconds`;
   return [
     faster(
@@ -136,10 +141,10 @@ async function measureFar(world: UpstreamWorld, rounds: number): Promise<Row[]> 
     compare(
       {
         group,
-        what: `through the agent, against the bound: the slower of all bodies, known beforehand, over ${BODY_CONNECTIONS} connections (${of("bodies").best.toFixed(2)} s) and Nix beside the server (${of("near").best.toFixed(2)} s)`,
+        what: `through the agent, against the bound: a round trip for the closure and all bodies over ${BODY_CONNECTIONS} connections (${bodies.toFixed(2)} s), or that, another one for the first body and Nix beside the server (${near.toFixed(2)} s)`,
       },
       of("agent"),
-      bound,
+      { values: [bound], best: bound },
       1.5,
     ),
   ];
