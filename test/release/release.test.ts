@@ -219,7 +219,7 @@ build:
         `1.0.0:${file}`,
       ]);
     for (const name of ["attic", "bazel"]) {
-      expect(await show(`templates/${name}.yml`)).toContain(` ${sha256}\n`);
+      expect(await show(`templates/${name}.yml`)).toContain(` ${sha256} `);
     }
     const pipeline = parse(await show(".gitlab-ci.yml"), { logLevel: "error" }) as Record<
       string,
