@@ -47,7 +47,7 @@ const READING = `The machine was reserved for the measurement, but other process
   800 MiB from a static server to a client that throws them away took 1.4 s of a core then, 44 % of it collecting that memory, and
   take 0.4 s now: 0.25 s in the kernel, which copies out of one socket and into the other, and for which Node has no shorter way.
   In the profile of that, start-up included, writing to the socket is 45 %, the collector 6 %, and all that the agent itself does
-  with the bytes less than 5 %. Over a link of 1 Gbit/s, which leaves time for this, the agent costs 2 %.
+  with the bytes less than 5 %. Over a link of 1 Gbit/s, which leaves time for this, the agent costs 2 to 4 %.
 - 400 small paths on a disk that others use took Nix 4 to 5 s on the busy machine, without any delay: that is why the stores lie in memory.`;
 
 const say = (line: string): void => void process.stderr.write(`bench: ${line}\n`);
