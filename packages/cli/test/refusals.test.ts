@@ -5,15 +5,7 @@ import type { AddressInfo } from "node:net";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
-import {
-  formatNarInfo,
-  formatPublicKey,
-  generateSecretKey,
-  narInfoFingerprint,
-  parseHash,
-  signFingerprint,
-  toPublicKey,
-} from "@glorious/nix-store";
+import { formatPublicKey, generateSecretKey, toPublicKey } from "@glorious/nix-store";
 import {
   createTemporaryDirectory,
   type RunningFlywheel,
@@ -21,6 +13,8 @@ import {
   startFlywheel,
 } from "@glorious/testkit";
 import { afterAll, beforeAll, expect, test } from "vitest";
+
+import { makeNarInfo } from "./signed-narinfo.ts";
 
 /** What the command line says to somebody who asked for what cannot be. */
 const MAIN = fileURLToPath(new URL("../src/main.ts", import.meta.url));
@@ -91,31 +85,21 @@ test("a source's wrong key is named beside the one that signed, and the way to g
   const source = path.join(folder, "source");
   await mkdir(source);
   const signer = generateSecretKey("signer-1");
-  const facts = {
-    storePath: STORE_PATH,
-    narHash: parseHash("0".repeat(64), "sha256"),
-    narSize: 120,
-    references: [],
-  };
-  const fingerprint = narInfoFingerprint({ ...facts, storeDir: "/nix/store" });
-  const write = (signatures: readonly string[]) =>
-    writeFile(
-      path.join(source, `${HASH}.narinfo`),
-      formatNarInfo({ ...facts, url: "nar/x.nar", compression: "none", signatures }),
-    );
+  const write = (...signers: ReturnType<typeof generateSecretKey>[]) =>
+    writeFile(path.join(source, `${HASH}.narinfo`), makeNarInfo(STORE_PATH, ...signers));
   const importWith = (name: string) =>
     flywheel([
       ...["import", server.view, "--from", `file://${source}`, STORE_PATH],
       ...["--key", formatPublicKey(toPublicKey(generateSecretKey(name)))],
     ]);
-  await write([signFingerprint(signer, fingerprint)]);
+  await write(signer);
   const other = await importWith("other-1");
   expect(other.status).toBe(1);
   expect(other.stderr).toContain("is signed by signer-1, and not by other-1");
   expect(other.stderr).toContain("--key signer-1:…");
   const namesake = await importWith("signer-1");
   expect(namesake.stderr).toContain("a signature by signer-1 that the key given");
-  await write([]);
+  await write();
   expect((await importWith("other-1")).stderr).toContain("--unsigned");
 });
 

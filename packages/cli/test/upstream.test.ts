@@ -4,15 +4,7 @@ import { createServer } from "node:http";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
-import {
-  formatNarInfo,
-  formatPublicKey,
-  generateSecretKey,
-  narInfoFingerprint,
-  parseHash,
-  signFingerprint,
-  toPublicKey,
-} from "@glorious/nix-store";
+import { formatPublicKey, generateSecretKey, toPublicKey } from "@glorious/nix-store";
 import {
   createTemporaryDirectory,
   type RunningFlywheel,
@@ -20,6 +12,8 @@ import {
   startFlywheel,
 } from "@glorious/testkit";
 import { expect, test } from "vitest";
+
+import { makeNarInfo } from "./signed-narinfo.ts";
 
 const MAIN = fileURLToPath(new URL("../src/main.ts", import.meta.url));
 const PAGE = new URL("../../../docs/how-to/one-substituter.md", import.meta.url);
@@ -37,19 +31,9 @@ interface Upstream extends AsyncDisposable {
 /** A cache with one signed narinfo. */
 async function startUpstream(): Promise<Upstream> {
   const key = generateSecretKey("upstream-1");
-  const facts = {
-    storePath: STORE_PATH,
-    narHash: parseHash("0".repeat(64), "sha256"),
-    narSize: 120,
-    references: [],
-  };
-  const signature = signFingerprint(key, narInfoFingerprint({ ...facts, storeDir: "/nix/store" }));
   const files = new Map([
     ["/nix-cache-info", "StoreDir: /nix/store\nPriority: 30\n"],
-    [
-      "/syd87l2rxw8cbsxmxl853h0r6pdwhwjr.narinfo",
-      formatNarInfo({ ...facts, url: "nar/x.nar", compression: "none", signatures: [signature] }),
-    ],
+    ["/syd87l2rxw8cbsxmxl853h0r6pdwhwjr.narinfo", makeNarInfo(STORE_PATH, key)],
   ]);
   const authorizations: (string | undefined)[] = [];
   const server = createServer(({ url = "", headers }, response) => {
